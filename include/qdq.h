@@ -1,0 +1,291 @@
+/* qdq: what quantization to GGUF formats does to a model's weights, bit for bit.
+ *
+ * The library turns arrays of floats into quantized blocks and back, on CPUs and GPUs, with the bytes that ggml's
+ * reference code gives when it is evaluated as IEEE-754 binary32 without contraction (docs/exactness.md).
+ *
+ * Plain calls, on host arrays, on the CPU:
+ *
+ *     float x[64] = {...}, y[64];
+ *     if (qdq_roundtrip(qdq_format_by_name("q4_0"), x, y, 64) != QDQ_OK) puts(qdq_error_message());
+ *
+ * Devices, buffers and encoders, for many dispatches on any device:
+ *
+ *     qdq_device *dev; qdq_buffer *in, *out; qdq_encoder *enc;
+ *     qdq_device_open("auto", &dev);
+ *     qdq_buffer_create(dev, QDQ_F32, 1, (uint64_t[]){n}, &in);
+ *     qdq_buffer_create(dev, QDQ_F32, 1, (uint64_t[]){n}, &out);
+ *     qdq_buffer_write(in, 0, x, n * 4);
+ *     qdq_encoder_create(dev, &enc);
+ *     qdq_encode_roundtrip(enc, qdq_format_by_name("q4_0"), in, out, NULL);
+ *     qdq_encoder_commit(enc); qdq_encoder_wait(enc);
+ *     qdq_buffer_read(out, 0, y, n * 4);
+ *
+ * Conventions. Every call that can fail returns a qdq_status; no call aborts, exits or prints. After a failure
+ * qdq_error_message() tells this thread what was wrong, with the numbers. Counts are in elements and sizes in bytes,
+ * both 64-bit. Structs that may grow begin with their size: set it to sizeof the struct. Handles are opaque. Devices
+ * may be used from several threads at once; a buffer or an encoder by one thread at a time, except that any number of
+ * encoders may read one buffer.
+ */
+#ifndef QDQ_H
+#define QDQ_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(_WIN32)
+#define QDQ_API
+#else
+#define QDQ_API __attribute__((visibility("default")))
+#endif
+
+#define QDQ_VERSION_MAJOR 0
+#define QDQ_VERSION_MINOR 1
+#define QDQ_VERSION_PATCH 0
+
+/* "0.1.0": the version of the library that is running, which may be newer than this header. */
+QDQ_API const char *qdq_version(void);
+
+/* ---- Errors ---------------------------------------------------------------------------------------------------- */
+
+typedef enum qdq_status {
+    QDQ_OK = 0,
+    QDQ_INVALID_ARGUMENT = 1, /* the call is wrong: a count, a dtype, a handle */
+    QDQ_UNSUPPORTED = 2,      /* a right call that this build or device has no kernel for */
+    QDQ_OUT_OF_MEMORY = 3,    /* host or device memory */
+    QDQ_DEVICE_ERROR = 4,     /* no such device, a driver's failure, a lost device */
+    QDQ_IO_ERROR = 5,         /* a file could not be read or written */
+    QDQ_BAD_DATA = 6          /* a file was read but is not what it claims to be */
+} qdq_status;
+
+/* "invalid argument", "out of memory", …; never NULL, also for values outside the enum. */
+QDQ_API const char *qdq_status_name(qdq_status status);
+
+/* What the last failed call of this thread found wrong; "" before the first failure. Valid until this thread's next
+ * failure. */
+QDQ_API const char *qdq_error_message(void);
+
+/* ---- Element types --------------------------------------------------------------------------------------------- */
+
+typedef enum qdq_dtype {
+    QDQ_F32 = 0,
+    QDQ_F16 = 1,  /* IEEE binary16 */
+    QDQ_BF16 = 2, /* the upper half of a binary32 */
+    QDQ_U8 = 3    /* packed blocks, as bytes */
+} qdq_dtype;
+
+QDQ_API const char *qdq_dtype_name(qdq_dtype dtype); /* "f32"; "?" for no dtype */
+QDQ_API size_t qdq_dtype_size(qdq_dtype dtype);      /* bytes an element; 0 for no dtype */
+
+/* ---- Formats --------------------------------------------------------------------------------------------------- */
+
+/* A format is a small number, valid for this process. Formats are 0 … qdq_format_count() - 1. */
+typedef int32_t qdq_format;
+#define QDQ_FORMAT_NONE (-1)
+/* Where a `high` format is asked for: the weights themselves, unquantized. */
+#define QDQ_FORMAT_SOURCE (-2)
+
+typedef struct qdq_format_info {
+    size_t size;             /* sizeof(qdq_format_info), set by the caller */
+    const char *name;        /* ggml's: "q4_0", "q4_K" */
+    uint32_t ggml_type;      /* the id in a GGUF tensor header */
+    uint32_t block_elements; /* elements a block; a row's length must be a multiple of it */
+    uint32_t block_bytes;    /* bytes a packed block */
+    uint32_t importance;     /* 0: an importance matrix changes nothing, 1: it is used, 2: it is needed */
+    uint32_t ggml_file_type; /* general.file_type of a file that is mostly this format */
+} qdq_format_info;
+
+QDQ_API int32_t qdq_format_count(void);
+/* The format of that name, in any case; QDQ_FORMAT_NONE when there is none. */
+QDQ_API qdq_format qdq_format_by_name(const char *name);
+/* The format with that ggml type id; QDQ_FORMAT_NONE when there is none. */
+QDQ_API qdq_format qdq_format_by_ggml_type(uint32_t ggml_type);
+/* Fills the first info->size bytes. QDQ_INVALID_ARGUMENT: no such format, or info->size is 0. */
+QDQ_API qdq_status qdq_format_describe(qdq_format format, qdq_format_info *info);
+/* Bytes of `elements` packed elements; 0 when elements is no multiple of the block, the format does not exist or the
+ * size does not fit 64 bits. */
+QDQ_API uint64_t qdq_format_bytes(qdq_format format, uint64_t elements);
+
+/* ---- Statistics ------------------------------------------------------------------------------------------------ */
+
+/* Sums are taken over tiles of 1,024 consecutive elements, counted from the tensor's first: a fixed tree in binary32
+ * inside a tile, the tiles in order in binary64. They come out bit for bit the same on every device, at any number of
+ * threads and however a tensor is cut into calls, if every cut is at a multiple of QDQ_TILE elements. */
+#define QDQ_TILE 1024
+
+/* What one format does to a tensor. `w` is the weight, `q` its round trip, `m` the column's importance (1 without). */
+typedef struct qdq_error_sums {
+    double err2;     /* sum m (w - q)^2 */
+    double ww;       /* sum m w^2 */
+    double qq;       /* sum m q^2 */
+    double wq;       /* sum m w q */
+    float max_abs;   /* max |w - q|, unweighted */
+    uint32_t unused; /* 0 */
+    uint64_t count;  /* elements summed */
+} qdq_error_sums;
+
+/* The gradient-Taylor scores of one tensor. D = low - high, g the gradient. */
+typedef struct qdq_sensitivity_sums {
+    double signed_sum; /* sum g D, mlx-lm's score (before it is divided by a million parameters) */
+    double absolute;   /* sum |g D| */
+    double squared;    /* sum (g D)^2 */
+    uint64_t count;    /* elements summed */
+} qdq_sensitivity_sums;
+
+typedef struct qdq_error_stats {
+    size_t size;          /* sizeof(qdq_error_stats), set by the caller */
+    double rmse;          /* sqrt(err2 / count); with weights, divided by their number all the same */
+    double relative_rmse; /* sqrt(err2 / ww); 0 for 0 / 0 */
+    double max_abs;
+    double snr_db; /* 10 log10(ww / err2); +inf for an exact round trip */
+    double cosine; /* wq / sqrt(ww qq); 1 when both are 0, 0 when one is */
+} qdq_error_stats;
+
+/* The usual figures of accumulated sums. QDQ_INVALID_ARGUMENT: a NULL, or stats->size is 0. */
+QDQ_API qdq_status qdq_error_statistics(const qdq_error_sums *sums, qdq_error_stats *stats);
+
+/* ---- Plain calls on host arrays, on the CPU -------------------------------------------------------------------- */
+
+/* All of them: arrays may have any alignment; n is a positive multiple of the format's block; all the machine's cores
+ * are used for large arrays. QDQ_INVALID_ARGUMENT: no such format, a NULL, n = 0 ("input must have at least one
+ * element"), n no multiple ("must be divisible by block size"), a size over 64 bits. QDQ_UNSUPPORTED: the format needs
+ * an importance matrix. */
+
+/* y[i] = the value that x[i] has after quantize and dequantize. x and y: n floats; x == y is allowed, any other
+ * overlap is not. */
+QDQ_API qdq_status qdq_roundtrip(qdq_format format, const float *x, float *y, uint64_t n);
+/* blocks: qdq_format_bytes(format, n) bytes, the bytes of a GGUF tensor's data. */
+QDQ_API qdq_status qdq_quantize(qdq_format format, const float *x, void *blocks, uint64_t n);
+/* Any bytes are decoded as ggml decodes them, NaN scales included. */
+QDQ_API qdq_status qdq_dequantize(qdq_format format, const void *blocks, float *y, uint64_t n);
+/* Adds to *sums (zero it first) what the round trip of x does. */
+QDQ_API qdq_status qdq_error(qdq_format format, const float *x, uint64_t n, qdq_error_sums *sums);
+/* Adds to *sums (zero it first) the scores of x with the gradient g, n floats each. high may be QDQ_FORMAT_SOURCE. */
+QDQ_API qdq_status qdq_sensitivity(qdq_format low, qdq_format high, const float *x, const float *g, uint64_t n,
+                                   qdq_sensitivity_sums *sums);
+
+/* ---- Devices --------------------------------------------------------------------------------------------------- */
+
+typedef struct qdq_device qdq_device;
+
+/* name: "auto" (the fastest there is), "cpu", "cuda", "cuda:N", "vulkan", "vulkan:N"; NULL is "auto". The handle is
+ * counted: each open wants one close. QDQ_INVALID_ARGUMENT: no such name; QDQ_DEVICE_ERROR: not on this machine. */
+QDQ_API qdq_status qdq_device_open(const char *name, qdq_device **device);
+/* As qdq_device_open; threads: how many threads a CPU device uses, 0 for one a core. */
+QDQ_API qdq_status qdq_device_open_threads(const char *name, int threads, qdq_device **device);
+/* NULL is allowed. Buffers and encoders of the device keep it alive. */
+QDQ_API void qdq_device_close(qdq_device *device);
+
+typedef struct qdq_device_info {
+    size_t size;           /* sizeof(qdq_device_info), set by the caller */
+    char name[32];         /* "cpu", "cuda:0", "vulkan:1": opens the same device */
+    char description[128]; /* "AMD EPYC 9654, 8 threads, avx512" */
+    char driver[128];      /* the driver and its version; "" on a CPU */
+    uint64_t memory;       /* bytes of the device's own or, if shared, of the machine's memory */
+    uint32_t shared;       /* 1: host-visible without a copy */
+    uint32_t available;    /* 0: description says what is missing */
+} qdq_device_info;
+
+QDQ_API qdq_status qdq_device_describe(const qdq_device *device, qdq_device_info *info);
+/* Every device there is, backends that are absent included (available = 0), in the order in which "auto" tries them.
+ * index from 0; QDQ_INVALID_ARGUMENT past the last. */
+QDQ_API qdq_status qdq_device_list(uint32_t index, qdq_device_info *info);
+
+/* Which CPU kernels may be used: bit 0 portable C (always on), 1 the 128-bit lanes (SSE2, NEON), 2 AVX2, 3 AVX-512;
+ * the strongest that is allowed and present is taken by devices opened after the call, and by the plain calls. The
+ * environment variable QDQ_CPU_MASK sets the same. Returns the mask in force. */
+QDQ_API uint32_t qdq_cpu_mask(uint32_t mask);
+/* The CPU tier in force: "c", "simd128", "avx2", "avx512". */
+QDQ_API const char *qdq_cpu_tier(void);
+
+/* ---- Buffers --------------------------------------------------------------------------------------------------- */
+
+typedef struct qdq_buffer qdq_buffer;
+
+/* A zeroed array of the device. shape: n_dims (1 to 8) extents, slowest first; the last is the row. For packed blocks:
+ * QDQ_U8 and bytes. QDQ_INVALID_ARGUMENT: an extent of 0, a size over 64 bits; QDQ_OUT_OF_MEMORY. */
+QDQ_API qdq_status qdq_buffer_create(qdq_device *device, qdq_dtype dtype, uint32_t n_dims, const uint64_t *shape,
+                                     qdq_buffer **buffer);
+/* The same over memory that the caller owns and keeps alive: host memory for "cpu", a device pointer for "cuda".
+ * bytes: how much there is. QDQ_INVALID_ARGUMENT: it is too little; QDQ_UNSUPPORTED: not on this device. */
+QDQ_API qdq_status qdq_buffer_wrap(qdq_device *device, qdq_dtype dtype, uint32_t n_dims, const uint64_t *shape,
+                                   void *memory, uint64_t bytes, qdq_buffer **buffer);
+/* `count` elements of `buffer` from element `first`, as a buffer of one dimension that shares its memory and keeps it
+ * alive. Any first is allowed. */
+QDQ_API qdq_status qdq_buffer_slice(qdq_buffer *buffer, uint64_t first, uint64_t count, qdq_buffer **slice);
+/* NULL is allowed. A buffer that a committed encoder still uses is freed when the encoder is done. */
+QDQ_API void qdq_buffer_free(qdq_buffer *buffer);
+QDQ_API qdq_dtype qdq_buffer_dtype(const qdq_buffer *buffer);
+QDQ_API uint64_t qdq_buffer_count(const qdq_buffer *buffer); /* elements */
+QDQ_API uint64_t qdq_buffer_bytes(const qdq_buffer *buffer);
+/* The buffer's memory as the host sees it, without a copy; NULL where the device keeps it to itself. */
+QDQ_API void *qdq_buffer_host(qdq_buffer *buffer);
+/* Copies, complete at return. They do not wait for encoders: wait for those that use the buffer first. offset and
+ * bytes in bytes. QDQ_INVALID_ARGUMENT: outside the buffer. */
+QDQ_API qdq_status qdq_buffer_write(qdq_buffer *buffer, uint64_t offset, const void *from, uint64_t bytes);
+QDQ_API qdq_status qdq_buffer_read(qdq_buffer *buffer, uint64_t offset, void *to, uint64_t bytes);
+
+/* ---- Encoders -------------------------------------------------------------------------------------------------- */
+
+/* An encoder records dispatches; commit hands them all to the device at once; wait returns when they are done and
+ * their results are in place. Between commit and wait the buffers belong to the device. After wait the encoder is
+ * empty and may record again. Dispatches run in the order recorded: each sees what those before it wrote. */
+typedef struct qdq_encoder qdq_encoder;
+
+QDQ_API qdq_status qdq_encoder_create(qdq_device *device, qdq_encoder **encoder);
+/* Waits first if something is committed. NULL is allowed. */
+QDQ_API void qdq_encoder_free(qdq_encoder *encoder);
+/* QDQ_INVALID_ARGUMENT: already committed and not waited for. */
+QDQ_API qdq_status qdq_encoder_commit(qdq_encoder *encoder);
+/* The first failure among the dispatches. QDQ_INVALID_ARGUMENT: not committed. */
+QDQ_API qdq_status qdq_encoder_wait(qdq_encoder *encoder);
+QDQ_API qdq_status qdq_encoder_commit_and_wait(qdq_encoder *encoder);
+
+typedef struct qdq_options {
+    size_t size; /* sizeof(qdq_options), set by the caller */
+    /* One weight a column, f32: as many elements as a row has, finite and not negative; or NULL. */
+    const qdq_buffer *importance;
+    /* Elements a row; 0: the input's last extent. Must be a multiple of the block and divide the element count. */
+    uint64_t row;
+} qdq_options;
+
+/* Encode calls check everything that the host can know, name the kernel in the message
+ * ("qdq_q4_0_f32: output element count 64 != input element count 32"), and return QDQ_INVALID_ARGUMENT for: no such
+ * format; no elements; a count no multiple of the block; another device's buffer; a wrong dtype or count; an encoder
+ * that is committed. QDQ_UNSUPPORTED: no such kernel on this device. options may be NULL. Inputs may be f32, f16 or
+ * bf16. */
+
+/* output: f32, as many elements. input == output is allowed for f32; any other overlap is not. */
+QDQ_API qdq_status qdq_encode_roundtrip(qdq_encoder *encoder, qdq_format format, const qdq_buffer *input,
+                                        qdq_buffer *output, const qdq_options *options);
+/* blocks: QDQ_U8, qdq_format_bytes(format, elements) bytes. */
+QDQ_API qdq_status qdq_encode_quantize(qdq_encoder *encoder, qdq_format format, const qdq_buffer *input,
+                                       qdq_buffer *blocks, const qdq_options *options);
+/* blocks: QDQ_U8; output: f32, as many elements as the blocks hold. */
+QDQ_API qdq_status qdq_encode_dequantize(qdq_encoder *encoder, qdq_format format, const qdq_buffer *blocks,
+                                         qdq_buffer *output);
+/* Adds, when waited for, to sums[k] what formats[k] does to input: n_formats formats, one reading of input. sums must
+ * live until then. */
+QDQ_API qdq_status qdq_encode_error(qdq_encoder *encoder, uint32_t n_formats, const qdq_format *formats,
+                                    const qdq_buffer *input, qdq_error_sums *sums, const qdq_options *options);
+/* Adds, when waited for, to *sums the scores of `input` between low and high (which may be QDQ_FORMAT_SOURCE) with
+ * `gradient`, which has as many elements, f32, f16 or bf16. sums must live until then. */
+QDQ_API qdq_status qdq_encode_sensitivity(qdq_encoder *encoder, qdq_format low, qdq_format high,
+                                          const qdq_buffer *input, const qdq_buffer *gradient,
+                                          qdq_sensitivity_sums *sums, const qdq_options *options);
+
+/* ---- Kernels --------------------------------------------------------------------------------------------------- */
+
+/* Kernels are named OP_FORMAT_DTYPE: "qdq_q4_0_f32" (round trip of an f32 input), "quantize_q4_0_bf16",
+ * "dequantize_q4_0_f32", "error_q4_0_f16", "sensitivity_q4_0_f32" (the low format and the weights' dtype). A device
+ * builds one on first use and keeps it. This builds it now. QDQ_INVALID_ARGUMENT: no such name; QDQ_UNSUPPORTED: not
+ * on this device. */
+QDQ_API qdq_status qdq_device_build_kernel(qdq_device *device, const char *name);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
