@@ -1,5 +1,5 @@
 /* The knapsack of src/analysis/choose.h against trying everything. */
-#include "../src/analysis/choose.h"
+#include "analysis/choose.h"
 
 #include <float.h>
 #include <math.h>

@@ -16,8 +16,8 @@
  *
  * An assignment whose penalties alone equal the best gap has slack 0, hence at least as many bytes: dropping it never
  * loses the assignment with the fewest bytes. This wants lambda > 0; 1 is taken where the edge gives 0. */
-#include "choose.h"
-#include "../core/error.h"
+#include "analysis/choose.h"
+#include "core/error.h"
 
 #include <inttypes.h>
 #include <limits.h>
