@@ -1,0 +1,69 @@
+/* What a backend gives the core: devices, memory, and a way to run recorded operations. The core has checked every
+ * argument before a backend sees it. */
+#ifndef QDQ_BACKENDS_BACKEND_H
+#define QDQ_BACKENDS_BACKEND_H
+
+#include <stdbool.h>
+
+#include "qdq.h"
+
+typedef enum qdq_op_kind { QDQ_ROUNDTRIP, QDQ_QUANTIZE, QDQ_DEQUANTIZE, QDQ_ERROR, QDQ_SENSITIVITY } qdq_op_kind;
+
+/* Part of a backend's memory: `memory` is what alloc or wrap gave, offset in bytes (any). NULL memory: not given. */
+typedef struct qdq_span {
+    void *memory;
+    uint64_t offset;
+    qdq_dtype dtype;
+} qdq_span;
+
+enum { QDQ_MAX_OP_FORMATS = 64 };
+
+typedef struct qdq_op {
+    qdq_op_kind kind;
+    uint64_t count; /* elements */
+    uint64_t row;   /* elements a row; divides count */
+    uint32_t n_formats;
+    qdq_format format[QDQ_MAX_OP_FORMATS]; /* sensitivity: low, high */
+    qdq_span input;                        /* of dequantize: the blocks */
+    qdq_span output;                       /* of quantize: the blocks */
+    qdq_span gradient;
+    qdq_span importance;               /* f32, row elements */
+    qdq_error_sums *error;             /* n_formats of them, added to when the operation is waited for */
+    qdq_sensitivity_sums *sensitivity; /* likewise */
+} qdq_op;
+
+typedef struct qdq_backend {
+    const char *name;
+    uint32_t (*count)(void); /* devices; 0 when the backend is absent */
+    bool (*recommended)(uint32_t index); /* may "auto" take it? NULL: yes */
+    /* Fills info for device index; for index 0 of an absent backend, says what is missing (available = 0). */
+    void (*describe)(uint32_t index, qdq_device_info *info);
+    qdq_status (*open)(uint32_t index, int threads, void **device);
+    void (*close)(void *device);
+    void (*describe_open)(const void *device, qdq_device_info *info);
+    qdq_status (*alloc)(void *device, uint64_t bytes, void **memory); /* zeroed */
+    qdq_status (*wrap)(void *device, void *owned_by_caller, uint64_t bytes, void **memory);
+    void (*free)(void *device, void *memory);
+    void *(*host)(void *memory); /* NULL where the host cannot see it */
+    qdq_status (*write)(void *device, void *memory, uint64_t offset, const void *from, uint64_t bytes);
+    qdq_status (*read)(void *device, void *memory, uint64_t offset, void *to, uint64_t bytes);
+    /* Builds the kernels that the operation needs; spans and counts are unset. QDQ_UNSUPPORTED where there is none. */
+    qdq_status (*build)(void *device, const qdq_op *op);
+    /* Runs the operations in order. ops live until wait. A failed submit is not waited for. */
+    qdq_status (*submit)(void *device, const qdq_op *ops, size_t n, void **ticket);
+    qdq_status (*wait)(void *device, void *ticket);
+} qdq_backend;
+
+extern const qdq_backend qdq_cpu_backend, qdq_cuda_backend, qdq_vulkan_backend;
+
+/* In order: the tile's sums added in binary64. A NaN sum becomes the one quiet NaN, whatever the device made of it. */
+typedef struct qdq_tile_error {
+    float err2, ww, qq, wq, max_abs;
+} qdq_tile_error;
+typedef struct qdq_tile_sensitivity {
+    float signed_sum, absolute, squared;
+} qdq_tile_sensitivity;
+void qdq_add_tile_errors(qdq_error_sums *sums, const qdq_tile_error *tiles, uint64_t n);
+void qdq_add_tile_sensitivities(qdq_sensitivity_sums *sums, const qdq_tile_sensitivity *tiles, uint64_t n);
+
+#endif

@@ -1,0 +1,373 @@
+/* The CPU backend: cuts an operation into chunks of tiles, which the pool's threads take one by one. */
+#include "backends/backend.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backends/cpu/kernels.h"
+#include "backends/cpu/pool.h"
+#include "core/cpu_mask.h"
+#include "core/error.h"
+#include "core/format.h"
+
+typedef struct cpu_device {
+    qdq_pool *pool;
+    const qdq_cpu_kernels *kernels;
+} cpu_device;
+
+typedef struct cpu_memory {
+    unsigned char *bytes;
+    bool owned;
+} cpu_memory;
+
+enum {
+    CHUNK_TILES = 64,    /* a thread's turn: 64 Ki elements */
+    WAVE_TILES = 1 << 14 /* sums kept before they are added up: 16 Mi elements */
+};
+
+/* One operation, or one wave of it, as the threads see it. */
+typedef struct job {
+    const qdq_cpu_kernels *kernels;
+    const qdq_op *op;
+    const unsigned char *input, *gradient;
+    unsigned char *output;
+    const float *importance;
+    uint64_t first_tile, tiles; /* of the wave */
+    bool stream;
+    qdq_tile_error *errors; /* n_formats a tile, format by format: errors[f * tiles + t] */
+    qdq_tile_sensitivity *sensitivities;
+} job;
+
+static unsigned char *span_bytes(const qdq_span *span) {
+    return span->memory ? ((cpu_memory *)span->memory)->bytes + span->offset : NULL;
+}
+
+static size_t tile_count(const job *j, uint64_t tile) {
+    uint64_t left = j->op->count - tile * QDQ_TILE;
+    return left < QDQ_TILE ? (size_t)left : QDQ_TILE;
+}
+
+/* The floats of a tile: in place if they are floats already, else widened into buffer. Float tiles are only read by
+ * kernels that take any alignment. */
+static const float *tile_floats(const job *j, const unsigned char *array, qdq_dtype dtype, uint64_t tile,
+                                float *buffer) {
+    const unsigned char *at = array + tile * QDQ_TILE * qdq_dtype_size(dtype);
+    if (dtype == QDQ_F32) return (const float *)(const void *)at;
+    j->kernels->tile->widen(dtype, at, buffer, tile_count(j, tile));
+    return buffer;
+}
+
+static void load_tile(const job *j, const unsigned char *array, qdq_dtype dtype, uint64_t tile, float *transposed) {
+    _Alignas(64) float buffer[QDQ_TILE];
+    const float *linear = tile_floats(j, array, dtype, tile, buffer);
+    j->kernels->tile->transpose(linear, tile_count(j, tile), transposed);
+}
+
+/* The importance of a tile's columns: row elements, repeated. */
+static void load_importance(const job *j, uint64_t tile, float *transposed) {
+    _Alignas(64) float linear[QDQ_TILE];
+    size_t n = tile_count(j, tile);
+    uint64_t column = tile * QDQ_TILE % j->op->row;
+    for (size_t i = 0; i < n; i++) {
+        memcpy(&linear[i], j->importance + column, 4);
+        if (++column == j->op->row) column = 0;
+    }
+    j->kernels->tile->transpose(linear, n, transposed);
+}
+
+static void prefetch_tile(const unsigned char *at) {
+    for (int line = 0; line < QDQ_TILE * 4; line += 64) __builtin_prefetch(at + line, 0, 0);
+}
+
+static void roundtrip_chunk(void *context, uint64_t chunk) {
+    const job *j = context;
+    const qdq_cpu_tile_kernels *k = j->kernels->tile;
+    const qdq_cpu_format_lanes *format = j->kernels->formats[j->op->format[0]].lanes;
+    uint64_t all = (j->op->count + QDQ_TILE - 1) / QDQ_TILE;
+    uint64_t first = chunk * CHUNK_TILES, end = first + CHUNK_TILES < all ? first + CHUNK_TILES : all;
+    _Alignas(64) float widened[QDQ_TILE], result[QDQ_TILE], tile[QDQ_TILE];
+    for (uint64_t t = first; t < end; t++) {
+        float *out = (float *)(void *)(j->output + t * QDQ_TILE * 4);
+        size_t n = tile_count(j, t);
+        const float *in = tile_floats(j, j->input, j->op->input.dtype, t, widened);
+        if (n < QDQ_TILE) {
+            k->transpose(in, n, tile);
+            format->roundtrip(tile, tile);
+            k->restore(tile, out, n);
+        } else if (j->stream) {
+            if (t + 2 < all) prefetch_tile((const unsigned char *)in + 2 * QDQ_TILE * 4);
+            format->roundtrip_linear(in, result, 1);
+            k->stream(result, out);
+        } else {
+            format->roundtrip_linear(in, out, 1);
+        }
+    }
+    if (j->stream) k->fence();
+}
+
+static void quantize_chunk(void *context, uint64_t chunk) {
+    const job *j = context;
+    const qdq_cpu_tile_kernels *k = j->kernels->tile;
+    qdq_format id = j->op->format[0];
+    const qdq_cpu_format_lanes *format = j->kernels->formats[id].lanes;
+    const qdq_cpu_format_bytes *bytes = j->kernels->formats[id].bytes;
+    const qdq_format_row *row = qdq_format_get(id);
+    uint64_t all = (j->op->count + QDQ_TILE - 1) / QDQ_TILE;
+    uint64_t first = chunk * CHUNK_TILES, end = first + CHUNK_TILES < all ? first + CHUNK_TILES : all;
+    _Alignas(64) float tile[QDQ_TILE], codes[QDQ_TILE];
+    _Alignas(64) uint8_t narrow[QDQ_TILE];
+    _Alignas(64) uint32_t heads[QDQ_MAX_HEADS * QDQ_TILE_LANES];
+    for (uint64_t t = first; t < end; t++) {
+        size_t n = tile_count(j, t);
+        load_tile(j, j->input, j->op->input.dtype, t, tile);
+        format->encode(tile, tile, heads);
+        k->restore(tile, codes, QDQ_TILE);
+        for (int i = 0; i < QDQ_TILE; i++) narrow[i] = (uint8_t)(int)codes[i];
+        bytes->pack(narrow, heads, j->output + t * QDQ_TILE / row->block_elements * row->block_bytes,
+                    n / row->block_elements);
+    }
+}
+
+static void dequantize_chunk(void *context, uint64_t chunk) {
+    const job *j = context;
+    const qdq_format_row *row = qdq_format_get(j->op->format[0]);
+    uint64_t chunk_blocks = (uint64_t)CHUNK_TILES * QDQ_TILE / row->block_elements;
+    uint64_t all = j->op->count / row->block_elements, first = chunk * chunk_blocks;
+    uint64_t n = all - first < chunk_blocks ? all - first : chunk_blocks;
+    float *out = (float *)(void *)(j->output + first * row->block_elements * 4);
+    j->kernels->formats[j->op->format[0]].bytes->unpack(j->input + first * row->block_bytes, out, (size_t)n);
+}
+
+static void error_chunk(void *context, uint64_t chunk) {
+    const job *j = context;
+    const qdq_cpu_tile_kernels *k = j->kernels->tile;
+    uint64_t first = chunk * CHUNK_TILES, end = first + CHUNK_TILES < j->tiles ? first + CHUNK_TILES : j->tiles;
+    _Alignas(64) float x[QDQ_TILE], q[QDQ_TILE], m[QDQ_TILE];
+    for (uint64_t t = first; t < end; t++) {
+        load_tile(j, j->input, j->op->input.dtype, j->first_tile + t, x);
+        if (j->importance) load_importance(j, j->first_tile + t, m);
+        for (uint32_t f = 0; f < j->op->n_formats; f++) {
+            j->kernels->formats[j->op->format[f]].lanes->roundtrip(x, q);
+            j->errors[f * j->tiles + t] = k->error(x, q, j->importance ? m : NULL);
+        }
+    }
+}
+
+static void sensitivity_chunk(void *context, uint64_t chunk) {
+    const job *j = context;
+    const qdq_cpu_tile_kernels *k = j->kernels->tile;
+    uint64_t first = chunk * CHUNK_TILES, end = first + CHUNK_TILES < j->tiles ? first + CHUNK_TILES : j->tiles;
+    _Alignas(64) float x[QDQ_TILE], low[QDQ_TILE], high[QDQ_TILE], g[QDQ_TILE];
+    for (uint64_t t = first; t < end; t++) {
+        load_tile(j, j->input, j->op->input.dtype, j->first_tile + t, x);
+        load_tile(j, j->gradient, j->op->gradient.dtype, j->first_tile + t, g);
+        j->kernels->formats[j->op->format[0]].lanes->roundtrip(x, low);
+        const float *other = x;
+        if (j->op->format[1] != QDQ_FORMAT_SOURCE) {
+            j->kernels->formats[j->op->format[1]].lanes->roundtrip(x, high);
+            other = high;
+        }
+        j->sensitivities[t] = k->sensitivity(low, other, g);
+    }
+}
+
+static uint64_t chunks(uint64_t tiles) { return (tiles + CHUNK_TILES - 1) / CHUNK_TILES; }
+
+/* Sums are kept for a wave of tiles, then added in order. */
+static qdq_status run_sums(cpu_device *device, job *j) {
+    const qdq_op *op = j->op;
+    uint64_t all = (op->count + QDQ_TILE - 1) / QDQ_TILE;
+    uint64_t wave = all < WAVE_TILES ? all : WAVE_TILES;
+    void *sums = op->kind == QDQ_ERROR ? calloc(wave * op->n_formats, sizeof *j->errors)
+                                       : calloc(wave, sizeof *j->sensitivities);
+    if (!sums) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the sums of %llu tiles", (unsigned long long)wave);
+    if (op->kind == QDQ_ERROR)
+        j->errors = sums;
+    else
+        j->sensitivities = sums;
+    for (j->first_tile = 0; j->first_tile < all; j->first_tile += wave) {
+        j->tiles = all - j->first_tile < wave ? all - j->first_tile : wave;
+        qdq_pool_run(device->pool, chunks(j->tiles), op->kind == QDQ_ERROR ? error_chunk : sensitivity_chunk, j);
+        if (op->kind == QDQ_ERROR)
+            for (uint32_t f = 0; f < op->n_formats; f++)
+                qdq_add_tile_errors(&op->error[f], j->errors + f * j->tiles, j->tiles);
+        else
+            qdq_add_tile_sensitivities(op->sensitivity, j->sensitivities, j->tiles);
+    }
+    if (op->kind == QDQ_ERROR)
+        for (uint32_t f = 0; f < op->n_formats; f++) op->error[f].count += op->count;
+    else
+        op->sensitivity->count += op->count;
+    free(sums);
+    return QDQ_OK;
+}
+
+/* Bytes that no cache holds: from there on, results are stored past it. */
+static uint64_t far_over_the_cache(void) {
+    long last = -1;
+#ifdef _SC_LEVEL3_CACHE_SIZE
+    last = sysconf(_SC_LEVEL3_CACHE_SIZE);
+#endif
+    return last > 0 ? (uint64_t)last : (uint64_t)32 << 20;
+}
+
+static qdq_status run(cpu_device *device, const qdq_op *op) {
+    job j = {.kernels = device->kernels,
+             .op = op,
+             .input = span_bytes(&op->input),
+             .output = span_bytes(&op->output),
+             .gradient = span_bytes(&op->gradient),
+             .importance = (const float *)(const void *)span_bytes(&op->importance)};
+    uint64_t tiles = (op->count + QDQ_TILE - 1) / QDQ_TILE;
+    switch (op->kind) {
+    case QDQ_ROUNDTRIP:
+        j.stream = op->count * 8 > far_over_the_cache() && (uintptr_t)j.output % 16 == 0;
+        qdq_pool_run(device->pool, chunks(tiles), roundtrip_chunk, &j);
+        return QDQ_OK;
+    case QDQ_QUANTIZE: qdq_pool_run(device->pool, chunks(tiles), quantize_chunk, &j); return QDQ_OK;
+    case QDQ_DEQUANTIZE: qdq_pool_run(device->pool, chunks(tiles), dequantize_chunk, &j); return QDQ_OK;
+    case QDQ_ERROR:
+    case QDQ_SENSITIVITY: return run_sums(device, &j);
+    }
+    return qdq_fail(QDQ_INVALID_ARGUMENT, "no such operation: %d", (int)op->kind);
+}
+
+static uint32_t cpu_count(void) { return 1; }
+
+static void model_name(char *name, size_t size) {
+    snprintf(name, size, "CPU");
+#ifdef __linux__
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    if (!file) return;
+    char line[256];
+    while (fgets(line, sizeof line, file)) {
+        char *value = strchr(line, ':');
+        if (strncmp(line, "model name", 10) != 0 || !value) continue;
+        value += strspn(value, ": \t");
+        value[strcspn(value, "\n")] = '\0';
+        snprintf(name, size, "%s", value);
+        break;
+    }
+    fclose(file);
+#endif
+}
+
+static void describe(qdq_device_info *info, int threads, const char *tier) {
+    char model[80];
+    model_name(model, sizeof model);
+    snprintf(info->name, sizeof info->name, "cpu");
+    if (threads > 0)
+        snprintf(info->description, sizeof info->description, "%s, %d thread%s, %s", model, threads,
+                 threads == 1 ? "" : "s", tier);
+    else
+        snprintf(info->description, sizeof info->description, "%s, %s", model, tier);
+    info->driver[0] = '\0';
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    info->memory = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0;
+    info->shared = 1;
+    info->available = 1;
+}
+
+static void cpu_describe(uint32_t index, qdq_device_info *info) {
+    (void)index;
+    describe(info, 0, qdq_cpu_best_tier(qdq_cpu_mask_in_force())->name);
+}
+
+static void cpu_describe_open(const void *state, qdq_device_info *info) {
+    const cpu_device *device = state;
+    describe(info, qdq_pool_threads(device->pool), device->kernels->name);
+}
+
+static qdq_status cpu_open(uint32_t index, int threads, void **state) {
+    (void)index;
+    cpu_device *device = calloc(1, sizeof *device);
+    if (!device) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a device");
+    device->kernels = qdq_cpu_best_tier(qdq_cpu_mask_in_force());
+    qdq_status status = qdq_pool_create(threads, &device->pool);
+    if (status != QDQ_OK) {
+        free(device);
+        return status;
+    }
+    *state = device;
+    return QDQ_OK;
+}
+
+static void cpu_close(void *state) {
+    cpu_device *device = state;
+    qdq_pool_free(device->pool);
+    free(device);
+}
+
+static qdq_status cpu_wrap(void *state, void *bytes, uint64_t size, void **memory) {
+    (void)state;
+    (void)size;
+    cpu_memory *m = calloc(1, sizeof *m);
+    if (!m) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a buffer");
+    m->bytes = bytes;
+    *memory = m;
+    return QDQ_OK;
+}
+
+static qdq_status cpu_alloc(void *state, uint64_t size, void **memory) {
+    void *bytes = NULL;
+    if (size > SIZE_MAX - 64 || posix_memalign(&bytes, 64, (size_t)size) != 0)
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a buffer of %llu bytes", (unsigned long long)size);
+    memset(bytes, 0, (size_t)size);
+    qdq_status status = cpu_wrap(state, bytes, size, memory);
+    if (status != QDQ_OK)
+        free(bytes);
+    else
+        ((cpu_memory *)*memory)->owned = true;
+    return status;
+}
+
+static void cpu_free(void *state, void *memory) {
+    (void)state;
+    cpu_memory *m = memory;
+    if (m->owned) free(m->bytes);
+    free(m);
+}
+
+static void *cpu_host(void *memory) { return ((cpu_memory *)memory)->bytes; }
+
+static qdq_status cpu_write(void *state, void *memory, uint64_t offset, const void *from, uint64_t bytes) {
+    (void)state;
+    memmove(((cpu_memory *)memory)->bytes + offset, from, (size_t)bytes);
+    return QDQ_OK;
+}
+
+static qdq_status cpu_read(void *state, void *memory, uint64_t offset, void *to, uint64_t bytes) {
+    (void)state;
+    memmove(to, ((cpu_memory *)memory)->bytes + offset, (size_t)bytes);
+    return QDQ_OK;
+}
+
+/* Compiled ahead; nothing to build. An importance matrix changes no format that the CPU has so far. */
+static qdq_status cpu_build(void *state, const qdq_op *op) {
+    (void)state;
+    (void)op;
+    return QDQ_OK;
+}
+
+/* Work is done at submission: the calling thread is one of the pool's. */
+static qdq_status cpu_submit(void *state, const qdq_op *ops, size_t n, void **ticket) {
+    *ticket = NULL;
+    for (size_t i = 0; i < n; i++) {
+        qdq_status status = run(state, &ops[i]);
+        if (status != QDQ_OK) return status;
+    }
+    return QDQ_OK;
+}
+
+static qdq_status cpu_wait(void *state, void *ticket) {
+    (void)state;
+    (void)ticket;
+    return QDQ_OK;
+}
+
+const qdq_backend qdq_cpu_backend = {"cpu",    cpu_count, NULL, cpu_describe, cpu_open, cpu_close, cpu_describe_open,
+                                     cpu_alloc, cpu_wrap,  cpu_free,     cpu_host, cpu_write, cpu_read,
+                                     cpu_build, cpu_submit, cpu_wait};

@@ -1,0 +1,27 @@
+/* One format's packed blocks in one tier: the scalar dialect, which the compiler vectorizes with the tier's
+ * instructions. Compiled as format_lanes.c is. */
+#include "backends/cpu/kernels.h"
+#include "dialect/scalar.h"
+#include "dialect/bytes.h"
+#include "dialect/peers.h"
+#include FORMAT_FILE
+#include "backends/cpu/names.h"
+
+static void pack(const uint8_t *codes, const uint32_t *heads, uint8_t *blocks, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        F(pack)(codes + 32 * F(LANES) * i, heads + F(LANES) * i, blocks + F(BYTES) * i);
+}
+
+static void unpack(const uint8_t *blocks, float *y, size_t n) {
+    for (size_t i = 0; i < n; i++, blocks += F(BYTES))
+        for (int lane = 0; lane < F(LANES); lane++, y += 32) {
+            INT codes[32];
+            float values[32];
+            F(params) p = F(read)(blocks, lane);
+            F(codes)(blocks, lane, codes);
+            for (int e = 0; e < 32; e++) values[e] = F(value)(to_real(codes[e]), p, e);
+            memcpy(y, values, sizeof values);
+        }
+}
+
+const qdq_cpu_format_bytes KERNELS(bytes) = {pack, unpack};

@@ -1,0 +1,186 @@
+/* What a tier does with tiles of any format: conversion, transposition, sums. Compiled once a tier (kernels.h). */
+#include "backends/cpu/kernels.h"
+
+#ifdef QDQ_SCALAR
+#include "dialect/scalar.h"
+#else
+#include "dialect/simd.h"
+#endif
+#ifdef __SSE2__
+#include <xmmintrin.h>
+#endif
+#include "backends/cpu/transpose.h"
+#include "backends/cpu/names.h"
+
+enum { PASSES = QDQ_TILE_LANES / WIDTH };
+
+FN REAL load_row(const float *tile, int e, int pass) {
+    REAL v;
+    memcpy(&v, tile + 32 * e + WIDTH * pass, sizeof v);
+    return v;
+}
+
+static void widen(qdq_dtype dtype, const void *src, float *dst, size_t n) {
+    if (dtype == QDQ_F32) {
+        memcpy(dst, src, n * 4);
+        return;
+    }
+    const unsigned char *bytes = src;
+    for (size_t i = 0; i < n; i += WIDTH) {
+        uint16_t half[WIDTH] = {0};
+        size_t m = n - i < WIDTH ? n - i : WIDTH;
+        if (m == WIDTH)
+            memcpy(half, bytes + 2 * i, sizeof half);
+        else
+            memcpy(half, bytes + 2 * i, 2 * m);
+        uint32_t word[WIDTH];
+        for (int l = 0; l < WIDTH; l++) word[l] = half[l];
+        UINT bits;
+        memcpy(&bits, word, sizeof bits);
+        REAL value = dtype == QDQ_BF16 ? as_real(bits << 16) : f16_value(bits);
+        if (m == WIDTH)
+            memcpy(dst + i, &value, sizeof value);
+        else
+            memcpy(dst + i, &value, 4 * m);
+    }
+}
+
+static void transpose_full(const float *src, float *tile) {
+    for (int pass = 0; pass < PASSES; pass++)
+        for (int e = 0; e < 32; e += 4) {
+            REAL c[4];
+            load4(src + 32 * WIDTH * pass + e, c);
+            for (int k = 0; k < 4; k++) memcpy(tile + 32 * (e + k) + WIDTH * pass, &c[k], sizeof c[k]);
+        }
+}
+
+static void transpose(const float *src, size_t n, float *tile) {
+    if (n >= QDQ_TILE) {
+        transpose_full(src, tile);
+        return;
+    }
+    float padded[QDQ_TILE] = {0};
+    memcpy(padded, src, n * 4);
+    transpose_full(padded, tile);
+}
+
+static void restore_full(const float *tile, float *dst) {
+    for (int pass = 0; pass < PASSES; pass++)
+        for (int e = 0; e < 32; e += 4) {
+            REAL c[4];
+            for (int k = 0; k < 4; k++) c[k] = load_row(tile, e + k, pass);
+            store4(c, dst + 32 * WIDTH * pass + e);
+        }
+}
+
+static void restore(const float *tile, float *dst, size_t n) {
+    if (n >= QDQ_TILE) {
+        restore_full(tile, dst);
+        return;
+    }
+    float padded[QDQ_TILE];
+    restore_full(tile, padded);
+    memcpy(dst, padded, n * 4);
+}
+
+static void stream(const float *tile, float *dst) {
+#ifdef __SSE2__
+    for (int i = 0; i < QDQ_TILE; i += 4) _mm_stream_ps(dst + i, _mm_load_ps(tile + i));
+#else
+    memcpy(dst, tile, QDQ_TILE * 4);
+#endif
+}
+
+static void fence(void) {
+#ifdef __SSE2__
+    _mm_sfence();
+#endif
+}
+
+/* The sum of a tile, a full binary tree. A lane sums its elements pairwise by neighbours (0+1)+(2+3) …; then lane l
+ * takes lane l+16, l+8, … l+1. Ten levels: with three roundings inside a term, far below 1e-6 of the terms' sum. */
+FN REAL sum8(const REAL *t) { return ((t[0] + t[1]) + (t[2] + t[3])) + ((t[4] + t[5]) + (t[6] + t[7])); }
+FN REAL sum4(const REAL *t) { return (t[0] + t[1]) + (t[2] + t[3]); }
+
+FN void put_lanes(REAL v, float *lanes, int pass) { memcpy(lanes + WIDTH * pass, &v, sizeof v); }
+
+static float sum_lanes(float *lanes) {
+    for (int half = 16; half > 0; half /= 2)
+        for (int l = 0; l < half; l++) lanes[l] += lanes[l + half];
+    return lanes[0];
+}
+
+/* weighted is a constant where this is called, so each caller gets its own loop. */
+FN qdq_tile_error tile_error(const float *x, const float *q, const float *m, bool weighted) {
+    float lanes[5][QDQ_TILE_LANES];
+    for (int pass = 0; pass < PASSES; pass++) {
+        REAL part[4][4], max = splat(0.0f);
+        for (int g = 0; g < 4; g++) {
+            REAL term[4][8];
+            for (int k = 0; k < 8; k++) {
+                int e = 8 * g + k;
+                REAL w = load_row(x, e, pass), v = load_row(q, e, pass), d = w - v;
+                max = max_r(abs_(d), max);
+                term[0][k] = d * d;
+                term[1][k] = w * w;
+                term[2][k] = v * v;
+                term[3][k] = w * v;
+                if (weighted) {
+                    REAL weight = load_row(m, e, pass);
+                    for (int s = 0; s < 4; s++) term[s][k] = weight * term[s][k];
+                }
+            }
+            for (int s = 0; s < 4; s++) part[s][g] = sum8(term[s]);
+        }
+        for (int s = 0; s < 4; s++) put_lanes(sum4(part[s]), lanes[s], pass);
+        put_lanes(max, lanes[4], pass);
+    }
+    qdq_tile_error sums = {sum_lanes(lanes[0]), sum_lanes(lanes[1]), sum_lanes(lanes[2]), sum_lanes(lanes[3]), 0.0f};
+    for (int l = 0; l < QDQ_TILE_LANES; l++)
+        if (lanes[4][l] > sums.max_abs) sums.max_abs = lanes[4][l];
+    return sums;
+}
+
+static qdq_tile_error error(const float *x, const float *q, const float *m) {
+    return m ? tile_error(x, q, m, true) : tile_error(x, q, x, false);
+}
+
+static qdq_tile_sensitivity sensitivity(const float *low, const float *high, const float *gradient) {
+    float lanes[3][QDQ_TILE_LANES];
+    for (int pass = 0; pass < PASSES; pass++) {
+        REAL part[3][4];
+        for (int g = 0; g < 4; g++) {
+            REAL term[3][8];
+            for (int k = 0; k < 8; k++) {
+                int e = 8 * g + k;
+                REAL t = load_row(gradient, e, pass) * (load_row(low, e, pass) - load_row(high, e, pass));
+                term[0][k] = t;
+                term[1][k] = abs_(t);
+                term[2][k] = t * t;
+            }
+            for (int s = 0; s < 3; s++) part[s][g] = sum8(term[s]);
+        }
+        for (int s = 0; s < 3; s++) put_lanes(sum4(part[s]), lanes[s], pass);
+    }
+    return (qdq_tile_sensitivity){sum_lanes(lanes[0]), sum_lanes(lanes[1]), sum_lanes(lanes[2])};
+}
+
+static size_t first_non_finite(const float *x, size_t n) {
+    const size_t STEP = 256;
+    for (size_t i = 0; i < n; i += STEP) {
+        size_t m = n - i < STEP ? n - i : STEP;
+        uint32_t bits[256], worst = 0;
+        memcpy(bits, x + i, 4 * m);
+        for (size_t k = 0; k < m; k++) {
+            uint32_t a = bits[k] & 0x7fffffffu;
+            worst = a > worst ? a : worst;
+        }
+        if (worst < 0x7f800000u) continue;
+        for (size_t k = 0; k < m; k++)
+            if ((bits[k] & 0x7f800000u) == 0x7f800000u) return i + k;
+    }
+    return n;
+}
+
+const qdq_cpu_tile_kernels TILE_KERNELS = {widen,  transpose, restore,     stream,
+                                           fence,  error,     sensitivity, first_non_finite};

@@ -1,0 +1,151 @@
+#include "core/device.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/error.h"
+
+/* In the order in which "auto" tries them. */
+static const qdq_backend *const backends[] = {
+#ifdef QDQ_HAVE_CUDA
+    &qdq_cuda_backend,
+#endif
+#ifdef QDQ_HAVE_VULKAN
+    &qdq_vulkan_backend,
+#endif
+    &qdq_cpu_backend,
+};
+enum { N_BACKENDS = sizeof backends / sizeof backends[0] };
+
+static qdq_status open_on(const qdq_backend *backend, uint32_t index, int threads, qdq_device **out) {
+    qdq_device *device = calloc(1, sizeof *device);
+    if (!device) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a device");
+    qdq_status status = backend->open(index, threads, &device->state);
+    if (status != QDQ_OK) {
+        free(device);
+        return status;
+    }
+    device->backend = backend;
+    device->index = index;
+    atomic_init(&device->references, 1);
+    *out = device;
+    return QDQ_OK;
+}
+
+static qdq_status open_auto(int threads, qdq_device **device) {
+    qdq_status status = QDQ_DEVICE_ERROR;
+    for (int b = 0; b < N_BACKENDS; b++)
+        for (uint32_t i = 0; i < backends[b]->count(); i++) {
+            if (backends[b]->recommended && !backends[b]->recommended(i)) continue;
+            status = open_on(backends[b], i, threads, device);
+            if (status == QDQ_OK) return QDQ_OK;
+        }
+    return status;
+}
+
+qdq_status qdq_device_open_threads(const char *name, int threads, qdq_device **device) {
+    if (!device) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_device_open: no place for the device");
+    *device = NULL;
+    if (!name || strcmp(name, "auto") == 0) return open_auto(threads, device);
+    size_t length = strcspn(name, ":");
+    for (int b = 0; b < N_BACKENDS; b++) {
+        if (strlen(backends[b]->name) != length || strncmp(backends[b]->name, name, length) != 0) continue;
+        uint64_t index = 0;
+        if (name[length] == ':') {
+            char *end;
+            index = strtoull(name + length + 1, &end, 10);
+            if (end == name + length + 1 || *end != '\0' || name[length + 1] == '-' || name[length + 1] == '+')
+                return qdq_fail(QDQ_INVALID_ARGUMENT, "device '%s': a number must follow the colon", name);
+        }
+        uint32_t count = backends[b]->count();
+        if (index >= count) {
+            if (count > 0)
+                return qdq_fail(QDQ_DEVICE_ERROR, "device '%s': this machine has %u of them, numbered from 0", name,
+                                (unsigned)count);
+            qdq_device_info info = {.size = sizeof info};
+            backends[b]->describe(0, &info);
+            return qdq_fail(QDQ_DEVICE_ERROR, "device '%s': %s", name, info.description);
+        }
+        return open_on(backends[b], (uint32_t)index, threads, device);
+    }
+    char known[128] = "auto";
+    for (int b = N_BACKENDS - 1; b >= 0; b--) {
+        size_t used = strlen(known);
+        snprintf(known + used, sizeof known - used, ", %s", backends[b]->name);
+    }
+    return qdq_fail(QDQ_INVALID_ARGUMENT, "no device is called '%.64s'; there are: %s", name, known);
+}
+
+qdq_status qdq_device_open(const char *name, qdq_device **device) { return qdq_device_open_threads(name, 0, device); }
+
+void qdq_device_retain(qdq_device *device) { atomic_fetch_add(&device->references, 1); }
+
+void qdq_device_close(qdq_device *device) {
+    if (!device || atomic_fetch_sub(&device->references, 1) != 1) return;
+    device->backend->close(device->state);
+    free(device);
+}
+
+static void copy_info(qdq_device_info *to, qdq_device_info *full) {
+    size_t size = to->size;
+    full->size = size;
+    memcpy(to, full, size < sizeof *full ? size : sizeof *full);
+}
+
+qdq_status qdq_device_describe(const qdq_device *device, qdq_device_info *info) {
+    if (!device || !info || info->size == 0)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_device_describe: a NULL, or info->size is not set");
+    qdq_device_info full = {0};
+    device->backend->describe_open(device->state, &full);
+    copy_info(info, &full);
+    return QDQ_OK;
+}
+
+qdq_status qdq_device_list(uint32_t index, qdq_device_info *info) {
+    if (!info || info->size == 0) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_device_list: info->size is not set");
+    for (int b = 0; b < N_BACKENDS; b++) {
+        uint32_t count = backends[b]->count(), rows = count ? count : 1;
+        if (index < rows) {
+            qdq_device_info full = {0};
+            backends[b]->describe(index, &full);
+            copy_info(info, &full);
+            return QDQ_OK;
+        }
+        index -= rows;
+    }
+    return qdq_fail(QDQ_INVALID_ARGUMENT, "no device has that number");
+}
+
+/* "qdq_q4_0_f32" is a round trip, "quantize_q4_0_bf16" and its like name the operation first. */
+qdq_status qdq_device_build_kernel(qdq_device *device, const char *name) {
+    if (!device || !name) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_device_build_kernel: a NULL");
+    static const struct {
+        const char *prefix;
+        qdq_op_kind kind;
+    } kinds[] = {{"qdq_", QDQ_ROUNDTRIP},
+                 {"quantize_", QDQ_QUANTIZE},
+                 {"dequantize_", QDQ_DEQUANTIZE},
+                 {"error_", QDQ_ERROR},
+                 {"sensitivity_", QDQ_SENSITIVITY}};
+    const char *last = strrchr(name, '_');
+    for (size_t k = 0; last && k < sizeof kinds / sizeof kinds[0]; k++) {
+        size_t length = strlen(kinds[k].prefix);
+        char format[32];
+        if (strncmp(name, kinds[k].prefix, length) != 0 || last < name + length) continue;
+        snprintf(format, sizeof format, "%.*s", (int)(last - name - (ptrdiff_t)length), name + length);
+        qdq_op op = {.kind = kinds[k].kind, .n_formats = 1};
+        op.format[0] = qdq_format_by_name(format);
+        op.format[1] = QDQ_FORMAT_SOURCE;
+        if (op.format[0] == QDQ_FORMAT_NONE) continue;
+        for (qdq_dtype d = QDQ_F32; d <= QDQ_BF16; d = (qdq_dtype)(d + 1)) {
+            if (strcmp(last + 1, qdq_dtype_name(d)) != 0) continue;
+            if (op.kind == QDQ_DEQUANTIZE && d != QDQ_F32) continue;
+            op.input.dtype = op.kind == QDQ_DEQUANTIZE ? QDQ_U8 : d;
+            op.gradient.dtype = QDQ_F32;
+            op.output.dtype = op.kind == QDQ_QUANTIZE ? QDQ_U8 : QDQ_F32;
+            return device->backend->build(device->state, &op);
+        }
+    }
+    return qdq_fail(QDQ_INVALID_ARGUMENT, "no kernel is called '%.64s'", name);
+}

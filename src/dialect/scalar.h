@@ -1,0 +1,75 @@
+/* The dialect for any C11 compiler: a lane is one float. */
+#ifndef QDQ_DIALECT_SCALAR_H
+#define QDQ_DIALECT_SCALAR_H
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#define WIDTH 1
+#define FN    static inline
+
+typedef float REAL;
+typedef int32_t INT;
+typedef uint32_t UINT;
+typedef bool MASK;
+
+#define STRUCT(name)                                                                                                   \
+    typedef struct name name;                                                                                          \
+    struct name
+#define BLOCK_IN(x)   const REAL *restrict x
+#define BLOCK_OUT(x)  REAL *restrict x
+#define CODES_IN(c)   const INT *restrict c
+#define CODES_OUT(c)  INT *restrict c
+
+#define splat(f)   ((float)(f))
+#define splat_i(i) ((int32_t)(i))
+#define splat_u(u) ((uint32_t)(u))
+#define INT_OF(u)  ((INT)(u))
+#define UINT_OF(i) ((UINT)(i))
+
+FN UINT as_uint(REAL x) {
+    UINT u;
+    memcpy(&u, &x, 4);
+    return u;
+}
+FN REAL as_real(UINT u) {
+    REAL x;
+    memcpy(&x, &u, 4);
+    return x;
+}
+
+#define gt(a, b)          ((a) > (b))
+#define ge(a, b)          ((a) >= (b))
+#define lt(a, b)          ((a) < (b))
+#define le(a, b)          ((a) <= (b))
+#define eq(a, b)          ((a) == (b))
+#define ne(a, b)          ((a) != (b))
+#define gt_i(a, b)        ((INT)(a) > (INT)(b))
+#define lt_i(a, b)        ((INT)(a) < (INT)(b))
+#define eq_i(a, b)        ((INT)(a) == (INT)(b))
+#define and_m(a, b)       ((a) & (b))
+#define or_m(a, b)        ((a) | (b))
+#define not_m(a)          (!(a))
+#define any(m)            (m)
+#define select_r(m, a, b) ((m) ? (a) : (b))
+#define select_i(m, a, b) ((m) ? (a) : (b))
+#define select_u(m, a, b) ((m) ? (a) : (b))
+
+FN REAL max_r(REAL a, REAL b) { return a > b ? a : b; }
+FN REAL min_r(REAL a, REAL b) { return a < b ? a : b; }
+FN INT max_i(INT a, INT b) { return a > b ? a : b; }
+FN INT min_i(INT a, INT b) { return a < b ? a : b; }
+FN REAL abs_(REAL x) { return as_real(as_uint(x) & 0x7fffffffu); }
+FN REAL div_rn(REAL a, REAL b) { return a / b; }
+FN REAL sqrt_rn(REAL a) { return sqrtf(a); }
+FN INT to_int(REAL x) { return (INT)x; }
+FN REAL to_real(INT i) { return (REAL)i; }
+FN REAL trunc_r(REAL x) { return (REAL)(INT)x; }
+FN REAL positive_zero(REAL x) { return x + 0.0f; }
+
+#include "nan.h"
+#include "common.h"
+
+#endif

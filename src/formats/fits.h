@@ -1,0 +1,82 @@
+/* Fits, codes and bits that several formats share. */
+#ifndef QDQ_FORMATS_FITS_H
+#define QDQ_FORMATS_FITS_H
+
+/* Maxima run in four chains of eight elements, for the processor to overlap; joined in order, the first of equals
+ * still wins. */
+
+/* The element of the largest magnitude, with its sign; of equal ones the first; +0 if all are zero. NaNs are passed
+ * over. The largest and the smallest element decide, unless they are of equal magnitude: then order does. */
+FN REAL signed_max(BLOCK_IN(x)) {
+    REAL high[4], low[4];
+    for (int c = 0; c < 4; c++) {
+        high[c] = low[c] = splat(0.0f);
+        for (int i = 8 * c; i < 8 * c + 8; i++) {
+            high[c] = max_r(x[i], high[c]);
+            low[c] = min_r(x[i], low[c]);
+        }
+    }
+    REAL top = max_r(max_r(high[3], high[2]), max_r(high[1], high[0]));
+    REAL bottom = min_r(min_r(low[3], low[2]), min_r(low[1], low[0]));
+    REAL best = select_r(ge(top, -bottom), top, bottom);
+    MASK tie = and_m(eq(top, -bottom), gt(top, splat(0.0f)));
+    if (any(tie)) {
+        REAL first = splat(0.0f);
+        for (int i = 31; i >= 0; i--) first = select_r(eq(abs_(x[i]), top), x[i], first);
+        best = select_r(tie, first, best);
+    }
+    return best;
+}
+
+STRUCT(extremes) {
+    REAL low, high;
+};
+
+/* The smallest and the largest element, of equal zeros the first; NaNs are passed over. */
+FN extremes low_and_high(BLOCK_IN(x)) {
+    REAL high[4], low[4];
+    for (int c = 0; c < 4; c++) {
+        low[c] = splat(3.40282346638528859812e+38f);
+        high[c] = splat(-3.40282346638528859812e+38f);
+        for (int i = 8 * c; i < 8 * c + 8; i++) {
+            low[c] = min_r(x[i], low[c]);
+            high[c] = max_r(x[i], high[c]);
+        }
+    }
+    extremes e;
+    e.low = min_r(min_r(low[3], low[2]), min_r(low[1], low[0]));
+    e.high = max_r(max_r(high[3], high[2]), max_r(high[1], high[0]));
+    return e;
+}
+
+STRUCT(magnitude) {
+    REAL max;
+    bool finite; /* of all lanes that run together */
+};
+
+/* The largest magnitude; NaNs are passed over. The bits of magnitudes compare as the magnitudes do, and show NaNs and
+ * infinities at the top. */
+FN magnitude max_magnitude(BLOCK_IN(x)) {
+    INT top[4];
+    for (int c = 0; c < 4; c++) {
+        top[c] = splat_i(0);
+        for (int i = 8 * c; i < 8 * c + 8; i++) top[c] = max_i(INT_OF(as_uint(abs_(x[i]))), top[c]);
+    }
+    INT all = max_i(max_i(top[0], top[1]), max_i(top[2], top[3]));
+    magnitude m;
+    m.max = as_real(UINT_OF(all));
+    m.finite = !any(gt_i(all, splat_i(0x7f7fffff)));
+    if (!m.finite) {
+        m.max = splat(0.0f);
+        for (int i = 0; i < 32; i++) m.max = max_r(abs_(x[i]), m.max);
+    }
+    return m;
+}
+
+/* 1 / d, or 0 for d = 0. */
+FN REAL inverse(REAL d) { return select_r(ne(d, splat(0.0f)), div_rn(splat(1.0f), d), splat(0.0f)); }
+
+/* A C cast to an integer that saturates at 0 and top, a NaN to 0. */
+FN REAL cast_code(REAL v, float top) { return trunc_r(min_r(max_r(v, splat(0.0f)), splat(top))); }
+
+#endif
