@@ -108,10 +108,13 @@ typedef struct qdq_out qdq_out;
 /* QDQ_IO_ERROR: the directory is missing or not writable, or path is there and is no regular file.
  * QDQ_INVALID_ARGUMENT: path is a file that is mapped as an input at the moment. A symbolic link is replaced. */
 qdq_status qdq_out_create(const char *path, qdq_out **out);
-/* Sets room aside, so that a full disk is known before the work; does nothing where the file system cannot. */
+/* Makes the file that long, zeros where nothing is written, and sets room aside where the file system can, so that a
+ * full disk is known before the work. A limit of the process (RLIMIT_FSIZE) raises SIGXFSZ: ignore that signal. */
 qdq_status qdq_out_reserve(qdq_out *out, uint64_t bytes);
-/* Appends. QDQ_IO_ERROR: the disk is full, a limit, a failing device. */
+/* Appends; or writes at an offset, which may be past the end. QDQ_IO_ERROR: the disk is full, a limit, a failing
+ * device. */
 qdq_status qdq_out_write(qdq_out *out, const void *data, uint64_t bytes);
+qdq_status qdq_out_write_at(qdq_out *out, uint64_t offset, const void *data, uint64_t bytes);
 /* Frees out in every case; on failure nothing is left. */
 qdq_status qdq_out_commit(qdq_out *out);
 void qdq_out_abort(qdq_out *out); /* NULL is allowed */

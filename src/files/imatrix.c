@@ -1,0 +1,375 @@
+/* Importance matrices, in both layouts that llama-imatrix has written.
+ *
+ * GGUF: for each weight NAME a tensor NAME.in_sum2, f32 [columns, matrices], the sums of squared activations, and
+ * NAME.counts, f32 [1, matrices]; keys imatrix.datasets, imatrix.chunk_count, imatrix.chunk_size. ggml cuts tensor
+ * names at 63 bytes, and with them the suffix.
+ *
+ * Legacy (.dat), little-endian, no magic: i32 n; n times {i32 length, name, i32 calls, i32 values, f32[values]}; then,
+ * in later files, i32 last chunk, i32 length, the dataset's name. Values are means times calls.
+ *
+ * Source: llama.cpp, tools/imatrix and tools/quantize (load_imatrix, load_legacy_imatrix). */
+#include "internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef unsigned long long ull;
+
+#define GGML_NAME_LIMIT 63
+
+struct qdq_imatrix {
+    qdq_map *map;     /* NULL: the caller's memory */
+    qdq_model *model; /* of the GGUF layout */
+    qdq_arena arena;
+    char *path;
+    qdq_imatrix_entry *entries;
+    uint64_t n, capacity;
+    qdq_name *by_name;
+    const char *dataset;
+    uint32_t chunks;
+};
+
+static qdq_status no_memory(const char *path) {
+    return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: no memory for the importance matrix", SHOWN(path));
+}
+
+static qdq_status add(qdq_imatrix *im, const qdq_imatrix_entry *e) {
+    if (!qdq_grow((void **)&im->entries, im->n, &im->capacity, sizeof *im->entries)) return no_memory(im->path);
+    im->entries[im->n++] = *e;
+    return QDQ_OK;
+}
+
+static qdq_status index_entries(qdq_imatrix *im) {
+    im->by_name = malloc((size_t)(im->n + 1) * sizeof *im->by_name);
+    if (im->by_name == NULL) return no_memory(im->path);
+    for (uint64_t i = 0; i < im->n; i++) im->by_name[i] = (qdq_name){im->entries[i].name, i};
+    qdq_names_sort(im->by_name, im->n);
+    for (uint64_t i = 1; i < im->n; i++)
+        if (strcmp(im->by_name[i - 1].text, im->by_name[i].text) == 0)
+            return qdq_fail(QDQ_BAD_DATA, "%s: weight \"%s\" is there twice", SHOWN(im->path),
+                            SHOWN(im->by_name[i].text));
+    return QDQ_OK;
+}
+
+/* ---- Weights -------------------------------------------------------------------------------------------------------
+ */
+
+static float weight(float sum, float count) { return count > 0.0f ? sum / count : 1.0f; }
+
+static float calls_of(const qdq_imatrix_entry *e, uint64_t index) {
+    return e->calls != NULL ? qdq_le_float(e->calls + 4 * (index / e->columns)) : e->legacy_calls;
+}
+
+void qdq_imatrix_weights(const qdq_imatrix_entry *entry, uint64_t first, uint64_t n, float *out) {
+    while (n > 0) {
+        /* One matrix at a time: its count is the same for all columns. */
+        uint64_t run = entry->calls != NULL ? entry->columns - first % entry->columns : n;
+        if (run > n) run = n;
+        float calls = calls_of(entry, first);
+        const uint8_t *sums = entry->sums + 4 * first;
+        /* The legacy layout keeps values as they are where nothing was counted. */
+        bool raw = entry->calls == NULL && !(calls > 0.0f);
+        for (uint64_t i = 0; i < run; i++) {
+            float sum = qdq_le_float(sums + 4 * i);
+            out[i] = raw ? sum : weight(sum, calls);
+        }
+        out += run;
+        first += run;
+        n -= run;
+    }
+}
+
+/* Finds what would poison every block it touches, before hours of work. */
+static qdq_status check_values(const qdq_imatrix *im, const qdq_imatrix_entry *e, uint64_t offset) {
+    uint64_t columns = e->calls != NULL ? e->columns : e->count;
+    for (uint64_t first = 0; first < e->count; first += columns) {
+        float calls = calls_of(e, first);
+        if (!(calls >= 0.0f) || isinf(calls))
+            return qdq_fail(QDQ_BAD_DATA, "%s: weight \"%s\": the count of matrix %llu is %g", SHOWN(im->path),
+                            SHOWN(e->name), (ull)(first / columns), (double)calls);
+        for (uint64_t i = first; i < first + columns; i++) {
+            float sum = qdq_le_float(e->sums + 4 * i);
+            if (sum >= 0.0f && !isinf(sum) && !isinf(weight(sum, calls))) continue;
+            return qdq_fail(
+                QDQ_BAD_DATA,
+                "%s: weight \"%s\": value %llu (at offset %llu) is %g with a count of %g; sums of squares are "
+                "finite and not negative: make the importance matrix anew",
+                SHOWN(im->path), SHOWN(e->name), (ull)i, (ull)(offset + 4 * i), (double)sum, (double)calls);
+        }
+    }
+    return QDQ_OK;
+}
+
+/* ---- GGUF ----------------------------------------------------------------------------------------------------------
+ */
+
+typedef enum kind { OTHER, SUMS, COUNTS } kind;
+
+/* Which tensor of a weight this is, and how long the weight's name. In a name of 63 bytes the suffix may be cut, down
+ * to two bytes, below which the two look alike. `.in_sum` in full is another tensor, the sums of x, to be passed over.
+ */
+static kind kind_of(const char *name, size_t *base) {
+    static const char sums[] = ".in_sum2", counts[] = ".counts";
+    size_t length = strlen(name), least = length == GGML_NAME_LIMIT ? 2 : 7;
+    for (size_t cut = 8; cut >= least; cut--) {
+        if (cut > length) continue;
+        *base = length - cut;
+        if ((cut == 8 || least == 2) && memcmp(name + *base, sums, cut) == 0) return SUMS;
+        if (cut <= 7 && memcmp(name + *base, counts, cut) == 0) return COUNTS;
+    }
+    return OTHER;
+}
+
+static qdq_status check_f32(const qdq_imatrix *im, const qdq_tensor *t) {
+    if (!t->source || t->dtype != QDQ_F32)
+        return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\" is %s; an importance matrix holds f32", SHOWN(im->path),
+                        SHOWN(t->name), t->type_name);
+    if (t->elements == 0) return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\" is empty", SHOWN(im->path), SHOWN(t->name));
+    return QDQ_OK;
+}
+
+static qdq_status add_pair(qdq_imatrix *im, const qdq_tensor *sums, const qdq_tensor *counts, size_t base) {
+    qdq_imatrix_entry e = {.name = qdq_arena_text(&im->arena, sums->name, base), .sums = sums->data};
+    if (e.name == NULL) return no_memory(im->path);
+    qdq_status status = check_f32(im, sums);
+    if (status == QDQ_OK) status = check_f32(im, counts);
+    if (status != QDQ_OK) return status;
+    e.count = sums->elements;
+    e.columns = sums->n_dims > 0 ? sums->shape[sums->n_dims - 1] : 1;
+    e.calls = counts->data;
+    if (counts->elements != e.count / e.columns)
+        return qdq_fail(QDQ_BAD_DATA, "%s: weight \"%s\" has sums of %llu matrices (%s) and counts of %llu",
+                        SHOWN(im->path), SHOWN(e.name), (ull)(e.count / e.columns), SHAPE(sums->n_dims, sums->shape),
+                        (ull)counts->elements);
+    status = check_values(im, &e, sums->offset);
+    return status == QDQ_OK ? add(im, &e) : status;
+}
+
+/* Pairs the tensors: sums and counts of one weight sort side by side under its name. */
+static qdq_status pair_up(qdq_imatrix *im) {
+    uint64_t n = qdq_model_tensor_count(im->model), used = 0;
+    qdq_name *bases = malloc((size_t)(n + 1) * sizeof *bases);
+    if (bases == NULL) return no_memory(im->path);
+    qdq_status status = QDQ_OK;
+    for (uint64_t i = 0; i < n && status == QDQ_OK; i++) {
+        size_t base;
+        const char *name = qdq_model_tensor(im->model, i)->name;
+        if (kind_of(name, &base) == OTHER) continue;
+        bases[used] = (qdq_name){qdq_arena_text(&im->arena, name, base), i};
+        if (bases[used++].text == NULL) status = no_memory(im->path);
+    }
+    if (status == QDQ_OK) qdq_names_sort(bases, used);
+    for (uint64_t i = 0; i < used && status == QDQ_OK; i += 2) {
+        const qdq_tensor *a = qdq_model_tensor(im->model, bases[i].index), *b = NULL;
+        size_t base;
+        kind first = kind_of(a->name, &base);
+        if (i + 1 < used && strcmp(bases[i].text, bases[i + 1].text) == 0)
+            b = qdq_model_tensor(im->model, bases[i + 1].index);
+        if (b == NULL || kind_of(b->name, &base) == first)
+            status = qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\" (at offset %llu) lacks its %s", SHOWN(im->path),
+                              SHOWN(a->name), (ull)a->offset, first == SUMS ? ".counts" : ".in_sum2");
+        else
+            status = add_pair(im, first == SUMS ? a : b, first == SUMS ? b : a, base);
+    }
+    free(bases);
+    return status;
+}
+
+static qdq_status read_keys(qdq_imatrix *im) {
+    static const char *const needed[] = {"imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size"};
+    const qdq_kv *type = qdq_model_find_kv(im->model, "general.type");
+    const char *text;
+    uint64_t length, number;
+    if (type != NULL && (!qdq_kv_string(type, &text, &length) || length != 7 || memcmp(text, "imatrix", 7) != 0))
+        return qdq_fail(QDQ_BAD_DATA,
+                        "%s: is a GGUF file, but general.type is not \"imatrix\": a model, not an importance "
+                        "matrix?",
+                        SHOWN(im->path));
+    for (size_t i = 0; i < 3; i++)
+        if (qdq_model_find_kv(im->model, needed[i]) == NULL)
+            return qdq_fail(QDQ_BAD_DATA, "%s: has no key %s: not an importance matrix, or a damaged one",
+                            SHOWN(im->path), needed[i]);
+    for (size_t i = 1; i < 3; i++)
+        if (!qdq_kv_u64(qdq_model_find_kv(im->model, needed[i]), &number) || number > UINT32_MAX)
+            return qdq_fail(QDQ_BAD_DATA, "%s: key %s is no u32", SHOWN(im->path), needed[i]);
+    qdq_kv_u64(qdq_model_find_kv(im->model, needed[1]), &number);
+    im->chunks = (uint32_t)number;
+    const qdq_kv *datasets = qdq_model_find_kv(im->model, needed[0]);
+    uint32_t element_type;
+    const uint8_t *elements;
+    if (!qdq_kv_array(datasets, &element_type, &number, &elements) || element_type != QDQ_KV_STRING)
+        return qdq_fail(QDQ_BAD_DATA, "%s: key imatrix.datasets is no array of strings", SHOWN(im->path));
+    if (qdq_kv_array_string(datasets, 0, &text, &length)) {
+        if (!qdq_is_text(text, length))
+            return qdq_fail(QDQ_BAD_DATA, "%s: the name in imatrix.datasets is not UTF-8", SHOWN(im->path));
+        im->dataset = qdq_arena_text(&im->arena, text, length);
+        if (im->dataset == NULL) return no_memory(im->path);
+    }
+    return QDQ_OK;
+}
+
+/* ---- Legacy --------------------------------------------------------------------------------------------------------
+ */
+
+typedef struct cursor {
+    const qdq_imatrix *im;
+    const uint8_t *bytes;
+    uint64_t length, at;
+} cursor;
+
+static qdq_status damaged(const cursor *c, const char *what) {
+    return qdq_fail(QDQ_BAD_DATA, "%s: %s at offset %llu: damaged, cut short (%llu bytes) or not an importance matrix",
+                    SHOWN(c->im->path), what, (ull)c->at, (ull)c->length);
+}
+
+/* A count of at least `least` things of `size` bytes each, which the rest of the file can hold. */
+static qdq_status take_count(cursor *c, const char *what, uint32_t least, uint32_t size, uint32_t *value) {
+    if (c->length - c->at < 4) return damaged(c, what);
+    *value = qdq_le32(c->bytes + c->at);
+    if (*value > INT32_MAX || *value < least || *value > (c->length - c->at - 4) / size) return damaged(c, what);
+    c->at += 4;
+    return QDQ_OK;
+}
+
+static qdq_status take_text(cursor *c, qdq_arena *arena, uint32_t length, const char *what, const char **text) {
+    if (!qdq_is_text(c->bytes + c->at, length)) return damaged(c, what);
+    *text = qdq_arena_text(arena, c->bytes + c->at, length);
+    c->at += length;
+    return *text != NULL ? QDQ_OK : no_memory(c->im->path);
+}
+
+static qdq_status read_legacy_entry(cursor *c, qdq_imatrix *im) {
+    qdq_imatrix_entry e = {0};
+    uint32_t length = 0, calls = 0, values = 0;
+    qdq_status status = take_count(c, "bad length of a name", 1, 1, &length);
+    if (status == QDQ_OK) status = take_text(c, &im->arena, length, "a name that is not UTF-8", &e.name);
+    if (status != QDQ_OK) return status;
+    if (c->length - c->at < 4) return damaged(c, "no number of calls");
+    calls = qdq_le32(c->bytes + c->at);
+    if (calls > INT32_MAX) return damaged(c, "a negative number of calls");
+    c->at += 4;
+    status = take_count(c, "bad number of values", 1, 4, &values);
+    if (status != QDQ_OK) return status;
+    e.count = values;
+    e.legacy_calls = (float)(int32_t)calls;
+    e.sums = c->bytes + c->at;
+    status = check_values(im, &e, c->at);
+    c->at += 4 * (uint64_t)values;
+    return status == QDQ_OK ? add(im, &e) : status;
+}
+
+static qdq_status read_legacy(qdq_imatrix *im, const uint8_t *bytes, uint64_t length) {
+    cursor c = {.im = im, .bytes = bytes, .length = length};
+    uint32_t n = 0, last = 0, name = 0;
+    /* The shortest entry: a name of one byte and one value. */
+    qdq_status status = take_count(&c, "bad number of weights", 1, 17, &n);
+    for (uint32_t i = 0; i < n && status == QDQ_OK; i++) status = read_legacy_entry(&c, im);
+    if (status != QDQ_OK || c.at == length) return status;
+    if (length - c.at < 8) return damaged(&c, "a broken end");
+    last = qdq_le32(bytes + c.at);
+    if (last > INT32_MAX) return damaged(&c, "a negative number of chunks");
+    im->chunks = last;
+    c.at += 4;
+    status = take_count(&c, "bad length of the dataset's name", 0, 1, &name);
+    if (status == QDQ_OK) status = take_text(&c, &im->arena, name, "a dataset's name that is not UTF-8", &im->dataset);
+    if (status == QDQ_OK && c.at != length) status = damaged(&c, "bytes behind the end");
+    return status;
+}
+
+/* ---- Opening and asking --------------------------------------------------------------------------------------------
+ */
+
+static qdq_status parse(qdq_imatrix *im, const uint8_t *bytes, uint64_t length) {
+    im->dataset = "";
+    qdq_status status;
+    if (length >= 4 && memcmp(bytes, "GGUF", 4) == 0) {
+        status = qdq_model_parse(QDQ_LAYOUT_GGUF, bytes, length, im->path, &im->model);
+        if (status == QDQ_OK) status = read_keys(im);
+        if (status == QDQ_OK) status = pair_up(im);
+        if (status == QDQ_OK && im->n == 0)
+            status = qdq_fail(QDQ_BAD_DATA, "%s: the importance matrix has no entry", SHOWN(im->path));
+    } else {
+        status = read_legacy(im, bytes, length);
+    }
+    return status == QDQ_OK ? index_entries(im) : status;
+}
+
+static qdq_status create(const char *path, qdq_imatrix **im) {
+    *im = calloc(1, sizeof **im);
+    if (*im != NULL) (*im)->path = strdup(path);
+    if (*im != NULL && (*im)->path != NULL) return QDQ_OK;
+    free(*im);
+    return no_memory(path);
+}
+
+qdq_status qdq_imatrix_parse(const void *bytes, uint64_t length, const char *name, qdq_imatrix **result) {
+    qdq_imatrix *im;
+    if (bytes == NULL || name == NULL || result == NULL)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_imatrix_parse: an argument is NULL");
+    qdq_status status = create(name, &im);
+    if (status != QDQ_OK) return status;
+    status = parse(im, bytes, length);
+    if (status != QDQ_OK)
+        qdq_imatrix_close(im);
+    else
+        *result = im;
+    return status;
+}
+
+qdq_status qdq_imatrix_open(const char *path, qdq_imatrix **result) {
+    qdq_map *map;
+    if (path == NULL || result == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_imatrix_open: an argument is NULL");
+    qdq_status status = qdq_map_open(path, &map);
+    if (status != QDQ_OK) return status;
+    status = qdq_imatrix_parse(map->bytes, map->length, path, result);
+    if (status != QDQ_OK)
+        qdq_map_close(map);
+    else
+        (*result)->map = map;
+    return status;
+}
+
+void qdq_imatrix_close(qdq_imatrix *im) {
+    if (im == NULL) return;
+    qdq_model_close(im->model);
+    qdq_map_close(im->map);
+    qdq_arena_free(&im->arena);
+    free(im->entries);
+    free(im->by_name);
+    free(im->path);
+    free(im);
+}
+
+uint64_t qdq_imatrix_count(const qdq_imatrix *im) { return im->n; }
+const qdq_imatrix_entry *qdq_imatrix_entry_at(const qdq_imatrix *im, uint64_t index) { return &im->entries[index]; }
+const char *qdq_imatrix_dataset(const qdq_imatrix *im) { return im->dataset; }
+uint32_t qdq_imatrix_chunks(const qdq_imatrix *im) { return im->chunks; }
+
+const qdq_imatrix_entry *qdq_imatrix_find(const qdq_imatrix *im, const char *name) {
+    const qdq_name *found = qdq_names_find(im->by_name, im->n, name);
+    if (found == NULL && strlen(name) > GGML_NAME_LIMIT) {
+        char cut[GGML_NAME_LIMIT + 1];
+        memcpy(cut, name, GGML_NAME_LIMIT);
+        cut[GGML_NAME_LIMIT] = 0;
+        found = qdq_names_find(im->by_name, im->n, cut);
+    }
+    return found != NULL ? &im->entries[found->index] : NULL;
+}
+
+qdq_status qdq_imatrix_match(const qdq_imatrix *im, const qdq_tensor *tensor, const qdq_imatrix_entry **entry) {
+    *entry = qdq_imatrix_find(im, tensor->name);
+    if (*entry == NULL) return QDQ_OK;
+    const qdq_imatrix_entry *e = *entry;
+    uint64_t columns = tensor->n_dims > 0 ? tensor->shape[tensor->n_dims - 1] : 1;
+    uint64_t experts = tensor->n_dims > 2 ? tensor->shape[tensor->n_dims - 3] : 1, wanted;
+    if (__builtin_mul_overflow(columns, experts, &wanted) || e->count != wanted ||
+        (e->columns != 0 && e->columns != columns))
+        return qdq_fail(
+            QDQ_BAD_DATA,
+            "%s: weight \"%s\" has %llu values, but tensor \"%s\" of %s, shape %s, needs %llu x %llu: made for "
+            "another model?",
+            SHOWN(im->path), SHOWN(e->name), (ull)e->count, SHOWN(tensor->name), SHOWN(tensor->path),
+            SHAPE(tensor->n_dims, tensor->shape), (ull)columns, (ull)experts);
+    return QDQ_OK;
+}

@@ -1,0 +1,73 @@
+/* Text from files: UTF-8 checked, and made fit for a terminal. */
+#include "internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+float qdq_le_float(const uint8_t *p) {
+    uint32_t bits = qdq_le32(p);
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+size_t qdq_utf8_step(const uint8_t *p, uint64_t n) {
+    if (n == 0) return 0;
+    if (p[0] < 0x80) return 1;
+    size_t length = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+    if (p[0] < 0xc2 || p[0] > 0xf4 || n < length) return 0;
+    for (size_t i = 1; i < length; i++)
+        if ((p[i] & 0xc0) != 0x80) return 0;
+    /* Overlong forms, surrogates and what lies over U+10FFFF all show in the second byte. */
+    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f)) return 0;
+    if ((p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f)) return 0;
+    return length;
+}
+
+bool qdq_is_text(const void *bytes, uint64_t n) {
+    const uint8_t *p = bytes;
+    while (n > 0) {
+        size_t step = qdq_utf8_step(p, n);
+        if (step == 0 || *p == 0) return false;
+        p += step;
+        n -= step;
+    }
+    return true;
+}
+
+/* Controls, and the marks that turn the direction of writing (U+202A-202E, U+2066-2069). */
+static bool disturbs_terminal(const uint8_t *p, size_t length) {
+    if (length == 1) return p[0] < 0x20 || p[0] == 0x7f;
+    if (length == 2) return p[0] == 0xc2 && p[1] < 0xa0;
+    if (length != 3 || p[0] != 0xe2) return false;
+    return (p[1] == 0x80 && p[2] >= 0xaa && p[2] <= 0xae) || (p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9);
+}
+
+const char *qdq_printable(const char *text, char *buffer, size_t size) {
+    static const char ellipsis[] = "…";
+    const uint8_t *p = (const uint8_t *)text;
+    uint64_t left = strlen(text);
+    size_t used = 0, room = size - sizeof ellipsis;
+    while (left > 0) {
+        char piece[20];
+        size_t step = qdq_utf8_step(p, left), length = step;
+        if (step != 0 && !disturbs_terminal(p, step)) {
+            memcpy(piece, p, step);
+        } else {
+            if (step == 0) step = 1;
+            length = 0;
+            for (size_t i = 0; i < step; i++, length += 4)
+                snprintf(piece + length, sizeof piece - length, "\\x%02x", p[i]);
+        }
+        if (used + length > room) {
+            memcpy(buffer + used, ellipsis, sizeof ellipsis);
+            return buffer;
+        }
+        memcpy(buffer + used, piece, length);
+        used += length;
+        p += step;
+        left -= step;
+    }
+    buffer[used] = 0;
+    return buffer;
+}

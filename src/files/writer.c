@@ -1,0 +1,393 @@
+/* Models written: header from what was declared, then the data, tensor after tensor. */
+#include "internal.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef unsigned long long ull;
+
+#define GGML_NAME_LIMIT 63 /* GGML_MAX_NAME less its NUL */
+
+typedef struct entry {
+    const char *name;
+    const qdq_type *type;
+    const uint64_t *shape;
+    uint64_t bytes, offset; /* offset: in the data, once laid out */
+    uint32_t n_dims;
+} entry;
+
+struct qdq_writer {
+    qdq_layout layout;
+    qdq_arena arena;
+    qdq_kvs kvs;
+    entry *entries;
+    uint64_t n, capacity;
+    qdq_out *out;    /* NULL: only sizes are asked for */
+    bool begun;      /* the header is written */
+    uint64_t data;   /* where the data begin, once begun */
+    uint64_t total;  /* bytes of the file, once begun */
+    uint64_t due;    /* index of the tensor whose data come next */
+    uint64_t within; /* bytes of it that are written */
+};
+
+static qdq_status no_memory(void) { return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the output's header"); }
+
+qdq_status qdq_writer_create(qdq_layout layout, const char *path, qdq_writer **result) {
+    if (result == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_writer_create: an argument is NULL");
+    qdq_writer *writer = calloc(1, sizeof *writer);
+    if (writer == NULL) return no_memory();
+    writer->layout = layout;
+    qdq_status status = path != NULL ? qdq_out_create(path, &writer->out) : QDQ_OK;
+    if (status != QDQ_OK)
+        qdq_writer_abort(writer);
+    else
+        *result = writer;
+    return status;
+}
+
+static void free_writer(qdq_writer *writer) {
+    qdq_arena_free(&writer->arena);
+    qdq_kvs_free(&writer->kvs);
+    free(writer->entries);
+    free(writer);
+}
+
+void qdq_writer_abort(qdq_writer *writer) {
+    if (writer == NULL) return;
+    qdq_out_abort(writer->out);
+    free_writer(writer);
+}
+
+/* ---- What the file will hold --------------------------------------------------------------------------------------
+ */
+
+static qdq_status set(qdq_writer *writer, const qdq_kv *kv) {
+    if (writer->begun) return qdq_fail(QDQ_INVALID_ARGUMENT, "metadata \"%s\" comes after the data", SHOWN(kv->key));
+    if (writer->layout == QDQ_LAYOUT_SAFETENSORS && kv->type != QDQ_KV_STRING)
+        return qdq_fail(QDQ_UNSUPPORTED, "metadata \"%s\": safetensors knows strings only", SHOWN(kv->key));
+    /* A few dozen keys: no index is worth it. */
+    for (uint64_t i = 0; i < writer->kvs.n; i++) {
+        if (strcmp(writer->kvs.items[i].key, kv->key) != 0) continue;
+        writer->kvs.items[i] = *kv;
+        return QDQ_OK;
+    }
+    return qdq_kvs_add(&writer->kvs, *kv);
+}
+
+qdq_status qdq_writer_copy_metadata(qdq_writer *writer, const qdq_model *model) {
+    if (model->layout != writer->layout)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: its metadata are of the other layout", SHOWN(model->path));
+    if (writer->kvs.n != 0)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "a model's metadata must be copied before others are set");
+    for (uint64_t i = 0; i < model->kvs.n; i++) {
+        const qdq_kv *kv = &model->kvs.items[i];
+        if (writer->layout == QDQ_LAYOUT_GGUF && strncmp(kv->key, "split.", 6) == 0) continue;
+        qdq_status status = qdq_kvs_add(&writer->kvs, *kv); /* no key is twice in a model */
+        if (status != QDQ_OK) return status;
+    }
+    return QDQ_OK;
+}
+
+qdq_status qdq_writer_set_string(qdq_writer *writer, const char *key, const char *value) {
+    qdq_kv kv = {.type = QDQ_KV_STRING};
+    if (!qdq_is_text(value, strlen(value)) || !qdq_is_text(key, strlen(key)) || key[0] == 0)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "metadata \"%s\": key and value must be UTF-8, the key not empty",
+                        SHOWN(key));
+    kv.key = qdq_arena_text(&writer->arena, key, strlen(key));
+    kv.value = qdq_kv_encode_string(&writer->arena, value, strlen(value), &kv.bytes);
+    return kv.key != NULL && kv.value != NULL ? set(writer, &kv) : no_memory();
+}
+
+qdq_status qdq_writer_set_u32(qdq_writer *writer, const char *key, uint32_t value) {
+    qdq_kv kv = {.type = QDQ_KV_U32, .bytes = 4};
+    uint8_t *bytes = qdq_arena_alloc(&writer->arena, 4);
+    kv.key = qdq_arena_text(&writer->arena, key, strlen(key));
+    if (bytes == NULL || kv.key == NULL) return no_memory();
+    for (int i = 0; i < 4; i++) bytes[i] = (uint8_t)(value >> (8 * i));
+    kv.value = bytes;
+    return set(writer, &kv);
+}
+
+static qdq_status check_gguf(const char *name, uint32_t n_dims) {
+    if (strlen(name) > GGML_NAME_LIMIT)
+        return qdq_fail(QDQ_UNSUPPORTED,
+                        "tensor \"%s\": its name has %zu bytes; ggml reads at most %d from a GGUF file", SHOWN(name),
+                        strlen(name), GGML_NAME_LIMIT);
+    if (n_dims > 4)
+        return qdq_fail(QDQ_UNSUPPORTED, "tensor \"%s\" has %u dimensions; GGUF has at most 4", SHOWN(name), n_dims);
+    return QDQ_OK;
+}
+
+qdq_status qdq_writer_add_tensor(qdq_writer *writer, const char *name, const char *type_name, uint32_t n_dims,
+                                 const uint64_t *shape) {
+    if (writer->begun) return qdq_fail(QDQ_INVALID_ARGUMENT, "tensor \"%s\" comes after the data", SHOWN(name));
+    bool gguf = writer->layout == QDQ_LAYOUT_GGUF;
+    const qdq_type *type = qdq_type_by_name(type_name);
+    if (type == NULL || (gguf ? type->ggml : type->safetensors) == NULL)
+        return qdq_fail(QDQ_UNSUPPORTED, "tensor \"%s\": %s has no type %s", SHOWN(name), gguf ? "GGUF" : "safetensors",
+                        SHOWN(type_name));
+    qdq_status status = gguf ? check_gguf(name, n_dims) : QDQ_OK;
+    if (status != QDQ_OK) return status;
+    if (!qdq_is_text(name, strlen(name)) || (!gguf && strcmp(name, "__metadata__") == 0))
+        return qdq_fail(QDQ_UNSUPPORTED, "tensor \"%s\": no name for a tensor", SHOWN(name));
+    entry e = {.type = type, .n_dims = n_dims};
+    uint64_t elements, row = n_dims > 0 ? shape[n_dims - 1] : 1;
+    if (!qdq_shape_elements(n_dims, shape, &elements) || row % type->block != 0 ||
+        !qdq_type_bytes(type, elements, &e.bytes))
+        return qdq_fail(QDQ_INVALID_ARGUMENT,
+                        "tensor \"%s\": shape %s cannot be of type %s, whose block has %u elements", SHOWN(name),
+                        SHAPE(n_dims, shape), type_name, type->block);
+    uint64_t *copy = qdq_arena_alloc(&writer->arena, (uint64_t)n_dims * sizeof *copy);
+    e.name = qdq_arena_text(&writer->arena, name, strlen(name));
+    if (copy == NULL || e.name == NULL ||
+        !qdq_grow((void **)&writer->entries, writer->n, &writer->capacity, sizeof *writer->entries))
+        return no_memory();
+    if (n_dims > 0) memcpy(copy, shape, n_dims * sizeof *copy);
+    e.shape = copy;
+    writer->entries[writer->n++] = e;
+    return QDQ_OK;
+}
+
+uint64_t qdq_writer_tensor_bytes(const qdq_writer *writer, uint64_t index) { return writer->entries[index].bytes; }
+
+static qdq_status check_names(const qdq_writer *writer) {
+    qdq_status status = QDQ_OK;
+    qdq_name *names = malloc((size_t)(writer->n + 1) * sizeof *names);
+    if (names == NULL) return no_memory();
+    for (uint64_t i = 0; i < writer->n; i++) names[i] = (qdq_name){writer->entries[i].name, i};
+    qdq_names_sort(names, writer->n);
+    for (uint64_t i = 1; i < writer->n && status == QDQ_OK; i++)
+        if (strcmp(names[i - 1].text, names[i].text) == 0)
+            status = qdq_fail(QDQ_INVALID_ARGUMENT, "tensor \"%s\" is added twice", SHOWN(names[i].text));
+    free(names);
+    return status;
+}
+
+/* ---- Layout: offsets and header ------------------------------------------------------------------------------------
+ */
+
+typedef struct buffer {
+    uint8_t *bytes;
+    uint64_t n, capacity;
+    bool failed;
+} buffer;
+
+static void put(buffer *b, const void *bytes, uint64_t n) {
+    uint64_t end, capacity = b->capacity;
+    b->failed |= __builtin_add_overflow(b->n, n, &end) || end > SIZE_MAX / 2;
+    if (b->failed) return;
+    while (capacity < end) capacity = capacity == 0 ? 4096 : capacity * 2;
+    if (capacity != b->capacity) {
+        uint8_t *grown = realloc(b->bytes, (size_t)capacity);
+        if (grown == NULL) {
+            b->failed = true;
+            return;
+        }
+        b->bytes = grown;
+        b->capacity = capacity;
+    }
+    if (n > 0) memcpy(b->bytes + b->n, bytes, (size_t)n);
+    b->n = end;
+}
+
+static void put_integer(buffer *b, uint64_t value, int bytes) {
+    uint8_t little[8];
+    for (int i = 0; i < bytes; i++) little[i] = (uint8_t)(value >> (8 * i));
+    put(b, little, (uint64_t)bytes);
+}
+
+static void put_string(buffer *b, const char *text) {
+    put_integer(b, strlen(text), 8);
+    put(b, text, strlen(text));
+}
+
+static bool round_up(uint64_t value, uint64_t alignment, uint64_t *result) {
+    if (__builtin_add_overflow(value, alignment - 1, result)) return false;
+    *result &= ~(alignment - 1);
+    return true;
+}
+
+static qdq_status too_large(void) {
+    return qdq_fail(QDQ_INVALID_ARGUMENT, "the tensors together take more bytes than a file can have");
+}
+
+static qdq_status gguf_alignment(const qdq_writer *writer, uint64_t *alignment) {
+    *alignment = 32;
+    for (uint64_t i = 0; i < writer->kvs.n; i++) {
+        const qdq_kv *kv = &writer->kvs.items[i];
+        if (strcmp(kv->key, "general.alignment") != 0) continue;
+        *alignment = kv->type == QDQ_KV_U32 ? qdq_le32(kv->value) : 0;
+        if (*alignment == 0 || (*alignment & (*alignment - 1)) != 0)
+            return qdq_fail(QDQ_INVALID_ARGUMENT, "general.alignment must be a u32 and a power of two");
+    }
+    return QDQ_OK;
+}
+
+/* Header into b, offsets into the entries, the data's bytes into *data. */
+static qdq_status lay_out_gguf(const qdq_writer *writer, buffer *b, uint64_t *data) {
+    static const uint8_t zeros[4096];
+    uint64_t alignment, at = 0, padded;
+    qdq_status status = gguf_alignment(writer, &alignment);
+    if (status != QDQ_OK) return status;
+    put(b, "GGUF", 4);
+    put_integer(b, 3, 4);
+    put_integer(b, writer->n, 8);
+    put_integer(b, writer->kvs.n, 8);
+    for (uint64_t i = 0; i < writer->kvs.n; i++) {
+        put_string(b, writer->kvs.items[i].key);
+        put_integer(b, writer->kvs.items[i].type, 4);
+        put(b, writer->kvs.items[i].value, writer->kvs.items[i].bytes);
+    }
+    for (uint64_t i = 0; i < writer->n; i++) {
+        entry *e = &writer->entries[i];
+        e->offset = at;
+        if (!round_up(e->bytes, alignment, &padded) || __builtin_add_overflow(at, padded, &at)) return too_large();
+        put_string(b, e->name);
+        /* A scalar has one dimension of 1: some readers stumble over none. */
+        put_integer(b, e->n_dims > 0 ? e->n_dims : 1, 4);
+        if (e->n_dims == 0) put_integer(b, 1, 8);
+        for (uint32_t d = e->n_dims; d-- > 0;) put_integer(b, e->shape[d], 8);
+        put_integer(b, e->type->ggml_id, 4);
+        put_integer(b, e->offset, 8);
+    }
+    if (!round_up(b->n, alignment, &padded)) return too_large();
+    while (b->n < padded && !b->failed) put(b, zeros, padded - b->n < sizeof zeros ? padded - b->n : sizeof zeros);
+    *data = at;
+    return QDQ_OK;
+}
+
+/* Wide elements first, so that each tensor begins at a multiple of its element's size; else in order. */
+static void place_by_width(const qdq_writer *writer, uint64_t *data, bool *overflow) {
+    static const uint32_t bits[] = {64, 32, 16, 0};
+    *data = 0;
+    *overflow = false;
+    for (size_t pass = 0; pass < sizeof bits / sizeof *bits; pass++) {
+        for (uint64_t i = 0; i < writer->n; i++) {
+            entry *e = &writer->entries[i];
+            bool narrow = e->type->bits != 64 && e->type->bits != 32 && e->type->bits != 16;
+            if (bits[pass] == 0 ? !narrow : e->type->bits != bits[pass]) continue;
+            e->offset = *data;
+            *overflow |= __builtin_add_overflow(*data, e->bytes, data) || *data > INT64_MAX;
+        }
+    }
+}
+
+static json_t *metadata_object(const qdq_writer *writer) {
+    json_t *object = json_object();
+    for (uint64_t i = 0; i < writer->kvs.n && object != NULL; i++) {
+        const char *text;
+        uint64_t length;
+        if (!qdq_kv_string(&writer->kvs.items[i], &text, &length) ||
+            json_object_set_new(object, writer->kvs.items[i].key, json_stringn(text, (size_t)length)) != 0) {
+            json_decref(object);
+            object = NULL;
+        }
+    }
+    return object;
+}
+
+static json_t *tensor_object(const entry *e) {
+    json_t *shape = json_array();
+    for (uint32_t d = 0; d < e->n_dims; d++) json_array_append_new(shape, json_integer((json_int_t)e->shape[d]));
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", e->type->safetensors, "shape", shape, "data_offsets",
+                     (json_int_t)e->offset, (json_int_t)(e->offset + e->bytes));
+}
+
+static qdq_status lay_out_safetensors(const qdq_writer *writer, buffer *b, uint64_t *data) {
+    bool overflow;
+    place_by_width(writer, data, &overflow);
+    if (overflow) return too_large();
+    json_t *root = json_object();
+    bool ok = root != NULL;
+    if (ok && writer->kvs.n > 0) ok = json_object_set_new(root, "__metadata__", metadata_object(writer)) == 0;
+    for (uint64_t i = 0; i < writer->n && ok; i++)
+        ok = json_object_set_new(root, writer->entries[i].name, tensor_object(&writer->entries[i])) == 0;
+    char *text = ok ? json_dumps(root, JSON_COMPACT) : NULL;
+    json_decref(root);
+    if (text == NULL) return no_memory();
+    uint64_t length = strlen(text), padded = (length + 7) & ~(uint64_t)7;
+    put_integer(b, padded, 8);
+    put(b, text, length);
+    put(b, "        ", padded - length);
+    free(text);
+    if (padded > 100000000)
+        return qdq_fail(QDQ_UNSUPPORTED, "the header has %llu bytes; safetensors allows 100000000", (ull)padded);
+    return QDQ_OK;
+}
+
+static qdq_status lay_out(const qdq_writer *writer, buffer *b, uint64_t *total) {
+    uint64_t data;
+    qdq_status status = check_names(writer);
+    if (status == QDQ_OK)
+        status =
+            writer->layout == QDQ_LAYOUT_GGUF ? lay_out_gguf(writer, b, &data) : lay_out_safetensors(writer, b, &data);
+    if (status == QDQ_OK && b->failed) status = no_memory();
+    if (status == QDQ_OK && (__builtin_add_overflow(b->n, data, total) || *total > INT64_MAX)) status = too_large();
+    return status;
+}
+
+qdq_status qdq_writer_size(const qdq_writer *writer, uint64_t *bytes) {
+    buffer header = {0};
+    qdq_status status = lay_out(writer, &header, bytes);
+    free(header.bytes);
+    return status;
+}
+
+/* ---- Data ----------------------------------------------------------------------------------------------------------
+ */
+
+static qdq_status begin(qdq_writer *writer) {
+    buffer header = {0};
+    if (writer->out == NULL)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "the writer has no file: it was made to ask for sizes");
+    qdq_status status = lay_out(writer, &header, &writer->total);
+    if (status == QDQ_OK) status = qdq_out_reserve(writer->out, writer->total);
+    if (status == QDQ_OK) status = qdq_out_write_at(writer->out, 0, header.bytes, header.n);
+    writer->data = header.n;
+    writer->begun = status == QDQ_OK;
+    free(header.bytes);
+    return status;
+}
+
+static void skip_complete(qdq_writer *writer) {
+    while (writer->due < writer->n && writer->within == writer->entries[writer->due].bytes) {
+        writer->due++;
+        writer->within = 0;
+    }
+}
+
+qdq_status qdq_writer_write(qdq_writer *writer, const void *data, uint64_t bytes) {
+    qdq_status status = writer->begun ? QDQ_OK : begin(writer);
+    if (status != QDQ_OK || bytes == 0) return status;
+    skip_complete(writer);
+    if (writer->due == writer->n)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "%llu bytes come after the last tensor's data", (ull)bytes);
+    const entry *e = &writer->entries[writer->due];
+    if (bytes > e->bytes - writer->within)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "tensor \"%s\": %llu bytes come where %llu of its %llu are missing",
+                        SHOWN(e->name), (ull)bytes, (ull)(e->bytes - writer->within), (ull)e->bytes);
+    /* Below writer->total, which fits: no sum here overflows. Padding is never written; the file was made of zeros. */
+    status = qdq_out_write_at(writer->out, writer->data + e->offset + writer->within, data, bytes);
+    if (status == QDQ_OK) writer->within += bytes;
+    return status;
+}
+
+qdq_status qdq_writer_finish(qdq_writer *writer) {
+    qdq_status status = writer->begun ? QDQ_OK : begin(writer);
+    if (status == QDQ_OK) {
+        skip_complete(writer);
+        if (writer->due < writer->n) {
+            const entry *e = &writer->entries[writer->due];
+            status = qdq_fail(QDQ_INVALID_ARGUMENT, "tensor \"%s\": %llu of its %llu bytes were not written",
+                              SHOWN(e->name), (ull)(e->bytes - writer->within), (ull)e->bytes);
+        }
+    }
+    if (status != QDQ_OK) {
+        qdq_writer_abort(writer);
+        return status;
+    }
+    status = qdq_out_commit(writer->out);
+    free_writer(writer);
+    return status;
+}
