@@ -29,12 +29,11 @@ FN q8_0_params q8_0_fit(BLOCK_IN(x)) {
 /* Quotients of infinities and by tiny scales saturate as a C cast to a signed byte does; a NaN is 0. */
 FN REAL q8_0_code(REAL x, q8_0_params p, int i) {
     REAL v = x * p.inverse;
-    REAL q = round_half_away(v);
     if (!p.tame) {
-        q = max_r(min_r(q, splat(127.0f)), splat(-128.0f));
-        q = select_r(eq(v, v), q, splat(0.0f));
+        v = select_r(eq(v, v), v, splat(0.0f));
+        v = max_r(min_r(v, splat(127.0f)), splat(-128.0f));
     }
-    return q + 128.0f;
+    return round_half_away(v) + 128.0f;
 }
 
 FN REAL q8_0_value(REAL code, q8_0_params p, int i) { return mul_v(code - 128.0f, p.d); }
