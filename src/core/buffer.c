@@ -34,7 +34,7 @@ static qdq_status create(const char *call, qdq_device *device, qdq_dtype dtype, 
                          void *owned_by_caller, uint64_t available, qdq_buffer **out) {
     if (!device || !out) return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: a NULL", call);
     *out = NULL;
-    uint64_t count, bytes;
+    uint64_t count = 0, bytes = 0;
     qdq_status status = measure(call, dtype, n_dims, shape, &count, &bytes);
     if (status != QDQ_OK) return status;
     if (owned_by_caller && available < bytes)
