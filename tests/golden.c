@@ -30,7 +30,7 @@ static uint64_t hash(const void *bytes, uint64_t size) {
 static void fill(float *x, bool wild) {
     for (int i = 0; i < N; i += 64) {
         uint64_t kind = next();
-        int shift = (int)(kind >> 8 & 31);
+        int shift = wild ? (int)(kind >> 8 & 31) : 8 + (int)(kind >> 8 & 15);
         for (int k = 0; k < 64 && i + k < N; k++) {
             uint64_t r = next();
             int32_t sum = (int32_t)(r & 0xfffff) + (int32_t)(r >> 20 & 0xfffff) - (int32_t)(r >> 40 & 0x1fffff);
