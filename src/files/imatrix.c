@@ -8,6 +8,7 @@
  * in later files, i32 last chunk, i32 length, the dataset's name. Values are means times calls.
  *
  * Source: llama.cpp, tools/imatrix and tools/quantize (load_imatrix, load_legacy_imatrix). */
+#define _POSIX_C_SOURCE 200809L
 #include "internal.h"
 
 #include <math.h>

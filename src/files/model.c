@@ -1,4 +1,5 @@
 /* A model: one file or the shards of one, behind one list of tensors. */
+#define _POSIX_C_SOURCE 200809L
 #include "internal.h"
 
 #include <dirent.h>

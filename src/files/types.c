@@ -1,4 +1,5 @@
 /* Element types of both layouts: names, ids, sizes. */
+#define _POSIX_C_SOURCE 200809L
 #include "internal.h"
 
 #include <stdio.h>
