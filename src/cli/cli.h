@@ -1,0 +1,226 @@
+/* What the subcommands share. A subcommand is one file, NAME.c, that defines `const qdq_cli_command qdq_cli_NAME`, and
+ * one row of commands.def. Its help, its part of the man page and its shell completions are made from that description,
+ * so what it parses and what it documents cannot differ.
+ *
+ *     static const qdq_cli_option options[] = {
+ *         {'f', "format", "FORMAT", QDQ_ARG_FORMAT, NULL, "the format to …"},
+ *         {0},
+ *     };
+ *     int qdq_command_demo(int argc, char **argv) {
+ *         qdq_common common;
+ *         qdq_parser parser;
+ *         const char *format = NULL;
+ *         qdq_parse_begin(&parser, &qdq_cli_demo, &common, argc, argv);
+ *         for (int o; (o = qdq_parse_next(&parser)) != QDQ_PARSE_END;) {
+ *             if (o == QDQ_PARSE_EXIT) return parser.status;
+ *             if (o == 'f') format = parser.value;
+ *         }
+ *         … parser.operands[0 … parser.n_operands - 1]
+ *         return status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
+ *     }
+ *     const qdq_cli_command qdq_cli_demo = {.name = "demo", .run = qdq_command_demo, …};
+ */
+#ifndef QDQ_CLI_CLI_H
+#define QDQ_CLI_CLI_H
+
+#include <jansson.h>
+#include <regex.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "files/files.h"
+#include "qdq.h"
+
+/* ---- Exit status ----------------------------------------------------------------------------------------------- */
+
+enum {
+    QDQ_EXIT_OK = 0,
+    QDQ_EXIT_FAILED = 1, /* I/O, a device, bad data, a proof that failed */
+    QDQ_EXIT_USAGE = 2   /* the command line is wrong */
+};
+
+/* Prints "qdq: MESSAGE" to standard error, safe for a terminal, below a progress line if there is one. */
+__attribute__((format(printf, 1, 2))) void qdq_complain(const char *format, ...);
+/* Prints the library's message of the failure; returns the exit status. */
+int qdq_exit_failure(qdq_status status);
+
+/* ---- Descriptions ---------------------------------------------------------------------------------------------- */
+
+/* What a value is, for completion. */
+typedef enum qdq_arg {
+    QDQ_ARG_NONE, /* the option takes no value */
+    QDQ_ARG_TEXT,
+    QDQ_ARG_FILE,
+    QDQ_ARG_FORMAT,
+    QDQ_ARG_DEVICE,
+    QDQ_ARG_CHOICE /* one of .choices */
+} qdq_arg;
+
+typedef struct qdq_cli_option {
+    int letter; /* 'f' of -f; for an option without a letter a number from QDQ_LONG_OPTION on, of the file's own */
+    const char *name;  /* "format" of --format; NULL ends a table */
+    const char *value; /* "FORMAT", as help calls the value; NULL: none */
+    qdq_arg arg;
+    const char *choices; /* "f32 source" */
+    const char *help;    /* lower case, no full stop at the end; a word in CAPITALS is a value */
+} qdq_cli_option;
+
+enum { QDQ_LONG_OPTION = 256, QDQ_COMMON_OPTION = 1024 };
+
+/* Which of the common options a command takes. -h and --help come by themselves. */
+enum {
+    QDQ_TAKES_DEVICE = 1,  /* -d, --device */
+    QDQ_TAKES_THREADS = 2, /* --threads, --cpu-mask */
+    QDQ_TAKES_FILTER = 4,  /* --include, --exclude */
+    QDQ_TAKES_JSON = 8,    /* --json */
+    QDQ_TAKES_QUIET = 16,  /* --quiet */
+    QDQ_TAKES_FINITE = 32  /* --allow-non-finite */
+};
+
+typedef struct qdq_cli_example {
+    const char *what;
+    const char *command;
+} qdq_cli_example;
+
+typedef struct qdq_cli_command {
+    const char *name;
+    const char *summary;               /* one line, lower case */
+    const char *operands;              /* "IN -o OUT.gguf": what follows "[OPTION]..." */
+    const char *text;                  /* paragraphs, parted by an empty line */
+    const qdq_cli_option *options;     /* its own; ended by a row without a name; may be NULL */
+    unsigned takes;                    /* QDQ_TAKES_… */
+    const qdq_cli_example *examples;   /* ended by a row of NULLs */
+    int (*run)(int argc, char **argv); /* argv[0] is the command's name */
+} qdq_cli_command;
+
+/* The rows of commands.def, ended by NULL. */
+extern const qdq_cli_command *const qdq_cli_commands[];
+
+#define COMMAND(name) extern const qdq_cli_command qdq_cli_##name;
+#include "cli/commands.def"
+#undef COMMAND
+
+/* The common options, one after another: those with a bit of `takes`. *next from 0; NULL at the end. */
+const qdq_cli_option *qdq_common_option(unsigned takes, unsigned *next);
+
+/* ---- Parsing --------------------------------------------------------------------------------------------------- */
+
+enum { QDQ_MAX_PATTERNS = 64 };
+
+/* The common options' values. */
+typedef struct qdq_common {
+    const char *device; /* "auto" */
+    int threads;        /* 0: one a core */
+    const char *json;   /* NULL; "-" is standard output, which then has nothing else on it */
+    bool quiet;         /* nothing but errors, and the JSON that was asked for */
+    bool allow_non_finite;
+    unsigned n_include, n_exclude;
+    regex_t include[QDQ_MAX_PATTERNS], exclude[QDQ_MAX_PATTERNS];
+} qdq_common;
+
+void qdq_common_free(qdq_common *common);
+/* Tables may go to standard output: not quiet, and no JSON is there. */
+bool qdq_common_tables(const qdq_common *common);
+/* Opens the common options' device. */
+qdq_status qdq_common_open_device(const qdq_common *common, qdq_device **device);
+
+typedef struct qdq_parser {
+    const qdq_cli_command *command;
+    qdq_common *common;
+    int argc;
+    char **argv;
+    char letters[160];
+    struct option *names;
+    const char *value; /* of the option that qdq_parse_next returned */
+    char **operands;   /* once it returned QDQ_PARSE_END */
+    int n_operands;
+    int status; /* once it returned QDQ_PARSE_EXIT: the exit status */
+} qdq_parser;
+
+enum { QDQ_PARSE_END = -1, QDQ_PARSE_EXIT = -2 };
+
+/* Sets *common to its defaults. */
+void qdq_parse_begin(qdq_parser *parser, const qdq_cli_command *command, qdq_common *common, int argc, char **argv);
+/* The next of the command's own options: its letter. Common options are taken care of. QDQ_PARSE_END: no more, the
+ * operands are set. QDQ_PARSE_EXIT: help was printed or a mistake reported, common is freed: return parser->status. */
+int qdq_parse_next(qdq_parser *parser);
+/* Reports a wrong command line ("qdq error: MESSAGE", then where help is), frees common; returns QDQ_EXIT_USAGE. */
+__attribute__((format(printf, 2, 3))) int qdq_usage_error(qdq_parser *parser, const char *format, ...);
+
+/* Reads a whole number of [least, most], decimal or 0x…; false: it is none. */
+bool qdq_parse_integer(const char *text, long long least, long long most, long long *value);
+/* One format's name, or several parted by commas; each once. On failure *n is 0 and qdq_error_message() says why. */
+enum { QDQ_MAX_FORMATS = 64 };
+qdq_status qdq_parse_formats(const char *text, qdq_format formats[QDQ_MAX_FORMATS], uint32_t *n);
+/* The format's table row; the format must exist. */
+qdq_format_info qdq_describe_format(qdq_format format);
+
+/* Prints the command's help to standard output. */
+void qdq_print_help(const qdq_cli_command *command);
+
+/* ---- Tables ---------------------------------------------------------------------------------------------------- */
+
+typedef struct qdq_table qdq_table;
+
+/* columns: titles parted by '|'; one that begins with '>' is aligned to the right: "tensor|shape|>RMSE". Failures of
+ * memory show when the table is printed. NULL, for which all calls are allowed: no memory, or tables are not wanted. */
+qdq_table *qdq_table_create(const char *columns);
+/* The next cell of the current row; rows follow one another by themselves. */
+__attribute__((format(printf, 2, 3))) void qdq_table_cell(qdq_table *table, const char *format, ...);
+/* The next cell: a name from a file, made safe for a terminal. */
+void qdq_table_name(qdq_table *table, const char *name);
+/* The next cell: a number as %.6g, with inf and nan spelt out. */
+void qdq_table_number(qdq_table *table, double value);
+/* A rule before the next row: what follows are totals. */
+void qdq_table_rule(qdq_table *table);
+unsigned long qdq_table_rows(const qdq_table *table);
+/* Aligned, to standard output, titles bold on a terminal. Frees the table. QDQ_IO_ERROR: standard output cannot be
+ * written; QDQ_OUT_OF_MEMORY. */
+qdq_status qdq_table_print(qdq_table *table);
+void qdq_table_free(qdq_table *table);
+
+/* "1.50 GiB"; returns buffer. */
+const char *qdq_size_text(uint64_t bytes, char buffer[32]);
+#define QDQ_SIZE(bytes) qdq_size_text((bytes), (char[32]){0})
+/* "4096 x 11008"; returns buffer. */
+const char *qdq_extents_text(const qdq_tensor *tensor, char buffer[192]);
+#define QDQ_EXTENTS(tensor) qdq_extents_text((tensor), (char[192]){0})
+
+/* Colours and bold are wanted on that stream: a terminal that is not "dumb", and NO_COLOR is not set. */
+bool qdq_coloured(FILE *stream);
+/* Standard output has taken everything so far. */
+qdq_status qdq_flush_output(void);
+
+/* ---- Progress -------------------------------------------------------------------------------------------------- */
+
+/* One line on standard error, if that is a terminal and quiet is false: bytes done, rate, time left. There is one at a
+ * time. what: "round trip". total in bytes; 0: not known. */
+void qdq_progress_begin(const char *what, uint64_t total, bool quiet);
+void qdq_progress_add(uint64_t bytes);
+/* Removes the line. */
+void qdq_progress_end(void);
+/* Seconds of a clock that never goes back. */
+double qdq_seconds(void);
+
+/* ---- JSON ------------------------------------------------------------------------------------------------------ */
+
+/* A JSON file to come: opened before the work, so that a path that cannot be written is known early. */
+typedef struct qdq_json_file {
+    const char *path;
+    qdq_out *out; /* NULL: standard output, or none */
+} qdq_json_file;
+
+/* path: NULL for none, "-" for standard output. */
+qdq_status qdq_json_open(const char *path, qdq_json_file *file);
+/* Writes root, with 17 digits, and takes its reference; the file appears. Does nothing for a path of NULL. root NULL:
+ * there was no memory for it. */
+qdq_status qdq_json_write(qdq_json_file *file, json_t *root);
+/* Forgets a file that was not written. */
+void qdq_json_abort(qdq_json_file *file);
+/* A number; null for NaN and the infinities, which JSON does not have. */
+json_t *qdq_json_number(double value);
+/* A text from a file; what is no UTF-8 is escaped. */
+json_t *qdq_json_text(const char *text);
+json_t *qdq_json_shape(const qdq_tensor *tensor);
+
+#endif
