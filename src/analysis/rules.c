@@ -413,12 +413,14 @@ struct qdq_type_file {
     size_t count;
     entry *entries;
     pcre2_match_data *match;
+    pcre2_match_context *limits;
 };
 
 void qdq_type_file_free(qdq_type_file *file) {
     if (!file) return;
     for (size_t i = 0; i < file->count; i++) pcre2_code_free(file->entries[i].code);
     pcre2_match_data_free(file->match);
+    pcre2_match_context_free(file->limits);
     free(file->entries);
     free(file);
 }
@@ -473,11 +475,13 @@ qdq_status qdq_type_file_read(const char *path, const char *text, size_t length,
     char *copy = malloc(length + 1);
     qdq_type_file *f = calloc(1, sizeof *f);
     if (f) f->match = pcre2_match_data_create(1, NULL);
-    if (!copy || !f || !f->match) {
+    if (f) f->limits = pcre2_match_context_create(NULL);
+    if (!copy || !f || !f->match || !f->limits) {
         free(copy);
         qdq_type_file_free(f);
         return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory", path);
     }
+    pcre2_set_match_limit(f->limits, 1000000);
     if (length) memcpy(copy, text, length);
     copy[length] = '\0';
 
@@ -508,7 +512,7 @@ qdq_status qdq_type_file_read(const char *path, const char *text, size_t length,
 qdq_status qdq_type_file_match(const qdq_type_file *file, const char *name, size_t *index, uint32_t *type) {
     size_t length = strlen(name);
     for (size_t i = 0; i < file->count; i++) {
-        int found = pcre2_match(file->entries[i].code, (PCRE2_SPTR)name, length, 0, 0, file->match, NULL);
+        int found = pcre2_match(file->entries[i].code, (PCRE2_SPTR)name, length, 0, 0, file->match, file->limits);
         if (found == PCRE2_ERROR_NOMATCH) continue;
         if (found < 0) {
             PCRE2_UCHAR why[128];
