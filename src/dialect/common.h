@@ -1,5 +1,18 @@
 /* Operations that are written in the dialect itself, so that every backend has the same bits. */
 
+/* What a driver adds up for a format, in order (README.md). */
+#define SUM_NONE       0
+#define SUM_MAGNITUDES 1
+#define SUM_SQUARES    2
+#define SUM_ROW        3
+
+/* ggml's nearest_int, for any x: to nearest, ties to even, up to abs(x) = 2^22; past that, 23 bits of a sum, whatever
+ * they may say, since the codes that come of it are the format's. A NaN gives 0. */
+FN INT nearest_int(REAL x) {
+    INT n = INT_OF(as_uint(x + 12582912.0f) & 0x7fffffu) - 0x400000;
+    return select_i(eq(x, x), n, splat_i(0));
+}
+
 /* roundf for abs(x) < 2^22: half-way cases go away from zero. The largest float below one half is added instead of one
  * half, since 0.49999997f + 0.5f rounds to 1. The zero of a result has the sign of x. NaN stays NaN. */
 FN REAL round_half_away(REAL x) {

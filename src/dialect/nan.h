@@ -1,9 +1,10 @@
-/* mul_v and add_v for the CPU lanes. SSE and AVX give the NaNs that the contract asks for; other processors' NaNs
+/* mul_v, add_v and sub_v for the CPU lanes. SSE and AVX give the NaNs that the contract asks for; other processors' NaNs
  * are made over, in the rare lanes that have one. */
 #if defined(__SSE2__)
 
 FN REAL mul_v(REAL a, REAL b) { return a * b; }
 FN REAL add_v(REAL a, REAL b) { return a + b; }
+FN REAL sub_v(REAL a, REAL b) { return a - b; }
 
 #else
 
@@ -16,5 +17,6 @@ FN REAL nan_v(REAL a, REAL b, REAL r) {
 }
 FN REAL mul_v(REAL a, REAL b) { return nan_v(a, b, a * b); }
 FN REAL add_v(REAL a, REAL b) { return nan_v(a, b, a + b); }
+FN REAL sub_v(REAL a, REAL b) { return nan_v(a, b, a - b); }
 
 #endif

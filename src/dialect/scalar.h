@@ -9,6 +9,8 @@
 
 #define WIDTH 1
 #define FN    static inline
+#define LARGE static inline
+#define ROLLED
 
 typedef float REAL;
 typedef int32_t INT;
@@ -67,7 +69,16 @@ FN REAL sqrt_rn(REAL a) { return sqrtf(a); }
 FN INT to_int(REAL x) { return (INT)x; }
 FN REAL to_real(INT i) { return (REAL)i; }
 FN REAL trunc_r(REAL x) { return (REAL)(INT)x; }
+FN REAL nearest(REAL x) { return (x + 12582912.0f) - 12582912.0f; }
 FN REAL positive_zero(REAL x) { return x + 0.0f; }
+
+#define TABLE4(name, a, b, c, d)             static const float name[4] = {a, b, c, d};
+#define TABLE8(name, a, b, c, d, e, f, g, h) static const float name[8] = {a, b, c, d, e, f, g, h};
+#define TABLE16(name, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p)                                                  \
+    static const float name[16] = {a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p};
+#define LOOKUP4(name, i)  (name)[i]
+#define LOOKUP8(name, i)  (name)[i]
+#define LOOKUP16(name, i) (name)[i]
 
 #include "nan.h"
 #include "common.h"

@@ -22,7 +22,13 @@
 #error "no SIMD lanes for this processor"
 #endif
 
-#define FN static inline __attribute__((always_inline))
+#define FN    static inline __attribute__((always_inline))
+#define LARGE static __attribute__((noinline, unused))
+#ifdef __clang__
+#define ROLLED _Pragma("clang loop unroll(disable)")
+#else
+#define ROLLED _Pragma("GCC unroll 1")
+#endif
 
 typedef float REAL __attribute__((vector_size(4 * WIDTH)));
 typedef int32_t INT __attribute__((vector_size(4 * WIDTH)));
@@ -32,6 +38,11 @@ typedef __mmask16 MASK;
 #else
 typedef INT MASK; /* all ones or all zeros */
 #endif
+
+#define TABLE4(name, a, b, c, d)             static const float name[4] = {a, b, c, d};
+#define TABLE8(name, a, b, c, d, e, f, g, h) static const float name[8] = {a, b, c, d, e, f, g, h};
+#define TABLE16(name, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p)                                                  \
+    static const float name[16] = {a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p};
 
 #define STRUCT(name)                                                                                                   \
     typedef struct name name;                                                                                          \
@@ -81,6 +92,18 @@ FN REAL to_real(INT i) { return (REAL)_mm512_cvtepi32_ps((__m512i)i); }
 FN REAL trunc_r(REAL x) {
     return (REAL)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
 }
+FN REAL nearest(REAL x) {
+    return (REAL)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+FN REAL LOOKUP4(const float *table, INT i) {
+    return (REAL)_mm512_permutevar_ps(_mm512_broadcast_f32x4(_mm_loadu_ps(table)), (__m512i)i);
+}
+FN REAL LOOKUP8(const float *table, INT i) {
+    return (REAL)_mm512_permutexvar_ps((__m512i)i, _mm512_broadcast_f32x8(_mm256_loadu_ps(table)));
+}
+FN REAL LOOKUP16(const float *table, INT i) {
+    return (REAL)_mm512_permutexvar_ps((__m512i)i, _mm512_loadu_ps(table));
+}
 
 #else
 
@@ -113,6 +136,16 @@ FN REAL sqrt_rn(REAL a) { return (REAL)_mm256_sqrt_ps((__m256)a); }
 FN INT to_int(REAL x) { return (INT)_mm256_cvttps_epi32((__m256)x); }
 FN REAL to_real(INT i) { return (REAL)_mm256_cvtepi32_ps((__m256i)i); }
 FN REAL trunc_r(REAL x) { return (REAL)_mm256_round_ps((__m256)x, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC); }
+FN REAL nearest(REAL x) { return (REAL)_mm256_round_ps((__m256)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+FN REAL LOOKUP4(const float *table, INT i) {
+    return (REAL)_mm256_permutevar_ps(_mm256_broadcast_ps((const __m128 *)table), (__m256i)i);
+}
+FN REAL LOOKUP8(const float *table, INT i) {
+    return (REAL)_mm256_permutevar8x32_ps(_mm256_loadu_ps(table), (__m256i)i);
+}
+FN REAL LOOKUP16(const float *table, INT i) {
+    return select_r(gt_i(i, splat_i(7)), LOOKUP8(table + 8, i), LOOKUP8(table, i));
+}
 
 #elif defined(__SSE2__)
 
@@ -126,6 +159,7 @@ FN REAL sqrt_rn(REAL a) { return (REAL)_mm_sqrt_ps((__m128)a); }
 FN INT to_int(REAL x) { return (INT)_mm_cvttps_epi32((__m128)x); }
 FN REAL to_real(INT i) { return (REAL)_mm_cvtepi32_ps((__m128i)i); }
 FN REAL trunc_r(REAL x) { return to_real(to_int(x)); }
+FN REAL nearest(REAL x) { return (x + 12582912.0f) - 12582912.0f; }
 
 #else /* NEON; its own max and min treat NaN and -0 otherwise */
 
@@ -141,10 +175,18 @@ FN REAL sqrt_rn(REAL a) { return (REAL)vsqrtq_f32((float32x4_t)a); }
 FN INT to_int(REAL x) { return (INT)vcvtq_s32_f32((float32x4_t)x); }
 FN REAL to_real(INT i) { return (REAL)vcvtq_f32_s32((int32x4_t)i); }
 FN REAL trunc_r(REAL x) { return (REAL)vrndq_f32((float32x4_t)x); }
+FN REAL nearest(REAL x) { return (REAL)vrndnq_f32((float32x4_t)x); }
 
 #endif
+
+#if WIDTH == 4
+FN REAL lookup(const float *table, INT i) { return (REAL){table[i[0]], table[i[1]], table[i[2]], table[i[3]]}; }
+#define LOOKUP4(table, i)  lookup(table, i)
+#define LOOKUP8(table, i)  lookup(table, i)
+#define LOOKUP16(table, i) lookup(table, i)
 #endif
 
+#endif
 
 FN REAL positive_zero(REAL x) { return x + 0.0f; }
 

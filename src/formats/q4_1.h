@@ -10,12 +10,15 @@
 #define q4_1_LANES 1
 #define q4_1_HEADS 2
 #define q4_1_BYTES 20
+#define q4_1_SHARED 0
+#define q4_1_SUM SUM_NONE
+#define q4_1_IMPORTANCE 0
 
 STRUCT(q4_1_params) {
     REAL d, m, inverse, low;
 };
 
-FN q4_1_params q4_1_fit(BLOCK_IN(x)) {
+FN q4_1_params q4_1_fit(BLOCK_IN(x), REAL sum) {
     q4_1_params p;
     extremes e = low_and_high(x);
     REAL d = div_rn(e.high - e.low, splat(15.0f));

@@ -9,12 +9,15 @@
 #define q5_1_LANES 1
 #define q5_1_HEADS 2
 #define q5_1_BYTES 24
+#define q5_1_SHARED 0
+#define q5_1_SUM SUM_NONE
+#define q5_1_IMPORTANCE 0
 
 STRUCT(q5_1_params) {
     REAL d, m, inverse, low;
 };
 
-FN q5_1_params q5_1_fit(BLOCK_IN(x)) {
+FN q5_1_params q5_1_fit(BLOCK_IN(x), REAL sum) {
     q5_1_params p;
     extremes e = low_and_high(x);
     REAL d = div_rn(e.high - e.low, splat(31.0f));

@@ -10,13 +10,16 @@
 #define q8_0_LANES 1
 #define q8_0_HEADS 1
 #define q8_0_BYTES 34
+#define q8_0_SHARED 0
+#define q8_0_SUM SUM_NONE
+#define q8_0_IMPORTANCE 0
 
 STRUCT(q8_0_params) {
     REAL d, inverse;
     bool tame; /* every x * inverse is within -128 … 128 */
 };
 
-FN q8_0_params q8_0_fit(BLOCK_IN(x)) {
+FN q8_0_params q8_0_fit(BLOCK_IN(x), REAL sum) {
     q8_0_params p;
     magnitude m = max_magnitude(x);
     REAL d = div_rn(m.max, splat(127.0f));

@@ -12,7 +12,7 @@
 #include FORMAT_FILE
 #include "backends/cpu/names.h"
 
-enum { PASSES = QDQ_TILE_LANES / WIDTH };
+enum { PASSES = QDQ_TILE_LANES / WIDTH, BLOCKS = QDQ_TILE_LANES / F(LANES) };
 
 FN void load_pass(const float *tile, int pass, BLOCK_OUT(x)) {
     for (int i = 0; i < 32; i++) memcpy(&x[i], tile + 32 * i + WIDTH * pass, sizeof x[i]);
@@ -21,91 +21,107 @@ FN void store_pass(BLOCK_IN(x), int pass, float *tile) {
     for (int i = 0; i < 32; i++) memcpy(tile + 32 * i + WIDTH * pass, &x[i], sizeof x[i]);
 }
 
-#if F(LANES) == 1
+FN REAL load_sum(const float *sums, int pass) {
+    REAL sum = splat(0.0f);
+    if (sums) memcpy(&sum, sums + WIDTH * pass, sizeof sum);
+    return sum;
+}
 
+/* The sums over the blocks of a transposed tile, one a lane. A block's terms are added one after another, so several
+ * blocks are added up side by side. */
+FN const float *add_blocks(const float *x, bool magnitudes, float *sums) {
+    _Alignas(64) float term[QDQ_TILE];
+    for (int i = 0; i < QDQ_TILE; i += WIDTH) {
+        REAL v;
+        memcpy(&v, x + i, sizeof v);
+        v = magnitudes ? abs_(v) : v * v;
+        memcpy(term + i, &v, sizeof v);
+    }
+    float sum[BLOCKS] = {0};
+    for (int lane = 0; lane < F(LANES); lane++)
+        for (int i = 0; i < 32; i++)
+            for (int b = 0; b < BLOCKS; b++) sum[b] += term[32 * i + F(LANES) * b + lane];
+    for (int l = 0; l < QDQ_TILE_LANES; l++) sums[l] = sum[l / F(LANES)];
+    return sums;
+}
+
+#if F(SHARED) == 0
 typedef int shared_values;
-FN void share_pass(BLOCK_IN(x), int pass, shared_values *shared) {}
-FN F(params) fit_pass(BLOCK_IN(x), int pass, const shared_values *shared) { return F(fit)(x); }
-
 #else
-
 /* Each pass of a tile leaves what its lanes found, and what they show to each other. */
 typedef struct shared_values {
     F(part) part[PASSES];
     float value[F(SHARED)][QDQ_TILE_LANES];
 } shared_values;
-
-FN void share_pass(BLOCK_IN(x), int pass, shared_values *shared) {
-    shared->part[pass] = F(fit)(x);
-    for (int k = 0; k < F(SHARED); k++) {
-        REAL v = F(share)(shared->part[pass], k);
-        memcpy(&shared->value[k][WIDTH * pass], &v, sizeof v);
-    }
-}
-FN F(params) fit_pass(BLOCK_IN(x), int pass, const shared_values *shared) {
-    peer_view peers = {&shared->value[0][WIDTH * pass], (WIDTH * pass) % F(LANES), F(LANES)};
-    return F(fold)(shared->part[pass], peers);
-}
-
 #endif
 
-FN REAL requantize(REAL x, F(params) p, int i) { return F(value)(F(code)(x, p, i), p, i); }
+#if F(IMPORTANCE) < 2
 
-static void roundtrip(const float *x, float *y) {
-    shared_values shared;
-    REAL in[32], out[32];
-    if (F(LANES) > 1)
-        for (int pass = 0; pass < PASSES; pass++) {
-            load_pass(x, pass, in);
-            share_pass(in, pass, &shared);
-        }
-    for (int pass = 0; pass < PASSES; pass++) {
-        load_pass(x, pass, in);
-        F(params) p = fit_pass(in, pass, &shared);
-        for (int i = 0; i < 32; i++) out[i] = requantize(in[i], p, i);
-        store_pass(out, pass, y);
-    }
-}
+#define V(name)        plain_##name
+#define FIT(x, m, sum) F(fit)(x, sum)
+#define FOLD           F(fold)
+#define CODE           F(code)
+#define SUM            F(SUM)
+#include "backends/cpu/format_variant.h"
+#undef V
+#undef FIT
+#undef FOLD
+#undef CODE
+#undef SUM
+
+static void roundtrip(const float *x, float *y) { plain_roundtrip(x, NULL, NULL, y); }
+
+static void encode(const float *x, float *codes, uint32_t *heads) { plain_encode(x, NULL, NULL, codes, heads); }
 
 static void roundtrip_linear(const float *x, float *y, size_t tiles) {
-    shared_values shared;
-    REAL in[32];
+    REAL lanes[32];
+#if F(SHARED) == 0 && F(SUM) == SUM_NONE
+    for (size_t pass = 0; pass < tiles * PASSES; pass++, x += 32 * WIDTH, y += 32 * WIDTH) {
+        load_lanes(x, lanes);
+        F(params) p = F(fit)(lanes, splat(0.0f));
+        for (int i = 0; i < 32; i += 4) {
+            REAL out[4];
+            for (int k = 0; k < 4; k++) out[k] = plain_requantize(lanes[i + k], p, i + k);
+            store4(out, y + i);
+        }
+    }
+#else
+    _Alignas(64) float tile[QDQ_TILE];
     for (size_t t = 0; t < tiles; t++, x += QDQ_TILE, y += QDQ_TILE) {
-        if (F(LANES) > 1)
-            for (int pass = 0; pass < PASSES; pass++) {
-                load_lanes(x + 32 * WIDTH * pass, in);
-                share_pass(in, pass, &shared);
-            }
         for (int pass = 0; pass < PASSES; pass++) {
-            load_lanes(x + 32 * WIDTH * pass, in);
-            F(params) p = fit_pass(in, pass, &shared);
-            for (int i = 0; i < 32; i += 4) {
-                REAL out4[4];
-                for (int k = 0; k < 4; k++) out4[k] = requantize(in[i + k], p, i + k);
-                store4(out4, y + 32 * WIDTH * pass + i);
-            }
+            load_lanes(x + 32 * WIDTH * pass, lanes);
+            store_pass(lanes, pass, tile);
+        }
+        roundtrip(tile, tile);
+        for (int pass = 0; pass < PASSES; pass++) {
+            load_pass(tile, pass, lanes);
+            store_lanes(lanes, y + 32 * WIDTH * pass);
         }
     }
+#endif
 }
 
-static void encode(const float *x, float *codes, uint32_t *heads) {
-    shared_values shared;
-    REAL in[32], out[32];
-    if (F(LANES) > 1)
-        for (int pass = 0; pass < PASSES; pass++) {
-            load_pass(x, pass, in);
-            share_pass(in, pass, &shared);
-        }
-    for (int pass = 0; pass < PASSES; pass++) {
-        load_pass(x, pass, in);
-        F(params) p = fit_pass(in, pass, &shared);
-        for (int i = 0; i < 32; i++) out[i] = F(code)(in[i], p, i);
-        store_pass(out, pass, codes);
-        for (int k = 0; k < F(HEADS); k++) {
-            UINT h = F(head)(p, k);
-            memcpy(heads + 32 * k + WIDTH * pass, &h, sizeof h);
-        }
-    }
-}
+#else
+#define roundtrip        NULL
+#define encode           NULL
+#define roundtrip_linear NULL
+#endif
 
-const qdq_cpu_format_lanes KERNELS(lanes) = {F(LANES), F(HEADS), roundtrip, roundtrip_linear, encode};
+#if F(IMPORTANCE) > 0
+
+#define V(name)        weighted_##name
+#define FIT(x, m, sum) F(fit_weighted)(x, m, sum)
+#define FOLD           F(fold_weighted)
+#define CODE           F(code_weighted)
+#define SUM            F(WEIGHTED_SUM)
+#include "backends/cpu/format_variant.h"
+
+const qdq_cpu_format_lanes KERNELS(lanes) = {F(LANES),         F(HEADS), SUM == SUM_ROW,     roundtrip,
+                                             roundtrip_linear, encode,   weighted_roundtrip, weighted_encode};
+
+#else
+
+const qdq_cpu_format_lanes KERNELS(lanes) = {F(LANES),         F(HEADS), false, roundtrip,
+                                             roundtrip_linear, encode,   NULL,  NULL};
+
+#endif

@@ -33,14 +33,20 @@ typedef struct qdq_cpu_tile_kernels {
 } qdq_cpu_tile_kernels;
 
 typedef struct qdq_cpu_format_lanes {
-    int lanes; /* a block's */
-    int heads; /* words a lane hands to the packer */
+    int lanes;     /* a block's */
+    int heads;     /* words a lane hands to the packer */
+    bool row_sums; /* the weighted kernels want the mean square of each lane's row */
     /* The round trip of a transposed tile. In and out may be the same. */
     void (*roundtrip)(const float *x, float *y);
     /* The round trip of linear tiles at any alignment. In and out may be the same. */
     void (*roundtrip_linear)(const float *x, float *y, size_t tiles);
     /* The codes of a transposed tile, as floats, transposed, and the heads: word k of lane l at 32 k + l. */
     void (*encode)(const float *x, float *codes, uint32_t *heads);
+    /* The same with the elements' importance, a transposed tile, and a row sum a lane; NULL where importance changes
+     * nothing, as the plain ones are where it is needed. */
+    void (*weighted_roundtrip)(const float *x, const float *importance, const float *row_sums, float *y);
+    void (*weighted_encode)(const float *x, const float *importance, const float *row_sums, float *codes,
+                            uint32_t *heads);
 } qdq_cpu_format_lanes;
 
 typedef struct qdq_cpu_format_bytes {
