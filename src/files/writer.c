@@ -224,9 +224,8 @@ static qdq_status gguf_alignment(const qdq_writer *writer, uint64_t *alignment) 
     return QDQ_OK;
 }
 
-/* Header into b, offsets into the entries, the data's bytes into *data. */
-static qdq_status lay_out_gguf(const qdq_writer *writer, buffer *b, uint64_t *data) {
-    static const uint8_t zeros[4096];
+/* Header into b, offsets into the entries; *start is where the data begin, *data their bytes. */
+static qdq_status lay_out_gguf(const qdq_writer *writer, buffer *b, uint64_t *start, uint64_t *data) {
     uint64_t alignment, at = 0, padded;
     qdq_status status = gguf_alignment(writer, &alignment);
     if (status != QDQ_OK) return status;
@@ -251,8 +250,7 @@ static qdq_status lay_out_gguf(const qdq_writer *writer, buffer *b, uint64_t *da
         put_integer(b, e->type->ggml_id, 4);
         put_integer(b, e->offset, 8);
     }
-    if (!round_up(b->n, alignment, &padded)) return too_large();
-    while (b->n < padded && !b->failed) put(b, zeros, padded - b->n < sizeof zeros ? padded - b->n : sizeof zeros);
+    if (!round_up(b->n, alignment, start)) return too_large();
     *data = at;
     return QDQ_OK;
 }
@@ -294,7 +292,7 @@ static json_t *tensor_object(const entry *e) {
                      (json_int_t)e->offset, (json_int_t)(e->offset + e->bytes));
 }
 
-static qdq_status lay_out_safetensors(const qdq_writer *writer, buffer *b, uint64_t *data) {
+static qdq_status lay_out_safetensors(const qdq_writer *writer, buffer *b, uint64_t *start, uint64_t *data) {
     bool overflow;
     place_by_width(writer, data, &overflow);
     if (overflow) return too_large();
@@ -310,26 +308,27 @@ static qdq_status lay_out_safetensors(const qdq_writer *writer, buffer *b, uint6
     put_integer(b, padded, 8);
     put(b, text, length);
     put(b, "        ", padded - length);
+    *start = b->n;
     free(text);
     if (padded > 100000000)
         return qdq_fail(QDQ_UNSUPPORTED, "the header has %llu bytes; safetensors allows 100000000", (ull)padded);
     return QDQ_OK;
 }
 
-static qdq_status lay_out(const qdq_writer *writer, buffer *b, uint64_t *total) {
+static qdq_status lay_out(const qdq_writer *writer, buffer *b, uint64_t *start, uint64_t *total) {
     uint64_t data;
     qdq_status status = check_names(writer);
-    if (status == QDQ_OK)
-        status =
-            writer->layout == QDQ_LAYOUT_GGUF ? lay_out_gguf(writer, b, &data) : lay_out_safetensors(writer, b, &data);
+    if (status == QDQ_OK && writer->layout == QDQ_LAYOUT_GGUF) status = lay_out_gguf(writer, b, start, &data);
+    if (status == QDQ_OK && writer->layout != QDQ_LAYOUT_GGUF) status = lay_out_safetensors(writer, b, start, &data);
     if (status == QDQ_OK && b->failed) status = no_memory();
-    if (status == QDQ_OK && (__builtin_add_overflow(b->n, data, total) || *total > INT64_MAX)) status = too_large();
+    if (status == QDQ_OK && (__builtin_add_overflow(*start, data, total) || *total > INT64_MAX)) status = too_large();
     return status;
 }
 
 qdq_status qdq_writer_size(const qdq_writer *writer, uint64_t *bytes) {
     buffer header = {0};
-    qdq_status status = lay_out(writer, &header, bytes);
+    uint64_t start;
+    qdq_status status = lay_out(writer, &header, &start, bytes);
     free(header.bytes);
     return status;
 }
@@ -341,10 +340,9 @@ static qdq_status begin(qdq_writer *writer) {
     buffer header = {0};
     if (writer->out == NULL)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "the writer has no file: it was made to ask for sizes");
-    qdq_status status = lay_out(writer, &header, &writer->total);
+    qdq_status status = lay_out(writer, &header, &writer->data, &writer->total);
     if (status == QDQ_OK) status = qdq_out_reserve(writer->out, writer->total);
     if (status == QDQ_OK) status = qdq_out_write_at(writer->out, 0, header.bytes, header.n);
-    writer->data = header.n;
     writer->begun = status == QDQ_OK;
     free(header.bytes);
     return status;
@@ -367,7 +365,7 @@ qdq_status qdq_writer_write(qdq_writer *writer, const void *data, uint64_t bytes
     if (bytes > e->bytes - writer->within)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "tensor \"%s\": %llu bytes come where %llu of its %llu are missing",
                         SHOWN(e->name), (ull)bytes, (ull)(e->bytes - writer->within), (ull)e->bytes);
-    /* Below writer->total, which fits: no sum here overflows. Padding is never written; the file was made of zeros. */
+    /* Below writer->total, which fits: no sum here overflows. Padding is never written: the file was made of zeros. */
     status = qdq_out_write_at(writer->out, writer->data + e->offset + writer->within, data, bytes);
     if (status == QDQ_OK) writer->within += bytes;
     return status;

@@ -1,0 +1,6 @@
+#include "walk.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    fuzz_model(QDQ_LAYOUT_GGUF, data, size);
+    return 0;
+}
