@@ -1,6 +1,9 @@
 /* safetensors: single files, indexes, directories; and every way in which they can be wrong. */
 #include "files_support.h"
 
+#include <signal.h>
+#include <sys/wait.h>
+
 static const char two_tensors[] = "{\"__metadata__\":{\"format\":\"pt\",\"who\":\"J\\u00fcrgen\"},"
                                   "\"b\":{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[12,20]},"
                                   "\"a.weight\":{\"dtype\":\"BF16\",\"shape\":[2,3],\"data_offsets\":[0,12]}}";
@@ -424,6 +427,35 @@ static void opens_thousands_of_shards(void **state) {
     qdq_model_close(model);
 }
 
+static const char *shrunk;
+
+static void on_bus(int signal_number, siginfo_t *info, void *context) {
+    const char *path = qdq_mapped_path(info->si_addr);
+    _exit(path != NULL && strcmp(path, shrunk) == 0 ? 0 : 2);
+}
+
+/* A file that somebody cuts while it is mapped: the signal's address leads to its name. */
+static void a_shrunken_file_can_be_named(void **state) {
+    bytes b = safetensors("{\"w\":{\"dtype\":\"U8\",\"shape\":[20000],\"data_offsets\":[0,20000]}}", 20000);
+    save("shrinks.safetensors", b);
+    release(&b);
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        qdq_model *model;
+        shrunk = at("shrinks.safetensors");
+        sigaction(SIGBUS, &(struct sigaction){.sa_sigaction = on_bus, .sa_flags = SA_SIGINFO}, NULL);
+        if (qdq_model_open(shrunk, &model) != QDQ_OK || truncate(shrunk, 100) != 0) _exit(3);
+        volatile uint8_t lost = ((const uint8_t *)qdq_model_tensor(model, 0)->data)[19999];
+        (void)lost;
+        _exit(4);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 /* Over 4 GiB, most of it holes: nothing counts in 32 bits. */
 static void opens_a_file_over_4_gib(void **state) {
     const uint64_t first = 5368709120u, total = first + 8;
@@ -456,21 +488,14 @@ static void opens_a_file_over_4_gib(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_tensors_in_order_of_place),
-        cmocka_unit_test(accepts_what_the_format_allows),
-        cmocka_unit_test(names_why_a_tensor_is_no_source),
-        cmocka_unit_test(refuses_a_file_cut_anywhere),
-        cmocka_unit_test(survives_any_changed_byte),
-        cmocka_unit_test(refuses_bad_headers_by_name),
-        cmocka_unit_test(refuses_impossible_header_lengths),
-        cmocka_unit_test(messages_cannot_drive_the_terminal),
-        cmocka_unit_test(opens_a_file_at_any_alignment),
-        cmocka_unit_test(refuses_what_is_no_model_file),
-        cmocka_unit_test(opens_shards_by_index_and_directory),
-        cmocka_unit_test(prefers_the_index_in_a_directory),
-        cmocka_unit_test(refuses_bad_indexes_by_name),
-        cmocka_unit_test(opens_thousands_of_shards),
-        cmocka_unit_test(opens_a_file_over_4_gib),
+        cmocka_unit_test(reads_tensors_in_order_of_place),     cmocka_unit_test(accepts_what_the_format_allows),
+        cmocka_unit_test(names_why_a_tensor_is_no_source),     cmocka_unit_test(refuses_a_file_cut_anywhere),
+        cmocka_unit_test(survives_any_changed_byte),           cmocka_unit_test(refuses_bad_headers_by_name),
+        cmocka_unit_test(refuses_impossible_header_lengths),   cmocka_unit_test(messages_cannot_drive_the_terminal),
+        cmocka_unit_test(opens_a_file_at_any_alignment),       cmocka_unit_test(refuses_what_is_no_model_file),
+        cmocka_unit_test(opens_shards_by_index_and_directory), cmocka_unit_test(prefers_the_index_in_a_directory),
+        cmocka_unit_test(refuses_bad_indexes_by_name),         cmocka_unit_test(opens_thousands_of_shards),
+        cmocka_unit_test(a_shrunken_file_can_be_named),        cmocka_unit_test(opens_a_file_over_4_gib),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -62,7 +62,7 @@ static qdq_status take_u64(cursor *c, const char *what, uint64_t *value) {
 
 /* A key or a name, as text of its own with a NUL behind. */
 static qdq_status take_name(cursor *c, const char *what, uint64_t limit, const char **name) {
-    uint64_t start = c->at, length;
+    uint64_t start = c->at, length = 0;
     qdq_status status = take_u64(c, what, &length);
     if (status != QDQ_OK) return status;
     if (length > limit)
@@ -77,7 +77,7 @@ static qdq_status take_name(cursor *c, const char *what, uint64_t limit, const c
 }
 
 static qdq_status skip_string(cursor *c, const char *key) {
-    uint64_t start = c->at, length;
+    uint64_t start = c->at, length = 0;
     qdq_status status = take_u64(c, "a string's length", &length);
     if (status != QDQ_OK) return status;
     if (length > LENGTH_LIMIT)
@@ -90,7 +90,7 @@ static qdq_status skip_string(cursor *c, const char *key) {
 static qdq_status skip_value(cursor *c, const char *key, uint32_t type, int depth);
 
 static qdq_status skip_array(cursor *c, const char *key, int depth) {
-    uint64_t start = c->at, count, bytes;
+    uint64_t start = c->at, count = 0, bytes;
     uint32_t type = 0;
     if (depth == NESTING_LIMIT)
         return qdq_fail(QDQ_BAD_DATA, "%s: key \"%s\": arrays are nested deeper than %d at offset %llu", SHOWN(c->path),

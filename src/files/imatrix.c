@@ -301,6 +301,7 @@ static qdq_status create(const char *path, qdq_imatrix **im) {
     if (*im != NULL) (*im)->path = strdup(path);
     if (*im != NULL && (*im)->path != NULL) return QDQ_OK;
     free(*im);
+    *im = NULL;
     return no_memory(path);
 }
 

@@ -134,7 +134,7 @@ static bool is_gguf(const qdq_map *map) { return map->length >= 4 && memcmp(map-
 /* ---- Safetensors: one file, an index, a directory --------------------------------------------------------------- */
 
 static qdq_status add_safetensors(qdq_model *model, const char *path) {
-    const qdq_map *map;
+    const qdq_map *map = NULL;
     qdq_status status = add_map(model, path, &map);
     if (status == QDQ_OK) status = check_kind(map);
     if (status == QDQ_OK && is_gguf(map))
@@ -327,7 +327,7 @@ static uint64_t kv_or(const qdq_kvs *kvs, const char *key, uint64_t otherwise) {
 }
 
 static qdq_status add_gguf(qdq_model *model, const char *path, qdq_kvs *kvs) {
-    const qdq_map *map;
+    const qdq_map *map = NULL;
     qdq_status status = add_map(model, path, &map);
     return status == QDQ_OK ? qdq_gguf_parse(model, kvs, map->bytes, map->length, map->path) : status;
 }
@@ -385,7 +385,7 @@ static qdq_status open_split(qdq_model *model, const char *path) {
 /* ---- Opening ----------------------------------------------------------------------------------------------------- */
 
 static qdq_status open_file(qdq_model *model, const char *path) {
-    const qdq_map *map;
+    const qdq_map *map = NULL;
     qdq_status status = add_map(model, path, &map);
     if (status == QDQ_OK) status = check_kind(map);
     if (status != QDQ_OK) return status;
