@@ -316,7 +316,7 @@ static qdq_status lay_out_safetensors(const qdq_writer *writer, buffer *b, uint6
 }
 
 static qdq_status lay_out(const qdq_writer *writer, buffer *b, uint64_t *start, uint64_t *total) {
-    uint64_t data;
+    uint64_t data = 0;
     qdq_status status = check_names(writer);
     if (status == QDQ_OK && writer->layout == QDQ_LAYOUT_GGUF) status = lay_out_gguf(writer, b, start, &data);
     if (status == QDQ_OK && writer->layout != QDQ_LAYOUT_GGUF) status = lay_out_safetensors(writer, b, start, &data);
