@@ -41,7 +41,8 @@ enum {
 
 /* Prints "qdq: MESSAGE" to standard error, safe for a terminal, below a progress line if there is one. */
 __attribute__((format(printf, 1, 2))) void qdq_complain(const char *format, ...);
-/* Prints the library's message of the failure; returns the exit status. */
+/* Prints the library's message of the failure; returns the exit status: QDQ_EXIT_USAGE for QDQ_INVALID_ARGUMENT, as for
+ * a device of that name that there is none. */
 int qdq_exit_failure(qdq_status status);
 
 /* ---- Descriptions ---------------------------------------------------------------------------------------------- */

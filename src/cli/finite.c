@@ -1,0 +1,68 @@
+/* A float is NaN or infinite when all bits of its exponent are set. */
+#include "cli/finite.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+
+enum { PIECE = 1 << 16, STEP = 512 };
+
+typedef struct scan {
+    const unsigned char *elements;
+    qdq_dtype dtype;
+    uint64_t n;
+    _Atomic uint64_t first;
+} scan;
+
+/* Whether any of STEP elements has all bits of `exponent` set; written so that compilers make vectors of it. */
+#define ANY(type, name)                                                                                                \
+    static bool name(const unsigned char *at, type exponent) {                                                         \
+        type bits[STEP], any = 0;                                                                                      \
+        memcpy(bits, at, sizeof bits);                                                                                 \
+        for (int i = 0; i < STEP; i++) any |= (type)((bits[i] & exponent) == exponent ? -1 : 0);                       \
+        return any != 0;                                                                                               \
+    }
+ANY(uint32_t, any32)
+ANY(uint16_t, any16)
+
+static bool any_of_step(qdq_dtype dtype, const unsigned char *at) {
+    return dtype == QDQ_F32 ? any32(at, 0x7f800000u) : any16(at, dtype == QDQ_F16 ? 0x7c00u : 0x7f80u);
+}
+
+static bool is_finite(qdq_dtype dtype, const unsigned char *at) {
+    uint32_t word;
+    uint16_t half;
+    if (dtype == QDQ_F32) {
+        memcpy(&word, at, 4);
+        return (word & 0x7f800000u) != 0x7f800000u;
+    }
+    memcpy(&half, at, 2);
+    uint16_t exponent = dtype == QDQ_F16 ? 0x7c00u : 0x7f80u;
+    return (half & exponent) != exponent;
+}
+
+static void scan_piece(void *context, uint64_t piece) {
+    scan *s = context;
+    size_t size = qdq_dtype_size(s->dtype);
+    uint64_t first = piece * PIECE, end = s->n - first < PIECE ? s->n : first + PIECE;
+    for (uint64_t i = first; i < end;) {
+        const unsigned char *at = s->elements + i * size;
+        if (end - i >= STEP && !any_of_step(s->dtype, at)) {
+            i += STEP;
+            continue;
+        }
+        if (!is_finite(s->dtype, at)) {
+            uint64_t lowest = atomic_load(&s->first);
+            while (i < lowest && !atomic_compare_exchange_weak(&s->first, &lowest, i)) continue;
+            return;
+        }
+        i++;
+    }
+}
+
+uint64_t qdq_first_non_finite(qdq_pool *pool, qdq_dtype dtype, const void *elements, uint64_t n) {
+    scan s = {.elements = elements, .dtype = dtype, .n = n};
+    atomic_init(&s.first, n);
+    qdq_pool_run(pool, n / PIECE + (n % PIECE != 0), scan_piece, &s);
+    return atomic_load(&s.first);
+}

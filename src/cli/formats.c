@@ -1,0 +1,66 @@
+/* qdq formats: what formats there are. */
+#include "cli/cli.h"
+
+static const char *importance_word(uint32_t importance) {
+    return importance == 2 ? "needed" : importance == 1 ? "used" : "not used";
+}
+
+static qdq_status write_json(qdq_json_file *file) {
+    json_t *list = json_array();
+    for (qdq_format f = 0; f < qdq_format_count(); f++) {
+        qdq_format_info info = qdq_describe_format(f);
+        double bits = 8.0 * info.block_bytes / info.block_elements;
+        json_array_append_new(list,
+                              json_pack("{s:s, s:I, s:I, s:I, s:f, s:s}", "name", info.name, "ggml_type",
+                                        (json_int_t)info.ggml_type, "block_elements", (json_int_t)info.block_elements,
+                                        "block_bytes", (json_int_t)info.block_bytes, "bits_per_weight", bits,
+                                        "importance", importance_word(info.importance)));
+    }
+    return qdq_json_write(file, json_pack("{s:s, s:o}", "schema", "qdq.formats/1", "formats", list));
+}
+
+static qdq_status print_table(void) {
+    qdq_table *table = qdq_table_create("format|>ggml type|>block|>bytes|>bits a weight|importance matrix");
+    for (qdq_format f = 0; f < qdq_format_count(); f++) {
+        qdq_format_info info = qdq_describe_format(f);
+        qdq_table_name(table, info.name);
+        qdq_table_cell(table, "%u", (unsigned)info.ggml_type);
+        qdq_table_cell(table, "%u", (unsigned)info.block_elements);
+        qdq_table_cell(table, "%u", (unsigned)info.block_bytes);
+        qdq_table_cell(table, "%.4g", 8.0 * info.block_bytes / info.block_elements);
+        qdq_table_cell(table, "%s", importance_word(info.importance));
+    }
+    return qdq_table_print(table);
+}
+
+int qdq_command_formats(int argc, char **argv) {
+    qdq_common common;
+    qdq_parser parser;
+    qdq_parse_begin(&parser, &qdq_cli_formats, &common, argc, argv);
+    if (qdq_parse_next(&parser) == QDQ_PARSE_EXIT) return parser.status;
+    if (parser.n_operands > 0) return qdq_usage_error(&parser, "'%s' is too much", parser.operands[0]);
+    qdq_json_file json;
+    qdq_status status = qdq_json_open(common.json, &json);
+    if (status == QDQ_OK && common.json != NULL) status = write_json(&json);
+    if (status == QDQ_OK && qdq_common_tables(&common)) status = print_table();
+    qdq_common_free(&common);
+    return status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
+}
+
+static const qdq_cli_example examples[] = {
+    {"the table of formats", "qdq formats"},
+    {"the names alone", "qdq formats --json - | jq -r '.formats[].name'"},
+    {NULL, NULL},
+};
+
+const qdq_cli_command qdq_cli_formats = {
+    .name = "formats",
+    .summary = "the formats there are: block, bytes, bits a weight",
+    .operands = "",
+    .text =
+        "Lists the formats: ggml's type number, elements and bytes a block, bits a weight, and whether an importance "
+        "matrix changes what is chosen (used), must be given (needed) or makes no difference (not used).",
+    .takes = QDQ_TAKES_JSON | QDQ_TAKES_QUIET,
+    .examples = examples,
+    .run = qdq_command_formats,
+};

@@ -1,0 +1,108 @@
+/* The command: finds the subcommand, and sees to it that a signal leaves no half-written file. */
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/generate.h"
+
+const qdq_cli_command *const qdq_cli_commands[] = {
+#define COMMAND(name) &qdq_cli_##name,
+#include "cli/commands.def"
+#undef COMMAND
+    NULL,
+};
+
+/* ---- Signals --------------------------------------------------------------------------------------------------- */
+
+static void end_by(int number) {
+    qdq_out_abort_all();
+    signal(number, SIG_DFL);
+    raise(number); /* blocked until this returns; then the parent sees what ended the process */
+}
+
+static void say(const char *text) {
+    ssize_t written = write(STDERR_FILENO, text, strlen(text));
+    (void)written;
+}
+
+/* A mapped input became shorter, or its disk failed. A bug elsewhere keeps its usual end. */
+static void lost_input(int number, siginfo_t *info, void *context) {
+    (void)context;
+    const char *path = qdq_mapped_path(info->si_addr);
+    if (path == NULL) {
+        end_by(number);
+        return;
+    }
+    qdq_out_abort_all();
+    say("qdq: ");
+    say(path);
+    say(": can no longer be read: it was cut short while in use, or its disk fails; no output was left\n");
+    _exit(QDQ_EXIT_FAILED);
+}
+
+static void install_handlers(void) {
+    static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+    struct sigaction action = {.sa_handler = end_by}, before;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        /* What the parent has told us to ignore (nohup) stays ignored. */
+        if (sigaction(ends[i], NULL, &before) == 0 && before.sa_handler == SIG_IGN) continue;
+        sigaction(ends[i], &action, NULL);
+    }
+    struct sigaction bus = {.sa_sigaction = lost_input, .sa_flags = SA_SIGINFO};
+    sigaction(SIGBUS, &bus, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* a file's size limit shows as a failed write */
+}
+
+/* ---- Dispatch -------------------------------------------------------------------------------------------------- */
+
+static const qdq_cli_command *find(const char *name) {
+    for (const qdq_cli_command *const *c = qdq_cli_commands; *c != NULL; c++)
+        if (strcmp((*c)->name, name) == 0) return *c;
+    return NULL;
+}
+
+static int printed(void) { return qdq_flush_output() == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(QDQ_IO_ERROR); }
+
+static int wrong(const char *what, const char *name) {
+    qdq_complain("%s '%s'", what, name);
+    fputs("Try 'qdq --help'.\n", stderr);
+    return QDQ_EXIT_USAGE;
+}
+
+static int help(const char *name) {
+    const qdq_cli_command *command = name != NULL ? find(name) : NULL;
+    if (name != NULL && command == NULL) return wrong("no command is called", name);
+    if (command != NULL)
+        qdq_print_help(command);
+    else
+        qdq_print_overview(stdout);
+    return printed();
+}
+
+int main(int argc, char **argv) {
+    install_handlers();
+    if (argc < 2) {
+        qdq_print_overview(stderr);
+        return QDQ_EXIT_USAGE;
+    }
+    const char *word = argv[1];
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) return help(NULL);
+    if (strcmp(word, "help") == 0) return help(argc > 2 ? argv[2] : NULL);
+    if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) {
+        printf("qdq %s\n", qdq_version());
+        return printed();
+    }
+    /* For the build: docs/qdq.1 and the completions. */
+    if (strcmp(word, "--man") == 0) {
+        qdq_print_man_page();
+        return printed();
+    }
+    if (strcmp(word, "--completion") == 0) {
+        if (argc < 3 || !qdq_print_completion(argv[2])) return wrong("no completion for", argc > 2 ? argv[2] : "");
+        return printed();
+    }
+    const qdq_cli_command *command = find(word);
+    if (command == NULL) return wrong(word[0] == '-' ? "no option is called" : "no command is called", word);
+    return command->run(argc - 1, argv + 1);
+}

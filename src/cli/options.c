@@ -1,0 +1,260 @@
+/* Command lines: what options there are, and how they are read. */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/error.h"
+
+enum {
+    DEVICE = 'd',
+    HELP = 'h',
+    THREADS = QDQ_COMMON_OPTION,
+    CPU_MASK,
+    INCLUDE,
+    EXCLUDE,
+    JSON,
+    QUIET,
+    ALLOW_NON_FINITE
+};
+
+static const struct {
+    unsigned takes;
+    qdq_cli_option option;
+} common_options[] = {
+    {QDQ_TAKES_DEVICE,
+     {DEVICE, "device", "DEVICE", QDQ_ARG_DEVICE, NULL,
+      "what computes: auto (the fastest there is, the default), cpu, cuda, cuda:N, vulkan, vulkan:N; see qdq devices"}},
+    {QDQ_TAKES_THREADS,
+     {THREADS, "threads", "N", QDQ_ARG_TEXT, NULL,
+      "how many threads the CPU computes with; 0, the default, is one a core. Results do not depend on it"}},
+    {QDQ_TAKES_THREADS,
+     {CPU_MASK, "cpu-mask", "MASK", QDQ_ARG_TEXT, NULL,
+      "which CPU kernels may be used, for tests: the sum of 1 (portable C), 2 (128-bit vectors), 4 (AVX2), 8 "
+      "(AVX-512); "
+      "decimal or 0x…. Results do not depend on it"}},
+    {QDQ_TAKES_FILTER,
+     {INCLUDE, "include", "REGEX", QDQ_ARG_TEXT, NULL,
+      "only tensors whose name has a match of the extended regular expression; may be given again: any may match"}},
+    {QDQ_TAKES_FILTER,
+     {EXCLUDE, "exclude", "REGEX", QDQ_ARG_TEXT, NULL,
+      "not those tensors; stronger than --include; may be given again"}},
+    {QDQ_TAKES_FINITE,
+     {ALLOW_NON_FINITE, "allow-non-finite", NULL, QDQ_ARG_NONE, NULL,
+      "take NaN and infinities as they come instead of refusing the file"}},
+    {QDQ_TAKES_JSON,
+     {JSON, "json", "FILE", QDQ_ARG_FILE, NULL,
+      "write the result as JSON; - is standard output, in the table's place"}},
+    {QDQ_TAKES_QUIET, {QUIET, "quiet", NULL, QDQ_ARG_NONE, NULL, "print no table and no progress, errors only"}},
+    {0, {HELP, "help", NULL, QDQ_ARG_NONE, NULL, "show this help"}},
+};
+enum { N_COMMON = sizeof common_options / sizeof *common_options };
+
+const qdq_cli_option *qdq_common_option(unsigned takes, unsigned *next) {
+    while (*next < N_COMMON) {
+        unsigned i = (*next)++;
+        if (common_options[i].takes == 0 || (common_options[i].takes & takes) != 0) return &common_options[i].option;
+    }
+    return NULL;
+}
+
+/* ---- Common values --------------------------------------------------------------------------------------------- */
+
+void qdq_common_free(qdq_common *common) {
+    for (unsigned i = 0; i < common->n_include; i++) regfree(&common->include[i]);
+    for (unsigned i = 0; i < common->n_exclude; i++) regfree(&common->exclude[i]);
+    common->n_include = common->n_exclude = 0;
+}
+
+bool qdq_common_tables(const qdq_common *common) {
+    return !common->quiet && (common->json == NULL || strcmp(common->json, "-") != 0);
+}
+
+qdq_status qdq_common_open_device(const qdq_common *common, qdq_device **device) {
+    return qdq_device_open_threads(common->device, common->threads, device);
+}
+
+/* ---- Parsing --------------------------------------------------------------------------------------------------- */
+
+static void add_letter(qdq_parser *parser, const qdq_cli_option *option) {
+    size_t used = strlen(parser->letters);
+    if (option->letter >= QDQ_LONG_OPTION || used + 3 >= sizeof parser->letters) return;
+    parser->letters[used++] = (char)option->letter;
+    if (option->arg != QDQ_ARG_NONE) parser->letters[used++] = ':';
+    parser->letters[used] = '\0';
+}
+
+void qdq_parse_begin(qdq_parser *parser, const qdq_cli_command *command, qdq_common *common, int argc, char **argv) {
+    memset(parser, 0, sizeof *parser);
+    memset(common, 0, sizeof *common);
+    common->device = "auto";
+    parser->command = command;
+    parser->common = common;
+    parser->argc = argc;
+    parser->argv = argv;
+    strcpy(parser->letters, ":"); /* tells a missing value from an unknown option */
+    size_t n = N_COMMON + 1;
+    for (const qdq_cli_option *o = command->options; o != NULL && o->name != NULL; o++) n++;
+    parser->names = calloc(n, sizeof *parser->names);
+    if (parser->names == NULL) return; /* qdq_parse_next says so */
+    struct option *row = parser->names;
+    const qdq_cli_option *own = command->options;
+    unsigned next = 0;
+    for (;;) {
+        const qdq_cli_option *o = own != NULL && own->name != NULL ? own++ : qdq_common_option(command->takes, &next);
+        if (o == NULL) break;
+        *row++ = (struct option){o->name, o->arg == QDQ_ARG_NONE ? no_argument : required_argument, NULL, o->letter};
+        add_letter(parser, o);
+    }
+    optind = 0; /* begins anew, also after another parse */
+    opterr = 0;
+}
+
+static int leave(qdq_parser *parser, int status) {
+    free(parser->names);
+    parser->names = NULL;
+    qdq_common_free(parser->common);
+    parser->status = status;
+    return QDQ_PARSE_EXIT;
+}
+
+int qdq_usage_error(qdq_parser *parser, const char *format, ...) {
+    char message[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    qdq_complain("%s: %s", parser->command->name, message);
+    fprintf(stderr, "Try 'qdq %s --help'.\n", parser->command->name);
+    leave(parser, QDQ_EXIT_USAGE);
+    return QDQ_EXIT_USAGE;
+}
+
+/* A complaint, as what qdq_parse_next returns. */
+#define WRONG(...) (qdq_usage_error(parser, __VA_ARGS__), QDQ_PARSE_EXIT)
+
+bool qdq_parse_integer(const char *text, long long least, long long most, long long *value) {
+    char *end;
+    bool hexadecimal = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
+    errno = 0;
+    long long v = strtoll(text, &end, hexadecimal ? 16 : 10);
+    if (end == text || *end != '\0' || errno != 0 || v < least || v > most) return false;
+    *value = v;
+    return true;
+}
+
+static int add_pattern(qdq_parser *parser, const char *option, regex_t *patterns, unsigned *n) {
+    if (*n == QDQ_MAX_PATTERNS) return WRONG("--%s is given more than %d times", option, QDQ_MAX_PATTERNS);
+    int error = regcomp(&patterns[*n], optarg, REG_EXTENDED | REG_NOSUB);
+    if (error == 0) {
+        ++*n;
+        return 0;
+    }
+    char why[128];
+    regerror(error, &patterns[*n], why, sizeof why);
+    return WRONG("--%s '%s': %s", option, optarg, why);
+}
+
+/* 0: taken, go on. */
+static int take_common(qdq_parser *parser, int id) {
+    qdq_common *c = parser->common;
+    long long value;
+    switch (id) {
+    case HELP:
+        qdq_print_help(parser->command);
+        return leave(parser, qdq_flush_output() == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(QDQ_IO_ERROR));
+    case DEVICE: c->device = optarg; return 0;
+    case THREADS:
+        if (!qdq_parse_integer(optarg, 0, 4096, &value))
+            return WRONG("--threads takes a number from 0 to 4096, not '%s'", optarg);
+        c->threads = (int)value;
+        return 0;
+    case CPU_MASK:
+        if (!qdq_parse_integer(optarg, 0, UINT32_MAX, &value))
+            return WRONG("--cpu-mask takes a mask of bits, not '%s'", optarg);
+        qdq_cpu_mask((uint32_t)value);
+        return 0;
+    case INCLUDE: return add_pattern(parser, "include", c->include, &c->n_include);
+    case EXCLUDE: return add_pattern(parser, "exclude", c->exclude, &c->n_exclude);
+    case JSON: c->json = optarg; return 0;
+    case QUIET: c->quiet = true; return 0;
+    case ALLOW_NON_FINITE: c->allow_non_finite = true; return 0;
+    }
+    return id;
+}
+
+/* The argument that getopt stumbled over. */
+static int refuse(qdq_parser *parser, int id) {
+    const char *text = optind > 0 && optind <= parser->argc ? parser->argv[optind - 1] : "";
+    char letter[3] = {'-', (char)optopt, '\0'};
+    bool is_long = strncmp(text, "--", 2) == 0 && (optopt == 0 || optopt >= QDQ_LONG_OPTION || text[2] != '\0');
+    const char *shown = is_long ? text : letter;
+    if (id == ':') return WRONG("%s wants a value", shown);
+    if (is_long && strchr(text, '=') != NULL && optopt != 0) return WRONG("%s takes no value", text);
+    return WRONG("no option is called %s", shown);
+}
+
+int qdq_parse_next(qdq_parser *parser) {
+    if (parser->names == NULL) {
+        qdq_complain("no memory to read the command line");
+        return leave(parser, QDQ_EXIT_FAILED);
+    }
+    for (;;) {
+        int id = getopt_long(parser->argc, parser->argv, parser->letters, parser->names, NULL);
+        if (id == -1) break;
+        if (id == '?' || id == ':') return refuse(parser, id);
+        int taken = id == HELP || id == DEVICE || id >= QDQ_COMMON_OPTION ? take_common(parser, id) : id;
+        if (taken == 0) continue;
+        parser->value = optarg;
+        return taken;
+    }
+    parser->operands = parser->argv + optind;
+    parser->n_operands = parser->argc - optind;
+    free(parser->names);
+    parser->names = NULL;
+    return QDQ_PARSE_END;
+}
+
+/* ---- Formats --------------------------------------------------------------------------------------------------- */
+
+qdq_format_info qdq_describe_format(qdq_format format) {
+    qdq_format_info info = {.size = sizeof info};
+    qdq_format_describe(format, &info);
+    return info;
+}
+
+static qdq_status no_format(const char *name, size_t length) {
+    char known[512] = "";
+    for (qdq_format f = 0; f < qdq_format_count(); f++) {
+        size_t used = strlen(known);
+        snprintf(known + used, sizeof known - used, "%s%s", f > 0 ? ", " : "", qdq_describe_format(f).name);
+    }
+    return qdq_fail(QDQ_INVALID_ARGUMENT, "no format is called '%.*s'; there are: %s", (int)length, name, known);
+}
+
+qdq_status qdq_parse_formats(const char *text, qdq_format formats[QDQ_MAX_FORMATS], uint32_t *n) {
+    uint32_t count = 0;
+    *n = 0;
+    for (const char *at = text;; at++) {
+        size_t length = strcspn(at, ",");
+        char name[32];
+        if (length >= sizeof name) return no_format(at, sizeof name);
+        memcpy(name, at, length);
+        name[length] = '\0';
+        qdq_format format = qdq_format_by_name(name);
+        if (format == QDQ_FORMAT_NONE) return no_format(at, length);
+        for (uint32_t i = 0; i < count; i++)
+            if (formats[i] == format) return qdq_fail(QDQ_INVALID_ARGUMENT, "format %s is named twice", name);
+        if (count == QDQ_MAX_FORMATS)
+            return qdq_fail(QDQ_INVALID_ARGUMENT, "more than %d formats are named", QDQ_MAX_FORMATS);
+        formats[count++] = format;
+        at += length;
+        if (*at == '\0') break;
+    }
+    *n = count;
+    return QDQ_OK;
+}

@@ -1,0 +1,119 @@
+#include "cli/rewrite.h"
+
+#include <stdlib.h>
+
+#include "cli/narrow.h"
+#include "core/error.h"
+
+/* What becomes of a tensor. */
+struct qdq_rewritten {
+    qdq_rewrite *rewrite;
+    const qdq_tensor *tensor;
+    qdq_format format; /* QDQ_FORMAT_NONE: it is copied */
+    const qdq_imatrix_entry *importance;
+};
+
+static const char *type_of(const qdq_rewrite *rewrite, const qdq_rewritten *r) {
+    if (r->format == QDQ_FORMAT_NONE) return r->tensor->type_name;
+    if (rewrite->kind == QDQ_WORK_QUANTIZE) return qdq_describe_format(r->format).name;
+    return rewrite->source_dtype ? r->tensor->type_name : "F32";
+}
+
+const char *qdq_rewrite_type(const qdq_rewrite *rewrite, uint64_t index) {
+    return type_of(rewrite, &rewrite->tensors[index]);
+}
+
+qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, qdq_format format, const qdq_imatrix_entry *importance,
+                           const char *reason) {
+    if (rewrite->tensors == NULL) {
+        rewrite->n = qdq_model_tensor_count(rewrite->session.model);
+        rewrite->tensors = calloc((size_t)rewrite->n, sizeof *rewrite->tensors);
+        if (rewrite->tensors == NULL)
+            return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu tensors", (unsigned long long)rewrite->n);
+    }
+    const qdq_tensor *t = qdq_model_tensor(rewrite->session.model, index);
+    qdq_rewritten *r = &rewrite->tensors[index];
+    *r = (qdq_rewritten){rewrite, t, format, importance};
+    qdq_status status = qdq_writer_add_tensor(rewrite->writer, t->name, type_of(rewrite, r), t->n_dims, t->shape);
+    if (status != QDQ_OK) return status;
+    uint64_t bytes = qdq_writer_tensor_bytes(rewrite->writer, index);
+    rewrite->bytes += t->bytes;
+    rewrite->elements += t->elements;
+    rewrite->written += bytes;
+    if (format == QDQ_FORMAT_NONE) {
+        qdq_session_skip(&rewrite->session, t->name, reason);
+        return QDQ_OK;
+    }
+    rewrite->quantized++;
+    rewrite->quantized_elements += t->elements;
+    rewrite->quantized_bytes += bytes;
+    json_array_append_new(rewrite->session.tensors,
+                          json_pack("{s:o, s:o, s:s, s:I}", "name", qdq_json_text(t->name), "shape", qdq_json_shape(t),
+                                    "dtype", type_of(rewrite, r), "elements", (json_int_t)t->elements));
+    return QDQ_OK;
+}
+
+/* Takes the stream's blocks or floats. */
+static qdq_status take(void *context, const void *data, uint64_t bytes) {
+    const qdq_rewritten *r = context;
+    qdq_rewrite *rewrite = r->rewrite;
+    qdq_dtype dtype = r->tensor->dtype;
+    if (rewrite->kind == QDQ_WORK_QUANTIZE || !rewrite->source_dtype || dtype == QDQ_F32)
+        return qdq_writer_write(rewrite->writer, data, bytes);
+    uint64_t n = bytes / sizeof(float);
+    if (rewrite->narrow_room < n) {
+        free(rewrite->narrow);
+        rewrite->narrow = malloc((size_t)n * sizeof *rewrite->narrow);
+        rewrite->narrow_room = rewrite->narrow != NULL ? n : 0;
+        if (rewrite->narrow == NULL)
+            return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu elements", (unsigned long long)n);
+    }
+    qdq_narrow(dtype, data, rewrite->narrow, n);
+    return qdq_writer_write(rewrite->writer, rewrite->narrow, n * sizeof *rewrite->narrow);
+}
+
+static qdq_status copy(qdq_rewrite *rewrite, const qdq_tensor *t) {
+    enum { STEP = 8 << 20 };
+    qdq_status status = QDQ_OK;
+    for (uint64_t at = 0; at < t->bytes && status == QDQ_OK; at += STEP) {
+        uint64_t bytes = t->bytes - at < STEP ? t->bytes - at : STEP;
+        status = qdq_writer_write(rewrite->writer, (const char *)t->data + at, bytes);
+        qdq_progress_add(bytes);
+    }
+    return status;
+}
+
+static qdq_status write_tensor(qdq_rewrite *rewrite, qdq_rewritten *r) {
+    if (r->format == QDQ_FORMAT_NONE) {
+        /* The writer takes tensors in order. */
+        qdq_status status = qdq_stream_flush(rewrite->session.stream);
+        return status == QDQ_OK ? copy(rewrite, r->tensor) : status;
+    }
+    qdq_work work = {.kind = rewrite->kind,
+                     .tensor = r->tensor,
+                     .n_formats = 1,
+                     .formats = &r->format,
+                     .importance = r->importance,
+                     .sink = take,
+                     .context = r};
+    return qdq_stream_put(rewrite->session.stream, &work);
+}
+
+qdq_status qdq_rewrite_run(qdq_rewrite *rewrite, const char *what) {
+    qdq_status status = QDQ_OK;
+    qdq_progress_begin(what, rewrite->bytes, rewrite->session.common->quiet);
+    for (uint64_t i = 0; i < rewrite->n && status == QDQ_OK; i++) status = write_tensor(rewrite, &rewrite->tensors[i]);
+    if (status == QDQ_OK) status = qdq_stream_flush(rewrite->session.stream);
+    qdq_progress_end();
+    if (status != QDQ_OK) return status;
+    qdq_writer *writer = rewrite->writer;
+    rewrite->writer = NULL;
+    return qdq_writer_finish(writer);
+}
+
+void qdq_rewrite_close(qdq_rewrite *rewrite) {
+    qdq_session_close(&rewrite->session); /* first: the stream may still use what follows */
+    qdq_writer_abort(rewrite->writer);
+    free(rewrite->tensors);
+    free(rewrite->narrow);
+}

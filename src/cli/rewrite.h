@@ -1,0 +1,34 @@
+/* A model written anew, tensor by tensor: each quantized, or its round trip, or as it is. */
+#ifndef QDQ_CLI_REWRITE_H
+#define QDQ_CLI_REWRITE_H
+
+#include "cli/session.h"
+
+typedef struct qdq_rewritten qdq_rewritten;
+
+typedef struct qdq_rewrite {
+    qdq_session session;
+    qdq_work_kind kind; /* round trip or quantize */
+    bool source_dtype;  /* round trips are stored in the tensor's own dtype, else as f32 */
+    qdq_writer *writer; /* made by the command, which sets the metadata */
+    qdq_rewritten *tensors;
+    uint64_t n;
+    uint16_t *narrow; /* a chunk in 16 bits */
+    uint64_t narrow_room;
+    uint64_t bytes;                              /* to be read */
+    uint64_t quantized, quantized_elements;      /* tensors and their elements that a format takes */
+    uint64_t elements, written, quantized_bytes; /* of all tensors; bytes of all, and of those */
+} qdq_rewrite;
+
+/* Adds tensor `index` to the output, tensors in order: in that format, or, if it is QDQ_FORMAT_NONE, as it is, which is
+ * listed with the reason. */
+qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, qdq_format format, const qdq_imatrix_entry *importance,
+                           const char *reason);
+/* The name of the type in which the output has the tensor. */
+const char *qdq_rewrite_type(const qdq_rewrite *rewrite, uint64_t index);
+/* Computes and writes all that was added, and finishes the output. what: for progress. */
+qdq_status qdq_rewrite_run(qdq_rewrite *rewrite, const char *what);
+/* Closes the session too; an output that is not finished is gone. */
+void qdq_rewrite_close(qdq_rewrite *rewrite);
+
+#endif

@@ -1,0 +1,113 @@
+/* qdq roundtrip: a model whose weights are what they become when they are quantized and dequantized. */
+#include <string.h>
+
+#include "cli/rewrite.h"
+
+enum { DTYPE = QDQ_LONG_OPTION, IMATRIX };
+
+static qdq_status add_tensors(qdq_rewrite *r, qdq_format format) {
+    uint64_t n = qdq_model_tensor_count(r->session.model);
+    qdq_status status = QDQ_OK;
+    for (uint64_t i = 0; i < n && status == QDQ_OK; i++) {
+        const qdq_tensor *t = qdq_model_tensor(r->session.model, i);
+        const qdq_imatrix_entry *importance = NULL;
+        char reason[QDQ_REASON];
+        bool taken = qdq_session_takes(&r->session, t, reason);
+        if (taken) status = qdq_session_fits(&r->session, t, format, &importance, &taken, reason);
+        if (status == QDQ_OK) status = qdq_rewrite_add(r, i, taken ? format : QDQ_FORMAT_NONE, importance, reason);
+    }
+    return status;
+}
+
+static json_t *result(qdq_rewrite *r, qdq_format format) {
+    qdq_session *s = &r->session;
+    return json_pack("{s:s, s:s, s:s, s:O, s:O}", "schema", "qdq.roundtrip/1", "format",
+                     qdq_describe_format(format).name, "device", s->info.name, "tensors", s->tensors, "skipped",
+                     s->skipped);
+}
+
+static qdq_status print_summary(qdq_rewrite *r, qdq_format format, const char *output) {
+    char name[512];
+    if (qdq_common_tables(r->session.common))
+        printf("%s: %llu of %llu tensors are their %s round trip\n", qdq_printable(output, name, sizeof name),
+               (unsigned long long)r->quantized, (unsigned long long)r->n, qdq_describe_format(format).name);
+    return qdq_session_print(&r->session, NULL, "passed through as they are");
+}
+
+static qdq_status run(qdq_rewrite *r, qdq_format format, const char *output) {
+    qdq_status status = qdq_writer_create(QDQ_LAYOUT_SAFETENSORS, output, &r->writer);
+    if (status == QDQ_OK && qdq_model_layout(r->session.model) == QDQ_LAYOUT_SAFETENSORS)
+        status = qdq_writer_copy_metadata(r->writer, r->session.model);
+    if (status == QDQ_OK) status = add_tensors(r, format);
+    if (status == QDQ_OK) status = qdq_rewrite_run(r, "round trip");
+    if (status == QDQ_OK) status = qdq_json_write(&r->session.json, result(r, format));
+    return status == QDQ_OK ? print_summary(r, format, output) : status;
+}
+
+int qdq_command_roundtrip(int argc, char **argv) {
+    qdq_common common;
+    qdq_parser parser;
+    const char *format = NULL, *output = NULL, *imatrix = NULL, *dtype = "f32";
+    qdq_parse_begin(&parser, &qdq_cli_roundtrip, &common, argc, argv);
+    for (int o; (o = qdq_parse_next(&parser)) != QDQ_PARSE_END;) {
+        switch (o) {
+        case QDQ_PARSE_EXIT: return parser.status;
+        case 'f': format = parser.value; break;
+        case 'o': output = parser.value; break;
+        case DTYPE: dtype = parser.value; break;
+        case IMATRIX: imatrix = parser.value; break;
+        }
+    }
+    qdq_format formats[QDQ_MAX_FORMATS];
+    uint32_t n;
+    if (parser.n_operands != 1) return qdq_usage_error(&parser, "one input is wanted, not %d", parser.n_operands);
+    if (format == NULL) return qdq_usage_error(&parser, "no format: say -f FORMAT");
+    if (output == NULL) return qdq_usage_error(&parser, "no output: say -o OUT.safetensors");
+    if (strcmp(dtype, "f32") != 0 && strcmp(dtype, "source") != 0)
+        return qdq_usage_error(&parser, "--dtype is f32 or source, not '%s'", dtype);
+    if (qdq_parse_formats(format, formats, &n) != QDQ_OK || qdq_check_importance(formats, n, imatrix) != QDQ_OK)
+        return qdq_usage_error(&parser, "%s", qdq_error_message());
+    if (n != 1) return qdq_usage_error(&parser, "one format is wanted, not %u", (unsigned)n);
+    qdq_rewrite rewrite = {.kind = QDQ_WORK_ROUNDTRIP, .source_dtype = strcmp(dtype, "source") == 0};
+    qdq_status status = qdq_session_open(&rewrite.session, &common, parser.operands[0], imatrix);
+    if (status == QDQ_OK) status = run(&rewrite, formats[0], output);
+    int exit_status = status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
+    qdq_rewrite_close(&rewrite);
+    qdq_common_free(&common);
+    return exit_status;
+}
+
+static const qdq_cli_option options[] = {
+    {'f', "format", "FORMAT", QDQ_ARG_FORMAT, NULL, "the format of the round trip"},
+    {'o', "output", "OUT", QDQ_ARG_FILE, NULL, "the safetensors file to write"},
+    {DTYPE, "dtype", "DTYPE", QDQ_ARG_CHOICE, "f32 source",
+     "what the round trips are stored as: f32 (the default: exact) or source (each tensor's own, rounded to nearest, "
+     "ties to even)"},
+    {IMATRIX, "imatrix", "FILE", QDQ_ARG_FILE, NULL,
+     "an importance matrix of llama-imatrix, for the formats that use one"},
+    {0},
+};
+
+static const qdq_cli_example examples[] = {
+    {"what Q4_0 leaves of a model", "qdq roundtrip -f q4_0 model.safetensors -o low.safetensors"},
+    {"the same in the model's own BF16, attention only",
+     "qdq roundtrip -f q4_0 --dtype source --include 'self_attn' model/ -o low.safetensors"},
+    {NULL, NULL},
+};
+
+const qdq_cli_command qdq_cli_roundtrip = {
+    .name = "roundtrip",
+    .summary = "replace each tensor by what quantizing and dequantizing makes of it",
+    .operands = "-f FORMAT IN -o OUT.safetensors",
+    .text =
+        "Writes the model with every eligible tensor replaced by its round trip, quantize and dequantize, bit for "
+        "bit as ggml's reference code computes it. Names, shapes and __metadata__ stay. Other tensors pass through "
+        "as they are, and are listed with the reason.\n\n"
+        "IN is a .safetensors file, a *.safetensors.index.json, a directory of them, or a .gguf. The output appears "
+        "whole or not at all.",
+    .options = options,
+    .takes =
+        QDQ_TAKES_DEVICE | QDQ_TAKES_THREADS | QDQ_TAKES_FILTER | QDQ_TAKES_FINITE | QDQ_TAKES_JSON | QDQ_TAKES_QUIET,
+    .examples = examples,
+    .run = qdq_command_roundtrip,
+};

@@ -1,0 +1,123 @@
+#include "cli/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/error.h"
+
+qdq_status qdq_session_open(qdq_session *session, const qdq_common *common, const char *input, const char *imatrix) {
+    *session = (qdq_session){.common = common, .info = {.size = sizeof session->info}};
+    qdq_status status = qdq_model_open(input, &session->model);
+    if (status == QDQ_OK && imatrix != NULL) status = qdq_imatrix_open(imatrix, &session->imatrix);
+    if (status == QDQ_OK) status = qdq_common_open_device(common, &session->device);
+    if (status == QDQ_OK) status = qdq_device_describe(session->device, &session->info);
+    if (status == QDQ_OK)
+        status = qdq_stream_create(session->device, common->threads, common->allow_non_finite, &session->stream);
+    if (status == QDQ_OK) status = qdq_json_open(common->json, &session->json);
+    if (status == QDQ_OK) {
+        session->tensors = json_array();
+        session->skipped = json_array();
+        if (session->tensors == NULL || session->skipped == NULL)
+            status = qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the results");
+        if (qdq_common_tables(common)) session->skipped_table = qdq_table_create("tensor|shape|type|reason");
+    }
+    if (status != QDQ_OK) qdq_session_close(session);
+    return status;
+}
+
+void qdq_session_close(qdq_session *session) {
+    qdq_progress_end();
+    qdq_stream_free(session->stream);
+    qdq_device_close(session->device);
+    qdq_json_abort(&session->json);
+    json_decref(session->tensors);
+    json_decref(session->skipped);
+    qdq_table_free(session->skipped_table);
+    qdq_imatrix_close(session->imatrix);
+    qdq_model_close(session->model);
+    *session = (qdq_session){0};
+}
+
+qdq_status qdq_check_importance(const qdq_format *formats, uint32_t n, const char *imatrix) {
+    for (uint32_t i = 0; i < n && imatrix == NULL; i++) {
+        if (formats[i] == QDQ_FORMAT_SOURCE) continue;
+        qdq_format_info info = qdq_describe_format(formats[i]);
+        if (info.importance == 2)
+            return qdq_fail(QDQ_INVALID_ARGUMENT, "%s needs an importance matrix: give --imatrix FILE", info.name);
+    }
+    return QDQ_OK;
+}
+
+/* ---- Eligibility ----------------------------------------------------------------------------------------------- */
+
+static bool matches_any(const regex_t *patterns, unsigned n, const char *name) {
+    for (unsigned i = 0; i < n; i++)
+        if (regexec(&patterns[i], name, 0, NULL, 0) == 0) return true;
+    return false;
+}
+
+bool qdq_session_takes(const qdq_session *session, const qdq_tensor *tensor, char reason[QDQ_REASON]) {
+    const qdq_common *c = session->common;
+    const char *not_source = qdq_tensor_not_source(tensor);
+    if (not_source != NULL)
+        snprintf(reason, QDQ_REASON, "%s", not_source);
+    else if (c->n_include > 0 && !matches_any(c->include, c->n_include, tensor->name))
+        snprintf(reason, QDQ_REASON, "not matched by --include");
+    else if (matches_any(c->exclude, c->n_exclude, tensor->name))
+        snprintf(reason, QDQ_REASON, "matched by --exclude");
+    else if (tensor->n_dims < 2)
+        snprintf(reason, QDQ_REASON, "%s; two dimensions or more are quantized",
+                 tensor->n_dims == 0 ? "a scalar" : "1 dimension");
+    else if (tensor->elements == 0)
+        snprintf(reason, QDQ_REASON, "no elements");
+    else
+        return true;
+    return false;
+}
+
+qdq_status qdq_session_fits(const qdq_session *session, const qdq_tensor *tensor, qdq_format format,
+                            const qdq_imatrix_entry **importance, bool *fits, char reason[QDQ_REASON]) {
+    qdq_format_info info = qdq_describe_format(format);
+    uint64_t row = tensor->shape[tensor->n_dims - 1];
+    *importance = NULL;
+    *fits = row % info.block_elements == 0;
+    if (!*fits) {
+        snprintf(reason, QDQ_REASON, "rows of %llu elements are no multiple of the block of %s, %u",
+                 (unsigned long long)row, info.name, (unsigned)info.block_elements);
+        return QDQ_OK;
+    }
+    if (session->imatrix == NULL) return QDQ_OK;
+    qdq_status status = qdq_imatrix_match(session->imatrix, tensor, importance);
+    if (status == QDQ_OK && *importance == NULL && info.importance == 2) {
+        *fits = false;
+        snprintf(reason, QDQ_REASON, "%s needs an importance matrix, and the one given has no entry for it", info.name);
+    }
+    return status;
+}
+
+/* ---- Results --------------------------------------------------------------------------------------------------- */
+
+void qdq_session_skip(qdq_session *session, const char *name, const char *reason) {
+    json_array_append_new(session->skipped,
+                          json_pack("{s:o, s:o}", "name", qdq_json_text(name), "reason", qdq_json_text(reason)));
+    qdq_table *table = session->skipped_table;
+    const qdq_tensor *tensor = qdq_model_find(session->model, name);
+    qdq_table_name(table, name);
+    qdq_table_name(table, tensor != NULL ? QDQ_EXTENTS(tensor) : "-");
+    qdq_table_name(table, tensor != NULL ? tensor->type_name : "-");
+    qdq_table_name(table, reason);
+}
+
+qdq_status qdq_session_print(qdq_session *session, qdq_table *table, const char *heading) {
+    if (!qdq_common_tables(session->common)) {
+        qdq_table_free(table);
+        return QDQ_OK;
+    }
+    unsigned long skipped = qdq_table_rows(session->skipped_table);
+    qdq_status status = qdq_table_rows(table) > 0 ? qdq_table_print(table) : (qdq_table_free(table), QDQ_OK);
+    if (status != QDQ_OK || skipped == 0) return status;
+    printf("%s%lu tensor%s %s:\n", table != NULL ? "\n" : "", skipped, skipped == 1 ? "" : "s", heading);
+    table = session->skipped_table;
+    session->skipped_table = NULL;
+    return qdq_table_print(table);
+}

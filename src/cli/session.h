@@ -1,0 +1,42 @@
+/* What the commands on models have in common: the model, the device, which tensors a format takes and why it does not
+ * take the others. */
+#ifndef QDQ_CLI_SESSION_H
+#define QDQ_CLI_SESSION_H
+
+#include "cli/cli.h"
+#include "cli/stream.h"
+
+typedef struct qdq_session {
+    const qdq_common *common;
+    qdq_model *model;
+    qdq_imatrix *imatrix; /* NULL: none was given */
+    qdq_device *device;
+    qdq_device_info info;
+    qdq_stream *stream;
+    qdq_json_file json;
+    json_t *tensors, *skipped; /* arrays of the result; with room for them even when no JSON is wanted */
+    qdq_table *skipped_table;
+} qdq_session;
+
+/* Opens everything. imatrix: a path or NULL. On failure everything is closed again. */
+qdq_status qdq_session_open(qdq_session *session, const qdq_common *common, const char *input, const char *imatrix);
+void qdq_session_close(qdq_session *session);
+/* Formats that need an importance matrix have one; imatrix: the path, or NULL. QDQ_INVALID_ARGUMENT: say --imatrix. */
+qdq_status qdq_check_importance(const qdq_format *formats, uint32_t n, const char *imatrix);
+
+enum { QDQ_REASON = 256 };
+
+/* Whether any format could take the tensor: weights, not left out by --include and --exclude, of two dimensions or
+ * more. If not, reason says why. */
+bool qdq_session_takes(const qdq_session *session, const qdq_tensor *tensor, char reason[QDQ_REASON]);
+/* Whether the format takes a tensor that some format can: whole blocks, importance if it needs it. *importance: the
+ * tensor's entry, or NULL. QDQ_BAD_DATA: the entry has another size than the tensor. */
+qdq_status qdq_session_fits(const qdq_session *session, const qdq_tensor *tensor, qdq_format format,
+                            const qdq_imatrix_entry **importance, bool *fits, char reason[QDQ_REASON]);
+/* Lists a tensor as skipped. */
+void qdq_session_skip(qdq_session *session, const char *name, const char *reason);
+/* Prints table (NULL: none) and the skipped ones under it, if tables are wanted; frees table. heading: "not
+ * measured". */
+qdq_status qdq_session_print(qdq_session *session, qdq_table *table, const char *heading);
+
+#endif

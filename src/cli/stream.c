@@ -1,0 +1,265 @@
+#include "cli/stream.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/finite.h"
+#include "core/error.h"
+
+/* Elements a chunk, multiples of QDQ_TILE. On the CPU one is scanned and then computed with, so it should stay in the
+ * cache between; a GPU wants large transfers. */
+enum { CPU_CHUNK = 1 << 20, DEVICE_CHUNK = 1 << 22, N_SLOTS = 2 };
+
+enum { N_DTYPES = 4 };
+
+/* A chunk under way. */
+typedef struct slot {
+    qdq_encoder *encoder;
+    qdq_buffer *input[N_DTYPES], *gradient[N_DTYPES]; /* on a device: by dtype, made when first needed */
+    qdq_buffer *output[N_DTYPES];
+    uint64_t input_room[N_DTYPES], gradient_room[N_DTYPES], output_room[N_DTYPES]; /* elements */
+    float *weights;                                                                /* importance of a row */
+    qdq_buffer *importance;
+    uint64_t weights_room;
+    void *host; /* results brought from a device */
+    uint64_t host_room;
+    bool busy;
+    qdq_work work;
+    qdq_buffer *result; /* the part of output that the chunk fills */
+    uint64_t bytes;     /* read for it */
+} slot;
+
+struct qdq_stream {
+    qdq_device *device;
+    qdq_pool *pool;
+    bool on_cpu, allow_non_finite;
+    slot slots[N_SLOTS];
+    unsigned next; /* the slot that is used next: the one that has been under way longest */
+};
+
+qdq_status qdq_stream_create(qdq_device *device, int threads, bool allow_non_finite, qdq_stream **result) {
+    qdq_stream *stream = calloc(1, sizeof *stream);
+    if (stream == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a stream of chunks");
+    qdq_device_info info = {.size = sizeof info};
+    qdq_status status = qdq_device_describe(device, &info);
+    stream->device = device;
+    stream->on_cpu = strcmp(info.name, "cpu") == 0;
+    stream->allow_non_finite = allow_non_finite;
+    if (status == QDQ_OK) status = qdq_pool_create(threads, &stream->pool);
+    for (int i = 0; i < N_SLOTS && status == QDQ_OK; i++)
+        status = qdq_encoder_create(device, &stream->slots[i].encoder);
+    if (status != QDQ_OK) {
+        qdq_stream_free(stream);
+        return status;
+    }
+    *result = stream;
+    return QDQ_OK;
+}
+
+void qdq_stream_free(qdq_stream *stream) {
+    if (stream == NULL) return;
+    for (int i = 0; i < N_SLOTS; i++) {
+        slot *s = &stream->slots[i];
+        qdq_encoder_free(s->encoder); /* first: it waits for what uses the buffers */
+        for (int d = 0; d < N_DTYPES; d++) {
+            qdq_buffer_free(s->input[d]);
+            qdq_buffer_free(s->gradient[d]);
+            qdq_buffer_free(s->output[d]);
+        }
+        qdq_buffer_free(s->importance);
+        qdq_buffer_free(s->result);
+        free(s->weights);
+        free(s->host);
+    }
+    if (stream->pool != NULL) qdq_pool_free(stream->pool);
+    free(stream);
+}
+
+/* ---- The end of a chunk ---------------------------------------------------------------------------------------- */
+
+static qdq_status deliver(slot *s) {
+    uint64_t bytes = qdq_buffer_bytes(s->result);
+    const void *data = qdq_buffer_host(s->result);
+    if (data == NULL) {
+        if (s->host_room < bytes) {
+            free(s->host);
+            s->host = malloc((size_t)bytes);
+            s->host_room = s->host != NULL ? bytes : 0;
+        }
+        if (s->host == NULL)
+            return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu bytes of results", (unsigned long long)bytes);
+        qdq_status status = qdq_buffer_read(s->result, 0, s->host, bytes);
+        if (status != QDQ_OK) return status;
+        data = s->host;
+    }
+    return s->work.sink(s->work.context, data, bytes);
+}
+
+static qdq_status drain(slot *s) {
+    if (!s->busy) return QDQ_OK;
+    s->busy = false;
+    qdq_status status = qdq_encoder_wait(s->encoder);
+    if (status == QDQ_OK && s->result != NULL) status = deliver(s);
+    qdq_buffer_free(s->result);
+    s->result = NULL;
+    if (status == QDQ_OK) qdq_progress_add(s->bytes);
+    return status;
+}
+
+qdq_status qdq_stream_flush(qdq_stream *stream) {
+    qdq_status status = QDQ_OK;
+    for (unsigned i = 0; i < N_SLOTS && status == QDQ_OK; i++)
+        status = drain(&stream->slots[(stream->next + i) % N_SLOTS]);
+    return status;
+}
+
+/* ---- The beginning of a chunk ---------------------------------------------------------------------------------- */
+
+static qdq_status check_finite(qdq_stream *stream, const qdq_tensor *tensor, const char *what, uint64_t first,
+                               uint64_t count) {
+    size_t size = qdq_dtype_size(tensor->dtype);
+    const unsigned char *at = (const unsigned char *)tensor->data + first * size;
+    uint64_t found = qdq_first_non_finite(stream->pool, tensor->dtype, at, count);
+    if (found == count) return QDQ_OK;
+    uint64_t index = first + found, row = tensor->n_dims > 0 ? tensor->shape[tensor->n_dims - 1] : 1;
+    char name[256], path[512];
+    uint32_t word = 0;
+    memcpy(&word, at + found * size, size); /* little-endian, as the file */
+    uint32_t mantissa = tensor->dtype == QDQ_F32 ? 0x7fffffu : tensor->dtype == QDQ_F16 ? 0x3ffu : 0x7fu;
+    return qdq_fail(QDQ_BAD_DATA,
+                    "%s: tensor \"%s\": %s %llu (row %llu, column %llu; file offset %llu) is %s; mend the file, or say "
+                    "--allow-non-finite",
+                    qdq_printable(tensor->path, path, sizeof path), qdq_printable(tensor->name, name, sizeof name),
+                    what, (unsigned long long)index, (unsigned long long)(index / row),
+                    (unsigned long long)(index % row), (unsigned long long)(tensor->offset + index * size),
+                    (word & mantissa) != 0 ? "NaN" : "infinite");
+}
+
+/* A buffer of at least `count` elements, kept from chunk to chunk. */
+static qdq_status grow(qdq_stream *stream, qdq_buffer **kept, uint64_t *room, qdq_dtype dtype, uint64_t count) {
+    if (*room >= count) return QDQ_OK;
+    qdq_buffer_free(*kept);
+    *kept = NULL;
+    *room = 0;
+    qdq_status status = qdq_buffer_create(stream->device, dtype, 1, &count, kept);
+    if (status == QDQ_OK) *room = count;
+    return status;
+}
+
+/* Elements of a mapped tensor as a buffer, to be freed: the map itself, or a copy on the device. */
+static qdq_status bring(qdq_stream *stream, const qdq_tensor *tensor, uint64_t first, uint64_t count,
+                        qdq_buffer *kept[N_DTYPES], uint64_t room[N_DTYPES], qdq_buffer **buffer) {
+    size_t size = qdq_dtype_size(tensor->dtype);
+    /* Inputs are only read; the interface wraps memory for either use. */
+    unsigned char *at = (unsigned char *)(uintptr_t)tensor->data + first * size;
+    if (stream->on_cpu) return qdq_buffer_wrap(stream->device, tensor->dtype, 1, &count, at, count * size, buffer);
+    int d = (int)tensor->dtype;
+    qdq_status status = grow(stream, &kept[d], &room[d], tensor->dtype, count < DEVICE_CHUNK ? DEVICE_CHUNK : count);
+    if (status == QDQ_OK) status = qdq_buffer_write(kept[d], 0, at, count * size);
+    return status == QDQ_OK ? qdq_buffer_slice(kept[d], 0, count, buffer) : status;
+}
+
+static qdq_status bring_importance(qdq_stream *stream, slot *s, const qdq_imatrix_entry *entry, uint64_t first,
+                                   uint64_t row) {
+    if (s->weights_room != row) {
+        qdq_buffer_free(s->importance);
+        free(s->weights);
+        s->importance = NULL;
+        s->weights_room = 0;
+        s->weights = malloc((size_t)row * sizeof *s->weights);
+        if (s->weights == NULL)
+            return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu importances", (unsigned long long)row);
+        qdq_status status = qdq_buffer_create(stream->device, QDQ_F32, 1, &row, &s->importance);
+        if (status != QDQ_OK) return status;
+        s->weights_room = row;
+    }
+    qdq_imatrix_weights(entry, first, row, s->weights);
+    return qdq_buffer_write(s->importance, 0, s->weights, row * sizeof *s->weights);
+}
+
+static qdq_status encode(qdq_stream *stream, slot *s, qdq_buffer *input, qdq_buffer *gradient,
+                         const qdq_options *options) {
+    const qdq_work *work = &s->work;
+    uint64_t count = qdq_buffer_count(input);
+    if (work->kind == QDQ_WORK_ERROR)
+        return qdq_encode_error(s->encoder, work->n_formats, work->formats, input, work->error, options);
+    if (work->kind == QDQ_WORK_SENSITIVITY)
+        return qdq_encode_sensitivity(s->encoder, work->formats[0], work->formats[1], input, gradient,
+                                      work->sensitivity, options);
+    bool quantize = work->kind == QDQ_WORK_QUANTIZE;
+    qdq_dtype dtype = quantize ? QDQ_U8 : QDQ_F32;
+    uint64_t n = quantize ? qdq_format_bytes(work->formats[0], count) : count;
+    qdq_status status = grow(stream, &s->output[dtype], &s->output_room[dtype], dtype, n);
+    if (status == QDQ_OK) status = qdq_buffer_slice(s->output[dtype], 0, n, &s->result);
+    if (status != QDQ_OK) return status;
+    return quantize ? qdq_encode_quantize(s->encoder, work->formats[0], input, s->result, options)
+                    : qdq_encode_roundtrip(s->encoder, work->formats[0], input, s->result, options);
+}
+
+/* Elements first … first + count - 1 of the tensor; weights: the first of its importances; row: 0 without. */
+static qdq_status put_chunk(qdq_stream *stream, const qdq_work *work, uint64_t first, uint64_t count, uint64_t weights,
+                            uint64_t row) {
+    slot *s = &stream->slots[stream->next];
+    stream->next = (stream->next + 1) % N_SLOTS;
+    qdq_status status = drain(s);
+    s->work = *work;
+    s->bytes = count * qdq_dtype_size(work->tensor->dtype);
+    if (work->gradient != NULL) s->bytes += count * qdq_dtype_size(work->gradient->dtype);
+    if (status == QDQ_OK && !stream->allow_non_finite) {
+        status = check_finite(stream, work->tensor, "weight", first, count);
+        if (status == QDQ_OK && work->gradient != NULL)
+            status = check_finite(stream, work->gradient, "gradient", first, count);
+    }
+    qdq_buffer *input = NULL, *gradient = NULL;
+    qdq_options options = {.size = sizeof options, .row = row};
+    if (status == QDQ_OK) status = bring(stream, work->tensor, first, count, s->input, s->input_room, &input);
+    if (status == QDQ_OK && work->gradient != NULL)
+        status = bring(stream, work->gradient, first, count, s->gradient, s->gradient_room, &gradient);
+    if (status == QDQ_OK && row > 0) {
+        status = bring_importance(stream, s, work->importance, weights, row);
+        options.importance = s->importance;
+    }
+    if (status == QDQ_OK) status = encode(stream, s, input, gradient, &options);
+    if (status == QDQ_OK) status = qdq_encoder_commit(s->encoder);
+    s->busy = status == QDQ_OK;
+    qdq_buffer_free(input);
+    qdq_buffer_free(gradient);
+    /* The CPU has done it already; its results are still in the cache. */
+    return status == QDQ_OK && stream->on_cpu ? drain(s) : status;
+}
+
+static uint64_t greatest_common_divisor(uint64_t a, uint64_t b) {
+    while (b != 0) {
+        uint64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/* Elements a chunk: with an importance matrix whole rows, and tiles where sums are taken. */
+static uint64_t chunk_elements(const qdq_stream *stream, const qdq_work *work, uint64_t row) {
+    uint64_t wanted = stream->on_cpu ? CPU_CHUNK : DEVICE_CHUNK, unit = row;
+    if (work->importance == NULL) return wanted;
+    if (work->kind == QDQ_WORK_ERROR || work->kind == QDQ_WORK_SENSITIVITY)
+        unit *= QDQ_TILE / greatest_common_divisor(row, QDQ_TILE);
+    return unit < wanted ? wanted / unit * unit : unit;
+}
+
+qdq_status qdq_stream_put(qdq_stream *stream, const qdq_work *work) {
+    const qdq_tensor *t = work->tensor;
+    uint64_t row = t->shape[t->n_dims - 1], matrix = t->elements, experts = 1;
+    if (work->importance != NULL) {
+        /* Each expert's matrix has weights of its own. */
+        if (t->n_dims >= 3) experts = t->shape[t->n_dims - 3];
+        matrix = row * t->shape[t->n_dims - 2];
+    }
+    uint64_t chunk = chunk_elements(stream, work, row);
+    qdq_status status = QDQ_OK;
+    for (uint64_t m = 0; m * matrix < t->elements && status == QDQ_OK; m++)
+        for (uint64_t first = 0; first < matrix && status == QDQ_OK; first += chunk)
+            status = put_chunk(stream, work, m * matrix + first, matrix - first < chunk ? matrix - first : chunk,
+                               m % experts * row, work->importance != NULL ? row : 0);
+    return status;
+}

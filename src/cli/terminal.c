@@ -1,0 +1,111 @@
+/* Standard error for people: messages, and one line of progress. */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/error.h"
+
+double qdq_seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+bool qdq_coloured(FILE *stream) {
+    const char *terminal = getenv("TERM"), *no_colour = getenv("NO_COLOR");
+    if (no_colour != NULL && no_colour[0] != '\0') return false;
+    return isatty(fileno(stream)) && terminal != NULL && strcmp(terminal, "dumb") != 0;
+}
+
+const char *qdq_size_text(uint64_t bytes, char buffer[32]) {
+    static const char *const units[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    if (bytes < 1024) {
+        snprintf(buffer, 32, "%llu B", (unsigned long long)bytes);
+        return buffer;
+    }
+    double value = (double)bytes / 1024;
+    size_t unit = 0;
+    for (; value >= 1023.995 && unit < 5; unit++) value /= 1024;
+    snprintf(buffer, 32, "%.2f %s", value, units[unit]);
+    return buffer;
+}
+
+/* ---- Progress -------------------------------------------------------------------------------------------------- */
+
+static struct {
+    const char *what; /* NULL: no line */
+    uint64_t total, done;
+    double began, shown;
+    bool visible;
+} progress;
+
+static void erase(void) {
+    if (progress.visible) fputs("\r\033[K", stderr);
+    progress.visible = false;
+}
+
+void qdq_progress_begin(const char *what, uint64_t total, bool quiet) {
+    const char *terminal = getenv("TERM");
+    progress.what = NULL;
+    if (quiet || !isatty(STDERR_FILENO) || terminal == NULL || strcmp(terminal, "dumb") == 0) return;
+    progress.what = what;
+    progress.total = total;
+    progress.done = 0;
+    progress.began = progress.shown = qdq_seconds();
+}
+
+static void show_time(double seconds) {
+    unsigned long s = seconds < 3.6e6 ? (unsigned long)(seconds + 0.5) : 3600000;
+    if (s >= 3600)
+        fprintf(stderr, ", %lu:%02lu:%02lu left", s / 3600, s / 60 % 60, s % 60);
+    else
+        fprintf(stderr, ", %lu:%02lu left", s / 60, s % 60);
+}
+
+void qdq_progress_add(uint64_t bytes) {
+    if (progress.what == NULL) return;
+    progress.done += bytes;
+    double now = qdq_seconds(), passed = now - progress.began;
+    if (now - progress.shown < 0.1) return;
+    progress.shown = now;
+    erase();
+    fprintf(stderr, "%s: %s", progress.what, QDQ_SIZE(progress.done));
+    if (progress.total > 0) fprintf(stderr, " of %s", QDQ_SIZE(progress.total));
+    fprintf(stderr, ", %s/s", QDQ_SIZE((uint64_t)((double)progress.done / passed)));
+    if (progress.total > progress.done && progress.done > 0)
+        show_time(passed * (double)(progress.total - progress.done) / (double)progress.done);
+    fflush(stderr);
+    progress.visible = true;
+}
+
+void qdq_progress_end(void) {
+    erase();
+    progress.what = NULL;
+}
+
+/* ---- Messages -------------------------------------------------------------------------------------------------- */
+
+void qdq_complain(const char *format, ...) {
+    char message[2048], safe[4096];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    erase();
+    fprintf(stderr, "qdq: %s\n", qdq_printable(message, safe, sizeof safe));
+}
+
+int qdq_exit_failure(qdq_status status) {
+    qdq_complain("%s", qdq_error_message());
+    return status == QDQ_INVALID_ARGUMENT ? QDQ_EXIT_USAGE : QDQ_EXIT_FAILED;
+}
+
+qdq_status qdq_flush_output(void) {
+    if (fflush(stdout) == 0 && !ferror(stdout)) return QDQ_OK;
+    return qdq_fail(QDQ_IO_ERROR, "standard output cannot be written: %s", strerror(errno));
+}
