@@ -1,0 +1,333 @@
+/* Proofs find what is wrong: quantizers with one planted error each are caught, with the right block named. And the
+ * command's quick selftest passes on this CPU's tier (run once a tier by CMake). */
+#include "support.h"
+
+#include <math.h>
+
+#include "analysis/proofs.h"
+#include "analysis/reference.h"
+#include "core/format.h"
+
+enum { WORKERS = 3 };
+
+static qdq_format format_named(const char *name) {
+    qdq_format f = qdq_format_by_name(name);
+    assert_int_not_equal(f, QDQ_FORMAT_NONE);
+    return f;
+}
+
+static const char *const plain_formats[] = {"q4_0", "q4_1", "q5_0", "q5_1", "q8_0"};
+
+/* ---- A quantizer that is plain C but for one mistake ---- */
+
+typedef struct mistake {
+    uint32_t trigger; /* bits of an element in whose block … */
+    uint32_t byte;    /* … this byte of the packed block */
+    int value;        /* or, if byte is past the end, this value */
+    uint8_t xor_with; /* is changed so (the value's last byte) */
+} mistake;
+
+static qdq_status wrong_quantize(void *context, int worker, qdq_format format, const float *x, uint64_t n,
+                                 const float *weights, uint64_t row, uint8_t *blocks, float *values) {
+    const mistake *m = context;
+    qdq_quantizer plain = qdq_reference_quantizer();
+    uint32_t bytes = qdq_format_get(format)->block_bytes;
+    qdq_status status = plain.quantize(NULL, worker, format, x, n, weights, row, blocks, values);
+    for (uint64_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], 4);
+        if (bits != m->trigger) continue;
+        if (m->byte < bytes)
+            blocks[i / 32 * bytes + m->byte] ^= m->xor_with;
+        else
+            ((uint8_t *)&values[i / 32 * 32 + (uint64_t)m->value])[0] ^= m->xor_with;
+    }
+    return status;
+}
+
+static qdq_status wrong_dequantize(void *context, int worker, qdq_format format, const uint8_t *blocks, uint64_t n,
+                                   float *values) {
+    const mistake *m = context;
+    qdq_quantizer plain = qdq_reference_quantizer();
+    qdq_status status = plain.dequantize(NULL, worker, format, blocks, n, values);
+    uint32_t bytes = qdq_format_get(format)->block_bytes;
+    for (uint64_t b = 0; b < n / 32; b++)
+        if ((uint32_t)(blocks[b * bytes] | blocks[b * bytes + 1] << 8) == m->trigger)
+            values[b * 32 + (uint64_t)m->value] = -values[b * 32 + (uint64_t)m->value];
+    return status;
+}
+
+static qdq_quantizer wrong(mistake *m) {
+    qdq_quantizer q = qdq_reference_quantizer();
+    q.name = "a quantizer with a mistake";
+    q.context = m;
+    q.quantize = wrong_quantize;
+    q.dequantize = wrong_dequantize;
+    return q;
+}
+
+static qdq_verdict prove(qdq_proof proof, const qdq_quantizer *subject) {
+    static qdq_verdict verdict;
+    qdq_quantizer plain = qdq_reference_quantizer();
+    assert_ok(qdq_prove(&proof, subject, &plain, WORKERS, NULL, NULL, &verdict));
+    return verdict;
+}
+
+static void a_wrong_bit_in_one_scale_is_found(void **state) {
+    for (size_t f = 0; f < 5; f++) {
+        /* Block 1,023 of the sweep has it as its extreme; later ones have it as a fraction of theirs. Changed: the
+         * scale's last bit. */
+        mistake m = {.trigger = 1023u * 4099u, .byte = 0, .xor_with = 1};
+        qdq_quantizer subject = wrong(&m);
+        qdq_proof proof = {.format = format_named(plain_formats[f]), .inputs = qdq_inputs_scales(4099)};
+        qdq_verdict v = prove(proof, &subject);
+        assert_true(v.differing >= 1);
+        assert_int_equal(v.first, 1023);
+        assert_int_equal(v.n_elements, 32);
+        assert_memory_equal(&v.input[1023 % 32], &m.trigger, 4);
+        assert_int_equal(v.got_block[0] ^ v.expected_block[0], 1);
+        assert_memory_equal(v.got, v.expected, sizeof(float) * 32);
+    }
+}
+
+static void a_wrong_value_beside_one_element_is_found(void **state) {
+    /* A multiple of the stride, so that the sweep meets it; -0 is told from 0 by one bit. */
+    mistake m = {.trigger = 0x80000000u, .byte = UINT32_MAX, .value = 5, .xor_with = 0x80};
+    qdq_quantizer subject = wrong(&m);
+    qdq_proof proof = {.format = format_named("q8_0"), .inputs = qdq_inputs_elements(0x42fe0000u, 32, 1)};
+    /* From the block that has it in its middle: the whole sweep takes minutes. */
+    uint64_t block = 0x80000000u / 31;
+    proof.inputs.blocks = 64;
+    qdq_inputs whole = proof.inputs;
+    float x[32];
+    whole.fill(&whole, block, x, 32);
+    assert_true(x[block % 32] == 127.0f);
+    qdq_verdict v = prove(proof, &subject);
+    assert_int_equal(v.differing, 0);
+    proof.inputs = qdq_inputs_elements(0x42fe0000u, 32, 4097);
+    m.trigger = 4097u * 5003u;
+    v = prove(proof, &subject);
+    assert_int_equal(v.differing, 1);
+    assert_int_equal(v.first, 5003 / 31);
+    assert_memory_not_equal(v.got, v.expected, sizeof(float) * 32);
+    assert_memory_equal(v.got_block, v.expected_block, 34);
+}
+
+static void a_wrong_decoding_of_one_scale_is_found(void **state) {
+    for (size_t f = 0; f < 5; f++) {
+        mistake m = {.trigger = 0x7bff, .value = 31};
+        qdq_quantizer subject = wrong(&m);
+        qdq_format format = format_named(plain_formats[f]);
+        qdq_proof proof = {.format = format, .inputs = qdq_inputs_words(1, qdq_format_get(format)->block_bytes, 1)};
+        qdq_verdict v = prove(proof, &subject);
+        assert_true(v.differing > 0);
+        assert_int_equal(v.got_block[0] | v.got_block[1] << 8, 0x7bff);
+        assert_true(v.first <= 0x7bff);
+    }
+}
+
+static void the_first_difference_is_the_same_at_any_number_of_workers(void **state) {
+    qdq_proof proof = {.format = format_named("q4_0"), .inputs = qdq_inputs_adversarial(7, 1 << 15)};
+    mistake m = {.trigger = 0x80000000u, .byte = 3, .xor_with = 0x10}; /* -0 comes up in many blocks */
+    qdq_quantizer subject = wrong(&m), plain = qdq_reference_quantizer();
+    static qdq_verdict first, other;
+    assert_ok(qdq_prove(&proof, &subject, &plain, 1, NULL, NULL, &first));
+    assert_true(first.differing > 1);
+    for (int workers = 2; workers <= 5; workers++) {
+        assert_ok(qdq_prove(&proof, &subject, &plain, workers, NULL, NULL, &other));
+        assert_int_equal(other.first, first.first);
+        assert_memory_equal(other.input, first.input, sizeof first.input);
+    }
+    proof.count_all = true;
+    assert_ok(qdq_prove(&proof, &subject, &plain, 2, NULL, NULL, &other));
+    assert_int_equal(other.first, first.first);
+    assert_int_equal(other.blocks, 1 << 15);
+    assert_true(other.differing >= first.differing);
+}
+
+/* ---- Sweeps miss nothing ---- */
+
+static void sweeps_visit_every_pattern(void **state) {
+    /* Of the whole sweep, the blocks about the ends; of a thinned one, all blocks. */
+    qdq_inputs inputs = qdq_inputs_elements(0x3f800000u, 32, 1);
+    assert_true(inputs.blocks * 31 >= (uint64_t)1 << 32 && (inputs.blocks - 1) * 31 < (uint64_t)1 << 32);
+    const uint64_t probes[] = {0, 1, 2, 31, 32, inputs.blocks / 2, inputs.blocks - 2, inputs.blocks - 1};
+    for (size_t p = 0; p < sizeof probes / sizeof probes[0]; p++) {
+        uint32_t x[32], seen = 0;
+        inputs.fill(&inputs, probes[p], x, 32);
+        for (uint32_t k = 0; k < 31; k++)
+            for (int i = 0; i < 32; i++)
+                if (x[i] == (uint32_t)(probes[p] * 31 + k) && (uint64_t)i != probes[p] % 32) seen++;
+        assert_int_equal(seen, 31);
+        assert_int_equal(x[probes[p] % 32], 0x3f800000u);
+    }
+    inputs = qdq_inputs_scales(1);
+    assert_true(inputs.blocks == (uint64_t)1 << 32);
+    uint32_t x[32];
+    inputs.fill(&inputs, 0xff7fffffu, x, 32);
+    assert_int_equal(x[31], 0xff7fffffu);
+}
+
+static void inputs_come_again(void **state) {
+    qdq_inputs kinds[] = {qdq_inputs_random(3, 64), qdq_inputs_adversarial(3, 64)};
+    for (int k = 0; k < 2; k++) {
+        float a[256], b[256];
+        bool finite = true, seeds_differ = false;
+        for (uint64_t i = 0; i < 64; i++) {
+            kinds[k].fill(&kinds[k], i, a, 256);
+            kinds[k].fill(&kinds[k], i, b, 256);
+            assert_memory_equal(a, b, sizeof a);
+            qdq_inputs other = kinds[k];
+            other.seed++;
+            other.fill(&other, i, b, 256);
+            seeds_differ |= memcmp(a, b, sizeof a) != 0;
+            for (int e = 0; e < 256; e++) finite &= isfinite(a[e]) != 0;
+        }
+        assert_true(seeds_differ);
+        assert_int_equal(finite, k == 0); /* adversarial blocks have NaNs and infinities */
+    }
+}
+
+/* ---- The plain C itself ---- */
+
+static void plain_c_gives_the_golden_blocks(void **state) {
+    size_t size;
+    float *x = read_data("input.f32", &size);
+    assert_non_null(x);
+    for (size_t f = 0; f < 5; f++) {
+        char name[32];
+        snprintf(name, sizeof name, "%s.blk", plain_formats[f]);
+        size_t bytes;
+        uint8_t *golden = read_data(name, &bytes);
+        assert_non_null(golden);
+        const qdq_reference *reference = qdq_reference_of(plain_formats[f]);
+        size_t block = bytes / (size / 128);
+        for (size_t i = 0; i < size / 128; i++) {
+            uint8_t own[32 + 2];
+            assert_true(reference->quantize(x + 32 * i, own));
+            assert_memory_equal(own, golden + i * block, block);
+        }
+        free(golden);
+    }
+    free(x);
+}
+
+static void plain_c_says_what_c_leaves_undefined(void **state) {
+    uint8_t block[34];
+    float x[32] = {1.0f};
+    for (size_t f = 0; f < 5; f++) {
+        const qdq_reference *reference = qdq_reference_of(plain_formats[f]);
+        x[1] = 0.0f;
+        assert_true(reference->quantize(x, block));
+        x[1] = NAN;
+        assert_false(reference->quantize(x, block));
+        x[1] = INFINITY;
+        assert_false(reference->quantize(x, block));
+        float tiny[32] = {0x1p-140f, 0x1p-141f}; /* the scale's inverse overflows */
+        assert_false(reference->quantize(tiny, block));
+    }
+}
+
+static void plain_halves_are_all_right(void **state) {
+    for (uint32_t h = 0; h < 65536; h++) {
+        float v = qdq_reference_half_value((uint16_t)h);
+        if ((h & 0x7fff) > 0x7c00) {
+            assert_true(isnan(v));
+            assert_int_equal(qdq_reference_half(v), (h & 0x8000) | 0x7e00);
+            continue;
+        }
+        assert_int_equal(qdq_reference_half(v), h);
+        /* Half way to the next goes to the even one, a little less or more does not. */
+        if ((h & 0x7fff) >= 0x7bff) continue;
+        float next = qdq_reference_half_value((uint16_t)(h + 1)), middle = v / 2 + next / 2;
+        assert_int_equal(qdq_reference_half(middle), h + (h & 1));
+        assert_int_equal(qdq_reference_half(nextafterf(middle, v)), h);
+        assert_int_equal(qdq_reference_half(nextafterf(middle, next)), h + 1);
+    }
+}
+
+/* ---- Devices ---- */
+
+static void the_device_is_proved(void **state) {
+    qdq_quantizer device, scalar;
+    const char *name = getenv("QDQ_TEST_DEVICE") ? getenv("QDQ_TEST_DEVICE") : "cpu";
+    assert_ok(qdq_device_quantizer(name, QDQ_F32, WORKERS, &device));
+    assert_ok(qdq_scalar_quantizer(WORKERS, &scalar));
+    static qdq_verdict verdict;
+    for (qdq_format f = 0; f < qdq_format_count(); f++) {
+        const qdq_format_row *row = qdq_format_get(f);
+        if (row->importance == 2) continue;
+        qdq_inputs inputs[] = {qdq_inputs_random(11, 300), qdq_inputs_adversarial(11, 1000), qdq_inputs_scales(4000037),
+                               qdq_inputs_elements(0x3f800000u, row->block_elements, 500009),
+                               qdq_inputs_words(11, row->block_bytes, 4099)};
+        for (size_t i = 0; i < sizeof inputs / sizeof inputs[0]; i++) {
+            qdq_proof proof = {.format = f, .inputs = inputs[i]};
+            assert_ok(qdq_prove(&proof, &device, &scalar, WORKERS, NULL, NULL, &verdict));
+            if (verdict.differing) fail_msg("%s, inputs %zu: block %d", row->name, i, (int)verdict.first);
+            assert_int_equal(verdict.blocks, inputs[i].blocks);
+            if (!qdq_reference_of(row->name)) continue;
+            verdict = prove(proof, &device);
+            if (verdict.differing) fail_msg("%s, inputs %zu: block %d, plain C", row->name, i, (int)verdict.first);
+        }
+    }
+    qdq_quantizer_close(&device);
+    qdq_quantizer_close(&scalar);
+}
+
+static void the_devices_sums_are_proved(void **state) {
+    qdq_format formats[] = {format_named("q4_0"), format_named("q4_1"), format_named("q8_0")};
+    uint64_t compared;
+    char difference[256];
+    assert_ok(qdq_prove_sums("cpu", 5, formats, 3, 12, &compared, difference));
+    assert_string_equal(difference, "");
+    assert_int_equal(compared, 12 * 9);
+}
+
+static bool stop_at_once(void *context, uint64_t elements) { return false; }
+
+static void what_cannot_be_proved_is_refused(void **state) {
+    static qdq_verdict verdict;
+    qdq_quantizer plain = qdq_reference_quantizer();
+    qdq_proof proof = {.format = 9999, .inputs = qdq_inputs_random(1, 10)};
+    assert_refused(qdq_prove(&proof, &plain, &plain, 1, NULL, NULL, &verdict), QDQ_INVALID_ARGUMENT, "9999");
+    float weights[64] = {1};
+    proof = (qdq_proof){.format = 0, .inputs = qdq_inputs_random(1, 10), .weights = weights, .row = 33};
+    assert_refused(qdq_prove(&proof, &plain, &plain, 1, NULL, NULL, &verdict), QDQ_INVALID_ARGUMENT, "rows of 33");
+    proof.row = 64;
+    assert_refused(qdq_prove(&proof, &plain, &plain, 1, NULL, NULL, &verdict), QDQ_UNSUPPORTED, "importance");
+    proof = (qdq_proof){.format = format_named("q4_0"), .inputs = qdq_inputs_random(1, 1 << 16)};
+    assert_refused(qdq_prove(&proof, &plain, &plain, 2, stop_at_once, NULL, &verdict), QDQ_DEVICE_ERROR, "stopped");
+    qdq_quantizer none;
+    assert_int_not_equal(qdq_device_quantizer("nonesuch", QDQ_F32, 1, &none), QDQ_OK);
+    qdq_ggml *ggml;
+    assert_refused(qdq_ggml_open("/nonexistent/libggml-base.so", &ggml), QDQ_IO_ERROR, "nonexistent");
+    assert_null(ggml);
+}
+
+/* A library, but no ggml. */
+static void another_library_is_no_ggml(void **state) {
+    qdq_ggml *ggml;
+    qdq_status status = qdq_ggml_open("libm.so.6", &ggml);
+    if (status == QDQ_IO_ERROR) skip(); /* another C library's system */
+    assert_int_equal(status, QDQ_UNSUPPORTED);
+    assert_non_null(strstr(qdq_error_message(), "ggml_quantize_chunk"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_wrong_bit_in_one_scale_is_found),
+        cmocka_unit_test(a_wrong_value_beside_one_element_is_found),
+        cmocka_unit_test(a_wrong_decoding_of_one_scale_is_found),
+        cmocka_unit_test(the_first_difference_is_the_same_at_any_number_of_workers),
+        cmocka_unit_test(sweeps_visit_every_pattern),
+        cmocka_unit_test(inputs_come_again),
+        cmocka_unit_test(plain_c_gives_the_golden_blocks),
+        cmocka_unit_test(plain_c_says_what_c_leaves_undefined),
+        cmocka_unit_test(plain_halves_are_all_right),
+        cmocka_unit_test(the_device_is_proved),
+        cmocka_unit_test(the_devices_sums_are_proved),
+        cmocka_unit_test(what_cannot_be_proved_is_refused),
+        cmocka_unit_test(another_library_is_no_ggml),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
