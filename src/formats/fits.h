@@ -28,9 +28,7 @@ FN REAL signed_max(BLOCK_IN(x)) {
     return best;
 }
 
-STRUCT(extremes) {
-    REAL low, high;
-};
+STRUCT(extremes) { REAL low, high; };
 
 /* The smallest and the largest element, of equal zeros the first; NaNs are passed over. */
 FN extremes low_and_high(BLOCK_IN(x)) {
@@ -75,6 +73,13 @@ FN magnitude max_magnitude(BLOCK_IN(x)) {
 
 /* 1 / d, or 0 for d = 0. */
 FN REAL inverse(REAL d) { return select_r(ne(d, splat(0.0f)), div_rn(splat(1.0f), d), splat(0.0f)); }
+
+/* Codes by nearest_int, which an integer clamp follows. calm_code is the quicker one, for v that is not wild: up to
+ * 4194303 in magnitude, and no NaN. */
+FN MASK wild(REAL v) { return not_m(le(abs_(v), splat(4194303.0f))); }
+FN REAL calm_code(REAL v, float top) { return min_r(max_r(nearest(v), splat(0.0f)), splat(top)); }
+FN REAL whole_code(REAL v, float top) { return to_real(min_i(max_i(nearest_int(v), splat_i(0)), splat_i(top))); }
+FN MASK not_finite(REAL x) { return not_m(le(abs_(x), splat(3.40282346638528859812e+38f))); }
 
 /* A C cast to an integer that saturates at 0 and top, a NaN to 0. */
 FN REAL cast_code(REAL v, float top) { return trunc_r(min_r(max_r(v, splat(0.0f)), splat(top))); }
