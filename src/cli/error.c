@@ -1,0 +1,222 @@
+/* qdq error: what formats do to a model's weights. */
+#include <stdlib.h>
+
+#include "cli/session.h"
+#include "core/error.h"
+
+enum { IMATRIX = QDQ_LONG_OPTION };
+
+typedef struct measured {
+    const qdq_tensor *tensor;
+    const qdq_imatrix_entry *importance;
+    uint32_t n; /* formats that take it: the first so many of its row in plan.formats and plan.sums */
+} measured;
+
+typedef struct plan {
+    qdq_session session;
+    uint32_t n_formats;
+    qdq_format formats[QDQ_MAX_FORMATS];
+    measured *tensors;
+    uint64_t n, bytes;
+    qdq_format *taken;    /* n_formats a tensor */
+    qdq_error_sums *sums; /* likewise */
+} plan;
+
+/* ---- Which tensors ---------------------------------------------------------------------------------------------- */
+
+static qdq_status add_tensor(plan *p, const qdq_tensor *t) {
+    char reason[QDQ_REASON];
+    if (!qdq_session_takes(&p->session, t, reason)) {
+        qdq_session_skip(&p->session, t->name, reason);
+        return QDQ_OK;
+    }
+    measured *m = &p->tensors[p->n];
+    *m = (measured){.tensor = t};
+    for (uint32_t f = 0; f < p->n_formats; f++) {
+        bool fits;
+        qdq_status status = qdq_session_fits(&p->session, t, p->formats[f], &m->importance, &fits, reason);
+        if (status != QDQ_OK) return status;
+        if (fits)
+            p->taken[p->n * p->n_formats + m->n++] = p->formats[f];
+        else
+            qdq_session_skip(&p->session, t->name, reason);
+    }
+    if (m->n == 0) return QDQ_OK;
+    p->n++;
+    p->bytes += t->bytes;
+    return QDQ_OK;
+}
+
+static qdq_status add_tensors(plan *p) {
+    uint64_t n = qdq_model_tensor_count(p->session.model), results;
+    if (!__builtin_mul_overflow(n, p->n_formats, &results)) {
+        p->tensors = calloc((size_t)n + 1, sizeof *p->tensors);
+        p->taken = calloc((size_t)results + 1, sizeof *p->taken);
+        p->sums = calloc((size_t)results + 1, sizeof *p->sums);
+    }
+    if (p->tensors == NULL || p->taken == NULL || p->sums == NULL)
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the results of %llu tensors", (unsigned long long)n);
+    qdq_status status = QDQ_OK;
+    for (uint64_t i = 0; i < n && status == QDQ_OK; i++) status = add_tensor(p, qdq_model_tensor(p->session.model, i));
+    return status;
+}
+
+static qdq_status measure(plan *p) {
+    qdq_status status = QDQ_OK;
+    qdq_progress_begin("errors", p->bytes, p->session.common->quiet);
+    for (uint64_t i = 0; i < p->n && status == QDQ_OK; i++) {
+        qdq_work work = {.kind = QDQ_WORK_ERROR,
+                         .tensor = p->tensors[i].tensor,
+                         .n_formats = p->tensors[i].n,
+                         .formats = p->taken + i * p->n_formats,
+                         .importance = p->tensors[i].importance,
+                         .error = p->sums + i * p->n_formats};
+        status = qdq_stream_put(p->session.stream, &work);
+    }
+    if (status == QDQ_OK) status = qdq_stream_flush(p->session.stream);
+    qdq_progress_end();
+    return status;
+}
+
+/* ---- Results ---------------------------------------------------------------------------------------------------- */
+
+static qdq_error_stats statistics(const qdq_error_sums *sums) {
+    qdq_error_stats stats = {.size = sizeof stats};
+    qdq_error_statistics(sums, &stats);
+    return stats;
+}
+
+static json_t *result(plan *p) {
+    qdq_session *s = &p->session;
+    for (uint64_t i = 0; i < p->n; i++) {
+        json_t *errors = json_array();
+        for (uint32_t f = 0; f < p->tensors[i].n; f++) {
+            uint64_t at = i * p->n_formats + f;
+            qdq_error_stats e = statistics(&p->sums[at]);
+            json_array_append_new(
+                errors, json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}", "format", qdq_describe_format(p->taken[at]).name,
+                                  "rmse", qdq_json_number(e.rmse), "relative_rmse", qdq_json_number(e.relative_rmse),
+                                  "max_abs", qdq_json_number(e.max_abs), "snr_db", qdq_json_number(e.snr_db), "cosine",
+                                  qdq_json_number(e.cosine)));
+        }
+        const qdq_tensor *t = p->tensors[i].tensor;
+        json_array_append_new(s->tensors,
+                              json_pack("{s:o, s:o, s:I, s:o}", "name", qdq_json_text(t->name), "shape",
+                                        qdq_json_shape(t), "elements", (json_int_t)t->elements, "errors", errors));
+    }
+    return json_pack("{s:s, s:s, s:O, s:O}", "schema", "qdq.error/1", "device", s->info.name, "tensors", s->tensors,
+                     "skipped", s->skipped);
+}
+
+static void add_row(qdq_table *table, const char *name, const char *shape, qdq_format format,
+                    const qdq_error_sums *sums) {
+    qdq_error_stats e = statistics(sums);
+    qdq_table_name(table, name);
+    qdq_table_cell(table, "%s", shape);
+    qdq_table_cell(table, "%s", qdq_describe_format(format).name);
+    qdq_table_number(table, e.rmse);
+    qdq_table_number(table, e.relative_rmse);
+    qdq_table_number(table, e.max_abs);
+    qdq_table_cell(table, "%.2f", e.snr_db);
+    qdq_table_cell(table, "%.8f", e.cosine);
+}
+
+/* What a format does to all tensors that it takes, as if they were one. */
+static qdq_error_sums overall(const plan *p, qdq_format format) {
+    qdq_error_sums all = {0};
+    for (uint64_t i = 0; i < p->n; i++)
+        for (uint32_t f = 0; f < p->tensors[i].n; f++) {
+            const qdq_error_sums *one = &p->sums[i * p->n_formats + f];
+            if (p->taken[i * p->n_formats + f] != format) continue;
+            all.err2 += one->err2;
+            all.ww += one->ww;
+            all.qq += one->qq;
+            all.wq += one->wq;
+            all.count += one->count;
+            if (one->max_abs > all.max_abs) all.max_abs = one->max_abs;
+        }
+    return all;
+}
+
+static qdq_status print(plan *p) {
+    if (!qdq_common_tables(p->session.common)) return QDQ_OK;
+    qdq_table *table = qdq_table_create("tensor|shape|format|>RMSE|>relative|>max|>SNR dB|>cosine");
+    for (uint64_t i = 0; i < p->n; i++)
+        for (uint32_t f = 0; f < p->tensors[i].n; f++) {
+            const qdq_tensor *t = p->tensors[i].tensor;
+            add_row(table, t->name, QDQ_EXTENTS(t), p->taken[i * p->n_formats + f], &p->sums[i * p->n_formats + f]);
+        }
+    qdq_table_rule(table);
+    for (uint32_t f = 0; f < p->n_formats && p->n > 0; f++) {
+        qdq_error_sums all = overall(p, p->formats[f]);
+        char elements[64];
+        snprintf(elements, sizeof elements, "%llu elements", (unsigned long long)all.count);
+        if (all.count > 0) add_row(table, "all", elements, p->formats[f], &all);
+    }
+    return qdq_session_print(&p->session, table, "not measured");
+}
+
+int qdq_command_error(int argc, char **argv) {
+    qdq_common common;
+    qdq_parser parser;
+    const char *formats = NULL, *imatrix = NULL;
+    qdq_parse_begin(&parser, &qdq_cli_error, &common, argc, argv);
+    for (int o; (o = qdq_parse_next(&parser)) != QDQ_PARSE_END;) {
+        switch (o) {
+        case QDQ_PARSE_EXIT: return parser.status;
+        case 'f': formats = parser.value; break;
+        case IMATRIX: imatrix = parser.value; break;
+        }
+    }
+    plan p = {0};
+    if (parser.n_operands != 1) return qdq_usage_error(&parser, "one input is wanted, not %d", parser.n_operands);
+    if (formats == NULL) return qdq_usage_error(&parser, "no format: say -f FORMAT[,FORMAT]...");
+    if (qdq_parse_formats(formats, p.formats, &p.n_formats) != QDQ_OK ||
+        qdq_check_importance(p.formats, p.n_formats, imatrix) != QDQ_OK)
+        return qdq_usage_error(&parser, "%s", qdq_error_message());
+    qdq_status status = qdq_session_open(&p.session, &common, parser.operands[0], imatrix);
+    if (status == QDQ_OK) status = add_tensors(&p);
+    if (status == QDQ_OK) status = measure(&p);
+    if (status == QDQ_OK && common.json != NULL) status = qdq_json_write(&p.session.json, result(&p));
+    if (status == QDQ_OK) status = print(&p);
+    int exit_status = status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
+    qdq_session_close(&p.session);
+    free(p.tensors);
+    free(p.taken);
+    free(p.sums);
+    qdq_common_free(&common);
+    return exit_status;
+}
+
+static const qdq_cli_option options[] = {
+    {'f', "format", "FORMAT[,FORMAT]...", QDQ_ARG_FORMAT, NULL,
+     "the formats to measure; each tensor is read once for all of them"},
+    {IMATRIX, "imatrix", "FILE", QDQ_ARG_FILE, NULL,
+     "an importance matrix of llama-imatrix: squares are weighted by the column's importance, and the formats that use "
+     "one choose by it"},
+    {0},
+};
+
+static const qdq_cli_example examples[] = {
+    {"three formats, side by side", "qdq error -f q4_0,q5_0,q8_0 model.safetensors"},
+    {"the RMSE of every tensor, as text", "qdq error -f q4_0 --json - model.gguf | jq -r '.tensors[] | [.name, "
+                                          ".errors[0].rmse] | @tsv'"},
+    {NULL, NULL},
+};
+
+const qdq_cli_command qdq_cli_error = {
+    .name = "error",
+    .summary = "what formats do to the weights: RMSE, relative RMSE, maximum, SNR, cosine",
+    .operands = "-f FORMAT[,FORMAT]... IN",
+    .text =
+        "Measures the difference between each eligible tensor w and its round trip q in each format: the root mean "
+        "square of w - q, the same relative to that of w, the largest magnitude of w - q, the signal-to-noise ratio "
+        "in dB, and the cosine between w and q. The last rows have all tensors together that the format takes.\n\n"
+        "Sums are the same bits on every device, at any number of threads. A figure that is no finite number (the "
+        "SNR of an exact round trip) is null in JSON.",
+    .options = options,
+    .takes =
+        QDQ_TAKES_DEVICE | QDQ_TAKES_THREADS | QDQ_TAKES_FILTER | QDQ_TAKES_FINITE | QDQ_TAKES_JSON | QDQ_TAKES_QUIET,
+    .examples = examples,
+    .run = qdq_command_error,
+};
