@@ -52,6 +52,16 @@ typedef struct qdq_backend {
     /* Runs the operations in order. ops live until wait. A failed submit is not waited for. */
     qdq_status (*submit)(void *device, const qdq_op *ops, size_t n, void **ticket);
     qdq_status (*wait)(void *device, void *ticket);
+
+    /* What only some backends have; NULL where not. */
+
+    /* As open, but the work is put on a stream that the caller owns. */
+    qdq_status (*open_stream)(uint32_t index, void *stream, void **device);
+    /* Runs the operations in order, once and then `repeats` times, one time after another, and gives the seconds that
+     * each of these took by the device's own clock. Kernels are built before; sums are not added to. */
+    qdq_status (*time_ops)(void *device, const qdq_op *ops, size_t n, uint32_t repeats, double *seconds);
+    /* The same of copying bytes between two of the device's memories. */
+    qdq_status (*time_copy)(void *device, void *to, void *from, uint64_t bytes, uint32_t repeats, double *seconds);
 } qdq_backend;
 
 extern const qdq_backend qdq_cpu_backend, qdq_cuda_backend, qdq_vulkan_backend;

@@ -18,10 +18,20 @@ static const qdq_backend *const backends[] = {
 };
 enum { N_BACKENDS = sizeof backends / sizeof backends[0] };
 
-static qdq_status open_on(const qdq_backend *backend, uint32_t index, int threads, qdq_device **out) {
+/* How a device is to be opened. */
+typedef struct manner {
+    int threads;
+    bool on_stream;
+    void *stream;
+} manner;
+
+static qdq_status open_on(const qdq_backend *backend, uint32_t index, const manner *how, qdq_device **out) {
+    if (how->on_stream && !backend->open_stream)
+        return qdq_fail(QDQ_UNSUPPORTED, "device '%s' has no streams that a caller can own", backend->name);
     qdq_device *device = calloc(1, sizeof *device);
     if (!device) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a device");
-    qdq_status status = backend->open(index, threads, &device->state);
+    qdq_status status = how->on_stream ? backend->open_stream(index, how->stream, &device->state)
+                                       : backend->open(index, how->threads, &device->state);
     if (status != QDQ_OK) {
         free(device);
         return status;
@@ -33,21 +43,21 @@ static qdq_status open_on(const qdq_backend *backend, uint32_t index, int thread
     return QDQ_OK;
 }
 
-static qdq_status open_auto(int threads, qdq_device **device) {
+static qdq_status open_auto(const manner *how, qdq_device **device) {
     qdq_status status = QDQ_DEVICE_ERROR;
     for (int b = 0; b < N_BACKENDS; b++)
         for (uint32_t i = 0; i < backends[b]->count(); i++) {
             if (backends[b]->recommended && !backends[b]->recommended(i)) continue;
-            status = open_on(backends[b], i, threads, device);
+            status = open_on(backends[b], i, how, device);
             if (status == QDQ_OK) return QDQ_OK;
         }
     return status;
 }
 
-qdq_status qdq_device_open_threads(const char *name, int threads, qdq_device **device) {
+static qdq_status open_named(const char *name, const manner *how, qdq_device **device) {
     if (!device) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_device_open: no place for the device");
     *device = NULL;
-    if (!name || strcmp(name, "auto") == 0) return open_auto(threads, device);
+    if (!name || strcmp(name, "auto") == 0) return open_auto(how, device);
     size_t length = strcspn(name, ":");
     for (int b = 0; b < N_BACKENDS; b++) {
         if (strlen(backends[b]->name) != length || strncmp(backends[b]->name, name, length) != 0) continue;
@@ -67,7 +77,7 @@ qdq_status qdq_device_open_threads(const char *name, int threads, qdq_device **d
             backends[b]->describe(0, &info);
             return qdq_fail(QDQ_DEVICE_ERROR, "device '%s': %s", name, info.description);
         }
-        return open_on(backends[b], (uint32_t)index, threads, device);
+        return open_on(backends[b], (uint32_t)index, how, device);
     }
     char known[128] = "auto";
     for (int b = N_BACKENDS - 1; b >= 0; b--) {
@@ -77,7 +87,15 @@ qdq_status qdq_device_open_threads(const char *name, int threads, qdq_device **d
     return qdq_fail(QDQ_INVALID_ARGUMENT, "no device is called '%.64s'; there are: %s", name, known);
 }
 
+qdq_status qdq_device_open_threads(const char *name, int threads, qdq_device **device) {
+    return open_named(name, &(manner){.threads = threads}, device);
+}
+
 qdq_status qdq_device_open(const char *name, qdq_device **device) { return qdq_device_open_threads(name, 0, device); }
+
+qdq_status qdq_device_open_stream(const char *name, void *stream, qdq_device **device) {
+    return open_named(name, &(manner){.on_stream = true, .stream = stream}, device);
+}
 
 void qdq_device_retain(qdq_device *device) { atomic_fetch_add(&device->references, 1); }
 

@@ -370,4 +370,4 @@ static qdq_status cpu_wait(void *state, void *ticket) {
 
 const qdq_backend qdq_cpu_backend = {"cpu",    cpu_count, NULL, cpu_describe, cpu_open, cpu_close, cpu_describe_open,
                                      cpu_alloc, cpu_wrap,  cpu_free,     cpu_host, cpu_write, cpu_read,
-                                     cpu_build, cpu_submit, cpu_wait};
+                                     cpu_build, cpu_submit, cpu_wait,     NULL,     NULL,      NULL};

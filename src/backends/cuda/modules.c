@@ -1,0 +1,82 @@
+/* Kernels: a format's module is loaded when an operation first needs it, and kept while the device is open. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "backends/cuda/device.h"
+#include "core/error.h"
+#include "core/format.h"
+
+static qdq_status load_module(qdq_cuda_device *device, const char *name, const unsigned char *code, CUmodule *module) {
+    char log[512] = "";
+    int options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
+    void *values[] = {log, (void *)(uintptr_t)sizeof log};
+    CUresult error = device->cuda->module_load(module, code, 2, options, values);
+    if (error == 0) return QDQ_OK;
+    *module = NULL;
+    char what[640];
+    snprintf(what, sizeof what, "the CUDA kernels of %s cannot be loaded%s%s", name, log[0] ? ": " : "", log);
+    return qdq_cuda_fail(device->cuda, error, what);
+}
+
+static qdq_status find(qdq_cuda_device *device, CUmodule module, const char *name, CUfunction *function) {
+    CUresult error = device->cuda->module_function(function, module, name);
+    return error == 0 ? QDQ_OK : qdq_cuda_fail(device->cuda, error, name);
+}
+
+static qdq_status load_format(qdq_cuda_device *device, qdq_format format) {
+    qdq_cuda_format_kernels *k = &device->formats[format];
+    if (k->loaded) return QDQ_OK;
+    const char *format_name = qdq_format_get(format)->name;
+    const qdq_cuda_image *image = qdq_cuda_format_image(format);
+    const struct {
+        const char *prefix;
+        CUfunction *function;
+        bool exists;
+    } kernels[] = {{"qdq", &k->quantizer[0][0], image->importance < 2},
+                   {"quantize", &k->quantizer[1][0], image->importance < 2},
+                   {"weighted_qdq", &k->quantizer[0][1], image->importance > 0},
+                   {"weighted_quantize", &k->quantizer[1][1], image->importance > 0},
+                   {"dequantize", &k->dequantize, true}};
+    qdq_status status = QDQ_OK;
+    if (!k->module) status = load_module(device, format_name, image->code, &k->module);
+    for (size_t i = 0; i < sizeof kernels / sizeof kernels[0] && status == QDQ_OK; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s_%s", kernels[i].prefix, format_name);
+        if (kernels[i].exists) status = find(device, k->module, name, kernels[i].function);
+    }
+    k->loaded = status == QDQ_OK;
+    return status;
+}
+
+static qdq_status load_sums(qdq_cuda_device *device) {
+    if (device->sensitivity) return QDQ_OK;
+    qdq_status status = QDQ_OK;
+    if (!device->sums_module) status = load_module(device, "the sums", qdq_cuda_sums_image(), &device->sums_module);
+    if (status == QDQ_OK) status = find(device, device->sums_module, "qdq_error", &device->error);
+    if (status == QDQ_OK) status = find(device, device->sums_module, "qdq_error_weighted", &device->error_weighted);
+    if (status == QDQ_OK) status = find(device, device->sums_module, "qdq_row_squares", &device->row_squares);
+    if (status == QDQ_OK) status = find(device, device->sums_module, "qdq_sensitivity", &device->sensitivity);
+    return status;
+}
+
+bool qdq_cuda_is_light(const qdq_op *op, uint32_t f) {
+    if (op->format[f] == QDQ_FORMAT_SOURCE) return true;
+    const qdq_cuda_image *image = qdq_cuda_format_image(op->format[f]);
+    return image->light && (image->importance == 0 || !op->importance.memory);
+}
+
+qdq_status qdq_cuda_load(qdq_cuda_device *device, const qdq_op *op) {
+    bool sums = op->kind == QDQ_ERROR || op->kind == QDQ_SENSITIVITY;
+    uint32_t n = op->kind == QDQ_SENSITIVITY ? 2 : op->n_formats;
+    qdq_status status = sums || op->importance.memory ? load_sums(device) : QDQ_OK;
+    for (uint32_t f = 0; f < n && status == QDQ_OK; f++)
+        if (!sums || !qdq_cuda_is_light(op, f)) status = load_format(device, op->format[f]);
+    return status;
+}
+
+void qdq_cuda_unload(qdq_cuda_device *device) {
+    for (qdq_format f = 0; device->formats && f < qdq_format_count(); f++)
+        if (device->formats[f].module) device->cuda->module_unload(device->formats[f].module);
+    if (device->sums_module) device->cuda->module_unload(device->sums_module);
+    free(device->formats);
+}

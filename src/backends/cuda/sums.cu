@@ -1,0 +1,188 @@
+/* Error and sensitivity: a tile is read once, requantized by one format after another, and summed in a fixed tree. The
+ * formats whose lanes need neither each other nor a search are compiled in (qdq_light.def, which the build makes:
+ * FORMAT(name, number)); of others the round trip is given in memory. And the sums over rows that some fits want. */
+#define QDQ_SUMS_ONLY
+#include "backends/cuda/tile.cuh"
+
+#include "qdq_light_formats.h" /* the files of qdq_light.def */
+
+enum { KERNEL_THREADS = 32 * QDQ_CUDA_WARPS };
+
+/* x becomes its round trip, a lane's block at a time. */
+FN void requantize(UINT format, float *x) {
+    switch (format) {
+#define FORMAT(name, number)                                                                                           \
+    case number: {                                                                                                     \
+        name##_params p = name##_fit(x, 0.0f);                                                                               \
+        _Pragma("unroll") for (int i = 0; i < 32; i++) x[i] = name##_value(name##_code(x[i], p, i), p, i);             \
+        break;                                                                                                         \
+    }
+#include "qdq_light.def"
+#undef FORMAT
+    default: break;
+    }
+}
+
+/* A lane's sum: its 32 terms pairwise by neighbours, (0+1)+(2+3) …, added one by one in order. */
+struct tree {
+    float level[5], sum;
+    __device__ __forceinline__ void add(int i, float v) {
+#pragma unroll
+        for (int k = 0; k < 5; k++) {
+            if (!(i >> k & 1)) {
+                level[k] = v;
+                return;
+            }
+            v = level[k] + v;
+        }
+        sum = v;
+    }
+};
+
+/* Four lanes' sums across the warp, lane l taking lane l+16, l+8, … l+1. At the first two levels each half of the lanes
+ * adds another of the four. The sum of v_k is then in lane 8 k. */
+FN float sum_lanes4(float v0, float v1, float v2, float v3, int lane) {
+    bool high = lane & 16, odd = lane & 8;
+    float a = (high ? v2 : v0) + __shfl_xor_sync(0xffffffffu, high ? v0 : v2, 16);
+    float b = (high ? v3 : v1) + __shfl_xor_sync(0xffffffffu, high ? v1 : v3, 16);
+    float c = (odd ? b : a) + __shfl_xor_sync(0xffffffffu, odd ? a : b, 8);
+#pragma unroll
+    for (int half = 4; half > 0; half /= 2) c = c + __shfl_down_sync(0xffffffffu, c, half);
+    return c;
+}
+
+/* Of magnitudes, whose bits compare as they do. */
+FN float max_lanes(float v) {
+    int top = (int)as_uint(v);
+#pragma unroll
+    for (int half = 16; half > 0; half /= 2) top = max(top, __shfl_xor_sync(0xffffffffu, top, half));
+    return as_real((UINT)top);
+}
+
+template <bool weighted> FN void error_kernel(const qdq_cuda_error_args &a) {
+    __shared__ __align__(16) float stage[QDQ_CUDA_WARPS][ROWS];
+    place t = find_place(a.count);
+    if (t.n == 0) return;
+    float *rows = stage[t.warp];
+    load_tile(a.input, t.first, t.n, rows, t.lane);
+    __syncwarp();
+    float m[weighted ? 32 : 1];
+    if (weighted) take_weights(a.importance, t.first, t.n, t.lane, m);
+    tree ww;
+#pragma unroll
+    for (int i = 0; i < 32; i += 4) {
+        float x[4];
+        *(float4 *)x = *(const float4 *)&rows[PITCH * t.lane + i];
+#pragma unroll
+        for (int k = 0; k < 4; k++) ww.add(i + k, weighted ? m[i + k] * (x[k] * x[k]) : x[k] * x[k]);
+    }
+    uint64_t tiles = (a.count + TILE - 1) / TILE;
+    for (UINT f = 0; f < a.n_formats; f++) {
+        float q[32];
+        if (a.format[f] == QDQ_CUDA_GIVEN) {
+            const float *given = (const float *)a.given + t.first + 32 * t.lane;
+#pragma unroll
+            for (int i = 0; i < 32; i += 4)
+                *(float4 *)&q[i] = 32 * t.lane < t.n ? *(const float4 *)&given[i] : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        } else {
+            take_row(rows, t.lane, q);
+            requantize(a.format[f], q);
+        }
+        tree err2, qq, wq;
+        float worst = 0.0f;
+#pragma unroll
+        for (int i = 0; i < 32; i += 4) {
+            float x[4];
+            *(float4 *)x = *(const float4 *)&rows[PITCH * t.lane + i];
+#pragma unroll
+            for (int k = 0; k < 4; k++) {
+                float d = x[k] - q[i + k], weight = weighted ? m[i + k] : 0.0f;
+                worst = fmaxf(fabsf(d), worst);
+                err2.add(i + k, weighted ? weight * (d * d) : d * d);
+                qq.add(i + k, weighted ? weight * (q[i + k] * q[i + k]) : q[i + k] * q[i + k]);
+                wq.add(i + k, weighted ? weight * (x[k] * q[i + k]) : x[k] * q[i + k]);
+            }
+        }
+        float sum = sum_lanes4(err2.sum, ww.sum, qq.sum, wq.sum, t.lane);
+        worst = max_lanes(worst);
+        /* err2, ww, qq, wq, max_abs */
+        float *to = (float *)a.sums + (f * tiles + t.tile) * 5;
+        if (t.lane % 8 == 0) to[t.lane / 8] = sum;
+        if (t.lane == 1) to[4] = worst;
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) qdq_error(const qdq_cuda_error_args a) {
+    error_kernel<false>(a);
+}
+extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) qdq_error_weighted(const qdq_cuda_error_args a) {
+    error_kernel<true>(a);
+}
+
+/* x, a lane's row, becomes its round trip in a format, or what is given for it. */
+FN void low_or_high(const qdq_cuda_sensitivity_args &a, int which, const place &t, float *x) {
+    if (a.format[which] == QDQ_CUDA_GIVEN) {
+        const float *given = (const float *)a.given[which] + t.first + 32 * t.lane;
+#pragma unroll
+        for (int i = 0; i < 32; i += 4)
+            *(float4 *)&x[i] = 32 * t.lane < t.n ? *(const float4 *)&given[i] : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    } else {
+        requantize(a.format[which], x);
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) qdq_sensitivity(const qdq_cuda_sensitivity_args a) {
+    __shared__ __align__(16) float stage[QDQ_CUDA_WARPS][2][ROWS];
+    place t = find_place(a.count);
+    if (t.n == 0) return;
+    float *rows = stage[t.warp][0], *gradients = stage[t.warp][1];
+    load_tile(a.input, t.first, t.n, rows, t.lane);
+    load_tile(a.gradient, t.first, t.n, gradients, t.lane);
+    __syncwarp();
+    float low[32], high[32];
+    take_row(rows, t.lane, low);
+    low_or_high(a, 0, t, low);
+    take_row(rows, t.lane, high);
+    low_or_high(a, 1, t, high);
+    tree sum, absolute, squared;
+#pragma unroll
+    for (int i = 0; i < 32; i += 4) {
+        float g[4];
+        *(float4 *)g = *(const float4 *)&gradients[PITCH * t.lane + i];
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            float v = g[k] * (low[i + k] - high[i + k]);
+            sum.add(i + k, v);
+            absolute.add(i + k, fabsf(v));
+            squared.add(i + k, v * v);
+        }
+    }
+    float all = sum_lanes4(sum.sum, absolute.sum, squared.sum, 0.0f, t.lane);
+    /* signed, absolute, squared */
+    float *to = (float *)a.sums + t.tile * 3;
+    if (t.lane % 8 == 0 && t.lane < 24) to[t.lane / 8] = all;
+}
+
+/* A warp takes 32 rows, a lane one, 32 columns at a time. A lane adds its row's squares in their order. */
+extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) qdq_row_squares(const qdq_cuda_rows_args a) {
+    __shared__ float stage[QDQ_CUDA_WARPS][32][33];
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    uint64_t first = ((uint64_t)blockIdx.x * QDQ_CUDA_WARPS + warp) * 32;
+    if (first >= a.rows) return;
+    int n = a.rows - first < 32 ? (int)(a.rows - first) : 32;
+    float sum = 0.0f;
+    for (uint64_t column = 0; column < a.row; column += 32) {
+#pragma unroll 8
+        for (int r = 0; r < n; r++) {
+            uint64_t at = (first + r) * a.row + column + lane;
+            stage[warp][r][lane] = a.input.dtype == DTYPE_F32
+                                       ? ((const float *)a.input.address)[at]
+                                       : half_float(((const uint16_t *)a.input.address)[at], a.input.dtype == DTYPE_BF16);
+        }
+        __syncwarp();
+#pragma unroll
+        for (int i = 0; i < 32; i++) sum = sum + stage[warp][lane][i] * stage[warp][lane][i];
+        __syncwarp();
+    }
+    if (lane < n) ((float *)a.sums)[first + lane] = div_rn(sum, (float)a.row);
+}

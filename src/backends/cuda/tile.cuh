@@ -1,0 +1,132 @@
+/* How tiles reach the lanes. A warp takes a tile of 1,024 elements, a lane 32 consecutive ones: memory is read in
+ * pieces of 16 bytes that lie side by side across the warp, and laid down in shared memory in rows of 32 floats, one a
+ * lane, 36 apart, so that neither direction meets a bank twice.
+ *
+ *   element 32 l + e of the tile  ->  rows[36 l + e]
+ */
+#ifndef QDQ_BACKENDS_CUDA_TILE_CUH
+#define QDQ_BACKENDS_CUDA_TILE_CUH
+
+#include "dialect/cuda.h"
+#include "backends/cuda/args.h"
+
+enum { TILE = 1024, PITCH = 36, ROWS = 32 * PITCH };
+enum { DTYPE_F32, DTYPE_F16, DTYPE_BF16 }; /* as in qdq.h */
+
+/* A binary16, exactly; NaNs keep sign and payload and become quiet, which the processor's own conversion loses. */
+FN float f16_float(UINT h) {
+    float r;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"((unsigned short)h));
+    UINT nan = (h & 0x8000u) << 16 | 0x7fc00000u | (h & 0x3ffu) << 13;
+    return (h & 0x7fffu) > 0x7c00u ? as_real(nan) : r;
+}
+
+FN float half_float(UINT h, bool bf16) { return bf16 ? as_real(h << 16) : f16_float(h); }
+
+FN bool aligned16(uint64_t address) { return (address & 15u) == 0; }
+
+/* Elements first … first + n - 1 of an array; the tile's others are +0. */
+FN void load_tile(const qdq_cuda_array &a, uint64_t first, int n, float *rows, int lane) {
+    bool whole = n == TILE && aligned16(a.address);
+    if (a.dtype == DTYPE_F32) {
+        const float *src = (const float *)a.address + first;
+        if (whole) {
+            float4 v[8];
+#pragma unroll
+            for (int j = 0; j < 8; j++) v[j] = ((const float4 *)src)[32 * j + lane];
+#pragma unroll
+            for (int j = 0; j < 8; j++) *(float4 *)&rows[PITCH * (4 * j + lane / 8) + lane % 8 * 4] = v[j];
+        } else {
+#pragma unroll 4
+            for (int j = 0; j < 32; j++) {
+                int i = 32 * j + lane;
+                rows[PITCH * j + lane] = i < n ? src[i] : 0.0f;
+            }
+        }
+        return;
+    }
+    const uint16_t *src = (const uint16_t *)a.address + first;
+    bool bf16 = a.dtype == DTYPE_BF16;
+    if (whole) {
+        uint4 v[4];
+#pragma unroll
+        for (int j = 0; j < 4; j++) v[j] = ((const uint4 *)src)[32 * j + lane];
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            UINT w[4] = {v[j].x, v[j].y, v[j].z, v[j].w};
+            float4 *to = (float4 *)&rows[PITCH * (8 * j + lane / 4) + lane % 4 * 8];
+#pragma unroll
+            for (int k = 0; k < 2; k++)
+                to[k] = make_float4(half_float(w[2 * k] & 0xffffu, bf16), half_float(w[2 * k] >> 16, bf16),
+                                    half_float(w[2 * k + 1] & 0xffffu, bf16), half_float(w[2 * k + 1] >> 16, bf16));
+        }
+    } else {
+#pragma unroll 4
+        for (int j = 0; j < 32; j++) {
+            int i = 32 * j + lane;
+            rows[PITCH * j + lane] = i < n ? half_float(src[i], bf16) : 0.0f;
+        }
+    }
+}
+
+/* And back: the first n elements to floats. */
+FN void store_tile(const float *rows, uint64_t address, uint64_t first, int n, int lane) {
+    float *dst = (float *)address + first;
+    if (n == TILE && aligned16(address)) {
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+            ((float4 *)dst)[32 * j + lane] = *(const float4 *)&rows[PITCH * (4 * j + lane / 8) + lane % 8 * 4];
+    } else {
+#pragma unroll 4
+        for (int j = 0; j < 32; j++) {
+            int i = 32 * j + lane;
+            if (i < n) dst[i] = rows[PITCH * j + lane];
+        }
+    }
+}
+
+/* A lane's own row. */
+FN void take_row(const float *rows, int lane, float *x) {
+#pragma unroll
+    for (int i = 0; i < 8; i++) *(float4 *)&x[4 * i] = *(const float4 *)&rows[PITCH * lane + 4 * i];
+}
+FN void put_row(const float *x, int lane, float *rows) {
+#pragma unroll
+    for (int i = 0; i < 8; i++) *(float4 *)&rows[PITCH * lane + 4 * i] = *(const float4 *)&x[4 * i];
+}
+
+/* The importance of a lane's elements, 0 past the last one; returns their row, counted from the kernel's first. Rows are
+ * multiples of 32 long, so a lane's elements lie together in one. */
+FN uint64_t take_weights(const qdq_cuda_columns &c, uint64_t first, int n, int lane, float *m) {
+    uint64_t at = c.first + first + 32 * lane, row = at / c.row;
+    const float *src = (const float *)c.address + (at - row * c.row);
+    bool mine = 32 * lane < n;
+    if (aligned16(c.address)) {
+#pragma unroll
+        for (int i = 0; i < 32; i += 4)
+            *(float4 *)&m[i] = mine ? *(const float4 *)&src[i] : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    } else {
+#pragma unroll
+        for (int i = 0; i < 32; i++) m[i] = mine ? src[i] : 0.0f;
+    }
+    return row;
+}
+
+struct place {
+    int lane, warp;
+    uint64_t tile, first; /* element */
+    int n;                /* elements of this tile; 0: nothing to do */
+};
+
+FN place find_place(uint64_t count) {
+    place p;
+    p.lane = threadIdx.x % 32;
+    p.warp = threadIdx.x / 32;
+    p.tile = (uint64_t)blockIdx.x * QDQ_CUDA_WARPS + p.warp;
+    p.first = p.tile * TILE;
+    uint64_t left = p.first < count ? count - p.first : 0;
+    p.n = left < TILE ? (int)left : TILE;
+    return p;
+}
+
+#endif

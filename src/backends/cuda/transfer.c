@@ -1,0 +1,192 @@
+/* Copies between host memory and the device. Small ones are the driver's business. Large ones to and from ordinary
+ * memory go through pinned pieces: several threads copy between them and the host's memory while the device moves
+ * others. Kernels run meanwhile. */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends/cpu/pool.h"
+#include "backends/cuda/device.h"
+#include "core/error.h"
+
+enum {
+    PIECE = 2 << 20,
+    MOST_THREADS = 8,
+    MOST_SLOTS = 2 * MOST_THREADS,
+    SMALL = 1 << 18 /* bytes from which staging pays */
+};
+
+typedef struct slot {
+    unsigned char *bytes; /* PIECE of them, pinned */
+    CUevent done;         /* the device's use of it */
+    struct slot *next;
+} slot;
+
+struct qdq_cuda_staging {
+    qdq_pool *pool;
+    pthread_mutex_t mutex;
+    slot slots[MOST_SLOTS];
+    slot *first, **last; /* those free to take, the longest in use by the device first */
+};
+
+static void free_staging(const qdq_cuda_driver *cuda, qdq_cuda_staging *staging) {
+    if (!staging) return;
+    for (int i = 0; i < MOST_SLOTS; i++) {
+        if (staging->slots[i].done) cuda->event_destroy(staging->slots[i].done);
+        if (staging->slots[i].bytes) cuda->host_free(staging->slots[i].bytes);
+    }
+    if (staging->pool) qdq_pool_free(staging->pool);
+    pthread_mutex_destroy(&staging->mutex);
+    free(staging);
+}
+
+void qdq_cuda_free_staging(qdq_cuda_device *device) { free_staging(device->cuda, device->staging); }
+
+static void give(qdq_cuda_staging *staging, slot *s) {
+    pthread_mutex_lock(&staging->mutex);
+    s->next = NULL;
+    *staging->last = s;
+    staging->last = &s->next;
+    pthread_mutex_unlock(&staging->mutex);
+}
+
+/* There are two slots a thread, so one is always free. */
+static slot *take(qdq_cuda_staging *staging) {
+    pthread_mutex_lock(&staging->mutex);
+    slot *s = staging->first;
+    staging->first = s->next;
+    if (!staging->first) staging->last = &staging->first;
+    pthread_mutex_unlock(&staging->mutex);
+    return s;
+}
+
+static qdq_status make_staging(const qdq_cuda_driver *cuda, qdq_cuda_staging **out) {
+    qdq_cuda_staging *staging = calloc(1, sizeof *staging);
+    if (!staging) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for copies to a device");
+    pthread_mutex_init(&staging->mutex, NULL);
+    staging->last = &staging->first;
+    qdq_status status = qdq_pool_create(0, &staging->pool);
+    if (status == QDQ_OK && qdq_pool_threads(staging->pool) > MOST_THREADS) {
+        qdq_pool_free(staging->pool);
+        staging->pool = NULL;
+        status = qdq_pool_create(MOST_THREADS, &staging->pool);
+    }
+    int slots = status == QDQ_OK ? 2 * qdq_pool_threads(staging->pool) : 0;
+    for (int i = 0; i < slots && status == QDQ_OK; i++) {
+        slot *s = &staging->slots[i];
+        CUresult error = cuda->host_alloc((void **)&s->bytes, PIECE, 0);
+        if (error == 0) error = cuda->event_create(&s->done, CU_EVENT_DISABLE_TIMING | CU_EVENT_BLOCKING_SYNC);
+        if (error != 0) status = qdq_cuda_fail(cuda, error, "pinned memory for copies to a device");
+        give(staging, s);
+    }
+    if (status != QDQ_OK) {
+        free_staging(cuda, staging);
+        return status;
+    }
+    *out = staging;
+    return QDQ_OK;
+}
+
+static qdq_status get_staging(qdq_cuda_device *device) {
+    pthread_mutex_lock(&device->mutex);
+    qdq_status status = device->staging ? QDQ_OK : make_staging(device->cuda, &device->staging);
+    pthread_mutex_unlock(&device->mutex);
+    return status;
+}
+
+typedef struct transfer {
+    qdq_cuda_device *device;
+    CUdeviceptr address;
+    const unsigned char *from; /* of a write */
+    unsigned char *to;         /* of a read */
+    uint64_t bytes;
+    _Atomic CUresult error;
+} transfer;
+
+static void write_piece(void *context, uint64_t i) {
+    transfer *t = context;
+    qdq_cuda_device *device = t->device;
+    const qdq_cuda_driver *cuda = device->cuda;
+    uint64_t at = i * PIECE;
+    size_t n = t->bytes - at < PIECE ? (size_t)(t->bytes - at) : PIECE;
+    CUresult error = cuda->context_push(device->context);
+    if (error != 0) {
+        t->error = error;
+        return;
+    }
+    slot *s = take(device->staging);
+    error = cuda->event_wait(s->done);
+    if (error == 0) {
+        memcpy(s->bytes, t->from + at, n);
+        error = cuda->copy_in(t->address + at, s->bytes, n, device->in);
+    }
+    if (error == 0) error = cuda->event_record(s->done, device->in);
+    if (error != 0) t->error = error;
+    give(device->staging, s);
+    qdq_cuda_leave(device);
+}
+
+static void read_piece(void *context, uint64_t i) {
+    transfer *t = context;
+    qdq_cuda_device *device = t->device;
+    const qdq_cuda_driver *cuda = device->cuda;
+    uint64_t at = i * PIECE;
+    size_t n = t->bytes - at < PIECE ? (size_t)(t->bytes - at) : PIECE;
+    CUresult error = cuda->context_push(device->context);
+    if (error != 0) {
+        t->error = error;
+        return;
+    }
+    slot *s = take(device->staging);
+    error = cuda->event_wait(s->done);
+    if (error == 0) error = cuda->copy_out(s->bytes, t->address + at, n, device->out);
+    if (error == 0) error = cuda->event_record(s->done, device->out);
+    if (error == 0) error = cuda->event_wait(s->done);
+    if (error == 0) memcpy(t->to + at, s->bytes, n);
+    if (error != 0) t->error = error;
+    give(device->staging, s);
+    qdq_cuda_leave(device);
+}
+
+/* Memory that the device reads and writes itself: pinned by the caller. */
+static bool is_pinned(const qdq_cuda_device *device, const void *host) {
+    unsigned type = 0;
+    return device->cuda->pointer_attribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, (CUdeviceptr)(uintptr_t)host) ==
+               0 &&
+           type == CU_MEMORYTYPE_HOST;
+}
+
+static qdq_status run(qdq_cuda_device *device, transfer *t) {
+    const qdq_cuda_driver *cuda = device->cuda;
+    qdq_status status = qdq_cuda_enter(device);
+    if (status != QDQ_OK) return status;
+    CUstream stream = t->from ? device->in : device->out;
+    CUresult error = 0;
+    if (t->bytes < SMALL || is_pinned(device, t->from ? t->from : t->to)) {
+        error = t->from ? cuda->copy_in(t->address, t->from, (size_t)t->bytes, stream)
+                        : cuda->copy_out(t->to, t->address, (size_t)t->bytes, stream);
+    } else {
+        status = get_staging(device);
+        if (status == QDQ_OK) {
+            qdq_pool_run(device->staging->pool, (t->bytes + PIECE - 1) / PIECE, t->from ? write_piece : read_piece, t);
+            error = t->error;
+        }
+    }
+    CUresult waited = cuda->stream_wait(stream);
+    if (error == 0) error = waited;
+    if (status == QDQ_OK && error != 0)
+        status = qdq_cuda_fail(cuda, error, t->from ? "a copy to a CUDA device" : "a copy from a CUDA device");
+    qdq_cuda_leave(device);
+    return status;
+}
+
+qdq_status qdq_cuda_write(void *device, void *memory, uint64_t offset, const void *from, uint64_t bytes) {
+    transfer t = {
+        .device = device, .address = ((qdq_cuda_memory *)memory)->address + offset, .from = from, .bytes = bytes};
+    return run(device, &t);
+}
+
+qdq_status qdq_cuda_read(void *device, void *memory, uint64_t offset, void *to, uint64_t bytes) {
+    transfer t = {.device = device, .address = ((qdq_cuda_memory *)memory)->address + offset, .to = to, .bytes = bytes};
+    return run(device, &t);
+}
