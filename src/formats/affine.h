@@ -5,7 +5,7 @@
 #include "fits.h"
 
 /* For each part of a lane, x is about code scale - min, where code = whole_code(inverse (x - base), top). */
-STRUCT(affine) { REAL scale[2], min[2], inverse[2], base[2]; };
+STRUCT(affine) { REAL scale[2], min[2], inverse[2], base[2], weight[2]; }; /* weight: the sum of w */
 
 /* Each of the lane's `parts` parts (1 or 2) by itself, with weights w and codes 0 … top. First come the smallest
  * element, or 0 if that is less, as the minimum, and the scale that reaches the largest. Then, `turns` times, the
@@ -15,18 +15,18 @@ STRUCT(affine) { REAL scale[2], min[2], inverse[2], base[2]; };
 FN affine fit_affine(BLOCK_IN(x), BLOCK_IN(w), int parts, float top, float first, float by, int turns,
                      bool magnitudes) {
     affine f;
-    REAL code[32], low[2], high[2], min[2], best[2], sum_w[2], sum_x[2];
+    REAL code[32], low[2], high[2], min[2], best[2], sum_x[2];
     MASK same[2];
     bool tame = true;
     int n = 32 / parts;
     for (int p = 0; p < parts; p++) {
         low[p] = high[p] = x[n * p];
-        sum_w[p] = w[n * p];
+        f.weight[p] = w[n * p];
         sum_x[p] = w[n * p] * x[n * p];
         for (int i = n * p + 1; i < n * p + n; i++) {
             low[p] = min_r(x[i], low[p]);
             high[p] = max_r(x[i], high[p]);
-            sum_w[p] = sum_w[p] + w[i];
+            f.weight[p] = f.weight[p] + w[i];
             sum_x[p] = sum_x[p] + w[i] * x[i];
         }
         low[p] = select_r(gt(low[p], splat(0.0f)), splat(0.0f), low[p]);
@@ -63,11 +63,11 @@ FN affine fit_affine(BLOCK_IN(x), BLOCK_IN(w), int parts, float top, float first
                 ll = ll + v * code[i];
                 xl = xl + v * x[i];
             }
-            REAL det = sum_w[p] * ll - l * l;
+            REAL det = f.weight[p] * ll - l * l;
             REAL m = div_rn(ll * sum_x[p] - l * xl, det);
             MASK above = gt(m, splat(0.0f));
             m = select_r(above, splat(0.0f), m);
-            REAL s = div_rn(select_r(above, xl, sum_w[p] * xl - sum_x[p] * l), select_r(above, ll, det));
+            REAL s = div_rn(select_r(above, xl, f.weight[p] * xl - sum_x[p] * l), select_r(above, ll, det));
             REAL error = splat(0.0f);
             for (int i = n * p; i < n * p + n; i++) {
                 REAL off = s * code[i] + m - x[i];

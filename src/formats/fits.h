@@ -2,16 +2,17 @@
 #ifndef QDQ_FORMATS_FITS_H
 #define QDQ_FORMATS_FITS_H
 
-/* Maxima run in four chains of eight elements, for the processor to overlap; joined in order, the first of equals
+/* Maxima run in four chains of neighbours, for the processor to overlap; joined in order, the first of equals
  * still wins. */
 
-/* The element of the largest magnitude, with its sign; of equal ones the first; +0 if all are zero. NaNs are passed
- * over. The largest and the smallest element decide, unless they are of equal magnitude: then order does. */
-FN REAL signed_max(BLOCK_IN(x)) {
+/* Of the n elements from x[at] on, the one of the largest magnitude, with its sign; of equal ones the first; +0 if all
+ * are zero. NaNs are passed over. The largest and the smallest element decide, unless they are of equal magnitude: then
+ * order does. */
+FN REAL signed_max(BLOCK_IN(x), int at, int n) {
     REAL high[4], low[4];
     for (int c = 0; c < 4; c++) {
         high[c] = low[c] = splat(0.0f);
-        for (int i = 8 * c; i < 8 * c + 8; i++) {
+        for (int i = at + n / 4 * c; i < at + n / 4 * (c + 1); i++) {
             high[c] = max_r(x[i], high[c]);
             low[c] = min_r(x[i], low[c]);
         }
@@ -22,7 +23,7 @@ FN REAL signed_max(BLOCK_IN(x)) {
     MASK tie = and_m(eq(top, -bottom), gt(top, splat(0.0f)));
     if (any(tie)) {
         REAL first = splat(0.0f);
-        for (int i = 31; i >= 0; i--) first = select_r(eq(abs_(x[i]), top), x[i], first);
+        for (int i = at + n - 1; i >= at; i--) first = select_r(eq(abs_(x[i]), top), x[i], first);
         best = select_r(tie, first, best);
     }
     return best;
@@ -79,6 +80,11 @@ FN REAL inverse(REAL d) { return select_r(ne(d, splat(0.0f)), div_rn(splat(1.0f)
 FN MASK wild(REAL v) { return not_m(le(abs_(v), splat(4194303.0f))); }
 FN REAL calm_code(REAL v, float top) { return min_r(max_r(nearest(v), splat(0.0f)), splat(top)); }
 FN REAL whole_code(REAL v, float top) { return to_real(min_i(max_i(nearest_int(v), splat_i(0)), splat_i(top))); }
+/* The same for codes from -top to top - 1. */
+FN REAL calm_signed_code(REAL v, float top) { return min_r(max_r(nearest(v), splat(-top)), splat(top - 1.0f)); }
+FN REAL signed_code(REAL v, float top) {
+    return to_real(min_i(max_i(nearest_int(v), splat_i(-top)), splat_i(top - 1.0f)));
+}
 FN MASK not_finite(REAL x) { return not_m(le(abs_(x), splat(3.40282346638528859812e+38f))); }
 
 /* A C cast to an integer that saturates at 0 and top, a NaN to 0. */

@@ -7,20 +7,18 @@
  * scale, values from the binary16 one. Source of the algorithm: ggml, quantize_row_q4_0_ref, dequantize_row_q4_0. */
 #include "fits.h"
 
-#define q4_0_LANES 1
-#define q4_0_HEADS 1
-#define q4_0_BYTES 18
-#define q4_0_SHARED 0
-#define q4_0_SUM SUM_NONE
+#define q4_0_LANES      1
+#define q4_0_HEADS      1
+#define q4_0_BYTES      18
+#define q4_0_SHARED     0
+#define q4_0_SUM        SUM_NONE
 #define q4_0_IMPORTANCE 0
 
-STRUCT(q4_0_params) {
-    REAL d, inverse;
-};
+STRUCT(q4_0_params) { REAL d, inverse; };
 
 FN q4_0_params q4_0_fit(BLOCK_IN(x), REAL sum) {
     q4_0_params p;
-    REAL d = signed_max(x) * -0.125f;
+    REAL d = signed_max(x, 0, 32) * -0.125f;
     p.inverse = inverse(d);
     p.d = f16_round(d);
     return p;

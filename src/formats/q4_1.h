@@ -7,16 +7,14 @@
  * quantize_row_q4_1_ref, dequantize_row_q4_1. */
 #include "fits.h"
 
-#define q4_1_LANES 1
-#define q4_1_HEADS 2
-#define q4_1_BYTES 20
-#define q4_1_SHARED 0
-#define q4_1_SUM SUM_NONE
+#define q4_1_LANES      1
+#define q4_1_HEADS      2
+#define q4_1_BYTES      20
+#define q4_1_SHARED     0
+#define q4_1_SUM        SUM_NONE
 #define q4_1_IMPORTANCE 0
 
-STRUCT(q4_1_params) {
-    REAL d, m, inverse, low;
-};
+STRUCT(q4_1_params) { REAL d, m, inverse, low; };
 
 FN q4_1_params q4_1_fit(BLOCK_IN(x), REAL sum) {
     q4_1_params p;

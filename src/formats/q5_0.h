@@ -6,20 +6,18 @@
  * As Q4_0 otherwise. Source of the algorithm: ggml, quantize_row_q5_0_ref, dequantize_row_q5_0. */
 #include "fits.h"
 
-#define q5_0_LANES 1
-#define q5_0_HEADS 1
-#define q5_0_BYTES 22
-#define q5_0_SHARED 0
-#define q5_0_SUM SUM_NONE
+#define q5_0_LANES      1
+#define q5_0_HEADS      1
+#define q5_0_BYTES      22
+#define q5_0_SHARED     0
+#define q5_0_SUM        SUM_NONE
 #define q5_0_IMPORTANCE 0
 
-STRUCT(q5_0_params) {
-    REAL d, inverse;
-};
+STRUCT(q5_0_params) { REAL d, inverse; };
 
 FN q5_0_params q5_0_fit(BLOCK_IN(x), REAL sum) {
     q5_0_params p;
-    REAL d = signed_max(x) * -0.0625f;
+    REAL d = signed_max(x, 0, 32) * -0.0625f;
     p.inverse = inverse(d);
     p.d = f16_round(d);
     return p;

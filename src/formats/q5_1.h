@@ -6,16 +6,14 @@
  * As Q4_1 otherwise. Source of the algorithm: ggml, quantize_row_q5_1_ref, dequantize_row_q5_1. */
 #include "fits.h"
 
-#define q5_1_LANES 1
-#define q5_1_HEADS 2
-#define q5_1_BYTES 24
-#define q5_1_SHARED 0
-#define q5_1_SUM SUM_NONE
+#define q5_1_LANES      1
+#define q5_1_HEADS      2
+#define q5_1_BYTES      24
+#define q5_1_SHARED     0
+#define q5_1_SUM        SUM_NONE
 #define q5_1_IMPORTANCE 0
 
-STRUCT(q5_1_params) {
-    REAL d, m, inverse, low;
-};
+STRUCT(q5_1_params) { REAL d, m, inverse, low; };
 
 FN q5_1_params q5_1_fit(BLOCK_IN(x), REAL sum) {
     q5_1_params p;
