@@ -114,9 +114,10 @@ qdq_status qdq_session_print(qdq_session *session, qdq_table *table, const char 
         return QDQ_OK;
     }
     unsigned long skipped = qdq_table_rows(session->skipped_table);
-    qdq_status status = qdq_table_rows(table) > 0 ? qdq_table_print(table) : (qdq_table_free(table), QDQ_OK);
+    bool any = qdq_table_rows(table) > 0;
+    qdq_status status = any ? qdq_table_print(table) : (qdq_table_free(table), QDQ_OK);
     if (status != QDQ_OK || skipped == 0) return status;
-    printf("%s%lu tensor%s %s:\n", table != NULL ? "\n" : "", skipped, skipped == 1 ? "" : "s", heading);
+    printf("%s%lu tensor%s %s:\n", any ? "\n" : "", skipped, skipped == 1 ? "" : "s", heading);
     table = session->skipped_table;
     session->skipped_table = NULL;
     return qdq_table_print(table);

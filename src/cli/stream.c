@@ -1,5 +1,6 @@
 #include "cli/stream.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,9 +8,9 @@
 #include "cli/finite.h"
 #include "core/error.h"
 
-/* Elements a chunk, multiples of QDQ_TILE. On the CPU one is scanned and then computed with, so it should stay in the
- * cache between; a GPU wants large transfers. */
-enum { CPU_CHUNK = 1 << 20, DEVICE_CHUNK = 1 << 22, N_SLOTS = 2 };
+/* Elements a chunk, multiples of QDQ_TILE. What the CPU scans before it computes should stay in the cache between; the
+ * rest, and a GPU's transfers, may be large. */
+enum { SCANNED_CHUNK = 1 << 20, CHUNK = 1 << 22, N_SLOTS = 2 };
 
 enum { N_DTYPES = 4 };
 
@@ -26,8 +27,8 @@ typedef struct slot {
     uint64_t host_room;
     bool busy;
     qdq_work work;
-    qdq_buffer *result; /* the part of output that the chunk fills */
-    uint64_t bytes;     /* read for it */
+    qdq_buffer *result;           /* the part of output that the chunk fills */
+    uint64_t first, count, bytes; /* elements of the tensor, and the bytes read for them */
 } slot;
 
 struct qdq_stream {
@@ -76,45 +77,10 @@ void qdq_stream_free(qdq_stream *stream) {
     free(stream);
 }
 
-/* ---- The end of a chunk ---------------------------------------------------------------------------------------- */
+/* ---- NaN and infinities ---------------------------------------------------------------------------------------- */
 
-static qdq_status deliver(slot *s) {
-    uint64_t bytes = qdq_buffer_bytes(s->result);
-    const void *data = qdq_buffer_host(s->result);
-    if (data == NULL) {
-        if (s->host_room < bytes) {
-            free(s->host);
-            s->host = malloc((size_t)bytes);
-            s->host_room = s->host != NULL ? bytes : 0;
-        }
-        if (s->host == NULL)
-            return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu bytes of results", (unsigned long long)bytes);
-        qdq_status status = qdq_buffer_read(s->result, 0, s->host, bytes);
-        if (status != QDQ_OK) return status;
-        data = s->host;
-    }
-    return s->work.sink(s->work.context, data, bytes);
-}
-
-static qdq_status drain(slot *s) {
-    if (!s->busy) return QDQ_OK;
-    s->busy = false;
-    qdq_status status = qdq_encoder_wait(s->encoder);
-    if (status == QDQ_OK && s->result != NULL) status = deliver(s);
-    qdq_buffer_free(s->result);
-    s->result = NULL;
-    if (status == QDQ_OK) qdq_progress_add(s->bytes);
-    return status;
-}
-
-qdq_status qdq_stream_flush(qdq_stream *stream) {
-    qdq_status status = QDQ_OK;
-    for (unsigned i = 0; i < N_SLOTS && status == QDQ_OK; i++)
-        status = drain(&stream->slots[(stream->next + i) % N_SLOTS]);
-    return status;
-}
-
-/* ---- The beginning of a chunk ---------------------------------------------------------------------------------- */
+/* Round trips of some formats hide what was not finite, so weights are scanned first. */
+static bool scans(const qdq_work *work) { return work->kind != QDQ_WORK_ERROR; }
 
 static qdq_status check_finite(qdq_stream *stream, const qdq_tensor *tensor, const char *what, uint64_t first,
                                uint64_t count) {
@@ -136,6 +102,59 @@ static qdq_status check_finite(qdq_stream *stream, const qdq_tensor *tensor, con
                     (word & mantissa) != 0 ? "NaN" : "infinite");
 }
 
+/* Sums hide nothing: sum w^2 is not finite if a weight is not, sum g D if a gradient is not. (Either can also overflow;
+ * then nothing is found.) So these are looked for only when there is reason to. */
+static qdq_status check_sums(qdq_stream *stream, const slot *s) {
+    const qdq_work *work = &s->work;
+    if (stream->allow_non_finite) return QDQ_OK;
+    if (work->kind == QDQ_WORK_ERROR && !isfinite(work->error[0].ww))
+        return check_finite(stream, work->tensor, "weight", s->first, s->count);
+    if (work->kind == QDQ_WORK_SENSITIVITY && !isfinite(work->sensitivity->signed_sum))
+        return check_finite(stream, work->gradient, "gradient", s->first, s->count);
+    return QDQ_OK;
+}
+
+/* ---- The end of a chunk ---------------------------------------------------------------------------------------- */
+
+static qdq_status deliver(slot *s) {
+    uint64_t bytes = qdq_buffer_bytes(s->result);
+    const void *data = qdq_buffer_host(s->result);
+    if (data == NULL) {
+        if (s->host_room < bytes) {
+            free(s->host);
+            s->host = malloc((size_t)bytes);
+            s->host_room = s->host != NULL ? bytes : 0;
+        }
+        if (s->host == NULL)
+            return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu bytes of results", (unsigned long long)bytes);
+        qdq_status status = qdq_buffer_read(s->result, 0, s->host, bytes);
+        if (status != QDQ_OK) return status;
+        data = s->host;
+    }
+    return s->work.sink(s->work.context, data, bytes);
+}
+
+static qdq_status drain(qdq_stream *stream, slot *s) {
+    if (!s->busy) return QDQ_OK;
+    s->busy = false;
+    qdq_status status = qdq_encoder_wait(s->encoder);
+    if (status == QDQ_OK) status = check_sums(stream, s);
+    if (status == QDQ_OK && s->result != NULL) status = deliver(s);
+    qdq_buffer_free(s->result);
+    s->result = NULL;
+    if (status == QDQ_OK) qdq_progress_add(s->bytes);
+    return status;
+}
+
+qdq_status qdq_stream_flush(qdq_stream *stream) {
+    qdq_status status = QDQ_OK;
+    for (unsigned i = 0; i < N_SLOTS && status == QDQ_OK; i++)
+        status = drain(stream, &stream->slots[(stream->next + i) % N_SLOTS]);
+    return status;
+}
+
+/* ---- The beginning of a chunk ---------------------------------------------------------------------------------- */
+
 /* A buffer of at least `count` elements, kept from chunk to chunk. */
 static qdq_status grow(qdq_stream *stream, qdq_buffer **kept, uint64_t *room, qdq_dtype dtype, uint64_t count) {
     if (*room >= count) return QDQ_OK;
@@ -155,7 +174,7 @@ static qdq_status bring(qdq_stream *stream, const qdq_tensor *tensor, uint64_t f
     unsigned char *at = (unsigned char *)(uintptr_t)tensor->data + first * size;
     if (stream->on_cpu) return qdq_buffer_wrap(stream->device, tensor->dtype, 1, &count, at, count * size, buffer);
     int d = (int)tensor->dtype;
-    qdq_status status = grow(stream, &kept[d], &room[d], tensor->dtype, count < DEVICE_CHUNK ? DEVICE_CHUNK : count);
+    qdq_status status = grow(stream, &kept[d], &room[d], tensor->dtype, count < CHUNK ? CHUNK : count);
     if (status == QDQ_OK) status = qdq_buffer_write(kept[d], 0, at, count * size);
     return status == QDQ_OK ? qdq_buffer_slice(kept[d], 0, count, buffer) : status;
 }
@@ -202,15 +221,14 @@ static qdq_status put_chunk(qdq_stream *stream, const qdq_work *work, uint64_t f
                             uint64_t row) {
     slot *s = &stream->slots[stream->next];
     stream->next = (stream->next + 1) % N_SLOTS;
-    qdq_status status = drain(s);
+    qdq_status status = drain(stream, s);
     s->work = *work;
+    s->first = first;
+    s->count = count;
     s->bytes = count * qdq_dtype_size(work->tensor->dtype);
     if (work->gradient != NULL) s->bytes += count * qdq_dtype_size(work->gradient->dtype);
-    if (status == QDQ_OK && !stream->allow_non_finite) {
+    if (status == QDQ_OK && scans(work) && !stream->allow_non_finite)
         status = check_finite(stream, work->tensor, "weight", first, count);
-        if (status == QDQ_OK && work->gradient != NULL)
-            status = check_finite(stream, work->gradient, "gradient", first, count);
-    }
     qdq_buffer *input = NULL, *gradient = NULL;
     qdq_options options = {.size = sizeof options, .row = row};
     if (status == QDQ_OK) status = bring(stream, work->tensor, first, count, s->input, s->input_room, &input);
@@ -226,7 +244,7 @@ static qdq_status put_chunk(qdq_stream *stream, const qdq_work *work, uint64_t f
     qdq_buffer_free(input);
     qdq_buffer_free(gradient);
     /* The CPU has done it already; its results are still in the cache. */
-    return status == QDQ_OK && stream->on_cpu ? drain(s) : status;
+    return status == QDQ_OK && stream->on_cpu ? drain(stream, s) : status;
 }
 
 static uint64_t greatest_common_divisor(uint64_t a, uint64_t b) {
@@ -240,7 +258,7 @@ static uint64_t greatest_common_divisor(uint64_t a, uint64_t b) {
 
 /* Elements a chunk: with an importance matrix whole rows, and tiles where sums are taken. */
 static uint64_t chunk_elements(const qdq_stream *stream, const qdq_work *work, uint64_t row) {
-    uint64_t wanted = stream->on_cpu ? CPU_CHUNK : DEVICE_CHUNK, unit = row;
+    uint64_t wanted = stream->on_cpu && scans(work) ? SCANNED_CHUNK : CHUNK, unit = row;
     if (work->importance == NULL) return wanted;
     if (work->kind == QDQ_WORK_ERROR || work->kind == QDQ_WORK_SENSITIVITY)
         unit *= QDQ_TILE / greatest_common_divisor(row, QDQ_TILE);
