@@ -15,10 +15,10 @@
 enum { PASSES = QDQ_TILE_LANES / WIDTH, BLOCKS = QDQ_TILE_LANES / F(LANES) };
 
 FN void load_pass(const float *tile, int pass, BLOCK_OUT(x)) {
-    for (int i = 0; i < 32; i++) memcpy(&x[i], tile + 32 * i + WIDTH * pass, sizeof x[i]);
+    for (int i = 0; i < 32; i++) x[i] = load_vector(tile + 32 * i + WIDTH * pass);
 }
 FN void store_pass(BLOCK_IN(x), int pass, float *tile) {
-    for (int i = 0; i < 32; i++) memcpy(tile + 32 * i + WIDTH * pass, &x[i], sizeof x[i]);
+    for (int i = 0; i < 32; i++) store_vector(x[i], tile + 32 * i + WIDTH * pass);
 }
 
 FN REAL load_sum(const float *sums, int pass) {
@@ -73,32 +73,37 @@ static void roundtrip(const float *x, float *y) { plain_roundtrip(x, NULL, NULL,
 
 static void encode(const float *x, float *codes, uint32_t *heads) { plain_encode(x, NULL, NULL, codes, heads); }
 
+/* All fits first, then all codes: what a fit waits for (a division, a chain of maxima) overlaps with the next. */
 static void roundtrip_linear(const float *x, float *y, size_t tiles) {
-    REAL lanes[32];
-#if F(SHARED) == 0 && F(SUM) == SUM_NONE
-    for (size_t pass = 0; pass < tiles * PASSES; pass++, x += 32 * WIDTH, y += 32 * WIDTH) {
-        load_lanes(x, lanes);
-        F(params) p = F(fit)(lanes, splat(0.0f));
-        for (int i = 0; i < 32; i += 4) {
-            REAL out[4];
-            for (int k = 0; k < 4; k++) out[k] = plain_requantize(lanes[i + k], p, i + k);
-            store4(out, y + i);
-        }
-    }
-#else
     _Alignas(64) float tile[QDQ_TILE];
     for (size_t t = 0; t < tiles; t++, x += QDQ_TILE, y += QDQ_TILE) {
-        for (int pass = 0; pass < PASSES; pass++) {
+        REAL lanes[32];
+#if F(SHARED) == 0 && F(SUM) == SUM_NONE
+        F(params) p[PASSES];
+        KEEP_LOOP for (int pass = 0; pass < PASSES; pass++) {
+            load_lanes(x + 32 * WIDTH * pass, lanes);
+            p[pass] = F(fit)(lanes, splat(0.0f));
+            store_pass(lanes, pass, tile);
+        }
+        KEEP_LOOP for (int pass = 0; pass < PASSES; pass++)
+            for (int i = 0; i < 32; i += STORE) {
+                REAL out[STORE];
+                for (int k = 0; k < STORE; k++)
+                    out[k] = plain_requantize(load_vector(tile + 32 * (i + k) + WIDTH * pass), p[pass], i + k);
+                store_columns(out, y + 32 * WIDTH * pass + i);
+            }
+#else
+        KEEP_LOOP for (int pass = 0; pass < PASSES; pass++) {
             load_lanes(x + 32 * WIDTH * pass, lanes);
             store_pass(lanes, pass, tile);
         }
         roundtrip(tile, tile);
-        for (int pass = 0; pass < PASSES; pass++) {
+        KEEP_LOOP for (int pass = 0; pass < PASSES; pass++) {
             load_pass(tile, pass, lanes);
             store_lanes(lanes, y + 32 * WIDTH * pass);
         }
-    }
 #endif
+    }
 }
 
 #else

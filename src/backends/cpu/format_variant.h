@@ -18,13 +18,13 @@ FN F(params) V(fit_pass)(BLOCK_IN(x), BLOCK_IN(m), REAL sum, int pass, const sha
 }
 FN void V(share_tile)(const float *x, const float *m, const float *sums, shared_values *shared) {
     REAL in[32], weight[32];
-    for (int pass = 0; pass < PASSES; pass++) {
+    KEEP_LOOP for (int pass = 0; pass < PASSES; pass++) {
         load_pass(x, pass, in);
         if (m) load_pass(m, pass, weight);
         shared->part[pass] = FIT(in, weight, load_sum(sums, pass));
         for (int k = 0; k < F(SHARED); k++) {
             REAL v = F(share)(shared->part[pass], k);
-            memcpy(&shared->value[k][WIDTH * pass], &v, sizeof v);
+            store_vector(v, &shared->value[k][WIDTH * pass]);
         }
     }
 }
@@ -36,15 +36,17 @@ FN REAL V(requantize)(REAL x, F(params) p, int i) { return F(value)(CODE(x, p, i
 static void V(roundtrip)(const float *x, const float *m, const float *sums, float *y) {
     shared_values shared;
     float block_sums[QDQ_TILE_LANES];
-    REAL in[32], weight[32], out[32];
+    REAL in[32], weight[32];
     if (SUM == SUM_MAGNITUDES || SUM == SUM_SQUARES) sums = add_blocks(x, SUM == SUM_MAGNITUDES, block_sums);
     V(share_tile)(x, m, sums, &shared);
-    for (int pass = 0; pass < PASSES; pass++) {
+    KEEP_LOOP for (int pass = 0; pass < PASSES; pass++) {
         load_pass(x, pass, in);
         if (m && F(SHARED) == 0) load_pass(m, pass, weight);
         F(params) p = V(fit_pass)(in, weight, load_sum(sums, pass), pass, &shared);
-        for (int i = 0; i < 32; i++) out[i] = V(requantize)(in[i], p, i);
-        store_pass(out, pass, y);
+        for (int i = 0; i < 32; i++) {
+            REAL v = load_vector(x + 32 * i + WIDTH * pass);
+            store_vector(V(requantize)(v, p, i), y + 32 * i + WIDTH * pass);
+        }
     }
 }
 
@@ -54,7 +56,7 @@ static void V(encode)(const float *x, const float *m, const float *sums, float *
     REAL in[32], weight[32], out[32];
     if (SUM == SUM_MAGNITUDES || SUM == SUM_SQUARES) sums = add_blocks(x, SUM == SUM_MAGNITUDES, block_sums);
     V(share_tile)(x, m, sums, &shared);
-    for (int pass = 0; pass < PASSES; pass++) {
+    KEEP_LOOP for (int pass = 0; pass < PASSES; pass++) {
         load_pass(x, pass, in);
         if (m && F(SHARED) == 0) load_pass(m, pass, weight);
         F(params) p = V(fit_pass)(in, weight, load_sum(sums, pass), pass, &shared);

@@ -14,11 +14,7 @@
 
 enum { PASSES = QDQ_TILE_LANES / WIDTH };
 
-FN REAL load_row(const float *tile, int e, int pass) {
-    REAL v;
-    memcpy(&v, tile + 32 * e + WIDTH * pass, sizeof v);
-    return v;
-}
+FN REAL load_row(const float *tile, int e, int pass) { return load_vector(tile + 32 * e + WIDTH * pass); }
 
 static void widen(qdq_dtype dtype, const void *src, float *dst, size_t n) {
     if (dtype == QDQ_F32) {
@@ -50,7 +46,7 @@ static void transpose_full(const float *src, float *tile) {
         for (int e = 0; e < 32; e += 4) {
             REAL c[4];
             load4(src + 32 * WIDTH * pass + e, c);
-            for (int k = 0; k < 4; k++) memcpy(tile + 32 * (e + k) + WIDTH * pass, &c[k], sizeof c[k]);
+            for (int k = 0; k < 4; k++) store_vector(c[k], tile + 32 * (e + k) + WIDTH * pass);
         }
 }
 
@@ -66,10 +62,10 @@ static void transpose(const float *src, size_t n, float *tile) {
 
 static void restore_full(const float *tile, float *dst) {
     for (int pass = 0; pass < PASSES; pass++)
-        for (int e = 0; e < 32; e += 4) {
-            REAL c[4];
-            for (int k = 0; k < 4; k++) c[k] = load_row(tile, e + k, pass);
-            store4(c, dst + 32 * WIDTH * pass + e);
+        for (int e = 0; e < 32; e += STORE) {
+            REAL c[STORE];
+            for (int k = 0; k < STORE; k++) c[k] = load_row(tile, e + k, pass);
+            store_columns(c, dst + 32 * WIDTH * pass + e);
         }
 }
 
@@ -99,40 +95,45 @@ static void fence(void) {
 
 /* The sum of a tile, a full binary tree. A lane sums its elements pairwise by neighbours (0+1)+(2+3) …; then lane l
  * takes lane l+16, l+8, … l+1. Ten levels: with three roundings inside a term, far below 1e-6 of the terms' sum. */
-FN REAL sum8(const REAL *t) { return ((t[0] + t[1]) + (t[2] + t[3])) + ((t[4] + t[5]) + (t[6] + t[7])); }
-FN REAL sum4(const REAL *t) { return (t[0] + t[1]) + (t[2] + t[3]); }
 
-FN void put_lanes(REAL v, float *lanes, int pass) { memcpy(lanes + WIDTH * pass, &v, sizeof v); }
+FN void put_lanes(REAL v, float *lanes, int pass) { store_vector(v, lanes + WIDTH * pass); }
 
-static float sum_lanes(float *lanes) {
-    for (int half = 16; half > 0; half /= 2)
-        for (int l = 0; l < half; l++) lanes[l] += lanes[l + half];
-    return lanes[0];
+FN float sum_lanes(const float *lanes) {
+    REAL v[PASSES];
+    float rest[WIDTH];
+    for (int pass = 0; pass < PASSES; pass++) v[pass] = load_vector(lanes + WIDTH * pass);
+    for (int half = PASSES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) v[i] = v[i] + v[i + half];
+    store_vector(v[0], rest);
+    for (int half = WIDTH / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++) rest[l] += rest[l + half];
+    return rest[0];
 }
 
-/* weighted is a constant where this is called, so each caller gets its own loop. */
+/* The terms of element e of a pass, in the order of qdq_tile_error. weighted is a constant where this is called. */
+FN void error_terms(const float *x, const float *q, const float *m, bool weighted, int e, int pass, REAL *t,
+                    REAL *max) {
+    REAL w = load_row(x, e, pass), v = load_row(q, e, pass), d = w - v;
+    *max = max_r(abs_(d), *max);
+    t[0] = d * d;
+    t[1] = w * w;
+    t[2] = v * v;
+    t[3] = w * v;
+    if (weighted)
+        for (int s = 0; s < 4; s++) t[s] = load_row(m, e, pass) * t[s];
+}
+
 FN qdq_tile_error tile_error(const float *x, const float *q, const float *m, bool weighted) {
-    float lanes[5][QDQ_TILE_LANES];
+    _Alignas(64) float lanes[5][QDQ_TILE_LANES];
     for (int pass = 0; pass < PASSES; pass++) {
-        REAL part[4][4], max = splat(0.0f);
-        for (int g = 0; g < 4; g++) {
-            REAL term[4][8];
-            for (int k = 0; k < 8; k++) {
-                int e = 8 * g + k;
-                REAL w = load_row(x, e, pass), v = load_row(q, e, pass), d = w - v;
-                max = max_r(abs_(d), max);
-                term[0][k] = d * d;
-                term[1][k] = w * w;
-                term[2][k] = v * v;
-                term[3][k] = w * v;
-                if (weighted) {
-                    REAL weight = load_row(m, e, pass);
-                    for (int s = 0; s < 4; s++) term[s][k] = weight * term[s][k];
-                }
-            }
-            for (int s = 0; s < 4; s++) part[s][g] = sum8(term[s]);
+        REAL max = splat(0.0f), part[4][4];
+        KEEP_LOOP for (int g = 0; g < 4; g++) {
+            REAL t[8][4];
+            for (int k = 0; k < 8; k++) error_terms(x, q, m, weighted, 8 * g + k, pass, t[k], &max);
+            for (int s = 0; s < 4; s++)
+                part[s][g] = ((t[0][s] + t[1][s]) + (t[2][s] + t[3][s])) + ((t[4][s] + t[5][s]) + (t[6][s] + t[7][s]));
         }
-        for (int s = 0; s < 4; s++) put_lanes(sum4(part[s]), lanes[s], pass);
+        for (int s = 0; s < 4; s++) put_lanes((part[s][0] + part[s][1]) + (part[s][2] + part[s][3]), lanes[s], pass);
         put_lanes(max, lanes[4], pass);
     }
     qdq_tile_error sums = {sum_lanes(lanes[0]), sum_lanes(lanes[1]), sum_lanes(lanes[2]), sum_lanes(lanes[3]), 0.0f};
@@ -146,21 +147,22 @@ static qdq_tile_error error(const float *x, const float *q, const float *m) {
 }
 
 static qdq_tile_sensitivity sensitivity(const float *low, const float *high, const float *gradient) {
-    float lanes[3][QDQ_TILE_LANES];
+    _Alignas(64) float lanes[3][QDQ_TILE_LANES];
     for (int pass = 0; pass < PASSES; pass++) {
         REAL part[3][4];
-        for (int g = 0; g < 4; g++) {
-            REAL term[3][8];
+        KEEP_LOOP for (int g = 0; g < 4; g++) {
+            REAL t[8];
             for (int k = 0; k < 8; k++) {
                 int e = 8 * g + k;
-                REAL t = load_row(gradient, e, pass) * (load_row(low, e, pass) - load_row(high, e, pass));
-                term[0][k] = t;
-                term[1][k] = abs_(t);
-                term[2][k] = t * t;
+                t[k] = load_row(gradient, e, pass) * (load_row(low, e, pass) - load_row(high, e, pass));
             }
-            for (int s = 0; s < 3; s++) part[s][g] = sum8(term[s]);
+            part[0][g] = ((t[0] + t[1]) + (t[2] + t[3])) + ((t[4] + t[5]) + (t[6] + t[7]));
+            part[1][g] = ((abs_(t[0]) + abs_(t[1])) + (abs_(t[2]) + abs_(t[3]))) +
+                         ((abs_(t[4]) + abs_(t[5])) + (abs_(t[6]) + abs_(t[7])));
+            part[2][g] = ((t[0] * t[0] + t[1] * t[1]) + (t[2] * t[2] + t[3] * t[3])) +
+                         ((t[4] * t[4] + t[5] * t[5]) + (t[6] * t[6] + t[7] * t[7]));
         }
-        for (int s = 0; s < 3; s++) put_lanes(sum4(part[s]), lanes[s], pass);
+        for (int s = 0; s < 3; s++) put_lanes((part[s][0] + part[s][1]) + (part[s][2] + part[s][3]), lanes[s], pass);
     }
     return (qdq_tile_sensitivity){sum_lanes(lanes[0]), sum_lanes(lanes[1]), sum_lanes(lanes[2])};
 }
@@ -182,5 +184,5 @@ static size_t first_non_finite(const float *x, size_t n) {
     return n;
 }
 
-const qdq_cpu_tile_kernels TILE_KERNELS = {widen,  transpose, restore,     stream,
-                                           fence,  error,     sensitivity, first_non_finite};
+const qdq_cpu_tile_kernels TILE_KERNELS = {widen, transpose, restore,     stream,
+                                           fence, error,     sensitivity, first_non_finite};

@@ -8,6 +8,24 @@
 
 #include <string.h>
 
+/* A loop that is not unrolled: gcc would load a whole tile ahead of its first use, and spill it. */
+#ifdef __clang__
+#define KEEP_LOOP _Pragma("clang loop unroll(disable)")
+#else
+#define KEEP_LOOP _Pragma("GCC unroll 1")
+#endif
+
+/* One vector, at any alignment of a float. (memcpy would do, but gcc makes two halves of it, and a load of the whole
+ * then waits for both stores.) */
+#if WIDTH == 1
+FN REAL load_vector(const float *p) { return *p; }
+FN void store_vector(REAL v, float *p) { *p = v; }
+#else
+typedef float loose_real __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+FN REAL load_vector(const float *p) { return (REAL) * (const loose_real *)p; }
+FN void store_vector(REAL v, float *p) { *(loose_real *)p = (loose_real)v; }
+#endif
+
 #if WIDTH == 1
 
 FN void load4(const float *src, REAL *c) { memcpy(c, src, 16); }
@@ -16,10 +34,12 @@ FN void store4(const REAL *c, float *dst) { memcpy(dst, c, 16); }
 #else
 
 #if WIDTH == 16
-#define LOW2(a, b)        (REAL) _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd((__m512)(a)), _mm512_castps_pd((__m512)(b))))
-#define HIGH2(a, b)       (REAL) _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd((__m512)(a)), _mm512_castps_pd((__m512)(b))))
-#define LOW1(a, b)        _mm512_unpacklo_ps((__m512)(a), (__m512)(b))
-#define HIGH1(a, b)       _mm512_unpackhi_ps((__m512)(a), (__m512)(b))
+#define LOW2(a, b)                                                                                                     \
+    (REAL) _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd((__m512)(a)), _mm512_castps_pd((__m512)(b))))
+#define HIGH2(a, b)                                                                                                    \
+    (REAL) _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd((__m512)(a)), _mm512_castps_pd((__m512)(b))))
+#define LOW1(a, b)  _mm512_unpacklo_ps((__m512)(a), (__m512)(b))
+#define HIGH1(a, b) _mm512_unpackhi_ps((__m512)(a), (__m512)(b))
 FN REAL load_quarters(const float *s) {
     __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(s));
     v = _mm512_mask_broadcast_f32x4(v, 0x00f0, _mm_loadu_ps(s + 4 * 32));
@@ -34,8 +54,10 @@ FN void store_quarters(REAL v, float *d) {
     _mm_storeu_ps(d + 12 * 32, _mm512_extractf32x4_ps((__m512)v, 3));
 }
 #elif WIDTH == 8
-#define LOW2(a, b)  (REAL) _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd((__m256)(a)), _mm256_castps_pd((__m256)(b))))
-#define HIGH2(a, b) (REAL) _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd((__m256)(a)), _mm256_castps_pd((__m256)(b))))
+#define LOW2(a, b)                                                                                                     \
+    (REAL) _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd((__m256)(a)), _mm256_castps_pd((__m256)(b))))
+#define HIGH2(a, b)                                                                                                    \
+    (REAL) _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd((__m256)(a)), _mm256_castps_pd((__m256)(b))))
 #define LOW1(a, b)  _mm256_unpacklo_ps((__m256)(a), (__m256)(b))
 #define HIGH1(a, b) _mm256_unpackhi_ps((__m256)(a), (__m256)(b))
 FN REAL load_quarters(const float *s) {
@@ -88,12 +110,30 @@ FN void store4(const REAL *c, float *dst) {
 
 #endif
 
+/* c[0 … STORE-1]: elements of WIDTH lanes, to memory. Stores are few and wide where a processor has one store port. */
+#if WIDTH == 8
+enum { STORE = 8 };
+FN void store_columns(const REAL *c, float *dst) {
+    REAL v[8] = {c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]};
+    transpose4(v);
+    transpose4(v + 4);
+    for (int k = 0; k < 4; k++) {
+        __m256 a = (__m256)v[k], b = (__m256)v[k + 4];
+        _mm256_storeu_ps(dst + 32 * k, _mm256_permute2f128_ps(a, b, 0x20));
+        _mm256_storeu_ps(dst + 32 * (k + 4), _mm256_permute2f128_ps(a, b, 0x31));
+    }
+}
+#else
+enum { STORE = 4 };
+FN void store_columns(const REAL *c, float *dst) { store4(c, dst); }
+#endif
+
 /* All 32 elements of WIDTH lanes. */
 FN void load_lanes(const float *src, BLOCK_OUT(x)) {
     for (int i = 0; i < 32; i += 4) load4(src + i, x + i);
 }
 FN void store_lanes(BLOCK_IN(x), float *dst) {
-    for (int i = 0; i < 32; i += 4) store4(x + i, dst + i);
+    for (int i = 0; i < 32; i += STORE) store_columns(x + i, dst + i);
 }
 
 #endif
