@@ -1,6 +1,6 @@
 /* The dialect for CUDA: a lane is one thread. Compiled with -fmad=false -prec-div=true -prec-sqrt=true -ftz=false.
  *
- * QDQ_SUMS_ONLY: defined where values are summed and not kept, so that the bits of a NaN do not matter. */
+ * QDQ_SUMS_ONLY: defined where values are summed and not kept: a NaN's bits and a zero's sign do not matter. */
 #ifndef QDQ_DIALECT_CUDA_H
 #define QDQ_DIALECT_CUDA_H
 
@@ -49,8 +49,6 @@ typedef bool MASK;
 #define select_i(m, a, b) ((m) ? (a) : (b))
 #define select_u(m, a, b) ((m) ? (a) : (b))
 
-FN REAL max_r(REAL a, REAL b) { return a > b ? a : b; }
-FN REAL min_r(REAL a, REAL b) { return a < b ? a : b; }
 FN INT max_i(INT a, INT b) { return max(a, b); }
 FN INT min_i(INT a, INT b) { return min(a, b); }
 FN REAL abs_(REAL x) { return fabsf(x); }
@@ -70,6 +68,16 @@ FN REAL positive_zero(REAL x) { return x + 0.0f; }
 #define LOOKUP4(name, i)  __ldg(&(name)[i])
 #define LOOKUP8(name, i)  __ldg(&(name)[i])
 #define LOOKUP16(name, i) __ldg(&(name)[i])
+
+/* The processor's own maximum differs from the dialect's where b is a NaN, which what formats gather never is, and in the
+ * zeros' signs, which no sum shows. */
+#ifdef QDQ_SUMS_ONLY
+FN REAL max_r(REAL a, REAL b) { return fmaxf(a, b); }
+FN REAL min_r(REAL a, REAL b) { return fminf(a, b); }
+#else
+FN REAL max_r(REAL a, REAL b) { return a > b ? a : b; }
+FN REAL min_r(REAL a, REAL b) { return a < b ? a : b; }
+#endif
 
 /* The NaNs of this processor have lost what they came from. */
 FN REAL nan_v(REAL a, REAL b, REAL r) {

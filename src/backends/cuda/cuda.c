@@ -84,6 +84,7 @@ static void close_device(void *state) {
             if (device->scratch[i]) cuda->memory_free(device->scratch[i]);
         if (device->row_sums) cuda->memory_free(device->row_sums);
         qdq_cuda_unload(device);
+        if (device->written) cuda->event_destroy(device->written);
         CUstream streams[] = {device->stream, device->in, device->out};
         for (int i = 0; i < 3; i++)
             if (device->own_streams && streams[i]) cuda->stream_destroy(streams[i]);
@@ -110,6 +111,7 @@ static CUresult make_streams(qdq_cuda_device *device) {
     CUresult error = cuda->stream_create(&device->stream, CU_STREAM_NON_BLOCKING);
     if (error == 0) error = cuda->stream_create(&device->in, CU_STREAM_NON_BLOCKING);
     if (error == 0) error = cuda->stream_create(&device->out, CU_STREAM_NON_BLOCKING);
+    if (error == 0) error = cuda->event_create(&device->written, CU_EVENT_DISABLE_TIMING);
     return error;
 }
 
@@ -205,12 +207,10 @@ static qdq_status wrap(void *state, void *pointer, uint64_t bytes, void **memory
     CUdeviceptr address = (CUdeviceptr)(uintptr_t)pointer;
     qdq_status status = qdq_cuda_enter(device);
     if (status != QDQ_OK) return status;
-    unsigned type = 0;
-    int ordinal = -1;
-    CUresult error = device->cuda->pointer_attribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, address);
-    if (error == 0) error = device->cuda->pointer_attribute(&ordinal, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, address);
+    int ordinal;
+    unsigned type = qdq_cuda_pointer_type(device->cuda, address, &ordinal);
     qdq_cuda_leave(device);
-    if (error != 0) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_buffer_wrap: %p is no memory of a CUDA device", pointer);
+    if (type == 0) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_buffer_wrap: %p is no memory of a CUDA device", pointer);
     if (type == CU_MEMORYTYPE_DEVICE && ordinal != device->ordinal)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_buffer_wrap: %p is memory of CUDA device %d, not of %d", pointer,
                         ordinal, device->ordinal);
@@ -221,6 +221,7 @@ static void free_memory(void *state, void *memory) {
     qdq_cuda_device *device = state;
     qdq_cuda_memory *m = memory;
     if (m->owned && qdq_cuda_enter(device) == QDQ_OK) {
+        device->cuda->stream_wait(device->in); /* a copy to it may be under way */
         device->cuda->memory_free(m->address);
         qdq_cuda_leave(device);
     }

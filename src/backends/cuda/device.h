@@ -28,6 +28,8 @@ typedef struct qdq_cuda_device {
     bool own_streams;
     CUstream stream, in, out; /* kernels, copies to the device, copies to the host; the caller's: all the same */
 
+    CUevent written; /* on `in`: the last copy that was begun; NULL where the streams are the caller's */
+
     pthread_mutex_t mutex; /* for what follows, and for the order of what is put on `stream` */
     qdq_cuda_format_kernels *formats;
     CUmodule sums_module;
@@ -61,6 +63,8 @@ qdq_status qdq_cuda_time_copy(void *device, void *to, void *from, uint64_t bytes
 void qdq_cuda_free_tickets(qdq_cuda_device *device);
 
 /* transfer.c */
+/* What is put on the stream from now on waits for the copies to the device that were begun. The mutex is held. */
+qdq_status qdq_cuda_after_writes(qdq_cuda_device *device, CUstream stream);
 qdq_status qdq_cuda_write(void *device, void *memory, uint64_t offset, const void *from, uint64_t bytes);
 qdq_status qdq_cuda_read(void *device, void *memory, uint64_t offset, void *to, uint64_t bytes);
 void qdq_cuda_free_staging(qdq_cuda_device *device);

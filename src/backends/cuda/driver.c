@@ -65,3 +65,11 @@ qdq_status qdq_cuda_fail(const qdq_cuda_driver *cuda, CUresult error, const char
     return qdq_fail(error == CUDA_ERROR_OUT_OF_MEMORY ? QDQ_OUT_OF_MEMORY : QDQ_DEVICE_ERROR, "%s: %s, %s", what,
                     name ? name : "an unknown CUDA error", text ? text : "?");
 }
+
+unsigned qdq_cuda_pointer_type(const qdq_cuda_driver *cuda, CUdeviceptr address, int *ordinal) {
+    unsigned type = 0;
+    *ordinal = -1;
+    int attributes[] = {CU_POINTER_ATTRIBUTE_MEMORY_TYPE, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL};
+    void *values[] = {&type, ordinal};
+    return cuda->pointer_attributes(2, attributes, values, address) == 0 ? type : 0;
+}

@@ -52,7 +52,7 @@ enum { CU_JIT_ERROR_LOG_BUFFER = 5, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES = 6 };
     X(memory_info, "cuMemGetInfo_v2", (size_t * free_bytes, size_t * total))                                           \
     X(host_alloc, "cuMemHostAlloc", (void **memory, size_t bytes, unsigned flags))                                     \
     X(host_free, "cuMemFreeHost", (void *memory))                                                                      \
-    X(pointer_attribute, "cuPointerGetAttribute", (void *value, int attribute, CUdeviceptr address))                   \
+    X(pointer_attributes, "cuPointerGetAttributes", (unsigned n, int *attributes, void **values, CUdeviceptr address)) \
     X(fill, "cuMemsetD8Async", (CUdeviceptr address, unsigned char value, size_t bytes, CUstream stream))              \
     X(copy_in, "cuMemcpyHtoDAsync_v2", (CUdeviceptr to, const void *from, size_t bytes, CUstream stream))              \
     X(copy_out, "cuMemcpyDtoHAsync_v2", (void *to, CUdeviceptr from, size_t bytes, CUstream stream))                   \
@@ -60,6 +60,7 @@ enum { CU_JIT_ERROR_LOG_BUFFER = 5, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES = 6 };
     X(stream_create, "cuStreamCreate", (CUstream * stream, unsigned flags))                                            \
     X(stream_destroy, "cuStreamDestroy_v2", (CUstream stream))                                                         \
     X(stream_wait, "cuStreamSynchronize", (CUstream stream))                                                           \
+    X(stream_wait_event, "cuStreamWaitEvent", (CUstream stream, CUevent event, unsigned flags))                        \
     X(stream_context, "cuStreamGetCtx", (CUstream stream, CUcontext * context))                                        \
     X(event_create, "cuEventCreate", (CUevent * event, unsigned flags))                                                \
     X(event_destroy, "cuEventDestroy_v2", (CUevent event))                                                             \
@@ -83,5 +84,8 @@ const qdq_cuda_driver *qdq_cuda_get_driver(const char **why);
 
 /* The status for a failed call, with a message: "what: CUDA_ERROR_…, what the driver calls it". */
 qdq_status qdq_cuda_fail(const qdq_cuda_driver *cuda, CUresult error, const char *what);
+
+/* CU_MEMORYTYPE_HOST (pinned), CU_MEMORYTYPE_DEVICE, or 0: memory that the driver does not know. */
+unsigned qdq_cuda_pointer_type(const qdq_cuda_driver *cuda, CUdeviceptr address, int *ordinal);
 
 #endif

@@ -92,8 +92,7 @@ template <class V> FN void roundtrip(const qdq_cuda_format_args &a) {
     __syncwarp();
     float x[32];
     F(params) p = fit_lane<V>(a, t, rows, shared[t.warp], x);
-#pragma unroll
-    for (int i = 0; i < 32; i++) x[i] = F(value)(V::code(x[i], p, i), p, i);
+    for_elements(p, [&](const F(params) & p, int i) { x[i] = F(value)(V::code(x[i], p, i), p, i); });
     __syncwarp();
     put_row(x, t.lane, rows);
     __syncwarp();
@@ -144,13 +143,12 @@ template <class V> FN void quantize(const qdq_cuda_format_args &a) {
     F(params) p = fit_lane<V>(a, t, rows, shared[t.warp], x);
     __syncwarp();
     uint8_t *codes = (uint8_t *)rows + t.lane / LANES * CODE_PITCH, *blocks = (uint8_t *)rows + PACKED;
-#pragma unroll
-    for (int i = 0; i < 32; i += 4) {
-        UINT word = 0;
-#pragma unroll
-        for (int k = 0; k < 4; k++) word |= (UINT)to_int(V::code(x[i + k], p, i + k)) << 8 * k;
-        *(UINT *)&codes[t.lane % LANES * 32 + i] = word;
-    }
+    UINT word = 0;
+    for_elements(p, [&](const F(params) & p, int i) {
+        UINT code = (UINT)to_int(V::code(x[i], p, i));
+        word = i % 4 == 0 ? code : word | code << i % 4 * 8;
+        if (i % 4 == 3) *(UINT *)&codes[t.lane % LANES * 32 + i - 3] = word;
+    });
 #pragma unroll
     for (int k = 0; k < F(HEADS); k++) heads[t.warp][32 * k + t.lane] = F(head)(p, k);
     __syncwarp();

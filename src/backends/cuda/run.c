@@ -10,7 +10,8 @@
 #include "core/format.h"
 
 enum {
-    SUMS_BYTES = 8 << 20,    /* a ticket's room: more sums wait for those before them */
+    SUMS_FIRST = 1 << 20,    /* a ticket's room for sums at first */
+    SUMS_MOST = 16 << 20,    /* and at most: further ones wait until those before them have been added up */
     SCRATCH_TILES = 8 << 10, /* 8 Mi elements: what a round trip into scratch memory makes at once */
     SCRATCH_BYTES = SCRATCH_TILES * QDQ_TILE * 4,
     ROWS_TILES = 64 << 10, /* 64 Mi elements, whose rows are at least 32 long: what qdq_row_squares sums at once */
@@ -27,9 +28,9 @@ typedef struct piece {
 
 struct qdq_cuda_ticket {
     CUevent done;
-    CUdeviceptr sums; /* SUMS_BYTES; 0 until needed */
-    unsigned char *host;
-    size_t used;
+    CUdeviceptr sums;    /* on the device */
+    unsigned char *host; /* and, pinned, what they are copied to */
+    size_t capacity, used;
     piece *pieces;
     size_t n_pieces, room;
     const qdq_op *ops;
@@ -92,21 +93,42 @@ static void add_sums(qdq_cuda_ticket *t) {
     t->used = 0;
 }
 
-/* Room for sums, after those there are have been added up if there is none left. */
+static void free_sums(const qdq_cuda_driver *cuda, qdq_cuda_ticket *t) {
+    if (t->sums) cuda->memory_free(t->sums);
+    if (t->host) cuda->host_free(t->host);
+    t->sums = 0;
+    t->host = NULL;
+    t->capacity = 0;
+}
+
+static qdq_status make_sums(const qdq_cuda_driver *cuda, qdq_cuda_ticket *t, size_t bytes) {
+    size_t capacity = SUMS_FIRST;
+    while (capacity < bytes) capacity *= 2;
+    free_sums(cuda, t);
+    CUresult error = cuda->memory_alloc(&t->sums, capacity);
+    if (error == 0) error = cuda->host_alloc((void **)&t->host, capacity, 0);
+    if (error != 0) {
+        qdq_status status = qdq_cuda_fail(cuda, error, "memory for the tiles' sums");
+        free_sums(cuda, t);
+        return status;
+    }
+    t->capacity = capacity;
+    return QDQ_OK;
+}
+
+/* Room for up to SUMS_MOST bytes of sums. If there is none left, those there are are added up first. */
 static qdq_status reserve_sums(recording *r, size_t bytes, size_t *offset) {
     qdq_cuda_ticket *t = r->ticket;
     const qdq_cuda_driver *cuda = r->device->cuda;
-    if (!t->host) {
-        CUresult error = t->sums ? 0 : cuda->memory_alloc(&t->sums, SUMS_BYTES);
-        if (error == 0) error = cuda->host_alloc((void **)&t->host, SUMS_BYTES, 0);
-        if (error != 0) return qdq_cuda_fail(cuda, error, "memory for the tiles' sums");
-    }
-    if (t->used + bytes > SUMS_BYTES) {
+    if (t->used + bytes > t->capacity) {
         qdq_status status = fetch_sums(r);
+        CUresult error = status == QDQ_OK && t->used > 0 ? cuda->stream_wait(r->device->stream) : 0;
+        if (error != 0) status = qdq_cuda_fail(cuda, error, "operations on a CUDA device");
+        if (status == QDQ_OK) {
+            add_sums(t);
+            if (bytes > t->capacity) status = make_sums(cuda, t, bytes);
+        }
         if (status != QDQ_OK) return status;
-        CUresult error = r->discard ? 0 : cuda->stream_wait(r->device->stream);
-        if (error != 0) return qdq_cuda_fail(cuda, error, "operations on a CUDA device");
-        add_sums(t);
     }
     *offset = t->used;
     t->used += bytes;
@@ -260,7 +282,7 @@ static qdq_status run_sensitivity(recording *r, const qdq_op *op, uint64_t first
 static qdq_status run_sums(recording *r, const qdq_op *op) {
     uint32_t n = op->kind == QDQ_ERROR ? op->n_formats : 1;
     size_t each = op->kind == QDQ_ERROR ? sizeof(qdq_tile_error) : sizeof(qdq_tile_sensitivity);
-    uint64_t wave = SUMS_BYTES / (each * n);
+    uint64_t wave = SUMS_MOST / (each * n);
     for (uint32_t f = 0; f < (op->kind == QDQ_ERROR ? n : 2); f++)
         if (!qdq_cuda_is_light(op, f) && wave > SCRATCH_TILES) wave = SCRATCH_TILES;
     wave *= QDQ_TILE;
@@ -290,8 +312,7 @@ static qdq_status run(recording *r, const qdq_op *op) {
 /* ---- Tickets. The device's mutex is held, and its context is the thread's. ---- */
 
 static void free_ticket(qdq_cuda_device *device, qdq_cuda_ticket *t) {
-    if (t->sums) device->cuda->memory_free(t->sums);
-    if (t->host) device->cuda->host_free(t->host);
+    free_sums(device->cuda, t);
     if (t->done) device->cuda->event_destroy(t->done);
     free(t->pieces);
     free(t);
@@ -338,6 +359,7 @@ qdq_status qdq_cuda_submit(void *state, const qdq_op *ops, size_t n, void **tick
     recording r = {.device = device};
     status = take_ticket(device, ops, n, &r.ticket);
     if (status == QDQ_OK) {
+        status = qdq_cuda_after_writes(device, device->stream);
         for (size_t i = 0; i < n && status == QDQ_OK; i++) status = run(&r, &ops[i]);
         if (status == QDQ_OK) status = fetch_sums(&r);
         if (status == QDQ_OK) {
@@ -397,6 +419,7 @@ static qdq_status time_all(qdq_cuda_device *device, const qdq_op *ops, size_t n,
     CUresult error = cuda->event_create(&start, CU_EVENT_DEFAULT);
     if (error == 0) error = cuda->event_create(&end, CU_EVENT_DEFAULT);
     if (error == 0) status = take_ticket(device, ops, n, &r.ticket);
+    if (error == 0 && status == QDQ_OK) status = qdq_cuda_after_writes(device, device->stream);
     for (uint64_t i = 0; i <= repeats && error == 0 && status == QDQ_OK; i++) {
         float milliseconds = 0;
         r.ticket->used = 0;

@@ -8,21 +8,6 @@
 
 enum { KERNEL_THREADS = 32 * QDQ_CUDA_WARPS };
 
-/* x becomes its round trip, a lane's block at a time. */
-FN void requantize(UINT format, float *x) {
-    switch (format) {
-#define FORMAT(name, number)                                                                                           \
-    case number: {                                                                                                     \
-        name##_params p = name##_fit(x, 0.0f);                                                                               \
-        _Pragma("unroll") for (int i = 0; i < 32; i++) x[i] = name##_value(name##_code(x[i], p, i), p, i);             \
-        break;                                                                                                         \
-    }
-#include "qdq_light.def"
-#undef FORMAT
-    default: break;
-    }
-}
-
 /* A lane's sum: its 32 terms pairwise by neighbours, (0+1)+(2+3) …, added one by one in order. */
 struct tree {
     float level[5], sum;
@@ -53,58 +38,71 @@ FN float sum_lanes4(float v0, float v1, float v2, float v3, int lane) {
 
 /* Of magnitudes, whose bits compare as they do. */
 FN float max_lanes(float v) {
-    int top = (int)as_uint(v);
+    UINT top = as_uint(v);
+#if __CUDA_ARCH__ >= 800
+    top = __reduce_max_sync(0xffffffffu, top);
+#else
 #pragma unroll
     for (int half = 16; half > 0; half /= 2) top = max(top, __shfl_xor_sync(0xffffffffu, top, half));
-    return as_real((UINT)top);
+#endif
+    return as_real(top);
 }
+
+/* What the 32 elements of a lane add to a tile's error. */
+template <bool weighted> struct lane_error {
+    tree err2, qq, wq;
+    float worst;
+    __device__ __forceinline__ void add(int i, float x, float q, const float *m) {
+        float d = x - q;
+        worst = fmaxf(fabsf(d), i == 0 ? 0.0f : worst);
+        err2.add(i, weighted ? m[i] * (d * d) : d * d);
+        qq.add(i, weighted ? m[i] * (q * q) : q * q);
+        wq.add(i, weighted ? m[i] * (x * q) : x * q);
+    }
+};
 
 template <bool weighted> FN void error_kernel(const qdq_cuda_error_args &a) {
     __shared__ __align__(16) float stage[QDQ_CUDA_WARPS][ROWS];
     place t = find_place(a.count);
     if (t.n == 0) return;
-    float *rows = stage[t.warp];
-    load_tile(a.input, t.first, t.n, rows, t.lane);
+    load_tile(a.input, t.first, t.n, stage[t.warp], t.lane);
     __syncwarp();
-    float m[weighted ? 32 : 1];
+    float x[32], m[weighted ? 32 : 1];
+    take_row(stage[t.warp], t.lane, x);
     if (weighted) take_weights(a.importance, t.first, t.n, t.lane, m);
     tree ww;
 #pragma unroll
-    for (int i = 0; i < 32; i += 4) {
-        float x[4];
-        *(float4 *)x = *(const float4 *)&rows[PITCH * t.lane + i];
-#pragma unroll
-        for (int k = 0; k < 4; k++) ww.add(i + k, weighted ? m[i + k] * (x[k] * x[k]) : x[k] * x[k]);
-    }
+    for (int i = 0; i < 32; i++) ww.add(i, weighted ? m[i] * (x[i] * x[i]) : x[i] * x[i]);
     uint64_t tiles = (a.count + TILE - 1) / TILE;
+#pragma unroll 1
     for (UINT f = 0; f < a.n_formats; f++) {
-        float q[32];
-        if (a.format[f] == QDQ_CUDA_GIVEN) {
+        lane_error<weighted> e;
+        /* Each format adds up what it makes at once, so that its values never have to be kept. */
+        switch (a.format[f]) {
+#define FORMAT(name, number)                                                                                           \
+    case number: {                                                                                                     \
+        name##_params p = name##_fit(x, 0.0f);                                                                         \
+        for_elements(p, [&](const name##_params &p, int i) {                                                           \
+            e.add(i, x[i], name##_value(name##_code(x[i], p, i), p, i), m);                                            \
+        });                                                                                                            \
+        break;                                                                                                         \
+    }
+#include "qdq_light.def"
+#undef FORMAT
+        default: { /* QDQ_CUDA_GIVEN */
             const float *given = (const float *)a.given + t.first + 32 * t.lane;
 #pragma unroll
-            for (int i = 0; i < 32; i += 4)
-                *(float4 *)&q[i] = 32 * t.lane < t.n ? *(const float4 *)&given[i] : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-        } else {
-            take_row(rows, t.lane, q);
-            requantize(a.format[f], q);
-        }
-        tree err2, qq, wq;
-        float worst = 0.0f;
-#pragma unroll
-        for (int i = 0; i < 32; i += 4) {
-            float x[4];
-            *(float4 *)x = *(const float4 *)&rows[PITCH * t.lane + i];
-#pragma unroll
-            for (int k = 0; k < 4; k++) {
-                float d = x[k] - q[i + k], weight = weighted ? m[i + k] : 0.0f;
-                worst = fmaxf(fabsf(d), worst);
-                err2.add(i + k, weighted ? weight * (d * d) : d * d);
-                qq.add(i + k, weighted ? weight * (q[i + k] * q[i + k]) : q[i + k] * q[i + k]);
-                wq.add(i + k, weighted ? weight * (x[k] * q[i + k]) : x[k] * q[i + k]);
+            for (int i = 0; i < 32; i += 4) {
+                float4 q = 32 * t.lane < t.n ? *(const float4 *)&given[i] : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+                e.add(i, x[i], q.x, m);
+                e.add(i + 1, x[i + 1], q.y, m);
+                e.add(i + 2, x[i + 2], q.z, m);
+                e.add(i + 3, x[i + 3], q.w, m);
             }
         }
-        float sum = sum_lanes4(err2.sum, ww.sum, qq.sum, wq.sum, t.lane);
-        worst = max_lanes(worst);
+        }
+        float sum = sum_lanes4(e.err2.sum, ww.sum, e.qq.sum, e.wq.sum, t.lane);
+        float worst = max_lanes(e.worst);
         /* err2, ww, qq, wq, max_abs */
         float *to = (float *)a.sums + (f * tiles + t.tile) * 5;
         if (t.lane % 8 == 0) to[t.lane / 8] = sum;
@@ -117,6 +115,21 @@ extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) qdq_error(const qdq
 }
 extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) qdq_error_weighted(const qdq_cuda_error_args a) {
     error_kernel<true>(a);
+}
+
+/* x becomes its round trip, a lane's block at a time. */
+FN void requantize(UINT format, float *x) {
+    switch (format) {
+#define FORMAT(name, number)                                                                                           \
+    case number: {                                                                                                     \
+        name##_params p = name##_fit(x, 0.0f);                                                                               \
+        for_elements(p, [&](const name##_params &p, int i) { x[i] = name##_value(name##_code(x[i], p, i), p, i); });   \
+        break;                                                                                                         \
+    }
+#include "qdq_light.def"
+#undef FORMAT
+    default: break;
+    }
 }
 
 /* x, a lane's row, becomes its round trip in a format, or what is given for it. */

@@ -1,6 +1,7 @@
 /* Copies between host memory and the device. Small ones are the driver's business. Large ones to and from ordinary
  * memory go through pinned pieces: several threads copy between them and the host's memory while the device moves
- * others. Kernels run meanwhile. */
+ * others. Kernels run meanwhile. A write returns when the last piece is on its way, so that the next one's first pieces
+ * fill while it moves. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,7 @@
 
 enum {
     PIECE = 2 << 20,
-    MOST_THREADS = 8,
+    MOST_THREADS = 12,
     MOST_SLOTS = 2 * MOST_THREADS,
     SMALL = 1 << 18 /* bytes from which staging pays */
 };
@@ -150,43 +151,57 @@ static void read_piece(void *context, uint64_t i) {
 
 /* Memory that the device reads and writes itself: pinned by the caller. */
 static bool is_pinned(const qdq_cuda_device *device, const void *host) {
-    unsigned type = 0;
-    return device->cuda->pointer_attribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, (CUdeviceptr)(uintptr_t)host) ==
-               0 &&
-           type == CU_MEMORYTYPE_HOST;
+    int ordinal;
+    return qdq_cuda_pointer_type(device->cuda, (CUdeviceptr)(uintptr_t)host, &ordinal) == CU_MEMORYTYPE_HOST;
 }
 
-static qdq_status run(qdq_cuda_device *device, transfer *t) {
+qdq_status qdq_cuda_after_writes(qdq_cuda_device *device, CUstream stream) {
+    if (!device->written) return QDQ_OK;
+    CUresult error = device->cuda->event_record(device->written, device->in);
+    if (error == 0) error = device->cuda->stream_wait_event(stream, device->written, 0);
+    return error == 0 ? QDQ_OK : qdq_cuda_fail(device->cuda, error, "a copy to a CUDA device");
+}
+
+/* later: the copy may still be under way at return, the host's memory having been read. */
+static qdq_status run(qdq_cuda_device *device, transfer *t, bool later) {
     const qdq_cuda_driver *cuda = device->cuda;
     qdq_status status = qdq_cuda_enter(device);
     if (status != QDQ_OK) return status;
     CUstream stream = t->from ? device->in : device->out;
     CUresult error = 0;
-    if (t->bytes < SMALL || is_pinned(device, t->from ? t->from : t->to)) {
+    if (t->to) {
+        pthread_mutex_lock(&device->mutex);
+        status = qdq_cuda_after_writes(device, stream);
+        pthread_mutex_unlock(&device->mutex);
+    }
+    bool staged = t->bytes >= SMALL && !is_pinned(device, t->from ? t->from : t->to);
+    if (status == QDQ_OK && staged) status = get_staging(device);
+    if (status == QDQ_OK && staged) {
+        qdq_pool_run(device->staging->pool, (t->bytes + PIECE - 1) / PIECE, t->from ? write_piece : read_piece, t);
+        error = t->error;
+    } else if (status == QDQ_OK) {
         error = t->from ? cuda->copy_in(t->address, t->from, (size_t)t->bytes, stream)
                         : cuda->copy_out(t->to, t->address, (size_t)t->bytes, stream);
-    } else {
-        status = get_staging(device);
-        if (status == QDQ_OK) {
-            qdq_pool_run(device->staging->pool, (t->bytes + PIECE - 1) / PIECE, t->from ? write_piece : read_piece, t);
-            error = t->error;
-        }
     }
-    CUresult waited = cuda->stream_wait(stream);
-    if (error == 0) error = waited;
+    if (!staged || !later || error != 0) {
+        CUresult waited = cuda->stream_wait(stream);
+        if (error == 0) error = waited;
+    }
     if (status == QDQ_OK && error != 0)
         status = qdq_cuda_fail(cuda, error, t->from ? "a copy to a CUDA device" : "a copy from a CUDA device");
     qdq_cuda_leave(device);
     return status;
 }
 
-qdq_status qdq_cuda_write(void *device, void *memory, uint64_t offset, const void *from, uint64_t bytes) {
-    transfer t = {
-        .device = device, .address = ((qdq_cuda_memory *)memory)->address + offset, .from = from, .bytes = bytes};
-    return run(device, &t);
+/* Memory that only this backend reads needs no wait: its reads, and the operations', come after the copy. */
+qdq_status qdq_cuda_write(void *state, void *memory, uint64_t offset, const void *from, uint64_t bytes) {
+    qdq_cuda_device *device = state;
+    const qdq_cuda_memory *m = memory;
+    transfer t = {.device = device, .address = m->address + offset, .from = from, .bytes = bytes};
+    return run(device, &t, m->owned && device->written);
 }
 
 qdq_status qdq_cuda_read(void *device, void *memory, uint64_t offset, void *to, uint64_t bytes) {
     transfer t = {.device = device, .address = ((qdq_cuda_memory *)memory)->address + offset, .to = to, .bytes = bytes};
-    return run(device, &t);
+    return run(device, &t, false);
 }
