@@ -160,7 +160,7 @@ static qdq_status measure_cpu(settings *s) {
         if (strcmp(tier, last) == 0 || !(tiers & allowed)) break;
         last = tier;
         for (int large = 0; large < 2 && status == QDQ_OK; large++) {
-            if (cores > 1 || !s->common.threads) status = measure(s, "cpu", tier, 1, large);
+            status = measure(s, "cpu", tier, 1, large);
             if (cores > 1 && status == QDQ_OK) status = measure(s, "cpu", tier, cores, large);
         }
     }

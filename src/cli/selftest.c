@@ -208,7 +208,7 @@ static qdq_status fit_time(selftest *s, qdq_proof *p, const qdq_quantizer *subje
 
 static qdq_status prove(selftest *s, const qdq_proof *p, const qdq_quantizer *subject, const qdq_quantizer *reference,
                         const char *what, qdq_verdict *v) {
-    char line[160];
+    char line[256];
     snprintf(line, sizeof line, "%s %s", name_of(p->format), what);
     qdq_progress_begin(line, p->inputs.blocks * qdq_describe_format(p->format).block_elements * 4, s->common.quiet);
     qdq_status status = qdq_prove(p, subject, reference, s->workers, progress, NULL, v);
@@ -229,7 +229,7 @@ static void name_share(uint64_t stride, const char *of, char *text, size_t size)
 }
 
 static void name_proof(family kind, const qdq_inputs *inputs, char *text, size_t size) {
-    char share[96];
+    char share[128];
     name_share(inputs->stride, kind == WORDS ? "values of each 16-bit word of a packed block" : "2^32 binary32 numbers",
                share, sizeof share);
     float extreme;
@@ -266,7 +266,7 @@ static qdq_status prove_family(selftest *s, qdq_format format, family kind, uint
     if (!v) return QDQ_OUT_OF_MEMORY;
     qdq_status status = QDQ_OK;
     if (!plain && (!s->full || s->limit > 0)) status = fit_time(s, &p, subject, reference, s->full ? s->limit : 0.05);
-    char what[160];
+    char what[192];
     name_proof(kind, &p.inputs, what, sizeof what);
     if (status == QDQ_OK) status = prove(s, &p, subject, reference, what, v);
     if (status == QDQ_OK) report(s, name_of(format), what, reference->name, v, p.inputs.packed);
