@@ -1,0 +1,135 @@
+/* The kernels: one module a format, one pipeline a module and operation. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends/vulkan/device.h"
+#include "core/error.h"
+
+#define FORMAT(name, type, block, bytes, importance, file_type) extern const qdq_spirv qdq_spirv_##name;
+#include "formats/formats.def"
+#undef FORMAT
+
+extern const qdq_spirv qdq_spirv_rows, qdq_spirv_proof;
+
+static const qdq_spirv *const modules[] = {
+#define FORMAT(name, type, block, bytes, importance, file_type) &qdq_spirv_##name,
+#include "formats/formats.def"
+#undef FORMAT
+};
+
+static qdq_status layouts_create(qdq_vk_device *device) {
+    VkDescriptorSetLayoutBinding bindings[QDQ_VK_BINDINGS];
+    for (uint32_t b = 0; b < QDQ_VK_BINDINGS; b++)
+        bindings[b] = (VkDescriptorSetLayoutBinding){.binding = b,
+                                                     .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                                     .descriptorCount = 1,
+                                                     .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT};
+    VkDescriptorSetLayoutCreateInfo set = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
+                                           .bindingCount = QDQ_VK_BINDINGS,
+                                           .pBindings = bindings};
+    VkResult result = qdq_vk.vkCreateDescriptorSetLayout(device->handle, &set, NULL, &device->set_layout);
+    if (result != VK_SUCCESS) return qdq_vk_fail(device->physical, "vkCreateDescriptorSetLayout", result);
+    VkPushConstantRange constants = {.stageFlags = VK_SHADER_STAGE_COMPUTE_BIT, .size = sizeof(qdq_vk_work)};
+    VkPipelineLayoutCreateInfo layout = {.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
+                                         .setLayoutCount = 1,
+                                         .pSetLayouts = &device->set_layout,
+                                         .pushConstantRangeCount = 1,
+                                         .pPushConstantRanges = &constants};
+    result = qdq_vk.vkCreatePipelineLayout(device->handle, &layout, NULL, &device->layout);
+    return result == VK_SUCCESS ? QDQ_OK : qdq_vk_fail(device->physical, "vkCreatePipelineLayout", result);
+}
+
+static qdq_status cache_create(qdq_vk_device *device) {
+    size_t bytes = 0;
+    void *data = qdq_vk_cache_load(device->physical, &bytes);
+    VkPipelineCacheCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO, .initialDataSize = bytes, .pInitialData = data};
+    VkResult result = qdq_vk.vkCreatePipelineCache(device->handle, &info, NULL, &device->cache);
+    free(data);
+    device->cache_bytes = bytes;
+    return result == VK_SUCCESS ? QDQ_OK : qdq_vk_fail(device->physical, "vkCreatePipelineCache", result);
+}
+
+qdq_status qdq_vk_kernels_create(qdq_vk_device *device) {
+    device->pipelines = calloc(sizeof modules / sizeof modules[0], sizeof *device->pipelines);
+    if (!device->pipelines) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the table of kernels");
+    qdq_status status = layouts_create(device);
+    return status == QDQ_OK ? cache_create(device) : status;
+}
+
+/* Kept for the next process if kernels were built that it did not have. */
+static void cache_keep(qdq_vk_device *device) {
+    size_t bytes = 0;
+    if (qdq_vk.vkGetPipelineCacheData(device->handle, device->cache, &bytes, NULL) != VK_SUCCESS) return;
+    if (bytes <= device->cache_bytes) return;
+    void *data = malloc(bytes);
+    if (data && qdq_vk.vkGetPipelineCacheData(device->handle, device->cache, &bytes, data) == VK_SUCCESS)
+        qdq_vk_cache_save(device->physical, data, bytes);
+    free(data);
+}
+
+void qdq_vk_kernels_destroy(qdq_vk_device *device) {
+    if (device->cache) cache_keep(device);
+    for (size_t f = 0; device->pipelines && f < sizeof modules / sizeof modules[0]; f++)
+        for (int op = 0; op < QDQ_VK_KERNEL_OPS; op++)
+            for (int w = 0; w < 2; w++) qdq_vk.vkDestroyPipeline(device->handle, device->pipelines[f][op][w], NULL);
+    qdq_vk.vkDestroyPipeline(device->handle, device->rows, NULL);
+    free(device->pipelines);
+    qdq_vk.vkDestroyPipelineCache(device->handle, device->cache, NULL);
+    qdq_vk.vkDestroyPipelineLayout(device->handle, device->layout, NULL);
+    qdq_vk.vkDestroyDescriptorSetLayout(device->handle, device->set_layout, NULL);
+}
+
+static qdq_status build(qdq_vk_device *device, const qdq_spirv *module, uint32_t op, bool weighted,
+                        VkPipeline *pipeline) {
+    uint32_t *code = malloc(module->words * sizeof *code);
+    if (!code) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory to build a kernel");
+    size_t words = qdq_spirv_for_device(module, &device->physical->float_controls, code);
+    VkShaderModuleCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = 4 * words, .pCode = code};
+    VkShaderModule shader;
+    VkResult result = qdq_vk.vkCreateShaderModule(device->handle, &info, NULL, &shader);
+    free(code);
+    if (result != VK_SUCCESS) return qdq_vk_fail(device->physical, "vkCreateShaderModule", result);
+    /* As tile.glsl numbers them. */
+    const uint32_t constants[4] = {op, device->tiles, 32 * device->tiles, weighted};
+    const VkSpecializationMapEntry entries[4] = {{0, 0, 4}, {1, 4, 4}, {2, 8, 4}, {3, 12, 4}};
+    VkSpecializationInfo special = {4, entries, sizeof constants, constants};
+    VkComputePipelineCreateInfo create = {.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+                                          .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                                                    .stage = VK_SHADER_STAGE_COMPUTE_BIT,
+                                                    .module = shader,
+                                                    .pName = "main",
+                                                    .pSpecializationInfo = &special},
+                                          .layout = device->layout};
+    *pipeline = VK_NULL_HANDLE;
+    result = qdq_vk.vkCreateComputePipelines(device->handle, device->cache, 1, &create, NULL, pipeline);
+    qdq_vk.vkDestroyShaderModule(device->handle, shader, NULL);
+    return result == VK_SUCCESS ? QDQ_OK : qdq_vk_fail(device->physical, "vkCreateComputePipelines", result);
+}
+
+/* The pipeline in the slot, built if it is not there yet. */
+static qdq_status take(qdq_vk_device *device, const qdq_spirv *module, uint32_t op, bool weighted, VkPipeline *slot,
+                       VkPipeline *pipeline) {
+    pthread_mutex_lock(&device->kernels_mutex);
+    qdq_status status = QDQ_OK;
+    if (!*slot) status = build(device, module, op, weighted, slot);
+    if (status != QDQ_OK) *slot = VK_NULL_HANDLE;
+    *pipeline = *slot;
+    pthread_mutex_unlock(&device->kernels_mutex);
+    return status;
+}
+
+qdq_status qdq_vk_kernel(qdq_vk_device *device, qdq_format format, qdq_vk_kernel_op op, bool weighted,
+                         VkPipeline *pipeline) {
+    return take(device, modules[format], op, weighted, &device->pipelines[format][op][weighted], pipeline);
+}
+
+qdq_status qdq_vk_rows_kernel(qdq_vk_device *device, VkPipeline *pipeline) {
+    return take(device, &qdq_spirv_rows, 0, false, &device->rows, pipeline);
+}
+
+qdq_status qdq_vk_proof_kernel(qdq_vk_device *device, uint32_t operation, VkPipeline *pipeline) {
+    return build(device, &qdq_spirv_proof, operation, false, pipeline);
+}

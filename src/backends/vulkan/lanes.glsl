@@ -1,0 +1,270 @@
+// The kernels of one format. CMakeLists.txt makes the file that defines FORMAT, FORMAT_SHARED and FORMAT_IMPORTANCE and
+// includes dialect/glsl.h, the format's file and this one.
+
+#define JOIN_2(a, b) a##_##b
+#define JOIN(a, b) JOIN_2(a, b)
+#define F(name) JOIN(FORMAT, name)
+
+const uint LANES = F(LANES);
+const uint LANE_BYTES = F(BYTES) / F(LANES) + (F(BYTES) % F(LANES) > 0 ? 1 : 0);
+// Packed blocks are staged too: words as they are read, a byte a word as they are made.
+const uint STAGE_WORDS = max(32 * 33, 32 * LANE_BYTES);
+#include "backends/vulkan/tile.glsl"
+
+const uint CODE_WORDS = 9; // a lane's 32 codes, four a word, and one word against bank conflicts
+shared uint codes[OP == QUANTIZE ? TILES * 32 * CODE_WORDS : 1];
+shared uint heads[OP == QUANTIZE ? TILES * 32 * F(HEADS) : 1];
+#if FORMAT_SHARED > 0
+shared uint peers[TILES * 32 * F(SHARED)];
+REAL peer_value(uint at) { return as_real(peers[at]); }
+#else
+REAL peer_value(uint at) { return 0.0f; }
+#endif
+
+uint code_value(uint first, int i) {
+    return (codes[first + uint(i >> 5) * CODE_WORDS + (uint(i) >> 2 & 7u)] >> (8u * (uint(i) & 3u))) & 255u;
+}
+uint head_word(uint first, int k, int j) { return heads[first + uint(32 * k + j)]; }
+uint packed_byte(uint at) { return (stage[at >> 2] >> (8u * (at & 3u))) & 255u; }
+void put_byte(uint at, uint value) { stage[at] = value & 255u; }
+
+uint block_lane() { return lane() & ~(LANES - 1u); } // the first lane of this block
+
+// What the format wants added up in order, see dialect/README.md.
+float ordered_sum(int kind, uint base) {
+    float sum = 0.0f;
+    if (kind == SUM_ROW)
+        return row_sums[(row_sums_at >> 2) + (column + 1024u * this_tile() + 32u * lane()) / row];
+    if (kind == SUM_NONE) return sum;
+    for (uint row_at = 0; row_at < LANES; row_at++)
+        for (uint i = 0; i < 32; i++) {
+            float x = as_real(stage[base + 33u * (block_lane() + row_at) + i]);
+            sum = sum + (kind == SUM_MAGNITUDES ? abs_(x) : x * x);
+        }
+    return sum;
+}
+
+#if FORMAT_SHARED > 0
+// Shows what this lane found to its block's others; the place where theirs are.
+uint share(F(part) part) {
+    uint base = tile_here() * (32 * F(SHARED));
+    for (int k = 0; k < F(SHARED); k++) peers[base + 32u * uint(k) + lane()] = as_uint(F(share)(part, k));
+    barrier();
+    return base + block_lane();
+}
+#endif
+
+#if FORMAT_IMPORTANCE > 0
+const bool FIT_WEIGHTED = WEIGHTED || FORMAT_IMPORTANCE == 2;
+#else
+const bool FIT_WEIGHTED = false;
+#endif
+
+F(params) fit_lane(float x[32], uint base, uint base_2) {
+    F(params) p;
+#if FORMAT_IMPORTANCE > 0
+    if (FIT_WEIGHTED) {
+        float m[32];
+        for (uint i = 0; i < 32; i++) m[i] = as_real(stage_2[base_2 + 33u * lane() + i]);
+        float sum = ordered_sum(F(WEIGHTED_SUM), base);
+#if FORMAT_SHARED > 0
+        F(part) part = F(fit_weighted)(x, m, sum);
+        p = F(fold_weighted)(part, share(part));
+#else
+        p = F(fit_weighted)(x, m, sum);
+#endif
+    }
+#endif
+#if FORMAT_IMPORTANCE < 2
+    if (!FIT_WEIGHTED) {
+        float sum = ordered_sum(F(SUM), base);
+#if FORMAT_SHARED > 0
+        F(part) part = F(fit)(x, sum);
+        p = F(fold)(part, share(part));
+#else
+        p = F(fit)(x, sum);
+#endif
+    }
+#endif
+    return p;
+}
+
+float encode(float x, F(params) p, int i) {
+#if FORMAT_IMPORTANCE > 0
+    if (FIT_WEIGHTED) return F(code_weighted)(x, p, i);
+#endif
+#if FORMAT_IMPORTANCE < 2
+    return F(code)(x, p, i);
+#else
+    return 0.0f;
+#endif
+}
+
+float requantize(float x, F(params) p, int i) { return F(value)(encode(x, p, i), p, i); }
+
+void read_row(uint base, out float x[32]) {
+    for (uint i = 0; i < 32; i++) x[i] = as_real(stage[base + 33u * lane() + i]);
+}
+void write_row(uint base, float x[32]) {
+    for (uint i = 0; i < 32; i++) stage[base + 33u * lane() + i] = as_uint(x[i]);
+}
+
+uint tile_bytes(uint elements) { return elements / (32 * F(LANES)) * F(BYTES); }
+
+// Bytes of this tile's blocks, staged a byte a word, to the output. The words at the ends may hold others' bytes.
+void store_bytes(uint base, uint n) {
+    uint first = output_at + this_tile() * tile_bytes(1024u), end = first + tile_bytes(n);
+    for (uint w = (first >> 2) + lane(); 4u * w < end; w += 32u) {
+        uint from = base + 4u * w - first; // wraps below a first byte that is not the word's
+        if (4u * w >= first && 4u * w + 4u <= end) {
+            output_words[w] = stage[from] | stage[from + 1u] << 8 | stage[from + 2u] << 16 | stage[from + 3u] << 24;
+            continue;
+        }
+        uint bits = 0u, mask = 0u;
+        for (uint j = 0; j < 4; j++) {
+            if (4u * w + j < first || 4u * w + j >= end) continue;
+            bits |= stage[from + j] << (8u * j);
+            mask |= 255u << (8u * j);
+        }
+        atomicAnd(output_words[w], ~mask);
+        atomicOr(output_words[w], bits);
+    }
+}
+
+void quantize(float x[32], F(params) p, uint n, uint base) {
+    uint here = tile_here() * 32u;
+    for (uint w = 0; w < 8; w++) {
+        uint word = 0u;
+        for (uint j = 0; j < 4; j++) word |= uint(to_int(encode(x[4u * w + j], p, int(4u * w + j)))) << (8u * j);
+        codes[(here + lane()) * CODE_WORDS + w] = word;
+    }
+    for (int k = 0; k < F(HEADS); k++) heads[here * F(HEADS) + 32u * uint(k) + lane()] = F(head)(p, k);
+    barrier();
+    pack_lane = int(lane() & (LANES - 1u));
+    pack_lanes = int(LANES);
+    F(pack)((here + block_lane()) * CODE_WORDS, here * F(HEADS) + block_lane(),
+            base + block_lane() / LANES * F(BYTES));
+    barrier();
+    store_bytes(base, n);
+}
+
+void dequantize(uint n, uint base) {
+    uint first = input_at + this_tile() * tile_bytes(1024u), end = first + tile_bytes(n);
+    if (n > 0u)
+        for (uint w = (first >> 2) + lane(); 4u * w < end; w += 32u) stage[base + w - (first >> 2)] = input_words[w];
+    barrier();
+    uint block = 4u * base + (first & 3u) + block_lane() / LANES * F(BYTES);
+    int place = int(lane() & (LANES - 1u));
+    F(params) p = F(read)(block, place);
+    int c[32];
+    F(codes)(block, place, c);
+    barrier();
+    float y[32];
+    for (int i = 0; i < 32; i++) y[i] = F(value)(to_real(c[i]), p, i);
+    write_row(base, y);
+    barrier();
+    store_tile(n, base);
+}
+
+void error(float x[32], F(params) p, uint n, uint base, uint base_2) {
+    float sums[4], part[4][4], largest = 0.0f;
+    for (uint g = 0; g < 4; g++) {
+        float t0[8], t1[8], t2[8], t3[8];
+        for (uint k = 0; k < 8; k++) {
+            float w = x[8u * g + k], q = requantize(w, p, int(8u * g + k)), d = w - q;
+            largest = max_r(abs_(d), largest);
+            t0[k] = d * d;
+            t1[k] = w * w;
+            t2[k] = q * q;
+            t3[k] = w * q;
+            if (WEIGHTED) {
+                float m = as_real(stage_2[base_2 + 33u * lane() + 8u * g + k]);
+                t0[k] = m * t0[k];
+                t1[k] = m * t1[k];
+                t2[k] = m * t2[k];
+                t3[k] = m * t3[k];
+            }
+        }
+        part[0][g] = sum8(t0);
+        part[1][g] = sum8(t1);
+        part[2][g] = sum8(t2);
+        part[3][g] = sum8(t3);
+    }
+    for (uint s = 0; s < 4; s++) sums[s] = sum4(part[s]);
+    store_error(sums, largest, n, base, (output_at >> 2) + 5u * this_tile());
+}
+
+// d holds low - high.
+void sensitivity(float d[32], uint n, uint base, uint base_2) {
+    float sums[3], part[3][4];
+    for (uint g = 0; g < 4; g++) {
+        float t0[8], t1[8], t2[8];
+        for (uint k = 0; k < 8; k++) {
+            float t = as_real(stage_2[base_2 + 33u * lane() + 8u * g + k]) * d[8u * g + k];
+            t0[k] = t;
+            t1[k] = abs_(t);
+            t2[k] = t * t;
+        }
+        part[0][g] = sum8(t0);
+        part[1][g] = sum8(t1);
+        part[2][g] = sum8(t2);
+    }
+    for (uint s = 0; s < 3; s++) sums[s] = sum4(part[s]);
+    store_sensitivity(sums, n, base, (output_at >> 2) + 3u * this_tile());
+}
+
+void load_gradient_tile(uint n, uint base_2) {
+    uint size = gradient_dtype == F32 ? 4u : 2u;
+    load_gradient(gradient_at + this_tile() * 1024u * size, gradient_dtype, n, base_2);
+}
+
+// Stage 2 holds the importance while it is needed, then the low values, then the gradient.
+const bool EARLY = !WEIGHTED;
+const bool LATE = WEIGHTED && (OP == SENSITIVITY_LOW || OP == SENSITIVITY_HIGH);
+
+void main() {
+    uint n = tile_elements(), base = tile_here() * STAGE_WORDS, base_2 = tile_here() * STAGED;
+    if (OP == DEQUANTIZE) {
+        dequantize(n, base);
+        return;
+    }
+    load_input(input_at + this_tile() * 1024u * (input_dtype == F32 ? 4u : 2u), input_dtype, n, base);
+    if (WEIGHTED) load_importance(n, base_2);
+    if (OP == SENSITIVITY_LOW && EARLY) load_gradient_tile(n, base_2);
+    if (OP == SENSITIVITY_HIGH && EARLY) load_low(low_at + 4096u * this_tile(), F32, n, base_2);
+    barrier();
+
+    float x[32];
+    read_row(base, x);
+    F(params) p = fit_lane(x, base, base_2);
+    if (OP == ROUNDTRIP) {
+        float y[32];
+        for (int i = 0; i < 32; i++) y[i] = requantize(x[i], p, i);
+        if (F(LANES) > 1) barrier(); // a block's sum may still be read
+        write_row(base, y);
+        barrier();
+        store_tile(n, base);
+    } else if (OP == QUANTIZE) {
+        quantize(x, p, n, base);
+    } else if (OP == ERROR) {
+        error(x, p, n, base, base_2);
+    } else {
+        if (LATE) {
+            barrier();
+            if (OP == SENSITIVITY_LOW) load_gradient_tile(n, base_2);
+            if (OP == SENSITIVITY_HIGH) load_low(low_at + 4096u * this_tile(), F32, n, base_2);
+            barrier();
+        }
+        float d[32];
+        for (int i = 0; i < 32; i++) {
+            float q = requantize(x[i], p, i);
+            d[i] = OP == SENSITIVITY_LOW ? q - x[i] : as_real(stage_2[base_2 + 33u * lane() + uint(i)]) - q;
+        }
+        if (OP == SENSITIVITY_HIGH) {
+            barrier();
+            load_gradient_tile(n, base_2);
+            barrier();
+        }
+        sensitivity(d, n, base, base_2);
+    }
+}

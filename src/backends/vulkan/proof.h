@@ -1,0 +1,52 @@
+/* What tests and proofs ask of the Vulkan backend besides its table. All of it is there in a build without Vulkan. */
+#ifndef QDQ_BACKENDS_VULKAN_PROOF_H
+#define QDQ_BACKENDS_VULKAN_PROOF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "qdq.h"
+
+/* The dialect's operations that a device could get wrong. */
+#define QDQ_DIALECT_OPERATIONS(X)                                                                                      \
+    X(DIV_RN, div_rn)                                                                                                  \
+    X(SQRT_RN, sqrt_rn)                                                                                                \
+    X(PRODUCT, product)                                                                                                \
+    X(SUM, sum)                                                                                                        \
+    X(DIFFERENCE, difference)                                                                                          \
+    X(MUL_V, mul_v)                                                                                                    \
+    X(ADD_V, add_v)                                                                                                    \
+    X(SUB_V, sub_v)                                                                                                    \
+    X(MAX_R, max_r)                                                                                                    \
+    X(MIN_R, min_r)                                                                                                    \
+    X(COMPARE, compare)                                                                                                \
+    X(F16_ROUND, f16_round)                                                                                            \
+    X(F16_BITS, f16_bits)                                                                                              \
+    X(F16_VALUE, f16_value)                                                                                            \
+    X(ROUND_HALF_AWAY, round_half_away)                                                                                \
+    X(NEAREST_INT, nearest_int)                                                                                        \
+    X(POSITIVE_ZERO, positive_zero)
+
+typedef enum qdq_dialect_operation {
+#define X(upper, lower) QDQ_##upper,
+    QDQ_DIALECT_OPERATIONS(X)
+#undef X
+        QDQ_DIALECT_OPERATION_COUNT
+} qdq_dialect_operation;
+
+/* out[i] = the operation on a[i] and b[i], as bits, on the open device (a backend's). n <= 2^24. */
+qdq_status qdq_vulkan_dialect(void *device, qdq_dialect_operation operation, const uint32_t *a, const uint32_t *b,
+                              uint32_t *out, size_t n);
+/* What IEEE-754 and the dialect say of one element. */
+uint32_t qdq_dialect_expected(qdq_dialect_operation operation, uint32_t a, uint32_t b);
+/* Whether a device's bits are as expected: the same, or NaNs where a NaN's bits are not promised. */
+bool qdq_dialect_agrees(qdq_dialect_operation operation, uint32_t expected, uint32_t got);
+
+/* The validation layer's warnings and errors in this process, if QDQ_VULKAN_VALIDATION=1 asked for them: how many, and
+ * the first. */
+uint32_t qdq_vulkan_messages(const char **first);
+/* Whether the layer is in force. */
+bool qdq_vulkan_validates(void);
+
+#endif

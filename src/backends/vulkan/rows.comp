@@ -1,0 +1,38 @@
+#version 450
+// The mean square of each row, added up first element first in binary32: 32 rows a workgroup, a lane each, by 32
+// columns at a time.
+#include "dialect/glsl.h"
+
+const uint STAGE_WORDS = 32 * 33;
+#include "backends/vulkan/tile.glsl"
+
+REAL peer_value(UINT at) { return 0.0f; }
+UINT code_value(UINT codes, INT i) { return 0u; }
+UINT head_word(UINT heads, INT k, INT j) { return 0u; }
+UINT packed_byte(UINT at) { return 0u; }
+void put_byte(UINT at, UINT value) {}
+
+void main() {
+    uint base = tile_here() * STAGE_WORDS, first = 32u * this_tile(), rows = count / row;
+    float sum = 0.0f;
+    for (uint column_at = 0; column_at < row; column_at += 32u) {
+        for (uint k = 0; k < 32; k++) {
+            uint value = 0u;
+            if (first + k < rows && column_at + lane() < row) {
+                uint element = (first + k) * row + column_at + lane();
+                uint byte = input_at + (input_dtype == F32 ? 4u : 2u) * element;
+                value = input_words[byte >> 2];
+                if (input_dtype != F32) value = widened((value >> (8u * (byte & 2u))) & 0xffffu, input_dtype);
+            }
+            stage[base + 33u * k + lane()] = value;
+        }
+        barrier();
+        for (uint i = 0; i < min(32u, row - column_at); i++) {
+            float x = as_real(stage[base + 33u * lane() + i]);
+            sum = sum + x * x;
+        }
+        barrier();
+    }
+    if (first + lane() < rows)
+        output_words[(output_at >> 2) + first + lane()] = as_uint(div_rn(sum, row_length));
+}

@@ -1,0 +1,169 @@
+// What every kernel does with tiles: loads, stores and sums. An invocation is a lane of 32 elements, 32 of them hold a
+// tile, a workgroup holds TILES tiles. The host chooses TILES by the device's shared memory.
+//
+// A staged tile lies in shared memory as 32 rows of 33 words, a lane's elements in its row: lanes reading one column
+// and lanes writing four neighbouring words of a row both touch 32 different banks.
+
+layout(constant_id = 0) const uint OP = 0;
+layout(constant_id = 1) const uint TILES = 2;
+layout(local_size_x_id = 2) in;
+layout(constant_id = 3) const bool WEIGHTED = false; // importance is given
+
+const uint ROUNDTRIP = 0, QUANTIZE = 1, DEQUANTIZE = 2, ERROR = 3;
+const uint SENSITIVITY_LOW = 4;  // of this format against the source
+const uint SENSITIVITY_HIGH = 5; // of low values, made before, against this format
+
+const uint F32 = 0, F16 = 1, BF16 = 2; // qdq_dtype
+
+// A byte position is that of the dispatch's first element in the bound range.
+layout(push_constant) uniform Work {
+    uint count; // elements
+    uint input_at, input_dtype;
+    uint gradient_at, gradient_dtype;
+    uint low_at;
+    uint output_at;
+    uint importance_at, row_sums_at;
+    uint row, column; // elements a row; the column of the first element
+    float row_length; // row as a float
+};
+
+layout(set = 0, binding = 0) readonly buffer InputWords { uint input_words[]; };
+layout(set = 0, binding = 0) readonly buffer InputQuads { uvec4 input_quads[]; };
+layout(set = 0, binding = 1) buffer OutputWords { uint output_words[]; };
+layout(set = 0, binding = 1) buffer OutputQuads { uvec4 output_quads[]; };
+layout(set = 0, binding = 2) readonly buffer GradientWords { uint gradient_words[]; };
+layout(set = 0, binding = 2) readonly buffer GradientQuads { uvec4 gradient_quads[]; };
+layout(set = 0, binding = 3) readonly buffer LowWords { uint low_words[]; };
+layout(set = 0, binding = 3) readonly buffer LowQuads { uvec4 low_quads[]; };
+layout(set = 0, binding = 4) readonly buffer Importance { uint importance_words[]; };
+layout(set = 0, binding = 5) readonly buffer RowSums { float row_sums[]; };
+
+const uint STAGED = 32 * 33;
+shared uint stage[TILES * STAGE_WORDS]; // STAGE_WORDS >= STAGED, by the driver
+const bool TWO_STAGES = WEIGHTED || OP == SENSITIVITY_LOW || OP == SENSITIVITY_HIGH;
+shared uint stage_2[TWO_STAGES ? TILES * STAGED : 1];
+
+uint lane() { return gl_LocalInvocationID.x & 31u; }
+uint tile_here() { return gl_LocalInvocationID.x >> 5; }
+uint this_tile() { return gl_WorkGroupID.x * TILES + tile_here(); }
+// Elements of this tile: 1,024 but in the last, and 0 in those past it.
+uint tile_elements() {
+    uint tile = this_tile();
+    return tile * 1024u < count ? min(count - tile * 1024u, 1024u) : 0u;
+}
+uint cell(uint element) { return (element >> 5) * 33u + (element & 31u); }
+
+uint widened(uint half_bits, uint dtype) {
+    return dtype == BF16 ? half_bits << 16 : as_uint(f16_value(half_bits & 0xffffu));
+}
+
+// LOADER(name, words, quads, stage) makes name(at, dtype, n, base): n elements from byte `at` into the staged tile at
+// word `base`, and +0 for what is missing of 1,024. Full tiles at multiples of 16 bytes are read 16 bytes an
+// invocation. Ranges are below 4 GiB, so that positions fit.
+#define LOADER(NAME, WORDS, QUADS, STAGE)                                                                              \
+    void NAME(uint at, uint dtype, uint n, uint base) {                                                                \
+        uint t = lane();                                                                                               \
+        if (n == 1024u && (at & 15u) == 0u) {                                                                          \
+            uint first = (at >> 4) + t;                                                                                \
+            if (dtype == F32) {                                                                                        \
+                uvec4 quad[8];                                                                                         \
+                for (uint k = 0; k < 8; k++) quad[k] = QUADS[first + 32u * k];                                         \
+                for (uint k = 0; k < 8; k++) {                                                                         \
+                    uint to = base + cell(128u * k + 4u * t);                                                          \
+                    for (uint j = 0; j < 4; j++) STAGE[to + j] = quad[k][j];                                           \
+                }                                                                                                      \
+            } else {                                                                                                   \
+                uvec4 quad[4];                                                                                         \
+                for (uint k = 0; k < 4; k++) quad[k] = QUADS[first + 32u * k];                                         \
+                for (uint k = 0; k < 4; k++) {                                                                         \
+                    uint to = base + cell(256u * k + 8u * t);                                                          \
+                    for (uint j = 0; j < 4; j++) {                                                                     \
+                        STAGE[to + 2u * j] = widened(quad[k][j] & 0xffffu, dtype);                                     \
+                        STAGE[to + 2u * j + 1u] = widened(quad[k][j] >> 16, dtype);                                    \
+                    }                                                                                                  \
+                }                                                                                                      \
+            }                                                                                                          \
+            return;                                                                                                    \
+        }                                                                                                              \
+        for (uint i = t; i < 1024u; i += 32u) {                                                                        \
+            uint value = 0u;                                                                                           \
+            if (i < n) {                                                                                               \
+                uint byte = at + (dtype == F32 ? 4u : 2u) * i;                                                         \
+                value = WORDS[byte >> 2];                                                                              \
+                if (dtype != F32) value = widened((value >> (8u * (byte & 2u))) & 0xffffu, dtype);                     \
+            }                                                                                                          \
+            STAGE[base + cell(i)] = value;                                                                             \
+        }                                                                                                              \
+    }
+
+LOADER(load_input, input_words, input_quads, stage)
+LOADER(load_gradient, gradient_words, gradient_quads, stage_2)
+LOADER(load_low, low_words, low_quads, stage_2)
+
+// The importance of the tile's columns. A row has 32 elements or more.
+void load_importance(uint n, uint base) {
+    uint c = (column + this_tile() * 1024u % row + lane()) % row;
+    for (uint i = lane(); i < 1024u; i += 32u) {
+        stage_2[base + cell(i)] = i < n ? importance_words[(importance_at >> 2) + c] : 0u;
+        c += 32u;
+        c -= c >= row ? row : 0u;
+    }
+}
+
+// The staged floats of a tile to the output.
+void store_tile(uint n, uint base) {
+    uint at = output_at + 4096u * this_tile();
+    uint t = lane();
+    if (n == 1024u && (at & 15u) == 0u) {
+        for (uint k = 0; k < 8; k++) {
+            uint from = base + cell(128u * k + 4u * t);
+            output_quads[(at >> 4) + 32u * k + t] =
+                uvec4(stage[from], stage[from + 1u], stage[from + 2u], stage[from + 3u]);
+        }
+    } else {
+        for (uint i = t; i < n; i += 32u) output_words[(at >> 2) + i] = stage[base + cell(i)];
+    }
+}
+
+float sum8(float t[8]) { return ((t[0] + t[1]) + (t[2] + t[3])) + ((t[4] + t[5]) + (t[6] + t[7])); }
+float sum4(float t[4]) { return (t[0] + t[1]) + (t[2] + t[3]); }
+
+// The rest of the tree, over lanes: lane l takes lane l+16, 8, 4, 2, 1. Sum s of lane l lies at base + 33 s + l. Eight
+// invocations a sum take the first two levels, one of them the rest; it has the result.
+float sum_lanes(uint n_sums, uint base) {
+    uint s = lane() >> 3, l = lane() & 7u, at = base + 33u * s + l;
+    float v = 0.0f;
+    if (s < n_sums)
+        v = (as_real(stage[at]) + as_real(stage[at + 16u])) + (as_real(stage[at + 8u]) + as_real(stage[at + 24u]));
+    barrier();
+    if (s < n_sums) stage[at] = as_uint(v);
+    barrier();
+    if (l == 0u && s < n_sums) {
+        float c[8];
+        for (uint i = 0; i < 8; i++) c[i] = as_real(stage[at + i]);
+        v = ((c[0] + c[4]) + (c[2] + c[6])) + ((c[1] + c[5]) + (c[3] + c[7]));
+    }
+    return v;
+}
+
+// A lane's four sums and its largest error to the tile's five words of output.
+void store_error(float sums[4], float largest, uint n, uint base, uint at) {
+    barrier();
+    for (uint s = 0; s < 4; s++) stage[base + 33u * s + lane()] = as_uint(sums[s]);
+    if (lane() == 0u) stage[base + 33u * 4u] = 0u;
+    barrier();
+    atomicMax(stage[base + 33u * 4u], as_uint(largest)); // floats that are not negative compare as their bits
+    float v = sum_lanes(4, base);
+    if (n == 0u) return;
+    if ((lane() & 7u) == 0u) output_words[at + (lane() >> 3)] = as_uint(v);
+    if (lane() == 0u) output_words[at + 4u] = stage[base + 33u * 4u];
+}
+
+// A lane's three sums to the tile's three words of output.
+void store_sensitivity(float sums[3], uint n, uint base, uint at) {
+    barrier();
+    for (uint s = 0; s < 3; s++) stage[base + 33u * s + lane()] = as_uint(sums[s]);
+    barrier();
+    float v = sum_lanes(3, base);
+    if (n > 0u && (lane() & 7u) == 0u && lane() < 24u) output_words[at + (lane() >> 3)] = as_uint(v);
+}

@@ -1,0 +1,208 @@
+/* The dialect for GLSL 4.50 (Vulkan): a lane is an invocation.
+ *
+ * Vulkan promises correctly rounded `+ - *` and little else. So division and square root are corrected here in
+ * integers, from whatever the device's own give; every arithmetic instruction is decorated NoContraction after the
+ * compiler (spirv_embed.c), which also keeps a driver from simplifying it; and the modules ask for subnormals and for signed
+ * zeros, infinities and NaNs to be kept, where the device has those modes. A device that has the modes neither by
+ * request nor by nature fails its proof (proof.c).
+ *
+ * What a block's lanes share lies in shared memory, which the driver declares after it has seen the format; the
+ * format reaches it through the five functions declared here, by index. */
+#ifndef QDQ_DIALECT_GLSL_H
+#define QDQ_DIALECT_GLSL_H
+
+#extension GL_EXT_control_flow_attributes : require
+
+#define FN
+#define LARGE
+#define ROLLED [[dont_unroll]]
+
+#define REAL float
+#define INT  int
+#define UINT uint
+#define MASK bool
+
+#define STRUCT(name) struct name
+#define BLOCK_IN(x)  in float x[32]
+#define BLOCK_OUT(x) out float x[32]
+#define CODES_IN(c)  in int c[32]
+#define CODES_OUT(c) out int c[32]
+
+#define splat(f)   float(f)
+#define splat_i(i) int(i)
+#define splat_u(u) uint(u)
+#define INT_OF(u)  int(u)
+#define UINT_OF(i) uint(i)
+#define as_uint(x) floatBitsToUint(x)
+#define as_real(u) uintBitsToFloat(u)
+
+#define gt(a, b)          ((a) > (b))
+#define ge(a, b)          ((a) >= (b))
+#define lt(a, b)          ((a) < (b))
+#define le(a, b)          ((a) <= (b))
+#define eq(a, b)          ((a) == (b))
+#define ne(a, b)          (!((a) == (b)))
+#define gt_i(a, b)        (int(a) > int(b))
+#define lt_i(a, b)        (int(a) < int(b))
+#define eq_i(a, b)        (int(a) == int(b))
+#define and_m(a, b)       ((a) && (b))
+#define or_m(a, b)        ((a) || (b))
+#define not_m(a)          (!(a))
+#define any(m)            (m)
+#define select_r(m, a, b) ((m) ? (a) : (b))
+#define select_i(m, a, b) ((m) ? (a) : (b))
+#define select_u(m, a, b) ((m) ? (a) : (b))
+
+FN REAL max_r(REAL a, REAL b) { return a > b ? a : b; }
+FN REAL min_r(REAL a, REAL b) { return a < b ? a : b; }
+FN INT max_i(INT a, INT b) { return max(a, b); }
+FN INT min_i(INT a, INT b) { return min(a, b); }
+FN REAL abs_(REAL x) { return as_real(as_uint(x) & 0x7fffffffu); }
+FN INT to_int(REAL x) { return int(x); }
+FN REAL to_real(INT i) { return float(i); }
+FN REAL trunc_r(REAL x) { return float(int(x)); }
+FN REAL nearest(REAL x) { return (x + 12582912.0f) - 12582912.0f; }
+FN REAL positive_zero(REAL x) { return as_real((as_uint(x) << 1) == 0u ? 0u : as_uint(x)); }
+
+/* The NaN of an operation on a and b, as x86 makes it. */
+FN UINT nan_bits(REAL a, REAL b) {
+    if ((as_uint(a) & 0x7fffffffu) > 0x7f800000u) return as_uint(a) | 0x00400000u;
+    if ((as_uint(b) & 0x7fffffffu) > 0x7f800000u) return as_uint(b) | 0x00400000u;
+    return 0xffc00000u;
+}
+FN REAL nan_v(REAL a, REAL b, REAL r) {
+    return (as_uint(r) & 0x7fffffffu) > 0x7f800000u ? as_real(nan_bits(a, b)) : r;
+}
+FN REAL mul_v(REAL a, REAL b) { return nan_v(a, b, a * b); }
+FN REAL add_v(REAL a, REAL b) { return nan_v(a, b, a + b); }
+FN REAL sub_v(REAL a, REAL b) { return nan_v(a, b, a - b); }
+
+#define TABLE4(name, a, b, c, d)             const float name[4] = {a, b, c, d};
+#define TABLE8(name, a, b, c, d, e, f, g, h) const float name[8] = {a, b, c, d, e, f, g, h};
+#define TABLE16(name, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p)                                                  \
+    const float name[16] = {a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p};
+#define LOOKUP4(name, i)  (name)[i]
+#define LOOKUP8(name, i)  (name)[i]
+#define LOOKUP16(name, i) (name)[i]
+
+/* The significand of the finite, non-zero magnitude u as 24 bits m, and its exponent e: u is the bits of
+ * m 2^(e - 150), where a subnormal has an e below 1. */
+FN UINT significand(UINT u, out INT e) {
+    e = int(u >> 23);
+    if (e > 0) return (u & 0x007fffffu) | 0x00800000u;
+    INT up = 23 - findMSB(u);
+    e = 1 - up;
+    return u << up;
+}
+
+/* The quotient of two significands, 24 bits each: q of 24 bits and the rest r < mb with ma 2^k = q mb + r, where k is 23,
+ * or 24 if ma < mb. The device's own division gives the bits of a guess at q, which may be 2.5 off. The rest of a guess
+ * is small, and so comes out exact modulo 2^32; it says how far the guess is off, rarely more than one. */
+FN UINT divide(UINT ma, UINT mb, out UINT r) {
+    REAL guess = as_real(ma + 0x3f000000u) / as_real(mb + 0x3f000000u); /* both 1 … 2 */
+    UINT q = as_uint(guess) - (ma < mb ? 0x3e800000u : 0x3f000000u);
+    r = (ma << (ma < mb ? 24 : 23)) - q * mb;
+    bool over = r > 0x7fffffffu;
+    r += over ? mb : 0u;
+    q -= over ? 1u : 0u;
+    bool under = r >= mb && r <= 0x7fffffffu;
+    r -= under ? mb : 0u;
+    q += under ? 1u : 0u;
+    for (INT turn = 0; turn < 8 && r >= mb; turn++) {
+        bool below = r <= 0x7fffffffu;
+        r = below ? r - mb : r + mb;
+        q = below ? q + 1u : q - 1u;
+    }
+    return q;
+}
+
+/* Quotients of what is not normal, or that are not. A subnormal one is rounded by itself, from q and what is left. */
+FN REAL div_special(REAL a, REAL b) {
+    UINT sign = (as_uint(a) ^ as_uint(b)) & 0x80000000u;
+    UINT ua = as_uint(a) & 0x7fffffffu, ub = as_uint(b) & 0x7fffffffu;
+    bool invalid = max(ua, ub) > 0x7f800000u || (ua == ub && (ua == 0u || ua == 0x7f800000u));
+    if (invalid) return as_real(nan_bits(a, b));
+    if (ua == 0x7f800000u || ub == 0u) return as_real(sign | 0x7f800000u);
+    if (ub == 0x7f800000u || ua == 0u) return as_real(sign);
+    INT ea, eb;
+    UINT ma = significand(ua, ea), mb = significand(ub, eb), r;
+    INT e = ea - eb + (ma < mb ? 126 : 127);
+    UINT q = divide(ma, mb, r);
+    if (e >= 255) return as_real(sign | 0x7f800000u);
+    if (e > 0) return as_real(sign | ((uint(e) << 23) + (q - 0x00800000u) + (2u * r > mb ? 1u : 0u)));
+    INT down = min(1 - e, 26);
+    UINT kept = q >> down, lost = q & ((1u << down) - 1u), half_way = 1u << (down - 1);
+    bool up = lost > half_way || (lost == half_way && (r != 0u || (kept & 1u) == 1u));
+    return as_real(sign | (kept + (up ? 1u : 0u)));
+}
+
+/* a / b, correctly rounded. A quotient of normal numbers that is one itself is never half-way between two. */
+FN REAL div_rn(REAL a, REAL b) {
+    UINT ua = as_uint(a), ub = as_uint(b);
+    UINT ea = (ua >> 23) & 255u, eb = (ub >> 23) & 255u;
+    UINT ma = (ua & 0x007fffffu) | 0x00800000u, mb = (ub & 0x007fffffu) | 0x00800000u;
+    UINT e = ea - eb + (ma < mb ? 126u : 127u);
+    if (max(ea - 1u, eb - 1u) > 253u || e - 1u > 253u) return div_special(a, b);
+    UINT r, q = divide(ma, mb, r);
+    return as_real(((ua ^ ub) & 0x80000000u) | ((e << 23) + (q - 0x00800000u) + (2u * r > mb ? 1u : 0u)));
+}
+
+/* sqrt(a), correctly rounded, in the same way: s = floor(sqrt(m 2^23)) has 24 bits, the device's guess may be 7 off,
+ * and the root is above s + 1/2 exactly when m 2^23 - s^2 > s. */
+FN REAL sqrt_rn(REAL a) {
+    UINT u = as_uint(a);
+    if ((u << 1) == 0u || u == 0x7f800000u) return a;
+    if (u > 0x7f800000u) return as_real((u & 0x7fffffffu) > 0x7f800000u ? u | 0x00400000u : 0xffc00000u);
+    INT e;
+    UINT m = significand(u, e);
+    if ((e & 1) == 0) {
+        m <<= 1;
+        e -= 1;
+    }
+    UINT s = uint(sqrt(float(m) * 8388608.0)) - 8u;
+    UINT r = (m << 23) - s * s;
+    for (INT step = 8; step > 0; step >>= 1) {
+        UINT more = uint(step) * (2u * s + uint(step));
+        bool take = r >= more;
+        r -= take ? more : 0u;
+        s += take ? uint(step) : 0u;
+    }
+    return as_real((uint((e + 127) >> 1) << 23) + (s - 0x00800000u) + (r > s ? 1u : 0u));
+}
+
+#include "common.h"
+
+/* What lanes share. Blocks and what is packed are indices into the driver's shared memory. */
+REAL peer_value(UINT at);         /* a value that the block's lanes show to each other */
+UINT code_value(UINT codes, INT i); /* the code of the block's element i */
+UINT head_word(UINT heads, INT k, INT j);
+UINT packed_byte(UINT at);
+void put_byte(UINT at, UINT value);
+INT pack_lane, pack_lanes; /* this lane's place in its block, and how many there are */
+
+#define PEERS(s)      uint s
+#define PEER(s, k, j) peer_value((s) + uint(32 * (k) + (j)))
+
+#define BYTES_IN(b)     uint b
+#define GET8(b, k)      packed_byte((b) + uint(k))
+#define GET16(b, k)     (GET8(b, k) | GET8(b, (k) + 1) << 8)
+#define GET32(b, k)     (GET16(b, k) | GET16(b, (k) + 2) << 16)
+
+#define PACK_ARGS(c, h, b) uint c, uint h, uint b
+#define CODE(c, i)         code_value(c, i)
+#define HEAD(h, k, j)      head_word(h, k, j)
+#define PUT8(b, k, v)      put_byte((b) + uint(k), v)
+FN void put_16(UINT at, UINT v) {
+    put_byte(at, v);
+    put_byte(at + 1u, v >> 8);
+}
+FN void put_32(UINT at, UINT v) {
+    put_16(at, v);
+    put_16(at + 2u, v >> 16);
+}
+#define PUT16(b, k, v)     put_16((b) + uint(k), v)
+#define PUT32(b, k, v)     put_32((b) + uint(k), v)
+#define PARALLEL(i, n)     for (int i = pack_lane; i < (n); i += pack_lanes)
+#define ONCE               if (pack_lane == 0)
+
+#endif
