@@ -27,7 +27,7 @@ enum { SHARED = 32 * F(SHARED) };
 /* The two ways to fit a format. */
 #if F(IMPORTANCE) < 2
 struct plain {
-    enum { weighted = 0, sum = F(SUM) };
+    enum { weighs = 0, sum = F(SUM) };
     static __device__ __forceinline__ auto fit(BLOCK_IN(x), BLOCK_IN(m), REAL s) { return F(fit)(x, s); }
     static __device__ __forceinline__ REAL code(REAL x, const F(params) & p, int i) { return F(code)(x, p, i); }
 #if F(SHARED) > 0
@@ -37,7 +37,7 @@ struct plain {
 #endif
 #if F(IMPORTANCE) > 0
 struct weighted {
-    enum { weighted = 1, sum = F(WEIGHTED_SUM) };
+    enum { weighs = 1, sum = F(WEIGHTED_SUM) };
     static __device__ __forceinline__ auto fit(BLOCK_IN(x), BLOCK_IN(m), REAL s) { return F(fit_weighted)(x, m, s); }
     static __device__ __forceinline__ REAL code(REAL x, const F(params) & p, int i) { return F(code_weighted)(x, p, i); }
 #if F(SHARED) > 0
@@ -64,9 +64,9 @@ FN REAL add_block(const float *rows, int lane, bool magnitudes) {
 /* The lane's elements, from the tile's rows, and their parameters. */
 template <class V>
 FN F(params) fit_lane(const qdq_cuda_format_args &a, const place &t, const float *rows, REAL *shared, float *x) {
-    float m[V::weighted ? 32 : 1];
+    float m[V::weighs ? 32 : 1];
     uint64_t row = 0;
-    if (V::weighted) row = take_weights(a.importance, t.first, t.n, t.lane, m);
+    if (V::weighs) row = take_weights(a.importance, t.first, t.n, t.lane, m);
     REAL sum = 0.0f;
     if (V::sum == SUM_MAGNITUDES || V::sum == SUM_SQUARES) sum = add_block(rows, t.lane, V::sum == SUM_MAGNITUDES);
     if (V::sum == SUM_ROW && 32 * t.lane < t.n) sum = ((const float *)a.importance.sums)[row];
