@@ -1,0 +1,794 @@
+"""Runs the command itself: command_test.py PATH/TO/qdq [unittest's options]."""
+
+import json
+import math
+import os
+import pty
+import re
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+import time
+import unittest
+
+from command_support import *
+
+N = 64 * 96
+
+
+class CommandTest(unittest.TestCase):
+    """Each test in a directory of its own, with model.safetensors and gradients.safetensors."""
+
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="qdq-test-")
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.tensors = {
+            "a.weight": ("F32", [64, 96], f32(gauss(1, N))),
+            "b.weight": ("F16", [32, 64], f16(gauss(2, 2048))),
+            "c.weight": ("BF16", [2, 8, 128], bf16(gauss(3, 2048))),
+            "norm.weight": ("F32", [64], f32(gauss(4, 64))),
+            "odd.weight": ("F32", [4, 33], f32(gauss(5, 132))),
+            "steps": ("I64", [2, 32], struct.pack("<64q", *range(64))),
+            "empty": ("F32", [0, 32], b""),
+        }
+        self.metadata = {"format": "pt", "note": "ünï"}
+        self.model = self.put("model.safetensors", safetensors_bytes(self.tensors, self.metadata))
+        self.gradients = self.put("gradients.safetensors", safetensors_bytes({
+            "a.weight": ("F32", [64, 96], f32(gauss(11, N, 0.01))),
+            "c.weight": ("F16", [2, 8, 128], f16(gauss(13, 2048, 0.01))),
+        }))
+        self.skipped = ["norm.weight", "odd.weight", "steps", "empty"]
+
+    def put(self, name, data):
+        return write(os.path.join(self.directory, name), data)
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def files(self):
+        return sorted(os.listdir(self.directory))
+
+    def qdq(self, *arguments, **options):
+        return run(*arguments, cwd=self.directory, **options)
+
+    def done(self, *arguments, **options):
+        result = self.qdq(*arguments, **options)
+        self.assertEqual((result.returncode, result.stderr), (0, ""), arguments)
+        return result.stdout
+
+    def json(self, *arguments, **options):
+        def refuse(constant):
+            raise AssertionError(constant)
+        return json.loads(self.done(*arguments, "--json", "-", **options), parse_constant=refuse)
+
+    def fails(self, status, patterns, *arguments, **options):
+        """The exit status; each pattern in the message; nothing on standard output, no file more than before."""
+        before = {name: read(self.path(name)) for name in self.files() if os.path.isfile(self.path(name))}
+        names = self.files()
+        result = self.qdq(*arguments, **options)
+        self.assertEqual(result.returncode, status, (arguments, result.stderr))
+        self.assertEqual(result.stdout, "", arguments)
+        self.assertTrue(result.stderr.startswith("qdq: "), result.stderr)
+        for pattern in [patterns] if isinstance(patterns, str) else patterns:
+            self.assertRegex(result.stderr, pattern)
+        self.assertEqual(self.files(), names, arguments)
+        for name, data in before.items():
+            self.assertEqual(read(self.path(name)), data, name)
+
+
+class TestWords(CommandTest):
+    COMMANDS = ["formats", "devices", "roundtrip", "quantize", "error", "sensitivity"]
+
+    def test_overview(self):
+        for word in ["--help", "-h", "help"]:
+            text = self.done(word)
+            for command in self.COMMANDS:
+                self.assertRegex(text, r"(?m)^  %s +\S" % command)
+        self.assertRegex(self.done("--version"), r"^qdq \d+\.\d+\.\d+\n$")
+        nothing = self.qdq()
+        self.assertEqual((nothing.returncode, nothing.stdout), (2, ""))
+        self.assertIn("Usage: qdq COMMAND", nothing.stderr)
+
+    def test_help(self):
+        for command in self.COMMANDS:
+            text = self.done(command, "--help")
+            self.assertEqual(text, self.done("help", command))
+            self.assertTrue(text.startswith("Usage: qdq %s [OPTION]..." % command))
+            self.assertIn("\nExamples:\n", text)
+            self.assertLessEqual(max(len(line) for line in text.splitlines() if not line.startswith("  qdq")), 100)
+            # Every option of the help is known to the parser, and the other way round.
+            for name, value in re.findall(r"(?m)^ +(?:-\w, )?--([\w-]+)( [A-Z])?", text):
+                result = self.qdq(command, "--" + name) if value else self.qdq(command, "--%s=1" % name)
+                self.assertEqual(result.returncode, 2)
+                self.assertRegex(result.stderr, "wants a value" if value else "takes no value")
+
+    def test_usage(self):
+        wrong = [
+            ["what"], ["--what"], ["help", "what"], ["formats", "x"], ["devices", "x"], ["formats", "--what"],
+            ["roundtrip"], ["roundtrip", "-f", "q4_0", "model.safetensors"],
+            ["roundtrip", "-o", "o.safetensors", "model.safetensors"],
+            ["roundtrip", "-f", "q9", "-o", "o.safetensors", "model.safetensors"],
+            ["roundtrip", "-f", "q4_0,q8_0", "-o", "o.safetensors", "model.safetensors"],
+            ["roundtrip", "-f", "q4_0", "-o", "o.safetensors", "model.safetensors", "model.safetensors"],
+            ["roundtrip", "-f", "q4_0", "--dtype", "f64", "-o", "o.safetensors", "model.safetensors"],
+            ["quantize", "-f", "q4_0", "model.safetensors"], ["quantize", "-o", "o.gguf", "model.safetensors"],
+            ["error", "model.safetensors"], ["error", "-f", "", "model.safetensors"],
+            ["error", "-f", "q4_0,q4_0", "model.safetensors"], ["error", "-f", "q4_0,", "model.safetensors"],
+            ["error", "-f", "q4_0", "--threads", "x", "model.safetensors"],
+            ["error", "-f", "q4_0", "--threads", "-1", "model.safetensors"],
+            ["error", "-f", "q4_0", "--cpu-mask", "1x", "model.safetensors"],
+            ["error", "-f", "q4_0", "--include", "(", "model.safetensors"],
+            ["error", "-f", "q4_0", "-d", "abacus", "model.safetensors"],
+            ["sensitivity", "--low", "q4_0", "--high", "q8_0", "model.safetensors"],
+            ["sensitivity", "--low", "q4_0", "--grad", "gradients.safetensors", "model.safetensors"],
+            ["sensitivity", "--high", "q8_0", "--grad", "gradients.safetensors", "model.safetensors"],
+            ["sensitivity", "--low", "source", "--high", "q8_0", "--grad", "gradients.safetensors", "model.safetensors"],
+            ["sensitivity", "--low", "q4_0", "--high", "q8_0", "--grad", "gradients.safetensors", "--sort", "name",
+             "model.safetensors"],
+            ["sensitivity", "--low", "q4_0", "--high", "q8_0", "--grad", "gradients.safetensors", "--json", "-",
+             "--mlx-json", "-", "model.safetensors"],
+        ]
+        for arguments in wrong:
+            self.fails(2, "Try 'qdq|abacus", *arguments)
+
+    def test_escapes(self):
+        self.fails(2, r"x\\x1b\[31m", "x\033[31m")
+        self.fails(1, r"\\x1b", "error", "-f", "q4_0", "\033[2J.safetensors")
+
+    def test_formats(self):
+        text = self.done("formats")
+        self.assertRegex(text, r"(?m)^q4_0 +2 +32 +18 +4.5 ")
+        self.assertEqual(len(text.splitlines()), len(self.json("formats")["formats"]) + 1)
+        self.assertEqual(self.json("formats")["schema"], "qdq.formats/1")
+        row = [f for f in self.json("formats")["formats"] if f["name"] == "q8_0"][0]
+        self.assertEqual((row["ggml_type"], row["block_elements"], row["block_bytes"]), (8, 32, 34))
+
+    def test_devices(self):
+        self.assertRegex(self.done("devices"), r"(?m)^cpu +yes ")
+        self.assertIn("cpu", [d["name"] for d in self.json("devices")["devices"] if d["available"]])
+
+    def test_full_output(self):
+        if not os.path.exists("/dev/full"):
+            self.skipTest("no /dev/full")
+        for arguments in [["formats"], ["--help"], ["formats", "--json", "-"], ["error", "-f", "q4_0", self.model]]:
+            with open("/dev/full", "w") as full:
+                result = subprocess.run([QDQ, *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
+            self.assertEqual(result.returncode, 1)
+            self.assertIn("standard output cannot be written", result.stderr)
+
+
+class TestGenerated(CommandTest):
+    def check_syntax(self, shell, text):
+        if shutil.which(shell) is None:
+            return
+        file = self.put("completion", text.encode())
+        result = subprocess.run([shell, "-n", file], capture_output=True, text=True)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+
+    def test_completions(self):
+        for shell in ["bash", "zsh", "fish"]:
+            text = self.done("--completion", shell)
+            self.check_syntax(shell, text)
+            for word in TestWords.COMMANDS + ["cpu-mask", "mlx-json", "q8_0"]:
+                self.assertIn(word, text)
+        self.fails(2, "tcsh", "--completion", "tcsh")
+
+    def test_bash(self):
+        if shutil.which("bash") is None:
+            self.skipTest("no bash")
+        file = self.put("completion", self.done("--completion", "bash").encode())
+
+        def offered(*words):
+            script = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _qdq; printf "%s\\n" "${COMPREPLY[@]}"'
+            return subprocess.run(["bash", "-c", script, "bash", file, *words], cwd=self.directory, capture_output=True,
+                                  text=True, check=True).stdout.split()
+        self.assertEqual(offered("qdq", "ro"), ["roundtrip"])
+        self.assertIn("q8_0", offered("qdq", "error", "-f", ""))
+        self.assertEqual(offered("qdq", "error", "-f", "q8"), ["q8_0"])
+        self.assertEqual(offered("qdq", "roundtrip", "--dtype", "s"), ["source"])
+        self.assertEqual(offered("qdq", "error", "--qu"), ["--quiet"])
+        self.assertEqual(offered("qdq", "error", "mod"), ["model.safetensors"])
+
+    def test_man_page(self):
+        text = self.done("--man")
+        self.assertTrue(text.startswith(".TH QDQ 1 "))
+        for command in TestWords.COMMANDS:
+            self.assertIn(".SS qdq %s\n" % command, text)
+        if shutil.which("groff") is None:
+            return
+        result = subprocess.run(["groff", "-man", "-ww", "-Tutf8", "-Kutf8"], input=text.encode(), capture_output=True)
+        if b"can't find" not in result.stderr and b"cannot" not in result.stderr:  # a groff without its devices
+            self.assertEqual((result.returncode, result.stderr), (0, b""))
+
+
+class TestRoundtrip(CommandTest):
+    def test_contents(self):
+        text = self.done("roundtrip", "-f", "Q4_0", self.model, "-o", "o.safetensors")
+        tensors, metadata = read_safetensors(self.path("o.safetensors"))
+        self.assertEqual(metadata, self.metadata)
+        self.assertEqual(set(tensors), set(self.tensors))
+        for name, (dtype, shape, data) in self.tensors.items():
+            if name in self.skipped:
+                self.assertEqual(tensors[name], (dtype, shape, data))
+                self.assertRegex(text, r"(?m)^%s +.*\S" % re.escape(name))
+            else:
+                self.assertEqual(tensors[name][:2], ("F32", shape))
+        self.assertIn("3 of 7 tensors", text)
+        self.assertIn("rows of 33 elements", text)
+
+    def test_equals_quantize(self):
+        for name in ["q4_0", "q8_0"]:
+            self.done("roundtrip", "-f", name, self.model, "-o", "o.safetensors")
+            self.done("quantize", "-f", name, self.model, "-o", "o.gguf")
+            low, _ = read_safetensors(self.path("o.safetensors"))
+            packed, _ = read_gguf(self.path("o.gguf"))
+            for tensor in ["a.weight", "b.weight", "c.weight"]:
+                kind, shape, data = packed[tensor]
+                self.assertEqual((kind, shape), (GGML_ID[name.upper()], self.tensors[tensor][1]))
+                self.assertEqual(f32(dequantize(kind, data)), low[tensor][2])
+
+    def test_source_dtype(self):
+        self.done("roundtrip", "-f", "q8_0", self.model, "-o", "wide.safetensors")
+        self.done("roundtrip", "-f", "q8_0", "--dtype", "source", self.model, "-o", "o.safetensors")
+        wide, _ = read_safetensors(self.path("wide.safetensors"))
+        narrow, _ = read_safetensors(self.path("o.safetensors"))
+        self.assertEqual(narrow["a.weight"], wide["a.weight"])
+        values = floats("F32", wide["b.weight"][2])
+        self.assertEqual(narrow["b.weight"], ("F16", [32, 64], f16(values)))  # struct rounds to nearest even too
+        self.assertEqual(narrow["c.weight"][:2], ("BF16", [2, 8, 128]))
+        rounded = b""
+        for (bits,) in struct.iter_unpack("<I", wide["c.weight"][2]):
+            rounded += struct.pack("<H", (bits + 0x7fff + (bits >> 16 & 1)) >> 16)
+        self.assertEqual(narrow["c.weight"][2], rounded)
+
+    def test_include(self):
+        self.done("roundtrip", "-f", "q8_0", "--include", "^a", self.model, "-o", "o.safetensors")
+        tensors, _ = read_safetensors(self.path("o.safetensors"))
+        self.assertNotEqual(tensors["a.weight"], self.tensors["a.weight"])
+        self.assertEqual(tensors["b.weight"], self.tensors["b.weight"])
+
+    def test_filter(self):
+        result = self.json("roundtrip", "-f", "q4_0", "--include", "^a", "--include", r"\.w", "--exclude", "^b",
+                           self.model, "-o", "o.safetensors")
+        self.assertEqual([t["name"] for t in result["tensors"]], ["a.weight", "c.weight"])
+        reasons = {s["name"]: s["reason"] for s in result["skipped"]}
+        self.assertEqual(reasons["b.weight"], "matched by --exclude")
+        self.assertEqual(reasons["empty"], "not matched by --include")
+
+    def test_gguf_input(self):
+        tensors = {"x.weight": ("F16", [8, 64], f16(gauss(1, 512))), "x.bias": ("F32", [8], f32(gauss(2, 8)))}
+        self.put("m.gguf", gguf_bytes(tensors, [("general.architecture", STRING, "llama")]))
+        self.done("roundtrip", "-f", "q8_0", "m.gguf", "-o", "o.safetensors")
+        out, metadata = read_safetensors(self.path("o.safetensors"))
+        self.assertEqual(out["x.bias"], ("F32", [8], tensors["x.bias"][2]))
+        self.assertEqual(out["x.weight"][:2], ("F32", [8, 64]))
+
+    def test_replaces_output(self):
+        self.put("o.safetensors", b"something else")
+        self.done("roundtrip", "-f", "q4_0", self.model, "-o", "o.safetensors", "--quiet")
+        self.assertEqual(len(read_safetensors(self.path("o.safetensors"))[0]), 7)
+
+    def test_quiet(self):
+        self.assertEqual(self.done("roundtrip", "-f", "q4_0", self.model, "-o", "o.safetensors", "--quiet"), "")
+
+
+class TestQuantize(CommandTest):
+    def gguf(self):
+        self.gguf_tensors = {
+            "token_embd.weight": ("F16", [16, 64], f16(gauss(1, 1024))),
+            "blk.0.attn_norm.weight": ("F32", [64], f32(gauss(2, 64))),
+            "blk.0.attn_q.weight": ("BF16", [64, 64], bf16(gauss(3, 4096))),
+            "blk.0.odd.weight": ("F32", [2, 40], f32(gauss(4, 80))),
+        }
+        return [
+            ("general.architecture", STRING, "llama"),
+            ("general.file_type", U32, 1),
+            ("llama.context_length", U32, 2048),
+            ("tokenizer.ggml.tokens", ARRAY, (STRING, ["<s>", "é", "c"])),
+        ]
+
+    def test_metadata_kept(self):
+        metadata = self.gguf()
+        self.put("m.gguf", gguf_bytes(self.gguf_tensors, metadata))
+        text = self.done("quantize", "-f", "q8_0", "m.gguf", "-o", "o.gguf")
+        tensors, out = read_gguf(self.path("o.gguf"))
+        self.assertEqual(out, {
+            "general.architecture": "llama", "general.file_type": 7, "llama.context_length": 2048,
+            "tokenizer.ggml.tokens": ["<s>", "é", "c"], "general.quantization_version": 2})
+        self.assertEqual(list(tensors), list(self.gguf_tensors))
+        self.assertEqual(tensors["blk.0.attn_norm.weight"], (0, [64], self.gguf_tensors["blk.0.attn_norm.weight"][2]))
+        self.assertEqual(tensors["blk.0.odd.weight"], (0, [2, 40], self.gguf_tensors["blk.0.odd.weight"][2]))
+        self.assertEqual(tensors["blk.0.attn_q.weight"][:2], (8, [64, 64]))
+        self.assertEqual(tensors["token_embd.weight"][:2], (8, [16, 64]))
+        self.assertIn("2 of 4 tensors are q8_0", text)
+        bits = 8 * (5120 // 32 * 34 + 64 * 4 + 80 * 4) / (5120 + 64 + 80)
+        self.assertIn("%.4g bits a weight" % bits, text)
+        result = self.json("quantize", "-f", "q8_0", "m.gguf", "-o", "o2.gguf")
+        self.assertEqual(read(self.path("o.gguf")), read(self.path("o2.gguf")))
+        self.assertEqual(result["bytes"], os.path.getsize(self.path("o.gguf")))
+        self.assertAlmostEqual(result["bits_per_weight"], bits)
+
+    def test_bare(self):
+        del self.tensors["steps"]
+        self.put("model.safetensors", safetensors_bytes(self.tensors))
+        text = self.done("quantize", "-f", "q4_0", self.model, "-o", "o.gguf")
+        self.assertIn("tensors alone", text)
+        tensors, metadata = read_gguf(self.path("o.gguf"))
+        self.assertIn("tensors alone", metadata["general.description"])
+        self.assertEqual(metadata["general.file_type"], 2)
+        self.assertNotIn("general.architecture", metadata)
+        self.assertEqual(tensors["b.weight"][:2], (2, [32, 64]))
+
+    def test_split(self):
+        metadata = self.gguf()
+        names = list(self.gguf_tensors)
+        for part in range(2):
+            held = {n: self.gguf_tensors[n] for n in names[2 * part:2 * part + 2]}
+            self.put("m-%05d-of-00002.gguf" % (part + 1), gguf_bytes(held, (metadata if part == 0 else []) + [
+                ("split.no", U16, part), ("split.count", U16, 2), ("split.tensors.count", I32, 4)]))
+        self.done("quantize", "-f", "q4_0", "m-00002-of-00002.gguf", "-o", "split.gguf")
+        self.put("m.gguf", gguf_bytes(self.gguf_tensors, metadata))
+        self.done("quantize", "-f", "q4_0", "m.gguf", "-o", "whole.gguf")
+        self.assertEqual(read(self.path("split.gguf")), read(self.path("whole.gguf")))
+        os.remove(self.path("m-00001-of-00002.gguf"))
+        self.fails(1, "m-00001-of-00002.gguf", "quantize", "-f", "q4_0", "m-00002-of-00002.gguf", "-o", "o.gguf")
+
+    def test_imatrix_metadata(self):
+        self.put("m.gguf", gguf_bytes(*reversed([self.gguf(), self.gguf_tensors])))
+        self.put("i.dat", imatrix_bytes({"blk.0.attn_q.weight": (2, [1.0] * 64)}))
+        self.done("quantize", "-f", "q4_0", "--imatrix", "i.dat", "m.gguf", "-o", "o.gguf")
+        metadata = read_gguf(self.path("o.gguf"))[1]
+        self.assertEqual(metadata["quantize.imatrix.file"], "i.dat")
+        self.assertEqual(metadata["quantize.imatrix.dataset"], "words")
+        self.assertEqual(metadata["quantize.imatrix.entries_count"], 1)
+
+    def test_type_that_gguf_lacks(self):
+        self.put("m.safetensors", safetensors_bytes({"m": ("BOOL", [2, 2], b"\0\1\0\1")}))
+        self.fails(1, ['"m"', "BOOL"], "quantize", "-f", "q4_0", "m.safetensors", "-o", "o.gguf")
+
+    def test_already_quantized(self):
+        self.put("m.gguf", gguf_bytes({"x": ("Q4_0", [1, 32], bytes(18))}, []))
+        text = self.done("quantize", "-f", "q8_0", "m.gguf", "-o", "o.gguf")
+        self.assertIn("already quantized", text)
+        self.assertEqual(read_gguf(self.path("o.gguf"))[0]["x"], (2, [1, 32], bytes(18)))
+
+
+class TestError(CommandTest):
+    def expected(self, name, fmt, weights=None):
+        dtype, shape, data = self.tensors[name]
+        self.done("roundtrip", "-f", fmt, "--quiet", self.model, "-o", "expected.safetensors")
+        low = floats("F32", read_safetensors(self.path("expected.safetensors"))[0][name][2])
+        pairs = list(zip(floats(dtype, data), low))
+        m = [1.0] * len(pairs) if weights is None else weights
+        err2, ww, qq, wq = (math.fsum(f(w, q) * k for (w, q), k in zip(pairs, m)) for f in (
+            lambda w, q: (w - q) ** 2, lambda w, q: w * w, lambda w, q: q * q, lambda w, q: w * q))
+        return {"rmse": math.sqrt(err2 / len(pairs)), "relative_rmse": math.sqrt(err2 / ww),
+                "max_abs": max(abs(w - q) for w, q in pairs), "snr_db": 10 * math.log10(ww / err2),
+                "cosine": wq / math.sqrt(ww * qq)}
+
+    def check(self, got, expected):
+        for key, value in expected.items():
+            self.assertLess(abs(got[key] - value), 2e-6 * abs(value), key)
+
+    def test_json(self):
+        result = self.json("error", "-f", "q4_0,q8_0", self.model)
+        self.assertEqual(set(result), {"schema", "device", "tensors", "skipped"})
+        self.assertEqual(result["schema"], "qdq.error/1")
+        self.assertEqual([t["name"] for t in result["tensors"]], ["a.weight", "b.weight", "c.weight"])
+        for tensor in result["tensors"]:
+            self.assertEqual(set(tensor), {"name", "shape", "elements", "errors"})
+            self.assertEqual(tensor["shape"], self.tensors[tensor["name"]][1])
+            self.assertEqual(tensor["elements"], count(tensor["shape"]))
+            self.assertEqual([e["format"] for e in tensor["errors"]], ["q4_0", "q8_0"])
+            for error in tensor["errors"]:
+                self.assertEqual(set(error), {"format", "rmse", "relative_rmse", "max_abs", "snr_db", "cosine"})
+                self.check(error, self.expected(tensor["name"], error["format"]))
+        for skipped in result["skipped"]:
+            self.assertEqual(set(skipped), {"name", "reason"})
+        self.assertEqual({s["name"] for s in result["skipped"]}, set(self.skipped))
+
+    def test_together_is_alone(self):
+        together = self.json("error", "-f", "q4_0,q8_0,q5_1", "-d", "cpu", self.model)["tensors"]
+        for i, name in enumerate(["q4_0", "q8_0", "q5_1"]):
+            alone = self.json("error", "-f", name, "-d", "cpu", self.model)["tensors"]
+            self.assertEqual([t["errors"][i] for t in together], [t["errors"][0] for t in alone])
+
+    def test_table(self):
+        text = self.done("error", "-f", "q4_0,q8_0", self.model)
+        lines = text.split("\n\n")[0].splitlines()
+        self.assertEqual(lines[0].split()[:4], ["tensor", "shape", "format", "RMSE"])
+        self.assertRegex(lines[-3], "^-+$")
+        self.assertRegex(lines[-2], "^all +10240 elements +q4_0 ")
+        ends = {len(line) for line in lines}
+        self.assertEqual(len(ends), 1)  # aligned: the last column is one of numbers
+        self.assertIn("not measured:\n", text)
+
+    def test_exact_is_null(self):
+        self.put("z.safetensors", safetensors_bytes({"z": ("F32", [1, 32], bytes(128))}))
+        error = self.json("error", "-f", "q8_0", "z.safetensors")["tensors"][0]["errors"][0]
+        self.assertIsNone(error["snr_db"])
+        self.assertEqual((error["rmse"], error["relative_rmse"], error["cosine"]), (0, 0, 1))
+
+    def test_imatrix(self):
+        weights = [float(i % 5) for i in range(96)]
+        experts = [float(i % 7) for i in range(2 * 128)]
+        self.put("i.dat", imatrix_bytes({"a.weight": (4, weights), "c.weight": (1, experts)}))
+        result = self.json("error", "-f", "q4_0", "--imatrix", "i.dat", self.model)["tensors"]
+        self.check(result[0]["errors"][0], self.expected("a.weight", "q4_0", weights * 64))
+        self.check(result[1]["errors"][0], self.expected("b.weight", "q4_0"))
+        self.check(result[2]["errors"][0], self.expected("c.weight", "q4_0", experts[:128] * 8 + experts[128:] * 8))
+        self.put("i.dat", imatrix_bytes({"a.weight": (4, weights[:-1])}))
+        self.fails(1, ["a.weight", "95", "96"], "error", "-f", "q4_0", "--imatrix", "i.dat", self.model)
+
+    def test_json_file(self):
+        text = self.done("error", "-f", "q4_0", "--json", "e.json", self.model)
+        self.assertIn("RMSE", text)
+        self.assertEqual(json.loads(read(self.path("e.json"))), self.json("error", "-f", "q4_0", self.model))
+        self.fails(1, "nowhere", "error", "-f", "q4_0", "--json", "nowhere/e.json", self.model)
+        self.fails(2, "is the input", "error", "-f", "q4_0", "--json", "model.safetensors", self.model)
+
+    def test_seventeen_digits(self):
+        text = self.done("error", "-f", "q4_0", "--json", "-", self.model)
+        self.assertTrue(re.search(r"\d\.\d{14,17}", text))
+
+    def test_huge_but_finite(self):
+        self.put("h.safetensors", safetensors_bytes({"h": ("F32", [1, 32], f32([3e38] * 32))}))
+        self.done("error", "-f", "q8_0", "h.safetensors")
+
+
+class TestSensitivity(CommandTest):
+    ARGUMENTS = ["sensitivity", "--low", "q4_0", "--high", "q8_0", "--grad", "gradients.safetensors"]
+
+    def low(self, name, fmt):
+        if fmt == "source":
+            return floats(self.tensors[name][0], self.tensors[name][2])
+        self.done("roundtrip", "-f", fmt, "--quiet", self.model, "-o", "low.safetensors")
+        return floats("F32", read_safetensors(self.path("low.safetensors"))[0][name][2])
+
+    def check(self, tensor, high):
+        name = tensor["name"]
+        dtype, _, data = read_safetensors(self.gradients)[0][name]
+        terms = [g * (l - h) for g, l, h in zip(floats(dtype, data), self.low(name, "q4_0"), self.low(name, high))]
+        absolute = math.fsum(map(abs, terms))
+        self.assertLess(abs(tensor["sensitivity"] - math.fsum(terms)), 1e-6 * absolute)
+        self.assertLess(abs(tensor["absolute"] - absolute), 1e-6 * absolute)
+        squared = math.fsum(t * t for t in terms)
+        self.assertLess(abs(tensor["squared"] - squared), 1e-6 * squared)
+        self.assertEqual(tensor["sensitivity_per_million"], tensor["sensitivity"] / (tensor["elements"] / 1e6))
+
+    def test_json(self):
+        for high in ["q8_0", "source"]:
+            result = self.json("sensitivity", "--low", "q4_0", "--high", high, "--grad", self.gradients, self.model)
+            self.assertEqual(set(result), {"schema", "low", "high", "device", "tensors", "skipped"})
+            self.assertEqual((result["schema"], result["low"], result["high"]), ("qdq.sensitivity/1", "q4_0", high))
+            self.assertEqual({t["name"] for t in result["tensors"]}, {"a.weight", "c.weight"})
+            for tensor in result["tensors"]:
+                self.assertEqual(set(tensor), {"name", "shape", "dtype", "elements", "sensitivity",
+                                               "sensitivity_per_million", "absolute", "squared"})
+                self.check(tensor, high)
+            reasons = {s["name"]: s["reason"] for s in result["skipped"]}
+            self.assertEqual(set(reasons), set(self.skipped) | {"b.weight"})
+            self.assertEqual(reasons["b.weight"], "no gradient")
+
+    def test_order(self):
+        for order, key in [(None, "sensitivity_per_million"), ("signed", "sensitivity"), ("absolute", "absolute"),
+                           ("squared", "squared")]:
+            result = self.json(*self.ARGUMENTS, *(["--sort", order] if order else []), self.model)
+            scores = [t[key] for t in result["tensors"]]
+            self.assertEqual(scores, sorted(scores, reverse=True))
+
+    def test_mlx(self):
+        text = self.done(*self.ARGUMENTS, "--mlx-json", "m.json", "--json", "s.json", self.model)
+        self.assertIn("per million", text)
+        result = json.loads(read(self.path("s.json")))
+        self.assertEqual(json.loads(read(self.path("m.json"))),
+                         [[t["name"][:-7], t["sensitivity_per_million"]] for t in result["tensors"]])
+        self.assertEqual(json.loads(self.done(*self.ARGUMENTS, "--mlx-json", "-", self.model)),
+                         json.loads(read(self.path("m.json"))))
+
+    def test_gradient_of_another_shape(self):
+        self.put("g.safetensors", safetensors_bytes({"a.weight": ("F32", [96, 64], f32([0.0] * N))}))
+        self.fails(1, ["a.weight", "64 x 96", "96 x 64", "model.safetensors", "g.safetensors"], "sensitivity", "--low",
+                   "q4_0", "--high", "q8_0", "--grad", "g.safetensors", self.model, "--json", "s.json")
+        self.put("g.safetensors", safetensors_bytes({"a.weight": ("I64", [64, 96], bytes(8 * N))}))
+        self.fails(1, ["a.weight", "I64"], "sensitivity", "--low", "q4_0", "--high", "q8_0", "--grad", "g.safetensors",
+                   self.model)
+
+    def test_gradients_of_another_model(self):
+        self.put("g.safetensors", safetensors_bytes({"blk.0.weight": ("F32", [1, 32], bytes(128))}))
+        self.fails(1, ["g.safetensors", "blk.0.weight"], "sensitivity", "--low", "q4_0", "--high", "q8_0", "--grad",
+                   "g.safetensors", self.model)
+
+    def test_gradient_not_finite(self):
+        for bad in [math.nan, math.inf, -math.inf]:
+            gradient = [0.5] * N
+            gradient[4321] = bad
+            self.put("g.safetensors", safetensors_bytes({"a.weight": ("F32", [64, 96], f32(gradient))}))
+            arguments = ["sensitivity", "--low", "q4_0", "--high", "q8_0", "--grad", "g.safetensors", self.model]
+            self.fails(1, ["g.safetensors", "a.weight", "gradient 4321", "NaN" if math.isnan(bad) else "infinite"],
+                       *arguments)
+            result = self.json(*arguments, "--allow-non-finite")
+            self.assertIsNone(result["tensors"][0]["sensitivity"])
+
+    def test_other_layouts(self):
+        """Weights from a directory, gradients sharded: the same scores."""
+        os.mkdir(self.path("weights"))
+        shutil.copy(self.model, self.path("weights/w.safetensors"))
+        gradients = read_safetensors(self.gradients)[0]
+        for name, tensor in gradients.items():
+            self.put("g-%s.safetensors" % name, safetensors_bytes({name: tensor}))
+        index = {"metadata": {}, "weight_map": {name: "g-%s.safetensors" % name for name in gradients}}
+        self.put("g.safetensors.index.json", json.dumps(index).encode())
+        self.assertEqual(self.json(*self.ARGUMENTS, self.model),
+                         self.json("sensitivity", "--low", "q4_0", "--high", "q8_0", "--grad",
+                                   "g.safetensors.index.json", "weights"))
+
+
+class TestSameBits(CommandTest):
+    """Threads and kernels change nothing, over several chunks and a rest that fills no tile."""
+
+    def test(self):
+        rows, columns = 70000, 64
+        pattern = f32(gauss(1, 50021))
+        size = 4 * rows * columns
+        data = (pattern * (size // len(pattern) + 1))[:size]
+        self.put("w.safetensors", safetensors_bytes({"w": ("F32", [rows, columns], data)}))
+        self.put("g.safetensors", safetensors_bytes({"w": ("F32", [rows, columns], data[4:] + data[:4])}))
+        self.put("i.dat", imatrix_bytes({"w": (1, [float(i) for i in range(columns)])}))
+        first = None
+        for threads, mask in [(1, 1), (2, 3), (7, 7), (1, 15), (7, 1), (0, 15)]:
+            common = ["-d", "cpu", "--threads", threads, "--cpu-mask", mask]
+            self.done("roundtrip", "-f", "q4_0", *common, "w.safetensors", "-o", "o.safetensors")
+            self.done("quantize", "-f", "q5_1", *common, "w.safetensors", "-o", "o.gguf")
+            results = [
+                read(self.path("o.safetensors")), read(self.path("o.gguf")),
+                self.done("error", "-f", "q4_0,q4_1,q8_0", *common, "w.safetensors", "--json", "-"),
+                self.done("error", "-f", "q4_0", "--imatrix", "i.dat", *common, "w.safetensors", "--json", "-"),
+                self.done("sensitivity", "--low", "q4_0", "--high", "q8_0", "--grad", "g.safetensors", *common,
+                          "w.safetensors", "--json", "-"),
+            ]
+            first = first or results
+            self.assertEqual(results, first, (threads, mask))
+
+
+class TestDefects(CommandTest):
+    """What is wrong with a file is said, with exit status 1, and nothing is written."""
+
+    def commands(self, name):
+        yield ["error", "-f", "q4_0", "--json", "o.json", name]
+        yield ["roundtrip", "-f", "q4_0", name, "-o", "o.safetensors"]
+        yield ["quantize", "-f", "q4_0", name, "-o", "o.gguf"]
+        yield ["sensitivity", "--low", "q4_0", "--high", "q8_0", "--grad", self.gradients, name, "--json", "o.json"]
+        yield ["sensitivity", "--low", "q4_0", "--high", "q8_0", "--grad", name, self.model, "--mlx-json", "o.json"]
+
+    def check(self, data, *patterns, name="bad.safetensors"):
+        self.put(name, data)
+        for command in self.commands(name):
+            self.fails(1, [re.escape(name), *patterns], *command)
+
+    def header(self, **tensors):
+        return header_bytes(json.dumps(tensors))
+
+    def test_truncated(self):
+        whole = safetensors_bytes({"a.weight": ("F32", [2, 32], bytes(256))})
+        (length,) = struct.unpack_from("<Q", whole)
+        for end in [0, 1, 7, 8, 9, 8 + length // 2, 8 + length - 1, 8 + length, len(whole) - 1]:
+            self.check(whole[:end])
+        whole = gguf_bytes({"a.weight": ("F32", [2, 32], bytes(256))}, [("k", STRING, "value")])
+        for end in [3, 4, 8, 20, 24, 30, 50, len(whole) - 256, len(whole) - 1]:
+            self.check(whole[:end], name="bad.gguf")
+
+    def test_offsets(self):
+        tensor = {"dtype": "F32", "shape": [2, 32], "data_offsets": [0, 256]}
+        self.check(self.header(a=tensor, b=tensor) + bytes(256), '"[ab]"')
+        self.check(self.header(a=dict(tensor, data_offsets=[0, 257])) + bytes(257), '"a"')
+        self.check(self.header(a=dict(tensor, data_offsets=[256, 512])) + bytes(512), '"a"')
+        self.check(self.header(a=tensor) + bytes(255), '"a"')
+
+    def test_sizes(self):
+        self.check(self.header(a={"dtype": "F32", "shape": [2**62, 2**62], "data_offsets": [0, 256]}) + bytes(256), '"a"')
+        self.check(self.header(a={"dtype": "F32", "shape": [2**20, 2**20], "data_offsets": [0, 2**42]}) + bytes(256), '"a"')
+
+    def test_names_and_types(self):
+        one = '"a": {"dtype": "F32", "shape": [1, 32], "data_offsets": [%d, %d]}'
+        self.check(header_bytes("{%s, %s}" % (one % (0, 128), one % (128, 256))) + bytes(256), "duplicate|twice")
+        self.check(self.header(a={"dtype": "F31", "shape": [1, 32], "data_offsets": [0, 128]}) + bytes(128), "F31")
+        self.check(b"not a model at all, but text that is long enough")
+        self.check(header_bytes("[]"))
+
+    def test_missing(self):
+        for command in self.commands("missing.safetensors"):
+            self.fails(1, "missing.safetensors", *command)
+        self.put("m.safetensors.index.json", json.dumps({"weight_map": {"a.weight": "shard.safetensors"}}).encode())
+        for command in self.commands("m.safetensors.index.json"):
+            self.fails(1, "shard.safetensors", *command)
+        os.mkdir(self.path("nothing"))
+        self.fails(1, "nothing", "error", "-f", "q4_0", "nothing")
+
+    def test_not_finite(self):
+        values = gauss(1, N)
+        for dtype, pack in [("F32", f32), ("F16", f16), ("BF16", bf16)]:
+            for bad, word in [(math.nan, "NaN"), (math.inf, "infinite"), (-math.inf, "infinite")]:
+                row, column = 43, 17
+                at = row * 96 + column
+                data = pack(values[:at] + [bad] + values[at + 1:])
+                self.put("bad.safetensors", safetensors_bytes({
+                    "fine": ("F32", [1, 32], bytes(128)), "a.weight": (dtype, [64, 96], data)}))
+                for command in list(self.commands("bad.safetensors"))[:4]:
+                    self.fails(1, ["bad.safetensors", "a.weight", "weight %d " % at, "row 43, column 17", word], *command)
+                    self.done(*command, "--allow-non-finite")
+                    for name in ["o.json", "o.safetensors", "o.gguf"]:
+                        if os.path.exists(self.path(name)):
+                            os.remove(self.path(name))
+
+    def test_not_finite_but_left_out(self):
+        self.put("bad.safetensors", safetensors_bytes({"a": ("F32", [1, 32], f32([math.nan] * 32)),
+                                                       "b": ("F32", [1, 32], bytes(128))}))
+        self.done("roundtrip", "-f", "q4_0", "--exclude", "a", "bad.safetensors", "-o", "o.safetensors")
+
+    def test_bad_imatrix(self):
+        self.put("i.dat", b"\1\0\0\0\377\377\377\177")
+        self.fails(1, "i.dat", "roundtrip", "-f", "q4_0", "--imatrix", "i.dat", self.model, "-o", "o.safetensors")
+
+
+class TestOutput(CommandTest):
+    def test_unwritable(self):
+        os.mkdir(self.path("folder"))
+        for command in ["roundtrip", "quantize"]:
+            self.fails(1, "nowhere/o", command, "-f", "q4_0", self.model, "-o", "nowhere/o")
+            self.fails(1, "folder", command, "-f", "q4_0", self.model, "-o", "folder")
+            self.fails(1, "/dev/null", command, "-f", "q4_0", self.model, "-o", "/dev/null")
+
+    def test_input_is_not_written(self):
+        os.symlink("model.safetensors", self.path("link"))
+        os.link(self.model, self.path("hard"))
+        for output in ["model.safetensors", "./model.safetensors", "link", "hard"]:
+            self.fails(2, "is the input", "roundtrip", "-f", "q4_0", self.model, "-o", output)
+        self.fails(2, "is the input", "sensitivity", "--low", "q4_0", "--high", "q8_0", "--grad", self.gradients,
+                   self.model, "--json", self.gradients)
+
+    def limited(self, kind, amount):
+        def limit():
+            resource.setrlimit(kind, (amount, amount))
+        return {"preexec_fn": limit}
+
+    def test_full_disk(self):
+        for command in [["roundtrip", "-f", "q4_0", self.model, "-o", "o.safetensors"],
+                        ["quantize", "-f", "q8_0", self.model, "-o", "o.gguf"]]:
+            self.fails(1, command[-1], *command, **self.limited(resource.RLIMIT_FSIZE, 8000))
+        self.fails(1, "o.json", "error", "-f", "q4_0", self.model, "--json", "o.json",
+                   **self.limited(resource.RLIMIT_FSIZE, 100))
+
+    def test_full_file_system(self):
+        """A real one, where this may be mounted."""
+        mount = self.path("small")
+        os.mkdir(mount)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", mount], capture_output=True).returncode != 0:
+            self.skipTest("no right to mount")
+        try:
+            self.put("big.safetensors", safetensors_bytes({"a": ("F32", [1024, 32], bytes(131072))}))
+            self.fails(1, ["small/o.safetensors", "space"], "roundtrip", "-f", "q4_0", "big.safetensors", "-o",
+                       "small/o.safetensors")
+            self.assertEqual(os.listdir(mount), [])
+        finally:
+            subprocess.run(["umount", mount], check=True)
+
+    def sparse(self, name, mib):
+        """Zeros that take no room."""
+        rows = mib * 1024 * 1024 // 4 // 1024
+        head = self.head(rows)
+        path = self.put(name, head)
+        os.truncate(path, len(head) + rows * 4096)
+        return path
+
+    def head(self, rows):
+        return header_bytes(json.dumps({"w": {"dtype": "F32", "shape": [rows, 1024], "data_offsets": [0, rows * 4096]}}))
+
+    def begun(self, process, pattern):
+        """Waits until the process maps, or has open, what matches."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                with open("/proc/%d/maps" % process.pid) as file:
+                    names = file.read()
+                for fd in os.listdir("/proc/%d/fd" % process.pid):
+                    names += os.readlink("/proc/%d/fd/%s" % (process.pid, fd)) + "\n"
+            except OSError:
+                continue
+            if re.search(pattern, names):
+                return
+        self.fail("not begun: %s" % process.poll())
+
+    def start(self, *arguments):
+        return subprocess.Popen([QDQ, *arguments], cwd=self.directory, env=ENVIRONMENT, stdout=subprocess.DEVNULL,
+                                stderr=subprocess.PIPE, text=True)
+
+    @unittest.skipUnless(os.path.exists("/proc/self/maps"), "no /proc")
+    def test_killed(self):
+        self.sparse("big.safetensors", 256)
+        names = self.files()
+        for number in [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]:
+            for command, output in [("roundtrip", "o.safetensors"), ("quantize", "o.gguf")]:
+                process = self.start(command, "-f", "q4_0", "--threads", "1", "big.safetensors", "-o", output)
+                # The output: without a name, or with a temporary one.
+                self.begun(process, r"(?m)%s/(#\d+|\.o\..*)" % re.escape(self.directory))
+                process.send_signal(number)
+                _, message = process.communicate(timeout=60)
+                self.assertEqual(process.returncode, -number, message)
+                left = [name for name in self.files() if name not in names]
+                if number == signal.SIGKILL:  # nothing can be done then where files must have names
+                    left = [name for name in left if not name.startswith(".o.")]
+                self.assertEqual(left, [])
+
+    @unittest.skipUnless(os.path.exists("/proc/self/maps"), "no /proc")
+    def test_input_cut_short(self):
+        path = self.sparse("big.safetensors", 512)
+        process = self.start("sensitivity", "--low", "q8_0", "--high", "q4_0", "--grad", path, "--threads", "1", path,
+                             "--json", "o.json")
+        self.begun(process, re.escape(path))
+        os.truncate(path, 4096)
+        _, message = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 1, message)
+        self.assertIn("big.safetensors", message)
+        self.assertNotIn("o.json", self.files())
+
+    def test_memory(self):
+        """256 MiB and 16 MiB a thread, whatever the model's size; maps of files do not count."""
+        if os.environ.get("QDQ_SANITIZE"):
+            self.skipTest("sanitizers take memory of their own")
+        self.sparse("big.safetensors", 1024)
+        options = self.limited(resource.RLIMIT_DATA, (256 + 2 * 16) << 20)
+        for command in [["error", "-f", "q4_0,q8_0"], ["quantize", "-f", "q8_0", "-o", "o.gguf"],
+                        ["sensitivity", "--low", "q4_0", "--high", "q8_0", "--grad", "big.safetensors"]]:
+            self.done(*command, "-d", "cpu", "--threads", "2", "--quiet", "big.safetensors", **options)
+
+
+class TestTerminal(CommandTest):
+    def on_terminal(self, *arguments, **environment):
+        """Standard output and error as a terminal shows them."""
+        master, slave = pty.openpty()
+        process = subprocess.Popen([QDQ, *arguments], cwd=self.directory, env=dict(ENVIRONMENT, **environment), stdin=slave,
+                                   stdout=slave, stderr=slave)
+        os.close(slave)
+        shown = b""
+        while True:
+            try:
+                piece = os.read(master, 65536)
+            except OSError:
+                break
+            if not piece:
+                break
+            shown += piece
+        os.close(master)
+        self.assertEqual(process.wait(), 0)
+        return shown.decode()
+
+    def test_colour(self):
+        self.assertIn("\033[1mformat", self.on_terminal("formats"))
+        for environment in [{"NO_COLOR": "1"}, {"TERM": "dumb"}]:
+            self.assertNotIn("\033", self.on_terminal("formats", **environment))
+        self.assertNotIn("\033", self.done("formats"))
+
+    def test_progress(self):
+        rows = 1 << 17
+        head = header_bytes(json.dumps({"w": {"dtype": "F32", "shape": [rows, 1024], "data_offsets": [0, rows * 4096]}}))
+        os.truncate(self.put("big.safetensors", head), len(head) + rows * 4096)
+        arguments = ["error", "-f", "q4_0,q4_1,q5_0,q5_1,q8_0", "-d", "cpu", "--threads", "1", "--cpu-mask", "1",
+                     "big.safetensors"]
+        shown = self.on_terminal(*arguments)
+        self.assertRegex(shown, r"errors: [\d.]+ [KMG]iB of 512.00 MiB, [\d.]+ [KMG]iB/s, \d+:\d\d left")
+        self.assertTrue(re.search("\033\\[K[^\r]*tensor", shown), "the line is gone before the table")
+        self.assertEqual(self.on_terminal(*arguments, "--quiet"), "")
+
+    def test_names_are_harmless(self):
+        self.put("m.safetensors", safetensors_bytes({"a\033[2Jb": ("F32", [1, 32], bytes(128))}))
+        self.assertIn("a\\x1b[2Jb", self.done("error", "-f", "q4_0", "m.safetensors"))
+        result = self.json("error", "-f", "q4_0", "m.safetensors")
+        self.assertEqual(result["tensors"][0]["name"], "a\033[2Jb")
+
+
+if __name__ == "__main__":
+    unittest.main()
