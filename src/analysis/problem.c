@@ -406,3 +406,5 @@ qdq_status qdq_problem_solve(qdq_problem *p, uint64_t budget, uint32_t *formats,
 }
 
 size_t qdq_problem_group(const qdq_problem *p, size_t at) { return p->tensors[at].group; }
+
+int qdq_problem_open(const qdq_problem *p, size_t at, uint32_t format) { return p->open[at * p->n_formats + format]; }

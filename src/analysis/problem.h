@@ -48,4 +48,7 @@ qdq_status qdq_problem_solve(qdq_problem *problem, uint64_t budget, uint32_t *fo
  */
 size_t qdq_problem_group(const qdq_problem *problem, size_t tensor);
 
+/* May the rules still give the tensor that format? */
+int qdq_problem_open(const qdq_problem *problem, size_t tensor, uint32_t format);
+
 #endif

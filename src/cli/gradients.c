@@ -1,0 +1,266 @@
+#include "cli/gradients.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "analysis/rows.h"
+#include "core/error.h"
+#include "dialect/scalar.h"
+
+typedef unsigned long long ull;
+#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
+
+struct qdq_gradients {
+    const qdq_model *model;
+    const qdq_names *names;
+    qdq_model *gradients, *hf;
+};
+
+qdq_status qdq_gradients_open(const char *path, const char *hf, const qdq_model *model, const qdq_names *names,
+                              qdq_gradients **result) {
+    qdq_gradients *g = calloc(1, sizeof *g);
+    if (g == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for gradients");
+    *g = (qdq_gradients){.model = model, .names = names};
+    qdq_status status = qdq_model_open(path, &g->gradients);
+    if (status == QDQ_OK && hf != NULL) status = qdq_model_open(hf, &g->hf);
+    if (status != QDQ_OK) {
+        qdq_gradients_close(g);
+        return status;
+    }
+    *result = g;
+    return QDQ_OK;
+}
+
+void qdq_gradients_close(qdq_gradients *g) {
+    if (g == NULL) return;
+    qdq_model_close(g->gradients);
+    qdq_model_close(g->hf);
+    free(g);
+}
+
+const qdq_model *qdq_gradients_model(const qdq_gradients *g) { return g->gradients; }
+
+/* ---- Shapes and rows ------------------------------------------------------------------------------------------- */
+
+/* Matrix `index` of a tensor of at least three dimensions. */
+static qdq_tensor matrix_of(const qdq_tensor *t, uint64_t index) {
+    qdq_tensor matrix = *t;
+    uint64_t n = t->elements / (t->shape[t->n_dims - 1] * t->shape[t->n_dims - 2]);
+    matrix.shape = t->shape + t->n_dims - 2;
+    matrix.n_dims = 2;
+    matrix.elements = t->elements / n;
+    matrix.bytes = t->bytes / n;
+    matrix.data = (const char *)t->data + index * matrix.bytes;
+    matrix.offset += index * matrix.bytes;
+    return matrix;
+}
+
+static qdq_status check_shape(const qdq_tensor *t, const qdq_tensor *g) {
+    if (!g->source)
+        return qdq_fail(QDQ_BAD_DATA, "%s: the gradient \"%s\" is of type %s; F32, F16 or BF16 is needed",
+                        SHOWN(g->path), SHOWN(g->name), g->type_name);
+    if (g->n_dims == t->n_dims && memcmp(g->shape, t->shape, t->n_dims * sizeof *t->shape) == 0) return QDQ_OK;
+    return qdq_fail(QDQ_BAD_DATA, "tensor \"%s\" is %s in %s, but its gradient \"%s\" is %s in %s", SHOWN(t->name),
+                    QDQ_EXTENTS(t), SHOWN(t->path), SHOWN(g->name), QDQ_EXTENTS(g), SHOWN(g->path));
+}
+
+static qdq_status read_row(void *context, uint64_t row, float *values) {
+    const qdq_tensor *t = context;
+    uint64_t n = t->shape[t->n_dims - 1];
+    const char *at = (const char *)t->data + row * n * qdq_dtype_size(t->dtype);
+    if (t->dtype == QDQ_F32) {
+        memcpy(values, at, n * sizeof *values);
+        return QDQ_OK;
+    }
+    for (uint64_t i = 0; i < n; i++) {
+        uint16_t half;
+        memcpy(&half, at + 2 * i, 2);
+        values[i] = t->dtype == QDQ_F16 ? f16_value(half) : as_real((uint32_t)half << 16);
+    }
+    return QDQ_OK;
+}
+
+/* How many heads' rows the conversion to GGUF moves, by the architecture's rule. */
+static qdq_status heads_of(const qdq_gradients *g, const qdq_tensor *t, qdq_permute permute, uint64_t *heads) {
+    *heads = 0;
+    if (permute == QDQ_PERMUTE_NONE) return QDQ_OK;
+    const char *architecture = "";
+    uint64_t length = 0, n_head = 0, n_head_kv = 0;
+    const qdq_kv *kv = qdq_model_find_kv(g->model, "general.architecture");
+    if (kv != NULL) qdq_kv_string(kv, &architecture, &length);
+    char key[160];
+    snprintf(key, sizeof key, "%.*s.attention.head_count", (int)(length < 64 ? length : 64), architecture);
+    if ((kv = qdq_model_find_kv(g->model, key)) == NULL || !qdq_kv_u64(kv, &n_head))
+        return qdq_fail(QDQ_BAD_DATA,
+                        "%s: has no number %s, so the order of the rows of \"%s\" cannot be told from its gradient's",
+                        SHOWN(t->path), SHOWN(key), SHOWN(t->name));
+    n_head_kv = n_head;
+    strcat(key, "_kv");
+    if ((kv = qdq_model_find_kv(g->model, key)) != NULL) qdq_kv_u64(kv, &n_head_kv);
+    return qdq_permute_heads(permute, t->name, t->shape[t->n_dims - 2], n_head, n_head_kv, heads);
+}
+
+/* Compares the weights (of GGUF) with those that the gradient was taken of: the order of the rows is what the values
+ * say, whatever the architecture's rule would have. */
+static qdq_status settle_rows(const qdq_gradients *g, const qdq_tensor *t, const char *hf_name, qdq_permute permute,
+                              uint64_t *heads) {
+    *heads = 0;
+    if (g->hf == NULL && permute == QDQ_PERMUTE_NONE) return QDQ_OK;
+    if (g->hf == NULL)
+        return qdq_fail(
+            QDQ_BAD_DATA,
+            "\"%s\": conversions to GGUF move the rows of such tensors, and gradients of \"%s\" may stand in "
+            "the other order, which no gradient shows: give --hf MODEL, the model they were taken of, or "
+            "plan from that model itself",
+            SHOWN(t->name), SHOWN(hf_name));
+    const qdq_tensor *hf = qdq_model_find(g->hf, hf_name);
+    if (hf == NULL || !hf->source || hf->elements != t->elements ||
+        hf->shape[hf->n_dims - 1] != t->shape[t->n_dims - 1])
+        return qdq_fail(QDQ_BAD_DATA, "%s: has no weights \"%s\" of the shape of \"%s\" in %s",
+                        SHOWN(qdq_model_path(g->hf)), SHOWN(hf_name), SHOWN(t->name), SHOWN(t->path));
+    uint64_t row, moved, columns = t->shape[t->n_dims - 1];
+    qdq_rows_order order;
+    qdq_status status = heads_of(g, t, permute, &moved);
+    if (status == QDQ_OK)
+        status = qdq_rows_permuted(t->elements / columns, columns, moved, read_row, (void *)(uintptr_t)hf, read_row,
+                                   (void *)(uintptr_t)t, t->dtype, &order, &row);
+    if (status != QDQ_OK) return status;
+    if (order == QDQ_ROWS_DIFFERENT)
+        return qdq_fail(
+            QDQ_BAD_DATA,
+            "\"%s\" of %s is not \"%s\" of %s: row %llu differs, also in the order that conversions to GGUF "
+            "give; the gradients are those of other weights",
+            SHOWN(t->name), SHOWN(t->path), SHOWN(hf_name), SHOWN(hf->path), (ull)row);
+    if (order == QDQ_ROWS_PERMUTED) *heads = moved;
+    return QDQ_OK;
+}
+
+/* ---- Finding --------------------------------------------------------------------------------------------------- */
+
+/* The gradient of one matrix, or of a whole tensor (expert QDQ_NO_EXPERT), under Hugging Face's name. */
+static qdq_status find_part(const qdq_gradients *g, const qdq_tensor *t, int64_t expert, qdq_gradient_part *part) {
+    char name[QDQ_NAME_MAX];
+    qdq_gguf_name back;
+    *part = (qdq_gradient_part){NULL, 0};
+    if (qdq_names_to_hf(g->names, t->name, expert, name) != QDQ_OK) return QDQ_OK;
+    part->gradient = qdq_model_find(g->gradients, name);
+    if (part->gradient == NULL) return QDQ_OK;
+    qdq_status status = check_shape(t, part->gradient);
+    if (status == QDQ_OK) status = qdq_names_to_gguf(g->names, name, &back);
+    return status == QDQ_OK ? settle_rows(g, t, name, back.permute, &part->heads) : status;
+}
+
+/* Experts that Hugging Face has one by one. All or none have gradients: else a score would miss some. */
+static qdq_status find_experts(const qdq_gradients *g, const qdq_tensor *t, qdq_gradient *gradient) {
+    uint64_t n = t->elements / (t->shape[t->n_dims - 1] * t->shape[t->n_dims - 2]), found = 0;
+    free(gradient->parts);
+    gradient->parts = calloc((size_t)n, sizeof *gradient->parts);
+    if (gradient->parts == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu gradients", (ull)n);
+    for (uint64_t e = 0; e < n; e++) {
+        qdq_tensor matrix = matrix_of(t, e);
+        qdq_status status = find_part(g, &matrix, (int64_t)e, &gradient->parts[e]);
+        if (status != QDQ_OK) return status;
+        found += gradient->parts[e].gradient != NULL;
+    }
+    if (found != 0 && found != n)
+        return qdq_fail(QDQ_BAD_DATA, "%s: has gradients for %llu of the %llu experts of \"%s\"",
+                        SHOWN(qdq_model_path(g->gradients)), (ull)found, (ull)n, SHOWN(t->name));
+    gradient->n_parts = found;
+    return QDQ_OK;
+}
+
+qdq_status qdq_gradients_find(const qdq_gradients *g, const qdq_tensor *t, qdq_gradient *gradient) {
+    *gradient = (qdq_gradient){.parts = calloc(1, sizeof *gradient->parts)};
+    if (gradient->parts == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a gradient");
+    qdq_gradient_part *whole = gradient->parts;
+    whole->gradient = qdq_model_find(g->gradients, t->name);
+    qdq_status status = QDQ_OK;
+    if (whole->gradient != NULL)
+        status = check_shape(t, whole->gradient);
+    else if (g->names != NULL && qdq_model_layout(g->model) == QDQ_LAYOUT_GGUF)
+        status = find_part(g, t, QDQ_NO_EXPERT, whole);
+    gradient->n_parts = whole->gradient != NULL;
+    if (status == QDQ_OK && gradient->n_parts == 0 && t->n_dims == 3 && g->names != NULL &&
+        qdq_model_layout(g->model) == QDQ_LAYOUT_GGUF)
+        status = find_experts(g, t, gradient);
+    if (status != QDQ_OK) {
+        free(gradient->parts);
+        *gradient = (qdq_gradient){0};
+    }
+    return status;
+}
+
+/* ---- Scoring --------------------------------------------------------------------------------------------------- */
+
+static qdq_status put(qdq_stream *stream, const qdq_tensor *t, const qdq_tensor *g, const qdq_imatrix_entry *importance,
+                      const qdq_format formats[2], qdq_sensitivity_sums *sums) {
+    qdq_work work = {.kind = QDQ_WORK_SENSITIVITY,
+                     .tensor = t,
+                     .gradient = g,
+                     .n_formats = 2,
+                     .formats = formats,
+                     .importance = importance,
+                     .sensitivity = sums};
+    qdq_status status = qdq_stream_put(stream, &work);
+    return status == QDQ_OK ? qdq_stream_flush(stream) : status;
+}
+
+/* The gradient's rows in the order of the weights', some rows at a time. */
+static qdq_status put_permuted(qdq_stream *stream, const qdq_tensor *t, const qdq_gradient_part *part,
+                               const qdq_imatrix_entry *importance, const qdq_format formats[2],
+                               qdq_sensitivity_sums *sums) {
+    enum { ELEMENTS = 1 << 21 };
+    uint64_t columns = t->shape[t->n_dims - 1], rows = t->elements / columns, unit = 1, step;
+    while (unit * columns % QDQ_TILE != 0) unit *= 2; /* pieces of whole tiles: sums are as of the tensor in one */
+    step = ELEMENTS / columns / unit * unit;
+    if (step == 0) step = unit;
+    if (step > rows) step = rows;
+    size_t from = columns * qdq_dtype_size(t->dtype), size = columns * qdq_dtype_size(part->gradient->dtype);
+    char *gathered = malloc((size_t)step * size);
+    if (gathered == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu rows of gradients", (ull)step);
+    qdq_status status = QDQ_OK;
+    for (uint64_t row = 0; row < rows && status == QDQ_OK; row += step) {
+        uint64_t n = rows - row < step ? rows - row : step, shape[2] = {n, columns};
+        for (uint64_t r = 0; r < n; r++)
+            memcpy(gathered + r * size,
+                   (const char *)part->gradient->data + qdq_row_in_hf(rows, part->heads, row + r) * size, size);
+        qdq_tensor weights = *t, gradient = *part->gradient;
+        weights.shape = gradient.shape = shape;
+        weights.n_dims = gradient.n_dims = 2;
+        weights.elements = gradient.elements = n * columns;
+        weights.bytes = n * from;
+        weights.data = (const char *)t->data + row * from;
+        weights.offset += row * from;
+        gradient.bytes = n * size;
+        gradient.data = gathered;
+        status = put(stream, &weights, &gradient, importance, formats, sums);
+    }
+    free(gathered);
+    return status;
+}
+
+/* What the entry has for one matrix of the tensor. */
+static qdq_imatrix_entry slice_of(const qdq_imatrix_entry *entry, const qdq_tensor *t, uint64_t index) {
+    uint64_t row = t->shape[t->n_dims - 1];
+    qdq_imatrix_entry slice = *entry;
+    slice.count = row;
+    slice.sums += index * row * sizeof(float);
+    if (slice.calls != NULL) slice.calls += index * sizeof(float);
+    return slice;
+}
+
+qdq_status qdq_gradients_score(qdq_stream *stream, const qdq_tensor *tensor, const qdq_gradient *gradient,
+                               const qdq_imatrix_entry *importance, qdq_format format, qdq_sensitivity_sums *sums) {
+    const qdq_format formats[2] = {format, QDQ_FORMAT_SOURCE};
+    qdq_status status = QDQ_OK;
+    for (uint64_t i = 0; i < gradient->n_parts && status == QDQ_OK; i++) {
+        qdq_tensor weights = gradient->n_parts > 1 ? matrix_of(tensor, i) : *tensor;
+        qdq_imatrix_entry slice;
+        if (importance != NULL && gradient->n_parts > 1) slice = slice_of(importance, tensor, i);
+        const qdq_imatrix_entry *entry = importance != NULL && gradient->n_parts > 1 ? &slice : importance;
+        const qdq_gradient_part *part = &gradient->parts[i];
+        status = part->heads > 0 ? put_permuted(stream, &weights, part, entry, formats, sums)
+                                 : put(stream, &weights, part->gradient, entry, formats, sums);
+    }
+    return status;
+}

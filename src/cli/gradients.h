@@ -1,0 +1,35 @@
+/* Which gradient belongs to which weights, whatever either file calls them and in whatever order it has the rows. */
+#ifndef QDQ_CLI_GRADIENTS_H
+#define QDQ_CLI_GRADIENTS_H
+
+#include "analysis/names.h"
+#include "cli/session.h"
+
+typedef struct qdq_gradients qdq_gradients;
+
+/* path: the gradients. hf: the model that they were taken of, in Hugging Face's layout, to compare rows with; or NULL.
+ * names: to find gradients under Hugging Face's names for weights of GGUF; or NULL. model and names must outlive it. */
+qdq_status qdq_gradients_open(const char *path, const char *hf, const qdq_model *model, const qdq_names *names,
+                              qdq_gradients **gradients);
+void qdq_gradients_close(qdq_gradients *gradients); /* NULL is allowed */
+const qdq_model *qdq_gradients_model(const qdq_gradients *gradients);
+
+/* A tensor's gradient: of each of its matrices in order, if that is how the other file has them, else one for all. */
+typedef struct qdq_gradient_part {
+    const qdq_tensor *gradient;
+    uint64_t heads; /* the gradient's rows stand as in Hugging Face's files, the weights' as in GGUF; 0: alike */
+} qdq_gradient_part;
+
+typedef struct qdq_gradient {
+    uint64_t n_parts; /* 0: there is none */
+    qdq_gradient_part *parts;
+} qdq_gradient;
+
+/* QDQ_BAD_DATA: another shape; rows in an order that cannot be told (no hf) or that is neither GGUF's nor Hugging
+ * Face's. parts is to be freed. */
+qdq_status qdq_gradients_find(const qdq_gradients *gradients, const qdq_tensor *tensor, qdq_gradient *gradient);
+/* Adds to *sums the scores of the tensor between the format and the weights themselves. sums is complete at return. */
+qdq_status qdq_gradients_score(qdq_stream *stream, const qdq_tensor *tensor, const qdq_gradient *gradient,
+                               const qdq_imatrix_entry *importance, qdq_format format, qdq_sensitivity_sums *sums);
+
+#endif

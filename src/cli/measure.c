@@ -1,0 +1,184 @@
+#include "cli/measure.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "analysis/plan.h"
+#include "core/error.h"
+
+/* ---- Fingerprints ---------------------------------------------------------------------------------------------- */
+
+/* Of a model: FNV-1a of each file's size and time of change, each tensor's name, type, shape, place and first bytes.
+ * Contents as a whole are not read, that would take as long as to measure them: whoever writes into a file and then
+ * sets its old time again is believed. */
+enum { FINGERPRINT = 32, PROBE = 64 };
+
+static uint64_t mix(uint64_t hash, const void *bytes, size_t n) {
+    for (const unsigned char *at = bytes; n-- > 0;) hash = (hash ^ *at++) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
+static qdq_status mix_file(const char *path, uint64_t *hash) {
+    struct stat info;
+    if (stat(path, &info) != 0) return qdq_fail(QDQ_IO_ERROR, "%s: %s", path, strerror(errno));
+    uint64_t facts[] = {(uint64_t)info.st_size, (uint64_t)info.st_mtim.tv_sec, (uint64_t)info.st_mtim.tv_nsec};
+    *hash = mix(*hash, facts, sizeof facts);
+    return QDQ_OK;
+}
+
+static const uint64_t first_hash = UINT64_C(0xcbf29ce484222325);
+
+static qdq_status fingerprint_model(const qdq_model *model, char text[FINGERPRINT]) {
+    uint64_t hash = first_hash;
+    const char *path = NULL;
+    for (uint64_t i = 0; i < qdq_model_tensor_count(model); i++) {
+        const qdq_tensor *t = qdq_model_tensor(model, i);
+        if (path == NULL || strcmp(path, t->path) != 0) {
+            qdq_status status = mix_file(path = t->path, &hash);
+            if (status != QDQ_OK) return status;
+        }
+        hash = mix(hash, t->name, strlen(t->name) + 1);
+        hash = mix(hash, t->type_name, strlen(t->type_name) + 1);
+        hash = mix(hash, t->shape, t->n_dims * sizeof *t->shape);
+        hash = mix(hash, &t->offset, sizeof t->offset);
+        hash = mix(hash, t->data, t->bytes < PROBE ? (size_t)t->bytes : PROBE);
+    }
+    snprintf(text, FINGERPRINT, "%016" PRIx64, hash);
+    return QDQ_OK;
+}
+
+/* An importance matrix is small: all of it. */
+static qdq_status fingerprint_file(const char *path, char text[FINGERPRINT]) {
+    char *content;
+    size_t length;
+    qdq_status status = qdq_read_text(path, &content, &length);
+    if (status != QDQ_OK) return status;
+    snprintf(text, FINGERPRINT, "%016" PRIx64, mix(first_hash, content, length));
+    free(content);
+    return QDQ_OK;
+}
+
+/* ---- The file -------------------------------------------------------------------------------------------------- */
+
+qdq_status qdq_measure_open(const char *path, const qdq_model *model, const qdq_gradients *gradients,
+                            const char *imatrix, qdq_scores **scores) {
+    char weights[FINGERPRINT], gradient[FINGERPRINT], importance[FINGERPRINT], *text;
+    qdq_scores_inputs inputs = {.weights = weights,
+                                .gradients = gradients != NULL ? gradient : NULL,
+                                .importance = imatrix != NULL ? importance : NULL};
+    struct stat info;
+    size_t length;
+    qdq_status status = fingerprint_model(model, weights);
+    if (status == QDQ_OK && gradients != NULL) status = fingerprint_model(qdq_gradients_model(gradients), gradient);
+    if (status == QDQ_OK && imatrix != NULL) status = fingerprint_file(imatrix, importance);
+    if (status != QDQ_OK) return status;
+    if (path == NULL || (stat(path, &info) != 0 && errno == ENOENT)) return qdq_scores_create(&inputs, scores);
+    status = qdq_read_text(path, &text, &length);
+    if (status != QDQ_OK) return status;
+    status = qdq_scores_read(path, text, length, &inputs, scores);
+    free(text);
+    return status;
+}
+
+static qdq_status save(const char *path, const qdq_scores *scores) {
+    if (path == NULL) return QDQ_OK;
+    char *text = qdq_scores_text(scores);
+    if (text == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %s", path);
+    qdq_out *out;
+    qdq_status status = qdq_out_create(path, &out);
+    if (status == QDQ_OK) {
+        status = qdq_out_write(out, text, strlen(text));
+        if (status == QDQ_OK)
+            status = qdq_out_commit(out);
+        else
+            qdq_out_abort(out);
+    }
+    free(text);
+    return status;
+}
+
+/* ---- Passes ---------------------------------------------------------------------------------------------------- */
+
+static const double save_interval = 10; /* seconds */
+
+static const char *name_of(qdq_format format) { return qdq_describe_format(format).name; }
+
+static bool lacks(const qdq_scores *scores, const qdq_measured_tensor *m, qdq_format format) {
+    qdq_scores_error error;
+    qdq_sensitivity_sums sums;
+    return m->gradient != NULL ? !qdq_scores_get_gradient(scores, m->tensor->name, name_of(format), &sums)
+                               : !qdq_scores_get_error(scores, m->tensor->name, name_of(format), &error);
+}
+
+static qdq_status measure_sensitivity(qdq_session *session, const qdq_measured_tensor *m, const qdq_format *formats,
+                                      uint32_t n, qdq_scores *scores) {
+    qdq_status status = QDQ_OK;
+    for (uint32_t f = 0; f < n && status == QDQ_OK; f++) {
+        qdq_sensitivity_sums sums = {0};
+        status = qdq_gradients_score(session->stream, m->tensor, m->gradient, m->importance, formats[f], &sums);
+        if (status == QDQ_OK) status = qdq_scores_set_gradient(scores, m->tensor->name, name_of(formats[f]), &sums);
+    }
+    return status;
+}
+
+static qdq_status measure_error(qdq_session *session, const qdq_measured_tensor *m, const qdq_format *formats,
+                                uint32_t n, qdq_scores *scores) {
+    qdq_error_sums sums[QDQ_MAX_FORMATS] = {{0}};
+    qdq_work work = {.kind = QDQ_WORK_ERROR,
+                     .tensor = m->tensor,
+                     .n_formats = n,
+                     .formats = formats,
+                     .importance = m->importance,
+                     .error = sums};
+    qdq_status status = qdq_stream_put(session->stream, &work);
+    if (status == QDQ_OK) status = qdq_stream_flush(session->stream);
+    for (uint32_t f = 0; f < n && status == QDQ_OK; f++) {
+        qdq_scores_error error = {sums[f].err2, sums[f].ww};
+        status = qdq_scores_set_error(scores, m->tensor->name, name_of(formats[f]), &error);
+    }
+    return status;
+}
+
+static uint64_t bytes_of(const qdq_measured_tensor *m, uint32_t n) {
+    return m->gradient == NULL || n == 0
+               ? m->tensor->bytes
+               : n * (m->tensor->bytes + m->tensor->elements * qdq_dtype_size(m->gradient->parts->gradient->dtype));
+}
+
+static uint32_t missing(const qdq_scores *scores, const qdq_measured_tensor *m, qdq_format formats[QDQ_MAX_FORMATS]) {
+    uint32_t n = 0;
+    for (uint32_t f = 0; f < m->n_formats; f++)
+        if (lacks(scores, m, m->formats[f])) formats[n++] = m->formats[f];
+    return n;
+}
+
+qdq_status qdq_measure(qdq_session *session, const char *path, size_t n, const qdq_measured_tensor *tensors,
+                       qdq_scores *scores, size_t *passes) {
+    qdq_format formats[QDQ_MAX_FORMATS];
+    uint64_t bytes = 0;
+    *passes = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t k = missing(scores, &tensors[i], formats);
+        if (k > 0) bytes += bytes_of(&tensors[i], k);
+    }
+    if (bytes == 0) return QDQ_OK;
+    qdq_status status = QDQ_OK;
+    double saved = qdq_seconds();
+    qdq_progress_begin("damage", bytes, session->common->quiet);
+    for (size_t i = 0; i < n && status == QDQ_OK; i++) {
+        const qdq_measured_tensor *m = &tensors[i];
+        uint32_t k = missing(scores, m, formats);
+        if (k == 0) continue;
+        ++*passes;
+        status = m->gradient != NULL ? measure_sensitivity(session, m, formats, k, scores)
+                                     : measure_error(session, m, formats, k, scores);
+        if (status != QDQ_OK || qdq_seconds() - saved < save_interval) continue;
+        status = save(path, scores);
+        saved = qdq_seconds();
+    }
+    qdq_progress_end();
+    return status == QDQ_OK ? save(path, scores) : status;
+}
