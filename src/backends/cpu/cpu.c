@@ -78,10 +78,6 @@ static void load_importance(const job *j, uint64_t tile, float *transposed) {
     j->kernels->tile->transpose(linear, n, transposed);
 }
 
-static void prefetch_tile(const unsigned char *at) {
-    for (int line = 0; line < QDQ_TILE * 4; line += 64) __builtin_prefetch(at + line, 0, 0);
-}
-
 static void roundtrip_chunk(void *context, uint64_t chunk) {
     const job *j = context;
     const qdq_cpu_tile_kernels *k = j->kernels->tile;
@@ -89,6 +85,7 @@ static void roundtrip_chunk(void *context, uint64_t chunk) {
     uint64_t all = (j->op->count + QDQ_TILE - 1) / QDQ_TILE;
     uint64_t first = chunk * CHUNK_TILES, end = first + CHUNK_TILES < all ? first + CHUNK_TILES : all;
     _Alignas(64) float widened[QDQ_TILE], result[QDQ_TILE], tile[QDQ_TILE];
+    bool aligned = (uintptr_t)j->output % 64 == 0;
     for (uint64_t t = first; t < end; t++) {
         float *out = (float *)(void *)(j->output + t * QDQ_TILE * 4);
         size_t n = tile_count(j, t);
@@ -97,8 +94,9 @@ static void roundtrip_chunk(void *context, uint64_t chunk) {
             k->transpose(in, n, tile);
             format->roundtrip(tile, tile);
             k->restore(tile, out, n);
+        } else if (j->stream && aligned) {
+            format->roundtrip_past(in, out, 1);
         } else if (j->stream) {
-            if (t + 2 < all) prefetch_tile((const unsigned char *)in + 2 * QDQ_TILE * 4);
             format->roundtrip_linear(in, result, 1);
             k->stream(result, out);
         } else {
@@ -368,6 +366,7 @@ static qdq_status cpu_wait(void *state, void *ticket) {
     return QDQ_OK;
 }
 
-const qdq_backend qdq_cpu_backend = {"cpu",    cpu_count, NULL, cpu_describe, cpu_open, cpu_close, cpu_describe_open,
-                                     cpu_alloc, cpu_wrap,  cpu_free,     cpu_host, cpu_write, cpu_read,
-                                     cpu_build, cpu_submit, cpu_wait,     NULL,     NULL,      NULL};
+const qdq_backend qdq_cpu_backend = {
+    "cpu",      cpu_count, NULL,     cpu_describe, cpu_open,  cpu_close, cpu_describe_open,
+    cpu_alloc,  cpu_wrap,  cpu_free, cpu_host,     cpu_write, cpu_read,  cpu_build,
+    cpu_submit, cpu_wait,  NULL,     NULL,         NULL};

@@ -73,43 +73,49 @@ static void roundtrip(const float *x, float *y) { plain_roundtrip(x, NULL, NULL,
 
 static void encode(const float *x, float *codes, uint32_t *heads) { plain_encode(x, NULL, NULL, codes, heads); }
 
-/* All fits first, then all codes: what a fit waits for (a division, a chain of maxima) overlaps with the next. */
-static void roundtrip_linear(const float *x, float *y, size_t tiles) {
+/* All fits first, then all codes: what a fit waits for (a division, a chain of maxima) overlaps with the next. past is
+ * a constant where this is called. */
+FN void linear(const float *x, float *y, size_t tiles, bool past) {
+    const size_t ahead = past ? 2 * QDQ_TILE : 0;
     _Alignas(64) float tile[QDQ_TILE];
     for (size_t t = 0; t < tiles; t++, x += QDQ_TILE, y += QDQ_TILE) {
         REAL lanes[32];
 #if F(SHARED) == 0 && F(SUM) == SUM_NONE
         F(params) p[PASSES];
         KEEP_LOOP for (int pass = 0; pass < PASSES; pass++) {
-            load_lanes(x + 32 * WIDTH * pass, lanes);
+            load_lanes(x + 32 * WIDTH * pass, lanes, ahead);
             p[pass] = F(fit)(lanes, splat(0.0f));
             store_pass(lanes, pass, tile);
         }
-        KEEP_LOOP for (int pass = 0; pass < PASSES; pass++)
-            for (int i = 0; i < 32; i += STORE) {
-                REAL out[STORE];
-                for (int k = 0; k < STORE; k++)
-                    out[k] = plain_requantize(load_vector(tile + 32 * (i + k) + WIDTH * pass), p[pass], i + k);
-                store_columns(out, y + 32 * WIDTH * pass + i);
-            }
+        KEEP_LOOP for (int pass = 0; pass < PASSES; pass++) for (int i = 0; i < 32; i += STORE_COLUMNS(past)) {
+            REAL out[16];
+            for (int k = 0; k < STORE_COLUMNS(past); k++)
+                out[k] = plain_requantize(load_vector(tile + 32 * (i + k) + WIDTH * pass), p[pass], i + k);
+            store_columns(out, y + 32 * WIDTH * pass + i, past);
+        }
 #else
         KEEP_LOOP for (int pass = 0; pass < PASSES; pass++) {
-            load_lanes(x + 32 * WIDTH * pass, lanes);
+            load_lanes(x + 32 * WIDTH * pass, lanes, ahead);
             store_pass(lanes, pass, tile);
         }
         roundtrip(tile, tile);
-        KEEP_LOOP for (int pass = 0; pass < PASSES; pass++) {
-            load_pass(tile, pass, lanes);
-            store_lanes(lanes, y + 32 * WIDTH * pass);
+        KEEP_LOOP for (int pass = 0; pass < PASSES; pass++) for (int i = 0; i < 32; i += STORE_COLUMNS(past)) {
+            REAL out[16];
+            for (int k = 0; k < STORE_COLUMNS(past); k++) out[k] = load_vector(tile + 32 * (i + k) + WIDTH * pass);
+            store_columns(out, y + 32 * WIDTH * pass + i, past);
         }
 #endif
     }
 }
 
+static void roundtrip_linear(const float *x, float *y, size_t tiles) { linear(x, y, tiles, false); }
+static void roundtrip_past(const float *x, float *y, size_t tiles) { linear(x, y, tiles, true); }
+
 #else
 #define roundtrip        NULL
 #define encode           NULL
 #define roundtrip_linear NULL
+#define roundtrip_past   NULL
 #endif
 
 #if F(IMPORTANCE) > 0
@@ -121,12 +127,13 @@ static void roundtrip_linear(const float *x, float *y, size_t tiles) {
 #define SUM            F(WEIGHTED_SUM)
 #include "backends/cpu/format_variant.h"
 
-const qdq_cpu_format_lanes KERNELS(lanes) = {F(LANES),         F(HEADS), SUM == SUM_ROW,     roundtrip,
-                                             roundtrip_linear, encode,   weighted_roundtrip, weighted_encode};
+const qdq_cpu_format_lanes KERNELS(lanes) = {F(LANES),  F(HEADS),           SUM == SUM_ROW,
+                                             roundtrip, roundtrip_linear,   roundtrip_past,
+                                             encode,    weighted_roundtrip, weighted_encode};
 
 #else
 
-const qdq_cpu_format_lanes KERNELS(lanes) = {F(LANES),         F(HEADS), false, roundtrip,
-                                             roundtrip_linear, encode,   NULL,  NULL};
+const qdq_cpu_format_lanes KERNELS(lanes) = {F(LANES),       F(HEADS), false, roundtrip, roundtrip_linear,
+                                             roundtrip_past, encode,   NULL,  NULL};
 
 #endif

@@ -40,6 +40,8 @@ typedef struct qdq_cpu_format_lanes {
     void (*roundtrip)(const float *x, float *y);
     /* The round trip of linear tiles at any alignment. In and out may be the same. */
     void (*roundtrip_linear)(const float *x, float *y, size_t tiles);
+    /* The same past the cache, for arrays far over it; y is 64-byte aligned. Ends without a fence. */
+    void (*roundtrip_past)(const float *x, float *y, size_t tiles);
     /* The codes of a transposed tile, as floats, transposed, and the heads: word k of lane l at 32 k + l. */
     void (*encode)(const float *x, float *codes, uint32_t *heads);
     /* The same with the elements' importance, a transposed tile, and a row sum a lane; NULL where importance changes

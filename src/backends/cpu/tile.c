@@ -62,10 +62,10 @@ static void transpose(const float *src, size_t n, float *tile) {
 
 static void restore_full(const float *tile, float *dst) {
     for (int pass = 0; pass < PASSES; pass++)
-        for (int e = 0; e < 32; e += STORE) {
-            REAL c[STORE];
-            for (int k = 0; k < STORE; k++) c[k] = load_row(tile, e + k, pass);
-            store_columns(c, dst + 32 * WIDTH * pass + e);
+        for (int e = 0; e < 32; e += STORE_COLUMNS(false)) {
+            REAL c[16];
+            for (int k = 0; k < STORE_COLUMNS(false); k++) c[k] = load_row(tile, e + k, pass);
+            store_columns(c, dst + 32 * WIDTH * pass + e, false);
         }
 }
 

@@ -110,30 +110,62 @@ FN void store4(const REAL *c, float *dst) {
 
 #endif
 
-/* c[0 … STORE-1]: elements of WIDTH lanes, to memory. Stores are few and wide where a processor has one store port. */
-#if WIDTH == 8
-enum { STORE = 8 };
-FN void store_columns(const REAL *c, float *dst) {
-    REAL v[8] = {c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]};
-    transpose4(v);
-    transpose4(v + 4);
+/* c[0 … STORE_COLUMNS(past) - 1]: that many elements of WIDTH lanes, to memory: few and wide stores, since a processor
+ * has one or two ports for them. past: beyond the cache; dst is then aligned to 64 bytes, but for the portable lanes.
+ */
+#if WIDTH == 16
+#define STORE_COLUMNS(past) 16
+FN void store_columns(const REAL *c, float *dst, bool past) {
+    REAL v[16];
+    for (int k = 0; k < 16; k++) v[k] = c[k];
+    for (int k = 0; k < 16; k += 4) transpose4(v + k);
     for (int k = 0; k < 4; k++) {
-        __m256 a = (__m256)v[k], b = (__m256)v[k + 4];
-        _mm256_storeu_ps(dst + 32 * k, _mm256_permute2f128_ps(a, b, 0x20));
-        _mm256_storeu_ps(dst + 32 * (k + 4), _mm256_permute2f128_ps(a, b, 0x31));
+        /* Quarter q of v[k], v[k+4], v[k+8], v[k+12] is the row of lane 4 q + k. */
+        __m512 a = (__m512)v[k], b = (__m512)v[k + 4], e = (__m512)v[k + 8], f = (__m512)v[k + 12];
+        __m512 ab02 = _mm512_shuffle_f32x4(a, b, 0x88), ab13 = _mm512_shuffle_f32x4(a, b, 0xdd);
+        __m512 ef02 = _mm512_shuffle_f32x4(e, f, 0x88), ef13 = _mm512_shuffle_f32x4(e, f, 0xdd);
+        __m512 row[4] = {_mm512_shuffle_f32x4(ab02, ef02, 0x88), _mm512_shuffle_f32x4(ab13, ef13, 0x88),
+                         _mm512_shuffle_f32x4(ab02, ef02, 0xdd), _mm512_shuffle_f32x4(ab13, ef13, 0xdd)};
+        for (int q = 0; q < 4; q++)
+            if (past)
+                _mm512_stream_ps(dst + 32 * (4 * q + k), row[q]);
+            else
+                _mm512_storeu_ps(dst + 32 * (4 * q + k), row[q]);
     }
 }
+#elif WIDTH == 8
+/* Past the cache a lane's line of 64 bytes is stored whole: half a line at a time is slow. */
+#define STORE_COLUMNS(past) ((past) ? 16 : 8)
+FN void store_columns(const REAL *c, float *dst, bool past) {
+    REAL v[16];
+    for (int k = 0; k < STORE_COLUMNS(past); k++) v[k] = c[k];
+    for (int k = 0; k < STORE_COLUMNS(past); k += 4) transpose4(v + k);
+    for (int k = 0; k < 4; k++)
+        for (int half = 0; half < 2; half++)
+            for (int side = 0; side < STORE_COLUMNS(past); side += 8) {
+                __m256 a = (__m256)v[k + side], b = (__m256)v[k + side + 4];
+                __m256 row = half ? _mm256_permute2f128_ps(a, b, 0x31) : _mm256_permute2f128_ps(a, b, 0x20);
+                float *to = dst + 32 * (k + 4 * half) + side;
+                if (past)
+                    _mm256_stream_ps(to, row);
+                else
+                    _mm256_storeu_ps(to, row);
+            }
+}
 #else
-enum { STORE = 4 };
-FN void store_columns(const REAL *c, float *dst) { store4(c, dst); }
+#define STORE_COLUMNS(past) 4
+FN void store_columns(const REAL *c, float *dst, bool past) { store4(c, dst); }
 #endif
 
-/* All 32 elements of WIDTH lanes. */
-FN void load_lanes(const float *src, BLOCK_OUT(x)) {
-    for (int i = 0; i < 32; i += 4) load4(src + i, x + i);
-}
-FN void store_lanes(BLOCK_IN(x), float *dst) {
-    for (int i = 0; i < 32; i += STORE) store_columns(x + i, dst + i);
+/* All 32 elements of WIDTH lanes. ahead: also asks for the lines that many floats further on, a few at a time, so that
+ * the requests do not queue up. */
+FN void load_lanes(const float *src, BLOCK_OUT(x), size_t ahead) {
+    for (int i = 0; i < 32; i += 4) {
+        if (ahead > 0)
+            for (int line = 0; line < WIDTH; line += 4)
+                __builtin_prefetch(src + ahead + 4 * (WIDTH * i / 4 + line), 0, 3);
+        load4(src + i, x + i);
+    }
 }
 
 #endif
