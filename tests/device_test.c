@@ -313,6 +313,44 @@ static void importance_of_rows(void **state) {
     }
 }
 
+/* One operation over every format, some of them twice; and each against each other. */
+static void several_formats_at_once(void **state) {
+    (void)state;
+    enum { N = 5 * QDQ_TILE + 256 };
+    static float x[N], g[N];
+    make_input(x, N, 91, true);
+    make_input(g, N, 92, false);
+    qdq_format formats[QDQ_MAX_OP_FORMATS];
+    uint32_t n = 0;
+    for (int turn = 0; turn < 2; turn++) FOR_FORMATS(f, false) if (n < QDQ_MAX_OP_FORMATS) formats[n++] = f;
+    qdq_error_sums sums[QDQ_MAX_OP_FORMATS] = {0}, one = {0};
+    qdq_buffer *in = make_buffer(device, QDQ_F32, N, x), *gr = make_buffer(device, QDQ_F32, N, g);
+    qdq_encoder *encoder;
+    assert_ok(qdq_encoder_create(device, &encoder));
+    for (uint32_t count = 1; count <= n; count += count < 9 ? 1 : n) {
+        memset(sums, 0, sizeof sums);
+        if (count == 9) count = n;
+        assert_ok(qdq_encode_error(encoder, count, formats, in, sums, NULL));
+        assert_ok(qdq_encoder_commit_and_wait(encoder));
+        for (uint32_t i = 0; i < count; i++) {
+            memset(&one, 0, sizeof one);
+            assert_ok(qdq_error(formats[i], x, N, &one));
+            assert_memory_equal(&sums[i], &one, sizeof one);
+        }
+    }
+    for (uint32_t i = 0; i < n / 2; i++)
+        for (uint32_t k = 0; k < n / 2; k += 1 + i % 3) {
+            qdq_sensitivity_sums scores = {0}, expected = {0};
+            assert_ok(qdq_encode_sensitivity(encoder, formats[i], formats[k], in, gr, &scores, NULL));
+            assert_ok(qdq_encoder_commit_and_wait(encoder));
+            assert_ok(qdq_sensitivity(formats[i], formats[k], x, g, N, &expected));
+            assert_memory_equal(&scores, &expected, sizeof scores);
+        }
+    qdq_encoder_free(encoder);
+    qdq_buffer_free(in);
+    qdq_buffer_free(gr);
+}
+
 /* Sums and arrays come out the same in one operation and in pieces cut at tiles. */
 static void pieces_give_the_whole(void **state) {
     (void)state;
@@ -621,6 +659,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(sub_buffers_at_any_element),
         cmocka_unit_test(in_place),
         cmocka_unit_test(importance_of_rows),
+        cmocka_unit_test(several_formats_at_once),
         cmocka_unit_test(pieces_give_the_whole),
         cmocka_unit_test(dispatches_run_in_order),
         cmocka_unit_test(large_buffers),

@@ -14,7 +14,8 @@ typedef enum qdq_vk_kernel_op {
     QDQ_VK_ERROR,
     QDQ_VK_SENSITIVITY_LOW,
     QDQ_VK_SENSITIVITY_HIGH,
-    QDQ_VK_KERNEL_OPS
+    QDQ_VK_KERNEL_OPS, /* so many of each format */
+    QDQ_VK_SENSITIVITY_PAIR = QDQ_VK_KERNEL_OPS
 } qdq_vk_kernel_op;
 
 enum {
@@ -27,6 +28,16 @@ enum {
     QDQ_VK_BINDINGS,
     QDQ_VK_STAGING_BYTES = 4 << 20
 };
+
+/* Formats of one kernel: several.glsl. -1: none. */
+enum { QDQ_VK_SEVERAL = 4 };
+
+/* A kernel of several formats. */
+typedef struct qdq_vk_combination {
+    qdq_vk_kernel_op op;
+    int32_t formats[QDQ_VK_SEVERAL];
+    VkPipeline pipeline;
+} qdq_vk_combination;
 
 /* tile.glsl has the same struct. */
 typedef struct qdq_vk_work {
@@ -80,6 +91,8 @@ typedef struct qdq_vk_device {
     size_t cache_bytes;                            /* when it was loaded */
     VkPipeline (*pipelines)[QDQ_VK_KERNEL_OPS][2]; /* by format; [1] with importance */
     VkPipeline rows;
+    qdq_vk_combination *combinations; /* those built so far */
+    size_t n_combinations;
     pthread_mutex_t spare_mutex;
     qdq_vk_memory spare[QDQ_VK_SPARES]; /* memory of done work, for the next */
     qdq_vk_memory_kind spare_kind[QDQ_VK_SPARES];
@@ -109,6 +122,10 @@ void qdq_vk_kernels_destroy(qdq_vk_device *device);
 /* Builds it on first use. */
 qdq_status qdq_vk_kernel(qdq_vk_device *device, qdq_format format, qdq_vk_kernel_op op, bool weighted,
                          VkPipeline *pipeline);
+/* Errors of several formats, or one against another: all must be combinable. */
+qdq_status qdq_vk_several_kernel(qdq_vk_device *device, qdq_vk_kernel_op op, const int32_t formats[QDQ_VK_SEVERAL],
+                                 VkPipeline *pipeline);
+bool qdq_vk_is_combinable(qdq_format format);
 qdq_status qdq_vk_rows_kernel(qdq_vk_device *device, VkPipeline *pipeline);
 /* A new one, the caller's to destroy. */
 qdq_status qdq_vk_proof_kernel(qdq_vk_device *device, uint32_t operation, VkPipeline *pipeline);
@@ -126,7 +143,7 @@ typedef struct qdq_vk_step {
     bool wait; /* for the steps before it */
     /* Of error and sensitivity: whose sums it makes. The output is then bound when they have a place. */
     const qdq_op *op;
-    uint32_t format_index;
+    uint32_t n_formats, format_index[QDQ_VK_SEVERAL]; /* of error */
     uint64_t sums_bytes, tiles;
 } qdq_vk_step;
 

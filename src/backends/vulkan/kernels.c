@@ -5,12 +5,13 @@
 
 #include "backends/vulkan/device.h"
 #include "core/error.h"
+#include "core/format.h"
 
 #define FORMAT(name, type, block, bytes, importance, file_type) extern const qdq_spirv qdq_spirv_##name;
 #include "formats/formats.def"
 #undef FORMAT
 
-extern const qdq_spirv qdq_spirv_rows, qdq_spirv_proof;
+extern const qdq_spirv qdq_spirv_several, qdq_spirv_rows, qdq_spirv_proof;
 
 static const qdq_spirv *const modules[] = {
 #define FORMAT(name, type, block, bytes, importance, file_type) &qdq_spirv_##name,
@@ -74,6 +75,9 @@ void qdq_vk_kernels_destroy(qdq_vk_device *device) {
     for (size_t f = 0; device->pipelines && f < sizeof modules / sizeof modules[0]; f++)
         for (int op = 0; op < QDQ_VK_KERNEL_OPS; op++)
             for (int w = 0; w < 2; w++) qdq_vk.vkDestroyPipeline(device->handle, device->pipelines[f][op][w], NULL);
+    for (size_t i = 0; i < device->n_combinations; i++)
+        qdq_vk.vkDestroyPipeline(device->handle, device->combinations[i].pipeline, NULL);
+    free(device->combinations);
     qdq_vk.vkDestroyPipeline(device->handle, device->rows, NULL);
     free(device->pipelines);
     qdq_vk.vkDestroyPipelineCache(device->handle, device->cache, NULL);
@@ -82,7 +86,7 @@ void qdq_vk_kernels_destroy(qdq_vk_device *device) {
 }
 
 static qdq_status build(qdq_vk_device *device, const qdq_spirv *module, uint32_t op, bool weighted,
-                        VkPipeline *pipeline) {
+                        const int32_t *formats, VkPipeline *pipeline) {
     uint32_t *code = malloc(module->words * sizeof *code);
     if (!code) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory to build a kernel");
     size_t words = qdq_spirv_for_device(module, &device->physical->float_controls, code);
@@ -92,10 +96,12 @@ static qdq_status build(qdq_vk_device *device, const qdq_spirv *module, uint32_t
     VkResult result = qdq_vk.vkCreateShaderModule(device->handle, &info, NULL, &shader);
     free(code);
     if (result != VK_SUCCESS) return qdq_vk_fail(device->physical, "vkCreateShaderModule", result);
-    /* As tile.glsl numbers them. */
-    const uint32_t constants[4] = {op, device->tiles, 32 * device->tiles, weighted};
-    const VkSpecializationMapEntry entries[4] = {{0, 0, 4}, {1, 4, 4}, {2, 8, 4}, {3, 12, 4}};
-    VkSpecializationInfo special = {4, entries, sizeof constants, constants};
+    /* As tile.glsl and several.glsl number them. */
+    uint32_t constants[4 + QDQ_VK_SEVERAL] = {op, device->tiles, 32 * device->tiles, weighted};
+    VkSpecializationMapEntry entries[4 + QDQ_VK_SEVERAL];
+    for (uint32_t i = 0; i < 4 + QDQ_VK_SEVERAL; i++) entries[i] = (VkSpecializationMapEntry){i, 4 * i, 4};
+    if (formats) memcpy(constants + 4, formats, QDQ_VK_SEVERAL * sizeof *formats);
+    VkSpecializationInfo special = {formats ? 4 + QDQ_VK_SEVERAL : 4, entries, sizeof constants, constants};
     VkComputePipelineCreateInfo create = {.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
                                           .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                                                     .stage = VK_SHADER_STAGE_COMPUTE_BIT,
@@ -114,7 +120,7 @@ static qdq_status take(qdq_vk_device *device, const qdq_spirv *module, uint32_t 
                        VkPipeline *pipeline) {
     pthread_mutex_lock(&device->kernels_mutex);
     qdq_status status = QDQ_OK;
-    if (!*slot) status = build(device, module, op, weighted, slot);
+    if (!*slot) status = build(device, module, op, weighted, NULL, slot);
     if (status != QDQ_OK) *slot = VK_NULL_HANDLE;
     *pipeline = *slot;
     pthread_mutex_unlock(&device->kernels_mutex);
@@ -126,10 +132,41 @@ qdq_status qdq_vk_kernel(qdq_vk_device *device, qdq_format format, qdq_vk_kernel
     return take(device, modules[format], op, weighted, &device->pipelines[format][op][weighted], pipeline);
 }
 
+bool qdq_vk_is_combinable(qdq_format format) {
+    const qdq_format_row *row = qdq_format_get(format);
+    return row && row->block_elements == 32 && row->importance < 2; /* as CMakeLists.txt chooses them */
+}
+
+static qdq_status combine(qdq_vk_device *device, qdq_vk_combination *wanted) {
+    for (size_t i = 0; i < device->n_combinations; i++) {
+        const qdq_vk_combination *c = &device->combinations[i];
+        if (c->op != wanted->op || memcmp(c->formats, wanted->formats, sizeof c->formats) != 0) continue;
+        wanted->pipeline = c->pipeline;
+        return QDQ_OK;
+    }
+    qdq_vk_combination *more = realloc(device->combinations, (device->n_combinations + 1) * sizeof *more);
+    if (!more) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory to build a kernel");
+    device->combinations = more;
+    qdq_status status = build(device, &qdq_spirv_several, wanted->op, false, wanted->formats, &wanted->pipeline);
+    if (status == QDQ_OK) more[device->n_combinations++] = *wanted;
+    return status;
+}
+
+qdq_status qdq_vk_several_kernel(qdq_vk_device *device, qdq_vk_kernel_op op, const int32_t formats[QDQ_VK_SEVERAL],
+                                 VkPipeline *pipeline) {
+    qdq_vk_combination wanted = {.op = op};
+    memcpy(wanted.formats, formats, sizeof wanted.formats);
+    pthread_mutex_lock(&device->kernels_mutex);
+    qdq_status status = combine(device, &wanted);
+    pthread_mutex_unlock(&device->kernels_mutex);
+    *pipeline = wanted.pipeline;
+    return status;
+}
+
 qdq_status qdq_vk_rows_kernel(qdq_vk_device *device, VkPipeline *pipeline) {
     return take(device, &qdq_spirv_rows, 0, false, &device->rows, pipeline);
 }
 
 qdq_status qdq_vk_proof_kernel(qdq_vk_device *device, uint32_t operation, VkPipeline *pipeline) {
-    return build(device, &qdq_spirv_proof, operation, false, pipeline);
+    return build(device, &qdq_spirv_proof, operation, false, NULL, pipeline);
 }

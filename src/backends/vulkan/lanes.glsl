@@ -36,9 +36,9 @@ float ordered_sum(int kind, uint base) {
     if (kind == SUM_ROW)
         return row_sums[(row_sums_at >> 2) + (column + 1024u * this_tile() + 32u * lane()) / row];
     if (kind == SUM_NONE) return sum;
-    for (uint row_at = 0; row_at < LANES; row_at++)
+    for (uint l = block_lane(); l < block_lane() + LANES; l++)
         for (uint i = 0; i < 32; i++) {
-            float x = as_real(stage[base + 33u * (block_lane() + row_at) + i]);
+            float x = as_real(stage[base + 33u * l + i]);
             sum = sum + (kind == SUM_MAGNITUDES ? abs_(x) : x * x);
         }
     return sum;
@@ -65,7 +65,7 @@ F(params) fit_lane(float x[32], uint base, uint base_2) {
 #if FORMAT_IMPORTANCE > 0
     if (FIT_WEIGHTED) {
         float m[32];
-        for (uint i = 0; i < 32; i++) m[i] = as_real(stage_2[base_2 + 33u * lane() + i]);
+        for (uint i = 0; i < 32; i++) m[i] = second_stage(base_2, i);
         float sum = ordered_sum(F(WEIGHTED_SUM), base);
 #if FORMAT_SHARED > 0
         F(part) part = F(fit_weighted)(x, m, sum);
@@ -101,13 +101,6 @@ float encode(float x, F(params) p, int i) {
 }
 
 float requantize(float x, F(params) p, int i) { return F(value)(encode(x, p, i), p, i); }
-
-void read_row(uint base, out float x[32]) {
-    for (uint i = 0; i < 32; i++) x[i] = as_real(stage[base + 33u * lane() + i]);
-}
-void write_row(uint base, float x[32]) {
-    for (uint i = 0; i < 32; i++) stage[base + 33u * lane() + i] = as_uint(x[i]);
-}
 
 uint tile_bytes(uint elements) { return elements / (32 * F(LANES)) * F(BYTES); }
 
@@ -166,58 +159,6 @@ void dequantize(uint n, uint base) {
     store_tile(n, base);
 }
 
-void error(float x[32], F(params) p, uint n, uint base, uint base_2) {
-    float sums[4], part[4][4], largest = 0.0f;
-    for (uint g = 0; g < 4; g++) {
-        float t0[8], t1[8], t2[8], t3[8];
-        for (uint k = 0; k < 8; k++) {
-            float w = x[8u * g + k], q = requantize(w, p, int(8u * g + k)), d = w - q;
-            largest = max_r(abs_(d), largest);
-            t0[k] = d * d;
-            t1[k] = w * w;
-            t2[k] = q * q;
-            t3[k] = w * q;
-            if (WEIGHTED) {
-                float m = as_real(stage_2[base_2 + 33u * lane() + 8u * g + k]);
-                t0[k] = m * t0[k];
-                t1[k] = m * t1[k];
-                t2[k] = m * t2[k];
-                t3[k] = m * t3[k];
-            }
-        }
-        part[0][g] = sum8(t0);
-        part[1][g] = sum8(t1);
-        part[2][g] = sum8(t2);
-        part[3][g] = sum8(t3);
-    }
-    for (uint s = 0; s < 4; s++) sums[s] = sum4(part[s]);
-    store_error(sums, largest, n, base, (output_at >> 2) + 5u * this_tile());
-}
-
-// d holds low - high.
-void sensitivity(float d[32], uint n, uint base, uint base_2) {
-    float sums[3], part[3][4];
-    for (uint g = 0; g < 4; g++) {
-        float t0[8], t1[8], t2[8];
-        for (uint k = 0; k < 8; k++) {
-            float t = as_real(stage_2[base_2 + 33u * lane() + 8u * g + k]) * d[8u * g + k];
-            t0[k] = t;
-            t1[k] = abs_(t);
-            t2[k] = t * t;
-        }
-        part[0][g] = sum8(t0);
-        part[1][g] = sum8(t1);
-        part[2][g] = sum8(t2);
-    }
-    for (uint s = 0; s < 3; s++) sums[s] = sum4(part[s]);
-    store_sensitivity(sums, n, base, (output_at >> 2) + 3u * this_tile());
-}
-
-void load_gradient_tile(uint n, uint base_2) {
-    uint size = gradient_dtype == F32 ? 4u : 2u;
-    load_gradient(gradient_at + this_tile() * 1024u * size, gradient_dtype, n, base_2);
-}
-
 // Stage 2 holds the importance while it is needed, then the low values, then the gradient.
 const bool EARLY = !WEIGHTED;
 const bool LATE = WEIGHTED && (OP == SENSITIVITY_LOW || OP == SENSITIVITY_HIGH);
@@ -228,26 +169,27 @@ void main() {
         dequantize(n, base);
         return;
     }
-    load_input(input_at + this_tile() * 1024u * (input_dtype == F32 ? 4u : 2u), input_dtype, n, base);
+    load_input_tile(n, base);
     if (WEIGHTED) load_importance(n, base_2);
     if (OP == SENSITIVITY_LOW && EARLY) load_gradient_tile(n, base_2);
     if (OP == SENSITIVITY_HIGH && EARLY) load_low(low_at + 4096u * this_tile(), F32, n, base_2);
     barrier();
 
-    float x[32];
+    float x[32], y[32];
     read_row(base, x);
     F(params) p = fit_lane(x, base, base_2);
+    if (OP == QUANTIZE) {
+        quantize(x, p, n, base);
+        return;
+    }
+    for (int i = 0; i < 32; i++) y[i] = requantize(x[i], p, i);
     if (OP == ROUNDTRIP) {
-        float y[32];
-        for (int i = 0; i < 32; i++) y[i] = requantize(x[i], p, i);
         if (F(LANES) > 1) barrier(); // a block's sum may still be read
         write_row(base, y);
         barrier();
         store_tile(n, base);
-    } else if (OP == QUANTIZE) {
-        quantize(x, p, n, base);
     } else if (OP == ERROR) {
-        error(x, p, n, base, base_2);
+        error_sums(x, y, n, base, base_2, (output_at >> 2) + 5u * this_tile());
     } else {
         if (LATE) {
             barrier();
@@ -255,16 +197,12 @@ void main() {
             if (OP == SENSITIVITY_HIGH) load_low(low_at + 4096u * this_tile(), F32, n, base_2);
             barrier();
         }
-        float d[32];
-        for (int i = 0; i < 32; i++) {
-            float q = requantize(x[i], p, i);
-            d[i] = OP == SENSITIVITY_LOW ? q - x[i] : as_real(stage_2[base_2 + 33u * lane() + uint(i)]) - q;
-        }
+        for (int i = 0; i < 32; i++) y[i] = OP == SENSITIVITY_LOW ? y[i] - x[i] : second_stage(base_2, uint(i)) - y[i];
         if (OP == SENSITIVITY_HIGH) {
             barrier();
             load_gradient_tile(n, base_2);
             barrier();
         }
-        sensitivity(d, n, base, base_2);
+        sensitivity_sums(y, n, base, base_2);
     }
 }

@@ -124,7 +124,8 @@ static bool wants_row_sums(const qdq_op *op, qdq_format format) {
 /* One piece of an operation for one format. */
 typedef struct piece {
     const qdq_op *op;
-    qdq_format format;
+    qdq_format format;       /* without a combination */
+    const int32_t *combined; /* QDQ_VK_SEVERAL formats of one kernel, or NULL */
     qdq_vk_kernel_op kernel;
     bool weighted;
     uint64_t first_tile, tiles;
@@ -145,7 +146,8 @@ static qdq_status begin_step(const planner *p, const piece *w, qdq_vk_step *step
     *step = (qdq_vk_step){.groups = groups_of(p, w->tiles), .tiles = w->tiles};
     step->work.count = (uint32_t)n;
     step->work.row = 32;
-    qdq_status status = qdq_vk_kernel(p->device, w->format, w->kernel, w->weighted, &step->pipeline);
+    qdq_status status = w->combined ? qdq_vk_several_kernel(p->device, w->kernel, w->combined, &step->pipeline)
+                                    : qdq_vk_kernel(p->device, w->format, w->kernel, w->weighted, &step->pipeline);
     if (status != QDQ_OK) return status;
     if (w->kernel != QDQ_VK_DEQUANTIZE) {
         step->work.input_dtype = op->input.dtype;
@@ -179,13 +181,15 @@ static qdq_status plan_array(planner *p, const piece *w) {
     return add_step(p, &step);
 }
 
-static qdq_status plan_error(planner *p, const piece *w, uint32_t format_index) {
+/* Errors of the operation's formats number index[0 … n - 1]. */
+static qdq_status plan_error(planner *p, const piece *w, const uint32_t *index, uint32_t n) {
     qdq_vk_step step;
     qdq_status status = begin_step(p, w, &step);
     if (status != QDQ_OK) return status;
     step.op = w->op;
-    step.format_index = format_index;
-    step.sums_bytes = w->tiles * sizeof(qdq_tile_error);
+    step.n_formats = n;
+    memcpy(step.format_index, index, n * sizeof *index);
+    step.sums_bytes = n * w->tiles * sizeof(qdq_tile_error);
     return add_step(p, &step);
 }
 
@@ -240,8 +244,36 @@ static qdq_status check_row(const planner *p, const qdq_op *op) {
                     (unsigned long long)op->row);
 }
 
+/* Formats whose errors one kernel sums: several combinable ones, or one of any kind. */
+typedef struct group {
+    uint32_t n, index[QDQ_VK_SEVERAL];
+    int32_t formats[QDQ_VK_SEVERAL];
+} group;
+
+static uint32_t group_formats(const qdq_op *op, group groups[QDQ_MAX_OP_FORMATS]) {
+    uint32_t n = 0, open = UINT32_MAX; /* the group that takes the next combinable format */
+    for (uint32_t f = 0; f < op->n_formats; f++) {
+        bool combinable = !op->importance.memory && qdq_vk_is_combinable(op->format[f]);
+        if (!combinable || open == UINT32_MAX || groups[open].n == QDQ_VK_SEVERAL) {
+            groups[n] = (group){.formats = {-1, -1, -1, -1}};
+            if (combinable) open = n;
+            n++;
+        }
+        group *g = &groups[combinable ? open : n - 1];
+        g->index[g->n] = f;
+        g->formats[g->n++] = op->format[f];
+    }
+    return n;
+}
+
+static bool is_combined_pair(const qdq_op *op) {
+    return op->kind == QDQ_SENSITIVITY && op->format[1] != QDQ_FORMAT_SOURCE && qdq_vk_is_combinable(op->format[0]) &&
+           qdq_vk_is_combinable(op->format[1]) && !fit_is_weighted(op, op->format[0]) &&
+           !fit_is_weighted(op, op->format[1]);
+}
+
 /* Low values of one piece are made while those of the piece before are used. */
-static qdq_status plan_pair(planner *p, const qdq_op *op, const qdq_vk_memory *row_sums[2]) {
+static qdq_status plan_pair(planner *p, const qdq_op *op, const qdq_vk_memory *const *row_sums) {
     uint64_t all = (op->count + QDQ_TILE - 1) / QDQ_TILE, step = PIECE_TILES;
     if (step > most_tiles(p)) step = most_tiles(p);
     const qdq_vk_memory *scratch;
@@ -251,8 +283,13 @@ static qdq_status plan_pair(planner *p, const qdq_op *op, const qdq_vk_memory *r
         if (status != QDQ_OK) return status;
         low[i] = *scratch;
     }
-    piece w[2] = {{op, op->format[0], QDQ_VK_ROUNDTRIP, fit_is_weighted(op, op->format[0]), 0, 0, row_sums[0]},
-                  {op, op->format[1], QDQ_VK_SENSITIVITY_HIGH, fit_is_weighted(op, op->format[1]), 0, 0, row_sums[1]}};
+    piece w[2];
+    for (int i = 0; i < 2; i++)
+        w[i] = (piece){.op = op,
+                       .format = op->format[i],
+                       .kernel = i == 0 ? QDQ_VK_ROUNDTRIP : QDQ_VK_SENSITIVITY_HIGH,
+                       .weighted = fit_is_weighted(op, op->format[i]),
+                       .row_sums = row_sums[i]};
     qdq_status status = QDQ_OK;
     for (uint64_t t = 0; t < all + step && status == QDQ_OK; t += step) {
         if (t < all) {
@@ -269,39 +306,83 @@ static qdq_status plan_pair(planner *p, const qdq_op *op, const qdq_vk_memory *r
     return status;
 }
 
-static qdq_status plan_op(planner *p, const qdq_op *op) {
-    qdq_status status = check_row(p, op);
-    const qdq_vk_memory *made = NULL, *row_sums[QDQ_MAX_OP_FORMATS] = {0};
-    qdq_vk_memory sums;
-    for (uint32_t f = 0; f < op->n_formats && status == QDQ_OK; f++) {
+/* The sums of rows that formats want, each pointing to the one array of them, or NULL. */
+static qdq_status plan_all_row_sums(planner *p, const qdq_op *op, qdq_vk_memory *sums,
+                                    const qdq_vk_memory *row_sums[QDQ_MAX_OP_FORMATS]) {
+    const qdq_vk_memory *made = NULL;
+    for (uint32_t f = 0; f < op->n_formats; f++) {
+        row_sums[f] = NULL;
         if (op->format[f] == QDQ_FORMAT_SOURCE || !wants_row_sums(op, op->format[f])) continue;
-        if (!made) {
-            status = plan_row_sums(p, op, &made);
-            if (status == QDQ_OK) sums = *made; /* the table may move */
-        }
-        row_sums[f] = &sums;
+        qdq_status status = made ? QDQ_OK : plan_row_sums(p, op, &made);
+        if (status != QDQ_OK) return status;
+        *sums = *made; /* the plan's table may move */
+        row_sums[f] = sums;
     }
-    if (status != QDQ_OK) return status;
-    if (op->kind == QDQ_SENSITIVITY && op->format[1] != QDQ_FORMAT_SOURCE) return plan_pair(p, op, row_sums);
+    return QDQ_OK;
+}
 
-    static const qdq_vk_kernel_op kernels[] = {QDQ_VK_ROUNDTRIP, QDQ_VK_QUANTIZE, QDQ_VK_DEQUANTIZE, QDQ_VK_ERROR,
-                                               QDQ_VK_SENSITIVITY_LOW};
-    uint32_t n_formats = op->kind == QDQ_ERROR ? op->n_formats : 1;
-    uint64_t all = (op->count + QDQ_TILE - 1) / QDQ_TILE, step = most_tiles(p);
-    if (step > MOST_SUM_TILES && (op->kind == QDQ_ERROR || op->kind == QDQ_SENSITIVITY)) step = MOST_SUM_TILES;
-    if (step > PIECE_TILES && n_formats > 1) step = PIECE_TILES;
+static uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+static qdq_status plan_errors(planner *p, const qdq_op *op, const qdq_vk_memory *const *row_sums) {
+    group groups[QDQ_MAX_OP_FORMATS];
+    uint32_t n_groups = group_formats(op, groups);
+    uint64_t all = (op->count + QDQ_TILE - 1) / QDQ_TILE;
+    uint64_t step = smaller(most_tiles(p), n_groups > 1 ? PIECE_TILES : MOST_SUM_TILES / QDQ_VK_SEVERAL);
+    qdq_status status = QDQ_OK;
     for (uint64_t t = 0; t < all && status == QDQ_OK; t += step)
-        for (uint32_t f = 0; f < n_formats && status == QDQ_OK; f++) {
-            bool weighted = is_weighted(op, op->format[f]);
-            piece w = {op, op->format[f], kernels[op->kind], weighted, t, all - t < step ? all - t : step, row_sums[f]};
-            if (op->kind == QDQ_ERROR)
-                status = plan_error(p, &w, f);
-            else if (op->kind == QDQ_SENSITIVITY)
-                status = plan_scores(p, &w, NULL);
-            else
-                status = plan_array(p, &w);
+        for (uint32_t i = 0; i < n_groups && status == QDQ_OK; i++) {
+            const group *g = &groups[i];
+            piece w = {.op = op,
+                       .format = g->formats[0],
+                       .combined = g->n > 1 ? g->formats : NULL,
+                       .kernel = QDQ_VK_ERROR,
+                       .weighted = is_weighted(op, g->formats[0]),
+                       .first_tile = t,
+                       .tiles = smaller(all - t, step),
+                       .row_sums = row_sums[g->index[0]]};
+            status = plan_error(p, &w, g->index, g->n);
         }
     return status;
+}
+
+/* One kernel over the whole. */
+static qdq_status plan_plain(planner *p, const qdq_op *op, qdq_vk_kernel_op kernel, const qdq_vk_memory *row_sums) {
+    const int32_t pair[QDQ_VK_SEVERAL] = {op->format[0], op->format[1], -1, -1};
+    bool scores = op->kind == QDQ_SENSITIVITY;
+    uint64_t all = (op->count + QDQ_TILE - 1) / QDQ_TILE;
+    uint64_t step = smaller(most_tiles(p), scores ? MOST_SUM_TILES : UINT64_MAX);
+    qdq_status status = QDQ_OK;
+    for (uint64_t t = 0; t < all && status == QDQ_OK; t += step) {
+        piece w = {.op = op,
+                   .format = op->format[0],
+                   .combined = kernel == QDQ_VK_SENSITIVITY_PAIR ? pair : NULL,
+                   .kernel = kernel,
+                   .weighted = fit_is_weighted(op, op->format[0]) && kernel != QDQ_VK_DEQUANTIZE,
+                   .first_tile = t,
+                   .tiles = smaller(all - t, step),
+                   .row_sums = row_sums};
+        status = scores ? plan_scores(p, &w, NULL) : plan_array(p, &w);
+    }
+    return status;
+}
+
+static qdq_status plan_op(planner *p, const qdq_op *op) {
+    qdq_vk_memory sums;
+    const qdq_vk_memory *row_sums[QDQ_MAX_OP_FORMATS];
+    qdq_status status = check_row(p, op);
+    if (status == QDQ_OK) status = plan_all_row_sums(p, op, &sums, row_sums);
+    if (status != QDQ_OK) return status;
+    switch (op->kind) {
+    case QDQ_ROUNDTRIP: return plan_plain(p, op, QDQ_VK_ROUNDTRIP, row_sums[0]);
+    case QDQ_QUANTIZE: return plan_plain(p, op, QDQ_VK_QUANTIZE, row_sums[0]);
+    case QDQ_DEQUANTIZE: return plan_plain(p, op, QDQ_VK_DEQUANTIZE, NULL);
+    case QDQ_ERROR: return plan_errors(p, op, row_sums);
+    case QDQ_SENSITIVITY:
+        if (op->format[1] == QDQ_FORMAT_SOURCE) return plan_plain(p, op, QDQ_VK_SENSITIVITY_LOW, row_sums[0]);
+        if (is_combined_pair(op)) return plan_plain(p, op, QDQ_VK_SENSITIVITY_PAIR, NULL);
+        return plan_pair(p, op, row_sums);
+    }
+    return qdq_fail(QDQ_INVALID_ARGUMENT, "no such operation: %d", (int)op->kind);
 }
 
 qdq_status qdq_vk_plan_create(qdq_vk_device *device, const qdq_op *ops, size_t n, qdq_vk_plan *plan) {
@@ -320,22 +401,39 @@ void qdq_vk_plan_destroy(qdq_vk_device *device, qdq_vk_plan *plan) {
     *plan = (qdq_vk_plan){0};
 }
 
+static qdq_status build_errors(qdq_vk_device *device, const qdq_op *op) {
+    group groups[QDQ_MAX_OP_FORMATS];
+    uint32_t n = group_formats(op, groups);
+    VkPipeline pipeline;
+    qdq_status status = QDQ_OK;
+    for (uint32_t i = 0; i < n && status == QDQ_OK; i++) {
+        const group *g = &groups[i];
+        status = g->n > 1
+                     ? qdq_vk_several_kernel(device, QDQ_VK_ERROR, g->formats, &pipeline)
+                     : qdq_vk_kernel(device, g->formats[0], QDQ_VK_ERROR, is_weighted(op, g->formats[0]), &pipeline);
+    }
+    return status;
+}
+
 qdq_status qdq_vk_build(void *state, const qdq_op *op) {
     qdq_vk_device *device = state;
-    static const qdq_vk_kernel_op kernels[] = {QDQ_VK_ROUNDTRIP, QDQ_VK_QUANTIZE, QDQ_VK_DEQUANTIZE, QDQ_VK_ERROR,
-                                               QDQ_VK_SENSITIVITY_LOW};
     VkPipeline pipeline;
-    bool pair = op->kind == QDQ_SENSITIVITY && op->format[1] != QDQ_FORMAT_SOURCE;
+    bool weighted = fit_is_weighted(op, op->format[0]);
+    const int32_t pair[QDQ_VK_SEVERAL] = {op->format[0], op->format[1], -1, -1};
     qdq_status status = QDQ_OK;
-    if (pair) {
-        status = qdq_vk_kernel(device, op->format[0], QDQ_VK_ROUNDTRIP, fit_is_weighted(op, op->format[0]), &pipeline);
+    switch (op->kind) {
+    case QDQ_ROUNDTRIP: return qdq_vk_kernel(device, op->format[0], QDQ_VK_ROUNDTRIP, weighted, &pipeline);
+    case QDQ_QUANTIZE: return qdq_vk_kernel(device, op->format[0], QDQ_VK_QUANTIZE, weighted, &pipeline);
+    case QDQ_DEQUANTIZE: return qdq_vk_kernel(device, op->format[0], QDQ_VK_DEQUANTIZE, false, &pipeline);
+    case QDQ_ERROR: return build_errors(device, op);
+    case QDQ_SENSITIVITY:
+        if (op->format[1] == QDQ_FORMAT_SOURCE)
+            return qdq_vk_kernel(device, op->format[0], QDQ_VK_SENSITIVITY_LOW, weighted, &pipeline);
+        if (is_combined_pair(op)) return qdq_vk_several_kernel(device, QDQ_VK_SENSITIVITY_PAIR, pair, &pipeline);
+        status = qdq_vk_kernel(device, op->format[0], QDQ_VK_ROUNDTRIP, weighted, &pipeline);
         if (status != QDQ_OK) return status;
         return qdq_vk_kernel(device, op->format[1], QDQ_VK_SENSITIVITY_HIGH, fit_is_weighted(op, op->format[1]),
                              &pipeline);
     }
-    for (uint32_t f = 0; f < (op->kind == QDQ_ERROR ? op->n_formats : 1) && status == QDQ_OK; f++) {
-        bool weighted = is_weighted(op, op->format[f]);
-        status = qdq_vk_kernel(device, op->format[f], kernels[op->kind], weighted, &pipeline);
-    }
-    return status;
+    return qdq_fail(QDQ_INVALID_ARGUMENT, "no such operation: %d", (int)op->kind);
 }

@@ -184,7 +184,9 @@ static void add_sums(const batch *b, const qdq_vk_step *steps) {
         if (step->sums_bytes == 0) continue;
         const void *tiles = sums;
         if (step->op->kind == QDQ_ERROR)
-            qdq_add_tile_errors(&step->op->error[step->format_index], tiles, step->tiles);
+            for (uint32_t f = 0; f < step->n_formats; f++)
+                qdq_add_tile_errors(&step->op->error[step->format_index[f]],
+                                    (const qdq_tile_error *)tiles + f * step->tiles, step->tiles);
         else
             qdq_add_tile_sensitivities(step->op->sensitivity, tiles, step->tiles);
         sums += sums_room(step);

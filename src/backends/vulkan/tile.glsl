@@ -12,6 +12,7 @@ layout(constant_id = 3) const bool WEIGHTED = false; // importance is given
 const uint ROUNDTRIP = 0, QUANTIZE = 1, DEQUANTIZE = 2, ERROR = 3;
 const uint SENSITIVITY_LOW = 4;  // of this format against the source
 const uint SENSITIVITY_HIGH = 5; // of low values, made before, against this format
+const uint SENSITIVITY_PAIR = 6; // of one format against another, several.glsl
 
 const uint F32 = 0, F16 = 1, BF16 = 2; // qdq_dtype
 
@@ -40,7 +41,7 @@ layout(set = 0, binding = 5) readonly buffer RowSums { float row_sums[]; };
 
 const uint STAGED = 32 * 33;
 shared uint stage[TILES * STAGE_WORDS]; // STAGE_WORDS >= STAGED, by the driver
-const bool TWO_STAGES = WEIGHTED || OP == SENSITIVITY_LOW || OP == SENSITIVITY_HIGH;
+const bool TWO_STAGES = WEIGHTED || OP >= SENSITIVITY_LOW;
 shared uint stage_2[TWO_STAGES ? TILES * STAGED : 1];
 
 uint lane() { return gl_LocalInvocationID.x & 31u; }
@@ -125,6 +126,22 @@ void store_tile(uint n, uint base) {
     }
 }
 
+// This lane's elements.
+void read_row(uint base, out float x[32]) {
+    for (uint i = 0; i < 32; i++) x[i] = as_real(stage[base + 33u * lane() + i]);
+}
+void write_row(uint base, float x[32]) {
+    for (uint i = 0; i < 32; i++) stage[base + 33u * lane() + i] = as_uint(x[i]);
+}
+float second_stage(uint base, uint i) { return as_real(stage_2[base + 33u * lane() + i]); }
+
+void load_input_tile(uint n, uint base) {
+    load_input(input_at + this_tile() * (input_dtype == F32 ? 4096u : 2048u), input_dtype, n, base);
+}
+void load_gradient_tile(uint n, uint base) {
+    load_gradient(gradient_at + this_tile() * (gradient_dtype == F32 ? 4096u : 2048u), gradient_dtype, n, base);
+}
+
 float sum8(float t[8]) { return ((t[0] + t[1]) + (t[2] + t[3])) + ((t[4] + t[5]) + (t[6] + t[7])); }
 float sum4(float t[4]) { return (t[0] + t[1]) + (t[2] + t[3]); }
 
@@ -166,4 +183,52 @@ void store_sensitivity(float sums[3], uint n, uint base, uint at) {
     barrier();
     float v = sum_lanes(3, base);
     if (n > 0u && (lane() & 7u) == 0u && lane() < 24u) output_words[at + (lane() >> 3)] = as_uint(v);
+}
+
+// The sums of weights x and values q of this lane, to the five words at `at`.
+void error_sums(float x[32], float q[32], uint n, uint base, uint base_2, uint at) {
+    float sums[4], part[4][4], largest = 0.0f;
+    for (uint g = 0; g < 4; g++) {
+        float t0[8], t1[8], t2[8], t3[8];
+        for (uint k = 0; k < 8; k++) {
+            float w = x[8u * g + k], v = q[8u * g + k], d = w - v;
+            largest = max_r(abs_(d), largest);
+            t0[k] = d * d;
+            t1[k] = w * w;
+            t2[k] = v * v;
+            t3[k] = w * v;
+            if (WEIGHTED) {
+                float m = second_stage(base_2, 8u * g + k);
+                t0[k] = m * t0[k];
+                t1[k] = m * t1[k];
+                t2[k] = m * t2[k];
+                t3[k] = m * t3[k];
+            }
+        }
+        part[0][g] = sum8(t0);
+        part[1][g] = sum8(t1);
+        part[2][g] = sum8(t2);
+        part[3][g] = sum8(t3);
+    }
+    for (uint s = 0; s < 4; s++) sums[s] = sum4(part[s]);
+    store_error(sums, largest, n, base, at);
+}
+
+// The scores of d = low - high with the gradient in stage 2.
+void sensitivity_sums(float d[32], uint n, uint base, uint base_2) {
+    float sums[3], part[3][4];
+    for (uint g = 0; g < 4; g++) {
+        float t0[8], t1[8], t2[8];
+        for (uint k = 0; k < 8; k++) {
+            float t = second_stage(base_2, 8u * g + k) * d[8u * g + k];
+            t0[k] = t;
+            t1[k] = abs_(t);
+            t2[k] = t * t;
+        }
+        part[0][g] = sum8(t0);
+        part[1][g] = sum8(t1);
+        part[2][g] = sum8(t2);
+    }
+    for (uint s = 0; s < 3; s++) sums[s] = sum4(part[s]);
+    store_sensitivity(sums, n, base, (output_at >> 2) + 3u * this_tile());
 }
