@@ -64,14 +64,17 @@ static float with_nan(float r, float a, float b) {
     return float_of(0xffc00000u);
 }
 
-/* A cast that saturates at low and high; a NaN gives 0. *defined stays true where C's cast to int8_t has a value. */
-static int cast(float v, int low, int high, bool *defined) {
-    if (!(v > -129.0f && v < 128.0f)) *defined = false;
-    if (v != v) return 0;
-    if (v <= (float)low) return low;
-    if (v >= (float)high) return high;
+/* A cast that saturates at low and high; a NaN gives 0. (No branches here and below: the loops are run billions of
+ * times, and compilers make vectors of them.) */
+static int cast(float v, float low, float high) {
+    v = v == v ? v : 0.0f;
+    v = v > low ? v : low;
+    v = v < high ? v : high;
     return (int)v;
 }
+
+/* 1 where C's cast to int8_t has no value. */
+static int out_of_range(float v) { return !((v > -129.0f) & (v < 128.0f)); }
 
 static bool all_finite(const float *x) {
     uint32_t worst = 0;
@@ -121,19 +124,20 @@ static void add_fifth_bits(const uint8_t *at, int *code) {
 
 /* Codes 0 … 2 half - 1 for (q - half) d, where the largest element gets code 0. */
 static bool symmetric_codes(const float *x, int half, float *d, int *code) {
-    bool defined = all_finite(x);
+    int undefined = 0;
     *d = largest(x) / (float)-half;
-    float id = reciprocal(*d);
+    float id = reciprocal(*d), zero = (float)half + 0.5f, top = (float)(2 * half - 1);
     for (int i = 0; i < 32; i++) {
-        float scaled = x[i] * id;
-        code[i] = cast(scaled + ((float)half + 0.5f), 0, 2 * half - 1, &defined);
+        float scaled = x[i] * id, shifted = scaled + zero;
+        undefined |= out_of_range(shifted);
+        code[i] = cast(shifted, 0.0f, top);
     }
-    return defined;
+    return !undefined && all_finite(x);
 }
 
 /* Codes 0 … top for q d + m. */
 static bool affine_codes(const float *x, int top, float *d, float *m, int *code) {
-    bool defined = all_finite(x);
+    int undefined = 0;
     float low = FLT_MAX, high = -FLT_MAX;
     for (int i = 0; i < 32; i++) {
         if (x[i] < low) low = x[i];
@@ -143,10 +147,11 @@ static bool affine_codes(const float *x, int top, float *d, float *m, int *code)
     *m = low;
     float id = reciprocal(*d);
     for (int i = 0; i < 32; i++) {
-        float scaled = (x[i] - low) * id;
-        code[i] = cast(scaled + 0.5f, 0, top, &defined);
+        float scaled = (x[i] - low) * id, shifted = scaled + 0.5f;
+        undefined |= out_of_range(shifted);
+        code[i] = cast(shifted, 0.0f, (float)top);
     }
-    return defined;
+    return !undefined && all_finite(x);
 }
 
 static void symmetric_values(const int *code, int zero, float d, float *y) {
@@ -227,21 +232,24 @@ static void dequantize_q5_1(const uint8_t *block, float *y) {
 }
 
 /* To the nearest whole number, halves away from zero. What |v| has beyond its whole part is exact, so the comparison
- * is too. Above 2^23 there is no fraction. */
+ * is too. From 2^23 on there is no fraction, and NaN is no less. */
 static float rounded(float v) {
-    float a = fabsf(v);
-    if (!(a < 0x1p23f)) return v;
-    float whole = (float)(int)a;
-    if (a - whole >= 0.5f) whole += 1.0f;
+    float a = fabsf(v), small = a < 0x1p23f ? a : 0.0f, whole = (float)(int)small;
+    whole = small - whole >= 0.5f ? whole + 1.0f : whole;
+    whole = a < 0x1p23f ? whole : a;
     return v < 0.0f ? -whole : whole;
 }
 
 static bool quantize_q8_0(const float *x, uint8_t *block) {
-    bool defined = all_finite(x);
+    int undefined = 0;
     float d = fabsf(largest(x)) / 127.0f, id = reciprocal(d);
     put_half(block, d);
-    for (int i = 0; i < 32; i++) block[2 + i] = (uint8_t)cast(rounded(x[i] * id), -128, 127, &defined);
-    return defined;
+    for (int i = 0; i < 32; i++) {
+        float v = rounded(x[i] * id);
+        undefined |= out_of_range(v);
+        block[2 + i] = (uint8_t)cast(v, -128.0f, 127.0f);
+    }
+    return !undefined && all_finite(x);
 }
 
 static void dequantize_q8_0(const uint8_t *block, float *y) {
@@ -252,9 +260,8 @@ static void dequantize_q8_0(const uint8_t *block, float *y) {
 
 void qdq_reference_q4_0_fused(const float *x, uint8_t *block) {
     int code[32];
-    bool defined;
     float d = largest(x) / -8.0f, id = reciprocal(d);
-    for (int i = 0; i < 32; i++) code[i] = cast(fmaf(x[i], id, 8.5f), 0, 15, &defined);
+    for (int i = 0; i < 32; i++) code[i] = cast(fmaf(x[i], id, 8.5f), 0.0f, 15.0f);
     put_half(block, d);
     put_nibbles(block + 2, code);
 }
