@@ -91,7 +91,7 @@ typedef struct item {
 
 typedef struct planner {
     qdq_session session;
-    const request *request;
+    request *request;
     qdq_names *names;
     qdq_gradients *gradients;
     qdq_scores *scores;
@@ -685,6 +685,20 @@ static qdq_status print(planner *p, size_t passes) {
     return qdq_flush_output();
 }
 
+/* Of those that the inputs allow, the score that did best in docs/planner.md. The gradients' file says whether they are
+ * root mean squares. */
+static score best_score(const planner *p) {
+    const char *text;
+    uint64_t length;
+    if (p->gradients == NULL) return RELATIVE;
+    const qdq_kv *kv = qdq_model_find_kv(qdq_gradients_model(p->gradients), "reduction");
+    static const char rms[] = "root mean square";
+    return kv != NULL && qdq_kv_string(kv, &text, &length) && length >= sizeof rms - 1 &&
+                   memcmp(text, rms, sizeof rms - 1) == 0
+               ? SQUARED
+               : ABSOLUTE;
+}
+
 static qdq_status open_outputs(planner *p) {
     const request *r = p->request;
     qdq_status status = qdq_json_open(r->output, &p->output);
@@ -693,11 +707,12 @@ static qdq_status open_outputs(planner *p) {
 }
 
 static qdq_status run(planner *p) {
-    const request *r = p->request;
+    request *r = p->request;
     size_t passes = 0;
     qdq_status status = qdq_naming_open(p->session.model, r->architecture, r->map, &p->names);
     if (status == QDQ_OK && r->gradients != NULL)
         status = qdq_gradients_open(r->gradients, r->hf, p->session.model, p->names, &p->gradients);
+    if (r->score == AUTO) r->score = best_score(p);
     if (status == QDQ_OK) status = open_outputs(p);
     if (status == QDQ_OK) status = make_choices(p);
     if (status == QDQ_OK) status = add_items(p);
@@ -767,9 +782,6 @@ static bool parse_score(const char *text, score *s) {
     return strcmp(score_names[*s].name, text) == 0;
 }
 
-/* The score that docs/planner.md finds the best of those that the inputs allow. */
-static score best_score(const request *r) { return r->gradients != NULL ? SQUARED : RELATIVE; }
-
 static const char *complaint(request *r, int option) {
     switch (option) {
     case PIN: return "--pin takes REGEX=FORMAT";
@@ -783,9 +795,8 @@ static const char *check_request(request *r, int n_operands) {
     if (n_operands != 1) return "one input is wanted";
     if (r->target_text == NULL) return "no target: say --target 4.5bpw, 6.2GiB or 30%";
     if (r->output == NULL) return "no output: say -o plan.json";
-    if (r->score == AUTO) r->score = best_score(r);
     if (from_gradients(r->score) && r->gradients == NULL) return "that score is made of gradients: say --grad FILE";
-    if (!from_gradients(r->score) && r->gradients != NULL)
+    if (!from_gradients(r->score) && r->score != AUTO && r->gradients != NULL)
         return "that score does not use the gradients: leave out --grad";
     if (r->hf != NULL && r->gradients == NULL) return "--hf goes with --grad";
     if (strcmp(r->output, "-") == 0 && r->mlx != NULL && strcmp(r->mlx, "-") == 0)
@@ -900,10 +911,10 @@ const qdq_cli_command qdq_cli_plan = {
         "tensors, is least within the size. The choice is proven to be the best, or its distance from a bound is "
         "stated. The size is that of the file which qdq quantize --plan writes, to the byte.\n\n"
         "Damage is, without gradients, the squared error relative to the tensor's squared weights, weighted by an "
-        "importance matrix if there is one; with gradients g it is sum((g D)^2), D being the difference between the "
-        "format's values and the weights. Root mean square gradients of the loss, taken at the weights themselves, "
-        "make that the diagonal Fisher estimate of the loss; docs/planner.md says which score does best, and how to "
-        "get the gradients.\n\n"
+        "importance matrix if there is one. With gradients g it is sum|g D|, D being the difference between the "
+        "format's values and the weights; with root mean square gradients, taken at the weights themselves, it is "
+        "sum((g D)^2), the diagonal Fisher estimate of the loss. docs/planner.md has what each score has been measured "
+        "to be worth, and how to get the gradients.\n\n"
         "Tensors that llama-quantize leaves alone are kept, and so are those that lack a gradient. A size that no "
         "choice can meet, or that is larger than all of them, is refused, with the smallest and the largest that can "
         "be met.",

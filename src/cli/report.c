@@ -1,0 +1,262 @@
+/* qdq report: a plan as a page to look at. */
+#include "analysis/report.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "analysis/names.h"
+#include "analysis/plan.h"
+#include "analysis/problem.h"
+#include "cli/cli.h"
+#include "core/error.h"
+
+enum { CURVE = 32 };
+
+typedef struct page {
+    qdq_plan plan;
+    qdq_report report;
+    qdq_report_tensor *tensors;
+    qdq_report_choice **choices; /* a tensor's, or what it is kept as */
+    char (*kinds)[QDQ_NAME_MAX];
+    qdq_report_point *curve, *uniform;
+    const char *formats[QDQ_MAX_FORMATS + 1]; /* all that any tensor can have */
+    uint32_t n_formats;
+    char title[512], generator[64], reasons[1024];
+    const char *notes[4];
+} page;
+
+static qdq_status no_memory(void) { return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the report"); }
+
+/* ---- Tensors ---------------------------------------------------------------------------------------------------- */
+
+static void add_format(page *p, const char *name) {
+    uint32_t f = 0;
+    while (f < p->n_formats && strcmp(p->formats[f], name) != 0) f++;
+    if (f == p->n_formats && f <= QDQ_MAX_FORMATS) p->formats[p->n_formats++] = name;
+}
+
+/* The planned tensors; the others are in other_bytes. */
+static qdq_status add_tensors(page *p) {
+    const qdq_plan *plan = &p->plan;
+    p->tensors = calloc(plan->n_tensors + 1, sizeof *p->tensors);
+    p->choices = calloc(plan->n_tensors + 1, sizeof *p->choices);
+    p->kinds = calloc(plan->n_tensors + 1, sizeof *p->kinds);
+    if (p->tensors == NULL || p->choices == NULL || p->kinds == NULL) return no_memory();
+    p->report.other_bytes = plan->overhead;
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        const qdq_plan_tensor *t = &plan->tensors[i];
+        if (t->reason != NULL) {
+            p->report.other_bytes += t->bytes;
+            continue;
+        }
+        size_t n = p->report.n_tensors++;
+        qdq_report_choice *choices = p->choices[n] = calloc(t->n_choices, sizeof *choices);
+        if (choices == NULL) return no_memory();
+        for (uint32_t c = 0; c < t->n_choices; c++) {
+            choices[c] = (qdq_report_choice){t->choices[c].format, t->choices[c].bytes, t->choices[c].damage};
+            add_format(p, t->choices[c].format);
+        }
+        qdq_report_tensor *r = &p->tensors[n];
+        *r = (qdq_report_tensor){.name = t->name,
+                                 .shape = t->shape,
+                                 .n_dims = t->n_dims,
+                                 .kind = p->kinds[n],
+                                 .dtype = t->dtype,
+                                 .group = t->group,
+                                 .choices = choices,
+                                 .n_choices = t->n_choices,
+                                 .chosen = t->chosen};
+        qdq_name_parts(t->gguf != NULL ? t->gguf : t->name, &r->layer, p->kinds[n]);
+    }
+    p->report.tensors = p->tensors;
+    return p->report.n_tensors > 0 ? QDQ_OK : qdq_fail(QDQ_BAD_DATA, "the plan has no tensor with a choice");
+}
+
+/* ---- Uniform formats -------------------------------------------------------------------------------------------- */
+
+static const qdq_report_choice *find_choice(const qdq_report_tensor *t, const char *format) {
+    for (uint32_t c = 0; c < t->n_choices; c++)
+        if (strcmp(t->choices[c].format, format) == 0) return &t->choices[c];
+    return NULL;
+}
+
+static qdq_status add_uniform(page *p) {
+    p->uniform = calloc(p->n_formats + 1, sizeof *p->uniform);
+    if (p->uniform == NULL) return no_memory();
+    for (uint32_t f = 0; f < p->n_formats; f++) {
+        qdq_report_point point = {p->formats[f], p->report.other_bytes, 0};
+        size_t i = 0;
+        for (; i < p->report.n_tensors; i++) {
+            const qdq_report_choice *c = find_choice(&p->tensors[i], p->formats[f]);
+            if (c == NULL) break;
+            point.bytes += c->bytes;
+            point.damage += c->damage;
+        }
+        if (i == p->report.n_tensors) p->uniform[p->report.n_uniform++] = point;
+    }
+    p->report.uniform = p->uniform;
+    return QDQ_OK;
+}
+
+/* ---- The curve -------------------------------------------------------------------------------------------------- */
+
+/* The plan's problem once more: its rules have become choices and groups. */
+static qdq_status make_problem(const page *p, qdq_problem **problem) {
+    qdq_problem_format formats[QDQ_MAX_FORMATS + 1];
+    qdq_candidate cells[QDQ_MAX_FORMATS + 1];
+    for (uint32_t f = 0; f < p->n_formats; f++) formats[f] = (qdq_problem_format){p->formats[f], 1, 1};
+    qdq_status status = qdq_problem_create(p->n_formats, formats, problem);
+    for (size_t i = 0; i < p->report.n_tensors && status == QDQ_OK; i++) {
+        const qdq_report_tensor *t = &p->tensors[i];
+        for (uint32_t f = 0; f < p->n_formats; f++) {
+            const qdq_report_choice *c = find_choice(t, p->formats[f]);
+            cells[f] = c != NULL ? (qdq_candidate){c->bytes, c->damage} : (qdq_candidate){QDQ_NO_CANDIDATE, 0};
+        }
+        status = qdq_problem_add(*problem, t->name, cells);
+        if (status == QDQ_OK && t->group != NULL) status = qdq_problem_label(*problem, i, t->group);
+    }
+    return status;
+}
+
+static qdq_status draw_curve(page *p, qdq_problem *problem) {
+    uint64_t floor, ceiling;
+    uint32_t *chosen = calloc(p->report.n_tensors, sizeof *chosen);
+    qdq_status status = chosen != NULL ? qdq_problem_range(problem, &floor, &ceiling) : no_memory();
+    for (uint32_t k = 0; k < CURVE && status == QDQ_OK; k++) {
+        qdq_choose_result result;
+        uint64_t budget = floor + (ceiling - floor) / (CURVE - 1) * k;
+        status = qdq_problem_solve(problem, k == CURVE - 1 ? ceiling : budget, chosen, &result);
+        if (status != QDQ_OK) break;
+        qdq_report_point *last = p->report.n_curve > 0 ? &p->curve[p->report.n_curve - 1] : NULL;
+        qdq_report_point point = {NULL, result.bytes + p->report.other_bytes, result.damage};
+        if (last == NULL || last->bytes < point.bytes) p->curve[p->report.n_curve++] = point;
+    }
+    free(chosen);
+    return status;
+}
+
+static qdq_status add_curve(page *p) {
+    qdq_problem *problem = NULL;
+    p->curve = calloc(CURVE, sizeof *p->curve);
+    if (p->curve == NULL) return no_memory();
+    qdq_status status = make_problem(p, &problem);
+    if (status == QDQ_OK) status = draw_curve(p, problem);
+    qdq_problem_free(problem);
+    p->report.curve = p->curve;
+    return status;
+}
+
+/* ---- The rest --------------------------------------------------------------------------------------------------- */
+
+static const char *meaning_of(const char *score, bool weighted) {
+    if (strcmp(score, "error") == 0)
+        return weighted ? "squared error, weighted by the importance matrix" : "squared error";
+    if (strcmp(score, "relative") == 0)
+        return weighted ? "relative squared error, weighted by the importance matrix" : "relative squared error";
+    if (strcmp(score, "signed") == 0) return "first-order change of the loss, sum(g D)";
+    if (strcmp(score, "absolute") == 0) return "sum|g D| of gradients";
+    if (strcmp(score, "squared") == 0) return "sum((g D)^2) of gradients";
+    return score;
+}
+
+static void describe(page *p) {
+    size_t kept = p->plan.n_tensors - p->report.n_tensors, n = 0;
+    const char *name = strrchr(p->plan.model, '/');
+    snprintf(p->title, sizeof p->title, "%s", name != NULL && name[1] != '\0' ? name + 1 : p->plan.model);
+    snprintf(p->generator, sizeof p->generator, "qdq %s", qdq_version());
+    p->report.title = p->title;
+    p->report.generator = p->generator;
+    p->report.score = meaning_of(p->plan.score, p->plan.imatrix != NULL);
+    p->report.budget = p->plan.budget;
+    p->report.lower_bound = p->plan.proven ? (double)NAN : p->plan.lower_bound;
+    if (p->plan.proven) p->notes[n++] = "No other choice within these bytes has less damage: that is proven.";
+    if (kept > 0) {
+        const char *first = "";
+        for (size_t i = 0; i < p->plan.n_tensors && first[0] == '\0'; i++)
+            if (p->plan.tensors[i].reason != NULL) first = p->plan.tensors[i].reason;
+        snprintf(p->reasons, sizeof p->reasons, "%zu tensors are kept as they are (the first: %s).", kept, first);
+        p->notes[n++] = p->reasons;
+    }
+    p->report.notes = p->notes;
+    p->report.n_notes = n;
+}
+
+static qdq_status write_page(const page *p, const char *output) {
+    char *text = NULL;
+    size_t length = 0;
+    FILE *memory = open_memstream(&text, &length);
+    if (memory == NULL) return no_memory();
+    qdq_status status = qdq_report_write(&p->report, memory);
+    if (fclose(memory) != 0 && status == QDQ_OK) status = no_memory();
+    qdq_out *out = NULL;
+    if (status == QDQ_OK) status = qdq_out_create(output, &out);
+    if (status == QDQ_OK) status = qdq_out_write(out, text, length);
+    if (status == QDQ_OK)
+        status = qdq_out_commit(out);
+    else
+        qdq_out_abort(out);
+    free(text);
+    return status;
+}
+
+static qdq_status run(page *p, const char *input, const char *output) {
+    qdq_status status = qdq_plan_open(input, &p->plan);
+    if (status == QDQ_OK) status = add_tensors(p);
+    if (status == QDQ_OK) status = add_uniform(p);
+    if (status == QDQ_OK) status = add_curve(p);
+    if (status != QDQ_OK) return status;
+    describe(p);
+    return write_page(p, output);
+}
+
+static void close_page(page *p) {
+    for (size_t i = 0; p->choices != NULL && i < p->plan.n_tensors; i++) free(p->choices[i]);
+    free(p->choices);
+    free(p->tensors);
+    free(p->kinds);
+    free(p->curve);
+    free(p->uniform);
+    qdq_plan_free(&p->plan);
+}
+
+int qdq_command_report(int argc, char **argv) {
+    qdq_common common;
+    qdq_parser parser;
+    const char *output = NULL;
+    qdq_parse_begin(&parser, &qdq_cli_report, &common, argc, argv);
+    for (int o; (o = qdq_parse_next(&parser)) != QDQ_PARSE_END;) {
+        if (o == QDQ_PARSE_EXIT) return parser.status;
+        if (o == 'o') output = parser.value;
+    }
+    if (parser.n_operands != 1) return qdq_usage_error(&parser, "one plan is wanted, not %d", parser.n_operands);
+    if (output == NULL) return qdq_usage_error(&parser, "no output: say -o report.html");
+    page p = {0};
+    qdq_status status = run(&p, parser.operands[0], output);
+    int exit_status = status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
+    close_page(&p);
+    qdq_common_free(&common);
+    return exit_status;
+}
+
+static const qdq_cli_option options[] = {
+    {'o', "output", "FILE", QDQ_ARG_FILE, NULL, "the page to write, HTML"},
+    {0},
+};
+
+static const qdq_cli_example examples[] = {
+    {"a page about a plan", "qdq report plan.json -o report.html"},
+    {NULL, NULL},
+};
+
+const qdq_cli_command qdq_cli_report = {
+    .name = "report",
+    .summary = "a plan as a page to look at",
+    .operands = "plan.json -o report.html",
+    .text = "Writes a plan of qdq plan as one HTML page that needs nothing else: damage against bytes, with the chosen "
+            "point and uniform formats; a map of layers and kinds of tensors; and the table behind them.",
+    .options = options,
+    .takes = 0,
+    .examples = examples,
+    .run = qdq_command_report,
+};

@@ -1,0 +1,204 @@
+/* The files of plans and scores, and targets: what is written is read back, what is broken is refused. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "analysis/plan.h"
+#include "analysis/scores.h"
+
+/* ---- Targets ---- */
+
+static void test_targets(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        qdq_target_kind kind;
+        double value;
+    } good[] = {{"4.5bpw", QDQ_TARGET_BITS, 4.5},      {"6.25 GiB", QDQ_TARGET_BYTES, 6.25 * 0x1p30},
+                {"6.25gb", QDQ_TARGET_BYTES, 6.25e9},  {"30%", QDQ_TARGET_PERCENT, 30},
+                {"123456B", QDQ_TARGET_BYTES, 123456}, {".5MiB", QDQ_TARGET_BYTES, 0x1p19},
+                {"7KB", QDQ_TARGET_BYTES, 7000}};
+    static const char *const bad[] = {"",    "4.5",         "bpw",     "-3bpw", "0bpw",
+                                      "0%",  "nan%",        "inf GiB", "1e3B",  "4..5bpw",
+                                      "GiB", "4.5 bananas", "4.5bpw ", "0x10B", "99999999TiB"};
+    qdq_target target;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        if (qdq_target_parse(good[i].text, &target) != QDQ_OK) fail_msg("%s: %s", good[i].text, qdq_error_message());
+        assert_int_equal(target.kind, good[i].kind);
+        assert_true(target.value == good[i].value);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (qdq_target_parse(bad[i], &target) != QDQ_INVALID_ARGUMENT) fail_msg("'%s' was taken", bad[i]);
+}
+
+static void test_target_bytes(void **state) {
+    (void)state;
+    qdq_target bits = {QDQ_TARGET_BITS, 4.5}, bytes = {QDQ_TARGET_BYTES, 1000.9}, percent = {QDQ_TARGET_PERCENT, 25};
+    assert_int_equal(qdq_target_bytes(&bits, 100, 1024, 4096), 100 + 576);
+    assert_int_equal(qdq_target_bytes(&bytes, 100, 1024, 4096), 1000);
+    assert_int_equal(qdq_target_bytes(&percent, 100, 1024, 4096), 100 + 1024);
+}
+
+/* ---- Plans ---- */
+
+static const uint64_t shape[] = {2, 256}, vector[] = {7};
+static const qdq_plan_choice choices[] = {{"q4_0", 288, 0.1}, {"q8_0", 544, 0.3e-17}, {"source", 2048, 0}};
+
+static qdq_plan sample(qdq_plan_tensor tensors[2]) {
+    tensors[0] = (qdq_plan_tensor){"a\"weight", "F32", "blk.0.a.weight", NULL, NULL, shape, 2, 512, choices, 3, 1, 544};
+    tensors[1] = (qdq_plan_tensor){"norm", "F32", NULL, NULL, "1 dimension", vector, 1, 7, NULL, 0, 0, 32};
+    return (qdq_plan){.model = "model.gguf",
+                      .score = "relative",
+                      .target = "5bpw",
+                      .budget = 700,
+                      .bytes = 100 + 544 + 32,
+                      .floor = 420,
+                      .ceiling = 2180,
+                      .overhead = 100,
+                      .elements = 519,
+                      .damage = 0.3e-17,
+                      .lower_bound = 0,
+                      .proven = true,
+                      .n_tensors = 2,
+                      .tensors = tensors};
+}
+
+static char *text_of(json_t *root) {
+    char *text = json_dumps(root, JSON_REAL_PRECISION(17));
+    json_decref(root);
+    assert_non_null(text);
+    return text;
+}
+
+static void test_plan_is_read_back(void **state) {
+    (void)state;
+    qdq_plan_tensor tensors[2];
+    qdq_plan plan = sample(tensors), back;
+    char *text = text_of(qdq_plan_json(&plan));
+    assert_int_equal(qdq_plan_read("p", text, strlen(text), &back), QDQ_OK);
+    char *again = text_of(qdq_plan_json(&back));
+    assert_string_equal(text, again);
+    assert_int_equal(back.n_tensors, 2);
+    assert_string_equal(back.tensors[0].name, "a\"weight");
+    assert_int_equal(back.tensors[0].chosen, 1);
+    assert_true(back.tensors[0].choices[1].damage == 0.3e-17);
+    assert_int_equal(qdq_plan_format(&back.tensors[0]), qdq_format_by_name("q8_0"));
+    assert_int_equal(qdq_plan_format(&back.tensors[1]), QDQ_FORMAT_NONE);
+    assert_string_equal(back.tensors[1].reason, "1 dimension");
+    free(text);
+    free(again);
+    qdq_plan_free(&back);
+}
+
+/* The plan with one thing replaced. */
+static void expect_refused(const char *from, const char *to) {
+    qdq_plan_tensor tensors[2];
+    qdq_plan plan = sample(tensors), back;
+    char *text = text_of(qdq_plan_json(&plan)), changed[4096], *at = strstr(text, from);
+    if (at == NULL) fail_msg("no %s in %s", from, text);
+    snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+    if (qdq_plan_read("file.json", changed, strlen(changed), &back) != QDQ_BAD_DATA)
+        fail_msg("%s for %s was taken", to, from);
+    assert_non_null(strstr(qdq_error_message(), "file.json"));
+    free(text);
+}
+
+static void test_broken_plans_are_refused(void **state) {
+    (void)state;
+    expect_refused("qdq.plan/1", "qdq.plan/2");
+    expect_refused("\"model\": \"model.gguf\"", "\"model\": 3");
+    expect_refused("\"bytes\": 676", "\"bytes\": 677");
+    expect_refused("\"bytes\": 676", "\"bytes\": -1");
+    expect_refused("\"damage\": 0.0", "\"damage\": \"0\"");
+    expect_refused("\"format\": \"q8_0\", \"bytes\": 544, \"choices\"",
+                   "\"format\": \"q9_9\", \"bytes\": 544, \"choices\"");
+    expect_refused("\"shape\": [2, 256]", "\"shape\": [2, -256]");
+    expect_refused("\"shape\": [2, 256]", "\"shape\": [9223372036854775807, 256]");
+    expect_refused("\"tensors\": [", "\"tensors\": [3, ");
+    expect_refused("{", "");
+    expect_refused("\"proven\"", "\"score\"");
+}
+
+/* ---- Scores ---- */
+
+static const qdq_scores_inputs inputs = {.weights = "w1", .gradients = "g1"};
+
+static char *sample_scores(void) {
+    qdq_scores *scores;
+    qdq_scores_error error = {0.1, 1e300};
+    qdq_sensitivity_sums sums = {.signed_sum = -1.0 / 3, .absolute = 2, .squared = 5e-324};
+    assert_int_equal(qdq_scores_create(&inputs, &scores), QDQ_OK);
+    assert_int_equal(qdq_scores_set_error(scores, "t", "q4_0", &error), QDQ_OK);
+    assert_int_equal(qdq_scores_set_gradient(scores, "t", "q8_0", &sums), QDQ_OK);
+    error.err2 = (double)INFINITY;
+    assert_int_equal(qdq_scores_set_error(scores, "t", "q5_0", &error), QDQ_BAD_DATA);
+    char *text = qdq_scores_text(scores);
+    qdq_scores_free(scores);
+    assert_non_null(text);
+    return text;
+}
+
+static void test_scores_are_read_back(void **state) {
+    (void)state;
+    char *text = sample_scores();
+    qdq_scores *scores;
+    qdq_scores_error error;
+    qdq_sensitivity_sums sums;
+    assert_int_equal(qdq_scores_read("s", text, strlen(text), &inputs, &scores), QDQ_OK);
+    assert_true(qdq_scores_get_error(scores, "t", "q4_0", &error));
+    assert_true(error.err2 == 0.1 && error.ww == 1e300);
+    assert_true(qdq_scores_get_gradient(scores, "t", "q8_0", &sums));
+    assert_true(sums.signed_sum == -1.0 / 3 && sums.absolute == 2 && sums.squared == 5e-324);
+    assert_false(qdq_scores_get_error(scores, "t", "q8_0", &error));
+    assert_false(qdq_scores_get_error(scores, "other", "q4_0", &error));
+    assert_false(qdq_scores_get_error(scores, "t", "q5_0", &error));
+    qdq_scores_free(scores);
+    free(text);
+}
+
+static void expect_stale(const qdq_scores_inputs *now, const char *from, const char *to) {
+    char *text = sample_scores(), changed[4096], *at = from != NULL ? strstr(text, from) : text;
+    qdq_scores *scores;
+    if (at == NULL) fail_msg("no %s in %s", from, text);
+    snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - text), text, to, at + (from != NULL ? strlen(from) : 0));
+    if (qdq_scores_read("s.json", changed, strlen(changed), now, &scores) != QDQ_BAD_DATA)
+        fail_msg("%s for %s was taken", to, from);
+    assert_non_null(strstr(qdq_error_message(), "s.json"));
+    free(text);
+}
+
+static void test_stale_scores_are_refused(void **state) {
+    (void)state;
+    expect_stale(&(qdq_scores_inputs){.weights = "w2", .gradients = "g1"}, NULL, "");
+    expect_stale(&(qdq_scores_inputs){.weights = "w1", .gradients = "g2"}, NULL, "");
+    expect_stale(&(qdq_scores_inputs){.weights = "w1", .gradients = "g1", .importance = "i"}, NULL, "");
+    expect_stale(&inputs, "qdq.scores/1", "qdq.scores/0");
+    expect_stale(&inputs, qdq_version(), "0.0.1");
+    expect_stale(&inputs, "18\n", "19\n"); /* bytes a block of q4_0 */
+    expect_stale(&inputs, "{", "[");
+    expect_stale(&inputs, "0.1", "\"x\"");
+    qdq_scores *scores;
+    char *text = sample_scores();
+    assert_int_equal(qdq_scores_read("s", text, strlen(text), &(qdq_scores_inputs){.weights = "w1"}, &scores), QDQ_OK);
+    qdq_scores_free(scores);
+    free(text);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_targets),
+        cmocka_unit_test(test_target_bytes),
+        cmocka_unit_test(test_plan_is_read_back),
+        cmocka_unit_test(test_broken_plans_are_refused),
+        cmocka_unit_test(test_scores_are_read_back),
+        cmocka_unit_test(test_stale_scores_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

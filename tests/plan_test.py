@@ -1,0 +1,340 @@
+"""Plans by the command itself: plan_test.py PATH/TO/qdq [unittest's options]."""
+
+import itertools
+import json
+import os
+import shutil
+import tempfile
+import unittest
+
+from command_support import *
+
+LLAMA = [("general.architecture", STRING, "llama"), ("llama.attention.head_count", U32, 4),
+         ("llama.attention.head_count_kv", U32, 2), ("general.name", STRING, "tiny")]
+# name: (rows, columns, scale of the values)
+WEIGHTS = {
+    "token_embd": (32, 256, 1.0),
+    "blk.0.attn_q": (64, 256, 0.02),
+    "blk.0.attn_k": (32, 256, 0.05),
+    "blk.0.attn_v": (32, 256, 0.5),
+    "blk.0.ffn_gate": (96, 256, 0.1),
+    "blk.0.ffn_up": (96, 256, 0.3),
+    "blk.0.ffn_down": (256, 96, 3.0),
+    "output": (32, 256, 0.2),
+}
+HF = {"token_embd": "model.embed_tokens", "output": "lm_head", "blk.0.attn_q": "model.layers.0.self_attn.q_proj",
+      "blk.0.attn_k": "model.layers.0.self_attn.k_proj", "blk.0.attn_v": "model.layers.0.self_attn.v_proj",
+      "blk.0.ffn_gate": "model.layers.0.mlp.gate_proj", "blk.0.ffn_up": "model.layers.0.mlp.up_proj",
+      "blk.0.ffn_down": "model.layers.0.mlp.down_proj"}
+HEADS = {"blk.0.attn_q": 4, "blk.0.attn_k": 2}
+
+
+def interleaved(values, rows, columns, heads):
+    """Rows as the conversion to GGUF has them: the halves of each head in turns."""
+    head = rows // heads
+    order = [h * head + half * (head // 2) + i for h in range(heads) for i in range(head // 2) for half in range(2)]
+    return [v for row in order for v in values[row * columns:(row + 1) * columns]]
+
+
+class PlanTest(unittest.TestCase):
+    """A llama of one layer, as GGUF and as safetensors, with gradients in both namings."""
+
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="qdq-plan-")
+        self.addCleanup(shutil.rmtree, self.directory)
+        gguf, hf, gradients, moved = {}, {}, {}, {}
+        for seed, (name, (rows, columns, scale)) in enumerate(WEIGHTS.items()):
+            w, g = gauss(seed, rows * columns, scale), gauss(100 + seed, rows * columns, 0.01)
+            shape, key, other = [rows, columns], f"{name}.weight", f"{HF[name]}.weight"
+            heads = HEADS.get(name)
+            hf[other] = ("F32", shape, f32(w))
+            gradients[other] = ("F32", shape, f32(g))
+            gguf[key] = ("F32", shape, f32(interleaved(w, rows, columns, heads) if heads else w))
+            moved[key] = ("F32", shape, f32(interleaved(g, rows, columns, heads) if heads else g))
+        norm = ("F32", [256], f32([1.0] * 256))
+        gguf["blk.0.attn_norm.weight"] = norm
+        hf["model.layers.0.input_layernorm.weight"] = norm
+        self.gguf = self.put("model.gguf", gguf_bytes(gguf, LLAMA))
+        self.hf = self.put("model.safetensors", safetensors_bytes(hf))
+        self.gradients = self.put("gradients.safetensors", safetensors_bytes(gradients))
+        self.moved = self.put("moved.safetensors", safetensors_bytes(moved))
+        self.put("config.json", b'{"architectures": ["LlamaForCausalLM"]}')
+        self.tensors = hf
+
+    def put(self, name, data):
+        return write(os.path.join(self.directory, name), data)
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def qdq(self, *arguments):
+        return run(*arguments, cwd=self.directory)
+
+    def done(self, *arguments):
+        result = self.qdq(*arguments)
+        self.assertEqual((result.returncode, result.stderr), (0, ""), arguments)
+        return result.stdout
+
+    def plan(self, *options, model=None, output="plan.json"):
+        self.done("plan", "-d", "cpu", *options, model or self.gguf, "-o", output)
+        return json.loads(read(self.path(output)))
+
+    def refused(self, status, *options, model=None, says=()):
+        before = sorted(os.listdir(self.directory))
+        result = self.qdq("plan", "-d", "cpu", *options, model or self.gguf, "-o", "refused.json")
+        self.assertEqual(result.returncode, status, result.stderr)
+        for text in says:
+            self.assertIn(text, result.stderr)
+        self.assertEqual(sorted(os.listdir(self.directory)), before)
+
+    @staticmethod
+    def formats(plan):
+        return {t["name"]: t["format"] for t in plan["tensors"]}
+
+    # ---- Sizes ----
+
+    def test_forecast_is_the_files_size(self):
+        for model, target in itertools.product((self.gguf, self.hf), ("3.5bpw", "4.5bpw", "5.3bpw", "7bpw", "20%")):
+            plan = self.plan("--target", target, model=model)
+            self.assertLessEqual(plan["bytes"], plan["budget"])
+            self.done("quantize", "-d", "cpu", "--plan", "plan.json", model, "-o", "out.gguf")
+            self.assertEqual(os.path.getsize(self.path("out.gguf")), plan["bytes"], (model, target))
+
+    def test_forecast_of_every_format(self):
+        table = [line.split() for line in self.done("formats").splitlines()[1:]]
+        for name in (row[0] for row in table if row[-1] != "needed"):
+            free = self.plan("--target", "15bpw", "--formats", f"{name},source", "--pin", f"ffn_gate={name}")
+            self.assertEqual(self.formats(free)["blk.0.ffn_gate.weight"], name)
+            self.done("quantize", "-d", "cpu", "--plan", "plan.json", self.gguf, "-o", "out.gguf")
+            self.assertEqual(os.path.getsize(self.path("out.gguf")), free["bytes"], name)
+
+    def test_what_was_planned_is_written(self):
+        plan = self.plan("--target", "5.3bpw", "--formats", "q4_0,q5_1,q8_0,source")
+        self.done("quantize", "-d", "cpu", "--plan", "plan.json", self.gguf, "-o", "out.gguf")
+        written, metadata = read_gguf(self.path("out.gguf"))
+        ids = {"q4_0": 2, "q5_1": 7, "q8_0": 8, "source": 0}
+        self.assertEqual({n: t[0] for n, t in written.items()}, {n: ids[f] for n, f in self.formats(plan).items()})
+        self.assertEqual(metadata["general.name"], "tiny")
+
+    def test_best_of_all(self):
+        """Brute force over all assignments."""
+        plan = self.plan("--target", "6bpw", "--formats", "q4_0,q5_1,q8_0")
+        choices = [[(c["bytes"], c["damage"]) for c in t["choices"]] for t in plan["tensors"] if t["choices"]]
+        room = plan["budget"] - plan["overhead"] - sum(t["bytes"] for t in plan["tensors"] if not t["choices"])
+        best = min(sum(c[1] for c in chosen) for chosen in itertools.product(*choices)
+                   if sum(c[0] for c in chosen) <= room)
+        self.assertTrue(plan["proven"])
+        self.assertAlmostEqual(plan["damage"], best, delta=1e-12 * best)
+
+    def test_budgets_that_cannot_be_met(self):
+        for target in ("1bpw", "12bpw", "2kB", "1GiB", "99%"):
+            result = self.qdq("plan", "-d", "cpu", "--target", target, "--formats", "q4_0,q8_0", self.gguf, "-o", "p.json")
+            self.assertEqual(result.returncode, 2)
+            low = self.plan("--target", "5bpw", "--formats", "q4_0,q8_0")
+            self.assertIn(str(low["floor"]), result.stderr)
+            self.assertIn(str(low["ceiling"]), result.stderr)
+            for exact in ("floor", "ceiling"):
+                self.assertEqual(self.plan("--target", f"{low[exact]}B", "--formats", "q4_0,q8_0")["bytes"], low[exact])
+        for nonsense in ("4.5", "bpw", "5 bananas", "-1bpw", "", "nan%"):
+            self.refused(2, "--target", nonsense, says=["4.5bpw"])
+
+    # ---- Rules ----
+
+    def test_pins_minimum_and_lists(self):
+        plan = self.plan("--target", "5bpw", "--formats", "q4_0,q5_0", "--pin", "^output=Q6_K", "--min", "attn_v=q5_0",
+                         "--allow", "ffn_up=q4_0")
+        formats = self.formats(plan)
+        self.assertEqual(formats["output.weight"], "q6_K")
+        self.assertEqual(formats["blk.0.attn_v.weight"], "q5_0")
+        self.assertEqual(formats["blk.0.ffn_up.weight"], "q4_0")
+        self.assertNotIn("q6_K", [f for n, f in formats.items() if n != "output.weight"])
+        self.refused(2, "--target", "5bpw", "--pin", "nothing=q4_0", says=["nothing"])
+        self.refused(2, "--target", "5bpw", "--pin", "(=q4_0", says=["("])
+        self.refused(2, "--target", "5bpw", "--pin", "q4_0", says=["--pin"])
+        self.refused(2, "--target", "5bpw", "--formats", "q4_0,q8_0", "--pin", "attn_q=q4_0", "--min", "attn_q=q8_0",
+                     says=["leaves no format"])
+        self.refused(2, "--target", "5bpw", "--formats", "q4_0,q9", says=["q9"])
+
+    def test_groups(self):
+        groups = (["attn_q", "attn_k", "attn_v"], ["ffn_gate", "ffn_up"])
+        for target in ("4.6bpw", "5bpw", "5.5bpw", "6.5bpw"):
+            for model, name in ((self.gguf, lambda n: f"blk.0.{n}.weight"), (self.hf, lambda n: HF[f"blk.0.{n}"] + ".weight")):
+                formats = self.formats(self.plan("--target", target, "--same", "qkv", "--same", "gate-up", model=model))
+                for group in groups:
+                    self.assertEqual(len({formats[name(n)] for n in group}), 1, formats)
+        alike = self.formats(self.plan("--target", "6bpw", "--same", "^(token|output)", "--formats", "q4_0,q5_0,q8_0"))
+        self.assertEqual(len(alike), len(WEIGHTS) + 1)
+        one = self.formats(self.plan("--target", "6bpw", "--same", "weight", "--formats", "q4_0,q5_0,q8_0"))
+        self.assertEqual({f for n, f in one.items() if "norm" not in n}, {"q5_0"})
+
+    # ---- Scores ----
+
+    def test_scores_are_kept_and_stale_ones_refused(self):
+        options = ("--formats", "q4_0,q5_0,q8_0", "--scores", "scores.json")
+        first = self.plan("--target", "5bpw", *options)
+        kept = read(self.path("scores.json"))
+        again = self.done("plan", "-d", "cpu", "--target", "5bpw", *options, self.gguf, "-o", "again.json")
+        self.assertIn("nothing was measured", again)
+        self.assertEqual(read(self.path("again.json")), read(self.path("plan.json")))
+        self.assertEqual(read(self.path("scores.json")), kept)
+        # An interrupted pass: what is there is believed, what is missing is measured.
+        partial = json.loads(kept)
+        del partial["tensors"]["output.weight"], partial["tensors"]["blk.0.ffn_up.weight"]["q5_0"]
+        partial["tensors"]["token_embd.weight"]["q4_0"]["error"][0] = 123.0
+        self.put("scores.json", json.dumps(partial).encode())
+        resumed = self.plan("--target", "5bpw", *options)
+        choices = {t["name"]: {c["format"]: c["damage"] for c in t["choices"]} for t in resumed["tensors"]}
+        expected = {t["name"]: {c["format"]: c["damage"] for c in t["choices"]} for t in first["tensors"]}
+        self.assertGreater(choices["token_embd.weight"].pop("q4_0"), expected["token_embd.weight"].pop("q4_0"))
+        self.assertEqual(choices, expected)
+        # Another format is measured besides.
+        self.plan("--target", "5bpw", "--formats", "q4_0,q4_1,q8_0", "--scores", "scores.json")
+        self.assertIn("q4_1", json.loads(read(self.path("scores.json")))["formats"])
+        self.put("scores.json", kept)
+        os.utime(self.gguf, (1, 1))
+        self.refused(1, "--target", "5bpw", *options, says=["scores.json", "weights", "stale"])
+        self.put("scores.json", b"{nonsense")
+        self.refused(1, "--target", "5bpw", *options, says=["scores.json"])
+
+    def test_scores_of_other_weights_gradients_and_formats(self):
+        options = ("--target", "5bpw", "--formats", "q4_0,q8_0", "--scores", "scores.json")
+        self.plan(*options, "--grad", self.moved)
+        kept = read(self.path("scores.json"))
+        self.put("moved.safetensors", read(self.moved)[:-4] + f32([0.5]))
+        self.refused(1, *options, "--grad", self.moved, says=["gradients", "stale"])
+        self.plan(*options)  # errors do not depend on gradients
+        self.refused(1, *options, model=self.hf, says=["weights", "stale"])
+        changed = json.loads(kept)
+        changed["formats"]["q4_0"][2] = 20
+        self.put("scores.json", json.dumps(changed).encode())
+        self.refused(1, *options, says=["q4_0", "stale"])
+
+    # ---- Gradients ----
+
+    def damages(self, plan):
+        return {t["name"]: [c["damage"] for c in t["choices"]] for t in plan["tensors"] if t["choices"]}
+
+    def test_permuted_rows_are_put_in_order(self):
+        options = ("--target", "5bpw", "--formats", "q4_0,q8_0", "--score", "squared")
+        ordered = self.damages(self.plan(*options, "--grad", self.moved))  # GGUF's names: GGUF's order
+        found = self.damages(self.plan(*options, "--grad", self.gradients, "--hf", self.hf))
+        self.assertEqual(found, ordered)
+        # The order matters: q and k by the plain order of Hugging Face's rows have another damage.
+        plain = safetensors_bytes({f"{n}.weight": self.read_gradient(HF[n]) for n in WEIGHTS})
+        self.put("plain.safetensors", plain)
+        wrong = self.damages(self.plan(*options, "--grad", "plain.safetensors"))
+        for name in ordered:
+            self.assertEqual(wrong[name] != ordered[name], name in ("blk.0.attn_q.weight", "blk.0.attn_k.weight"), name)
+        # Weights and gradients of one model: the same but for the order of the sum.
+        direct = self.damages(self.plan(*options, "--grad", self.gradients, model=self.hf))
+        for name, values in ordered.items():
+            for a, b in zip(values, direct[HF[name[:-7]] + ".weight"]):
+                self.assertAlmostEqual(a, b, delta=1e-5 * a)
+
+    def read_gradient(self, name):
+        return read_safetensors(self.gradients)[0][f"{name}.weight"]
+
+    def test_rows_whose_order_cannot_be_told(self):
+        options = ("--target", "5bpw", "--formats", "q4_0,q8_0")
+        self.refused(1, *options, "--grad", self.gradients, says=["blk.0.attn_q.weight", "--hf"])
+        other = dict(self.tensors)
+        name = "model.layers.0.mlp.up_proj.weight"
+        other[name] = (*other[name][:2], other[name][2][:-4] + f32([9.0]))
+        self.put("other.safetensors", safetensors_bytes(other))
+        self.refused(1, *options, "--grad", self.gradients, "--hf", "other.safetensors", says=["ffn_up", "row 95"])
+
+    def test_unpermuted_q_is_taken_as_it_is(self):
+        """A converter that leaves the rows alone: the values tell, not the architecture's rule."""
+        tensors = {f"{n}.weight": self.tensors[f"{HF[n]}.weight"] for n in WEIGHTS}
+        self.put("plain.gguf", gguf_bytes(tensors, LLAMA))
+        self.put("plain.safetensors", safetensors_bytes({f"{n}.weight": self.read_gradient(HF[n]) for n in WEIGHTS}))
+        options = ("--target", "5bpw", "--formats", "q4_0,q8_0")
+        told = self.plan(*options, "--grad", self.gradients, "--hf", self.hf, model="plain.gguf")
+        self.assertEqual(self.damages(told), self.damages(self.plan(*options, "--grad", "plain.safetensors", model="plain.gguf")))
+
+    def test_missing_and_misshapen_gradients(self):
+        gradients, _ = read_safetensors(self.gradients)
+        del gradients["lm_head.weight"]
+        self.put("fewer.safetensors", safetensors_bytes(gradients))
+        options = ("--formats", "q4_0,q8_0", "--grad", "fewer.safetensors")
+        plan = self.plan("--target", "8bpw", *options, model=self.hf)
+        reasons = {t["name"]: t["reason"] for t in plan["tensors"]}
+        self.assertIn("no gradient", reasons["lm_head.weight"])
+        plan = self.plan("--target", "5bpw", *options, "--pin", "lm_head=q8_0", model=self.hf)
+        self.assertEqual(self.formats(plan)["lm_head.weight"], "q8_0")
+        dtype, shape, data = gradients["model.embed_tokens.weight"]
+        gradients["model.embed_tokens.weight"] = (dtype, shape[::-1], data)
+        self.put("fewer.safetensors", safetensors_bytes(gradients))
+        self.refused(1, "--target", "5bpw", *options, model=self.hf, says=["256 x 32", "32 x 256"])
+        self.refused(2, "--target", "5bpw", "--score", "squared", says=["--grad"])
+
+    def test_the_score_that_fits_the_gradients(self):
+        self.assertEqual(self.plan("--target", "5bpw")["score"], "relative")
+        self.assertEqual(self.plan("--target", "5bpw", "--grad", self.moved)["score"], "absolute")
+        tensors, _ = read_safetensors(self.moved)
+        self.put("rms.safetensors", safetensors_bytes(tensors, {"reduction": "root mean square over samples"}))
+        self.assertEqual(self.plan("--target", "5bpw", "--grad", "rms.safetensors")["score"], "squared")
+
+    # ---- Outputs ----
+
+    def test_recipe(self):
+        for model in (self.gguf, self.hf):
+            plan = self.plan("--target", "5bpw", "--recipe", "types.txt", model=model)
+            names = {t["gguf"]: t["format"] for t in plan["tensors"] if t["choices"]}
+            lines = dict(line.split("=") for line in read(self.path("types.txt")).decode().split())
+            self.assertEqual(lines, {"^" + n.replace(".", "\\.") + "$": f for n, f in names.items()})
+        text = self.done("plan", "-d", "cpu", "--target", "5bpw", "--recipe", "t.txt", self.gguf, "-o", "plan.json")
+        self.assertIn("llama-quantize --tensor-type-file t.txt", text)
+
+    def test_names_that_are_not_known(self):
+        self.put("config.json", b'{"architectures": ["NeverHeardOf"]}')
+        self.refused(1, "--target", "5bpw", "--recipe", "types.txt", model=self.hf, says=["NeverHeardOf", "--map"])
+        self.refused(1, "--target", "5bpw", "--same", "qkv", model=self.hf, says=["--map"])
+        self.plan("--target", "5bpw", "--recipe", "types.txt", "--arch", "llama", model=self.hf)
+        by_arch = read(self.path("types.txt"))
+        pairs = "".join(f"{hf}.weight {name}.weight\n" for name, hf in HF.items())
+        self.put("map.txt", (pairs + "model.layers.{n}.input_layernorm.weight blk.{n}.attn_norm.weight\n").encode())
+        self.plan("--target", "5bpw", "--recipe", "types.txt", "--map", "map.txt", model=self.hf)
+        self.assertEqual(read(self.path("types.txt")), by_arch)
+
+    def test_mlx_json(self):
+        plan = self.plan("--target", "5bpw", "--mlx-json", "mlx.json")
+        scores = dict(json.loads(read(self.path("mlx.json"))))
+        self.assertEqual(set(scores), set(HF.values()))
+        q = next(t for t in plan["tensors"] if t["gguf"] == "blk.0.attn_q.weight")
+        by_size = sorted(q["choices"], key=lambda c: c["bytes"])
+        self.assertAlmostEqual(scores[HF["blk.0.attn_q"]], (by_size[0]["damage"] - by_size[-1]["damage"]) / (64 * 256 / 1e6))
+
+    def test_report(self):
+        self.plan("--target", "5bpw", "--same", "qkv", "--scores", "s.json")
+        self.done("report", "plan.json", "-o", "report.html")
+        page = read(self.path("report.html")).decode()
+        self.assertIn("<svg", page)
+        for name in WEIGHTS:
+            self.assertIn(f"{name}.weight", page)
+        self.assertNotIn("http://", page.replace("http://www.w3.org/", ""))
+        result = self.qdq("report", "model.gguf", "-o", "other.html")
+        self.assertEqual(result.returncode, 1)
+        self.assertFalse(os.path.exists(self.path("other.html")))
+
+    def test_plans_that_are_not_for_this_model(self):
+        self.plan("--target", "5bpw")
+        text = read(self.path("plan.json"))
+        for model, plan, says in ((self.hf, text, "another model"), (self.gguf, b"{", "no JSON"), (self.gguf, b"[]", "no plan"),
+                                  (self.gguf, text.replace(b"blk.0.attn_q.weight", b"blk.0.attn_x.weight"), "another model")):
+            self.put("other.json", plan)
+            result = self.qdq("quantize", "-d", "cpu", "--plan", "other.json", model, "-o", "out.gguf")
+            self.assertEqual(result.returncode, 1)
+            self.assertIn(says, result.stderr)
+            self.assertFalse(os.path.exists(self.path("out.gguf")))
+        result = self.qdq("quantize", "-f", "q4_0", "--plan", "plan.json", self.gguf, "-o", "out.gguf")
+        self.assertEqual(result.returncode, 2)
+
+    def test_the_same_at_any_tier_and_thread_count(self):
+        first = self.plan("--target", "4.8bpw", "--grad", self.moved)
+        for options in (("--threads", "1", "--cpu-mask", "1"), ("--threads", "3", "--cpu-mask", "7")):
+            self.assertEqual(self.plan("--target", "4.8bpw", "--grad", self.moved, *options), first)
+
+
+if __name__ == "__main__":
+    unittest.main()
