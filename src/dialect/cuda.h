@@ -69,6 +69,12 @@ FN REAL positive_zero(REAL x) { return x + 0.0f; }
 #define LOOKUP8(name, i)  __ldg(&(name)[i])
 #define LOOKUP16(name, i) __ldg(&(name)[i])
 
+/* The host stores a table's address before a kernel runs. */
+#define WORDS(name)    extern "C" __device__ const uint32_t *qdq_words_##name = nullptr;
+#define WORDS_OF(name) qdq_words_##name
+#define WORDS_IN(t)    const uint32_t *__restrict__ t
+#define WORD(t, i)     __ldg((t) + (i))
+
 /* The processor's own maximum differs from the dialect's where b is a NaN, which what formats gather never is, and in the
  * zeros' signs, which no sum shows. */
 #ifdef QDQ_SUMS_ONLY

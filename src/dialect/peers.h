@@ -13,13 +13,29 @@ typedef struct peer_view {
 
 #define PEERS(s)      peer_view s
 #define PEER(s, k, j) peer_value((s).values + 32 * (k), (s).first, (s).lanes, j)
+#define PEER_INDEX(s) peer_index((s).first, (s).lanes)
+
+FN INT peer_index(int first, int lanes) {
+#if WIDTH == 1
+    (void)lanes;
+    return first;
+#else
+    INT own;
+    for (int l = 0; l < WIDTH; l++) own[l] = (first + l) % lanes;
+    return own;
+#endif
+}
 
 FN REAL peer_value(const float *row, int first, int lanes, int j) {
 #if WIDTH == 1
     (void)lanes;
     return row[j - first];
 #else
-    if (lanes >= WIDTH) return splat(row[j - first]);
+    if (lanes >= WIDTH) {
+        uint32_t bits; /* any: no arithmetic */
+        memcpy(&bits, row + j - first, sizeof bits);
+        return as_real(splat_u(bits));
+    }
     REAL all;
     memcpy(&all, row, sizeof all);
 #if WIDTH == 16

@@ -80,6 +80,11 @@ FN REAL positive_zero(REAL x) { return x + 0.0f; }
 #define LOOKUP8(name, i)  (name)[i]
 #define LOOKUP16(name, i) (name)[i]
 
+#define WORDS(name)    extern const uint32_t *qdq_words_##name;
+#define WORDS_OF(name) qdq_words_##name
+#define WORDS_IN(t)    const uint32_t *t
+#define WORD(t, i)     (t)[i]
+
 #include "nan.h"
 #include "common.h"
 

@@ -44,6 +44,10 @@ typedef INT MASK; /* all ones or all zeros */
 #define TABLE16(name, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p)                                                  \
     static const float name[16] = {a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p};
 
+#define WORDS(name)    extern const uint32_t *qdq_words_##name;
+#define WORDS_OF(name) qdq_words_##name
+#define WORDS_IN(t)    const uint32_t *t
+
 #define STRUCT(name)                                                                                                   \
     typedef struct name name;                                                                                          \
     struct name
@@ -104,6 +108,7 @@ FN REAL LOOKUP8(const float *table, INT i) {
 FN REAL LOOKUP16(const float *table, INT i) {
     return (REAL)_mm512_permutexvar_ps((__m512i)i, _mm512_loadu_ps(table));
 }
+FN UINT WORD(WORDS_IN(t), INT i) { return (UINT)_mm512_i32gather_epi32((__m512i)i, t, 4); }
 
 #else
 
@@ -146,6 +151,7 @@ FN REAL LOOKUP8(const float *table, INT i) {
 FN REAL LOOKUP16(const float *table, INT i) {
     return select_r(gt_i(i, splat_i(7)), LOOKUP8(table + 8, i), LOOKUP8(table, i));
 }
+FN UINT WORD(WORDS_IN(t), INT i) { return (UINT)_mm256_i32gather_epi32((const int *)t, (__m256i)i, 4); }
 
 #elif defined(__SSE2__)
 
@@ -184,6 +190,7 @@ FN REAL lookup(const float *table, INT i) { return (REAL){table[i[0]], table[i[1
 #define LOOKUP4(table, i)  lookup(table, i)
 #define LOOKUP8(table, i)  lookup(table, i)
 #define LOOKUP16(table, i) lookup(table, i)
+FN UINT WORD(WORDS_IN(t), INT i) { return (UINT){t[i[0]], t[i[1]], t[i[2]], t[i[3]]}; }
 #endif
 
 #endif
