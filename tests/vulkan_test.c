@@ -103,6 +103,16 @@ static void all_numerators_are_exact(void **state) {
         }
 }
 
+/* "auto" takes a device that is no CPU and whose proof passed; lavapipe's passes, and is not taken. */
+static void auto_takes_proved_gpus(void **state) {
+    (void)state;
+    assert_true(qdq_vulkan_proved(device->index));
+    qdq_device_info info = {.size = sizeof info};
+    assert_ok(qdq_device_describe(device, &info));
+    bool software = strstr(info.driver, "llvmpipe") || strstr(info.description, "llvmpipe");
+    assert_int_equal(device->backend->recommended(device->index), !software);
+}
+
 static void the_validation_layer_is_silent(void **state) {
     (void)state;
     if (!qdq_vulkan_validates()) skip();
@@ -123,6 +133,7 @@ int main(void) {
         cmocka_unit_test(small_quotients_are_exact),
         cmocka_unit_test(all_square_roots_are_exact),
         cmocka_unit_test(all_numerators_are_exact),
+        cmocka_unit_test(auto_takes_proved_gpus),
         cmocka_unit_test(the_validation_layer_is_silent),
     };
     int failed = cmocka_run_group_tests_name("vulkan", tests, NULL, NULL);

@@ -166,7 +166,4 @@ qdq_status qdq_vk_run_step(qdq_vk_device *device, const qdq_vk_step *step);
 qdq_status qdq_vk_time_ops(void *device, const qdq_op *ops, size_t n, uint32_t repeats, double *seconds);
 qdq_status qdq_vk_time_copy(void *device, void *to, void *from, uint64_t bytes, uint32_t repeats, double *seconds);
 
-/* The quick proof of device `index`, once a process: kernels and the dialect's operations beside the CPU's. */
-bool qdq_vk_proved(uint32_t index);
-
 #endif

@@ -217,7 +217,7 @@ static bool prove(uint32_t index) {
     return good;
 }
 
-bool qdq_vk_proved(uint32_t index) {
+bool qdq_vulkan_proved(uint32_t index) {
     static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
     static enum { UNKNOWN, GOOD, BAD } proofs[QDQ_VK_MAX_DEVICES];
     pthread_mutex_lock(&mutex);

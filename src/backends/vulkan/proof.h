@@ -43,6 +43,10 @@ uint32_t qdq_dialect_expected(qdq_dialect_operation operation, uint32_t a, uint3
 /* Whether a device's bits are as expected: the same, or NaNs where a NaN's bits are not promised. */
 bool qdq_dialect_agrees(qdq_dialect_operation operation, uint32_t expected, uint32_t got);
 
+/* The quick proof of device `index`, made once a process: the operations above on numbers that devices get wrong, and
+ * whole formats, beside the CPU's. "auto" takes no device that fails it. */
+bool qdq_vulkan_proved(uint32_t index);
+
 /* The validation layer's warnings and errors in this process, if QDQ_VULKAN_VALIDATION=1 asked for them: how many, and
  * the first. */
 uint32_t qdq_vulkan_messages(const char **first);

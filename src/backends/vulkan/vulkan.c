@@ -4,13 +4,14 @@
 #include <string.h>
 
 #include "backends/vulkan/device.h"
+#include "backends/vulkan/proof.h"
 #include "core/error.h"
 
 static uint32_t count(void) { return qdq_vk_machine()->n_devices; }
 
 static bool recommended(uint32_t index) {
     const qdq_vk_physical *p = &qdq_vk_machine()->devices[index];
-    return p->properties.deviceType != VK_PHYSICAL_DEVICE_TYPE_CPU && qdq_vk_proved(index);
+    return p->properties.deviceType != VK_PHYSICAL_DEVICE_TYPE_CPU && qdq_vulkan_proved(index);
 }
 
 static uint64_t device_memory(const qdq_vk_physical *p) {
