@@ -4,8 +4,10 @@
 
 #include <math.h>
 
+#include "analysis/operations.h"
 #include "analysis/proofs.h"
 #include "analysis/reference.h"
+#include "core/device.h"
 #include "core/format.h"
 
 enum { WORKERS = 3 };
@@ -274,6 +276,90 @@ static void the_device_is_proved(void **state) {
     qdq_quantizer_close(&scalar);
 }
 
+/* ---- The dialect's operations ---- */
+
+static void what_operations_give_is_known(void **state) {
+    static const struct {
+        qdq_dialect_operation operation;
+        uint32_t a, b, result;
+    } known[] = {
+        {QDQ_DIV_RN, 0x3f800000, 0x40400000, 0x3eaaaaab},  /* 1 / 3 */
+        {QDQ_DIV_RN, 0x00000003, 0x40000000, 0x00000002},  /* a subnormal tie goes to the even one */
+        {QDQ_SQRT_RN, 0x40000000, 0, 0x3fb504f3},          /* sqrt 2 */
+        {QDQ_PRODUCT, 0x3f800001, 0x3f800001, 0x3f800002}, /* (1 + 2^-23)^2 */
+        {QDQ_MUL_V, 0x7f800000, 0x00000000, 0xffc00000},   /* inf * 0 */
+        {QDQ_ADD_V, 0x7f800001, 0x7fc00002, 0x7fc00001},   /* the first NaN, quiet */
+        {QDQ_SUB_V, 0x3f800000, 0xff800123, 0xffc00123},   /* the second, with its sign */
+        {QDQ_MAX_R, 0x80000000, 0x00000000, 0x00000000},   /* of two zeros the second */
+        {QDQ_MIN_R, 0x7fc00000, 0x3f800000, 0x3f800000},   /* beside a NaN the second */
+        {QDQ_COMPARE, 0x7fc00000, 0x3f800000, 32},         /* a NaN is only unequal */
+        {QDQ_F16_ROUND, 0x477ff000, 0, 0x7f800000},        /* 65520 */
+        {QDQ_F16_BITS, 0x33000001, 0, 0x0001},             /* just over half of 2^-24 */
+        {QDQ_F16_BITS, 0x33000000, 0, 0x0000},             /* half of it */
+        {QDQ_F16_VALUE, 0x0001, 0, 0x33800000},            /* 2^-24 */
+        {QDQ_ROUND_HALF_AWAY, 0x3effffff, 0, 0x00000000},  /* 0.49999997 */
+        {QDQ_ROUND_HALF_AWAY, 0xbf000000, 0, 0xbf800000},  /* -0.5 */
+        {QDQ_NEAREST_INT, 0x40200000, 0, 2},               /* 2.5 */
+        {QDQ_NEAREST_INT, 0xc0600000, 0, (uint32_t)-4},    /* -3.5 */
+        {QDQ_POSITIVE_ZERO, 0x80000000, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        assert_int_equal(qdq_operation_expected(known[i].operation, known[i].a, known[i].b), known[i].result);
+    assert_true(qdq_operation_agrees(QDQ_DIV_RN, 0, 0, 0x7fc00000)); /* 0 / 0: any NaN */
+    assert_false(qdq_operation_agrees(QDQ_DIV_RN, 0, 0, 0));
+    assert_true(qdq_operation_agrees(QDQ_MUL_V, 0x7f800001, 0x7fc00002, 0x7fc00002));
+    assert_false(qdq_operation_agrees(QDQ_MUL_V, 0x7f800001, 0x7fc00002, 0x7fc00003));
+    assert_false(qdq_operation_agrees(QDQ_MUL_V, 0x7f800000, 0, 0x7fc00000));
+}
+
+/* Division by the reciprocal, which many a device's is: most quotients by 15 are right, some are not. */
+static qdq_status sloppy(void *device, qdq_dialect_operation operation, const uint32_t *a, const uint32_t *b,
+                         uint32_t *out, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        float x, y;
+        memcpy(&x, &a[i], 4);
+        memcpy(&y, &b[i], 4);
+        out[i] = qdq_operation_expected(operation, a[i], b[i]);
+        if (operation != QDQ_DIV_RN || y != 15.0f) continue;
+        float quotient = x * (1.0f / 15.0f);
+        memcpy(&out[i], &quotient, 4);
+    }
+    return QDQ_OK;
+}
+
+static void a_sloppy_division_is_found(void **state) {
+    qdq_backend backend = {.name = "sloppy", .dialect = sloppy};
+    qdq_device device = {.backend = &backend};
+    qdq_operation_verdict v, other;
+    assert_ok(qdq_prove_operation(&device, QDQ_DIV_RN, 65537, 1, NULL, NULL, &v));
+    assert_true(v.differing > 0);
+    assert_int_equal(v.b, 0x41700000);
+    assert_int_equal(v.expected, qdq_operation_expected(QDQ_DIV_RN, v.a, v.b));
+    assert_int_not_equal(v.got, v.expected);
+    assert_ok(qdq_prove_operation(&device, QDQ_DIV_RN, 65537, WORKERS, NULL, NULL, &other));
+    assert_int_equal(other.a, v.a);
+    assert_ok(qdq_prove_operation(&device, QDQ_SQRT_RN, 65537, WORKERS, NULL, NULL, &v));
+    assert_int_equal(v.differing, 0);
+    assert_int_equal(v.compared, qdq_operation_pairs(QDQ_SQRT_RN, 65537));
+    backend.dialect = NULL;
+    assert_refused(qdq_prove_operation(&device, QDQ_DIV_RN, 1, 1, NULL, NULL, &v), QDQ_UNSUPPORTED, "sloppy");
+}
+
+static void the_devices_operations_are_proved(void **state) {
+    qdq_device *device;
+    assert_ok(qdq_device_open("cpu", &device));
+    for (unsigned o = 0; o < QDQ_DIALECT_OPERATION_COUNT; o++) {
+        qdq_dialect_operation operation = (qdq_dialect_operation)o;
+        qdq_operation_verdict v;
+        assert_ok(qdq_prove_operation(device, operation, 65537, WORKERS, NULL, NULL, &v));
+        if (v.differing)
+            fail_msg("%s of %08x and %08x: %08x, expected %08x", qdq_operation_name(operation), v.a, v.b, v.got,
+                     v.expected);
+        assert_int_equal(v.compared, qdq_operation_pairs(operation, 65537));
+    }
+    qdq_device_close(device);
+}
+
 static void the_devices_sums_are_proved(void **state) {
     qdq_format formats[] = {format_named("q4_0"), format_named("q4_1"), format_named("q8_0")};
     uint64_t compared;
@@ -324,6 +410,9 @@ int main(void) {
         cmocka_unit_test(plain_c_gives_the_golden_blocks),
         cmocka_unit_test(plain_c_says_what_c_leaves_undefined),
         cmocka_unit_test(plain_halves_are_all_right),
+        cmocka_unit_test(what_operations_give_is_known),
+        cmocka_unit_test(a_sloppy_division_is_found),
+        cmocka_unit_test(the_devices_operations_are_proved),
         cmocka_unit_test(the_device_is_proved),
         cmocka_unit_test(the_devices_sums_are_proved),
         cmocka_unit_test(what_cannot_be_proved_is_refused),

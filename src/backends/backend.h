@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 
+#include "dialect/operations.h"
 #include "qdq.h"
 
 typedef enum qdq_op_kind { QDQ_ROUNDTRIP, QDQ_QUANTIZE, QDQ_DEQUANTIZE, QDQ_ERROR, QDQ_SENSITIVITY } qdq_op_kind;
@@ -62,6 +63,9 @@ typedef struct qdq_backend {
     qdq_status (*time_ops)(void *device, const qdq_op *ops, size_t n, uint32_t repeats, double *seconds);
     /* The same of copying bytes between two of the device's memories. */
     qdq_status (*time_copy)(void *device, void *to, void *from, uint64_t bytes, uint32_t repeats, double *seconds);
+    /* out[i] = the operation on a[i] and b[i], as bits, on the device, for proofs. n from 1 to 2^24. */
+    qdq_status (*dialect)(void *device, qdq_dialect_operation operation, const uint32_t *a, const uint32_t *b,
+                          uint32_t *out, size_t n);
 } qdq_backend;
 
 extern const qdq_backend qdq_cpu_backend, qdq_cuda_backend, qdq_vulkan_backend;

@@ -366,7 +366,25 @@ static qdq_status cpu_wait(void *state, void *ticket) {
     return QDQ_OK;
 }
 
-const qdq_backend qdq_cpu_backend = {
-    "cpu",      cpu_count, NULL,     cpu_describe, cpu_open,  cpu_close, cpu_describe_open,
-    cpu_alloc,  cpu_wrap,  cpu_free, cpu_host,     cpu_write, cpu_read,  cpu_build,
-    cpu_submit, cpu_wait,  NULL,     NULL,         NULL};
+static qdq_status cpu_dialect(void *state, qdq_dialect_operation operation, const uint32_t *a, const uint32_t *b,
+                              uint32_t *out, size_t n) {
+    ((cpu_device *)state)->kernels->tile->dialect(operation, a, b, out, n);
+    return QDQ_OK;
+}
+
+const qdq_backend qdq_cpu_backend = {.name = "cpu",
+                                     .count = cpu_count,
+                                     .describe = cpu_describe,
+                                     .open = cpu_open,
+                                     .close = cpu_close,
+                                     .describe_open = cpu_describe_open,
+                                     .alloc = cpu_alloc,
+                                     .wrap = cpu_wrap,
+                                     .free = cpu_free,
+                                     .host = cpu_host,
+                                     .write = cpu_write,
+                                     .read = cpu_read,
+                                     .build = cpu_build,
+                                     .submit = cpu_submit,
+                                     .wait = cpu_wait,
+                                     .dialect = cpu_dialect};

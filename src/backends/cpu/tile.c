@@ -9,6 +9,7 @@
 #ifdef __SSE2__
 #include <xmmintrin.h>
 #endif
+#include "backends/cpu/operations.h"
 #include "backends/cpu/transpose.h"
 #include "backends/cpu/names.h"
 
@@ -184,5 +185,5 @@ static size_t first_non_finite(const float *x, size_t n) {
     return n;
 }
 
-const qdq_cpu_tile_kernels TILE_KERNELS = {widen, transpose, restore,     stream,
-                                           fence, error,     sensitivity, first_non_finite};
+const qdq_cpu_tile_kernels TILE_KERNELS = {widen, transpose,   restore,          stream, fence,
+                                           error, sensitivity, first_non_finite, dialect};

@@ -164,4 +164,5 @@ const qdq_backend qdq_vulkan_backend = {.name = "vulkan",
                                         .submit = qdq_vk_run,
                                         .wait = qdq_vk_wait,
                                         .time_ops = qdq_vk_time_ops,
-                                        .time_copy = qdq_vk_time_copy};
+                                        .time_copy = qdq_vk_time_copy,
+                                        .dialect = qdq_vulkan_dialect};
