@@ -137,6 +137,7 @@ static char *sample_scores(void) {
     assert_int_equal(qdq_scores_create(&inputs, &scores), QDQ_OK);
     assert_int_equal(qdq_scores_set_error(scores, "t", "q4_0", &error), QDQ_OK);
     assert_int_equal(qdq_scores_set_gradient(scores, "t", "q8_0", &sums), QDQ_OK);
+    assert_int_equal(qdq_scores_set_energy(scores, "t", 0.7), QDQ_OK);
     error.err2 = (double)INFINITY;
     assert_int_equal(qdq_scores_set_error(scores, "t", "q5_0", &error), QDQ_BAD_DATA);
     char *text = qdq_scores_text(scores);
@@ -156,6 +157,8 @@ static void test_scores_are_read_back(void **state) {
     assert_true(error.err2 == 0.1 && error.ww == 1e300);
     assert_true(qdq_scores_get_gradient(scores, "t", "q8_0", &sums));
     assert_true(sums.signed_sum == -1.0 / 3 && sums.absolute == 2 && sums.squared == 5e-324);
+    assert_true(qdq_scores_get_energy(scores, "t", &error.ww) && error.ww == 0.7);
+    assert_false(qdq_scores_get_energy(scores, "other", &error.ww));
     assert_false(qdq_scores_get_error(scores, "t", "q8_0", &error));
     assert_false(qdq_scores_get_error(scores, "other", "q4_0", &error));
     assert_false(qdq_scores_get_error(scores, "t", "q5_0", &error));

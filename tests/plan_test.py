@@ -209,6 +209,36 @@ class PlanTest(unittest.TestCase):
         self.put("scores.json", json.dumps(changed).encode())
         self.refused(1, *options, says=["q4_0", "stale"])
 
+    def imatrix(self, name, weights):
+        data = struct.pack("<i", len(weights))
+        for key, values in weights.items():
+            data += struct.pack("<i", len(key)) + key.encode() + struct.pack("<ii", 1, len(values)) + f32(values)
+        return self.put(name, data)
+
+    def test_importance(self):
+        options = ("--target", "5.2bpw", "--formats", "q4_0,q5_0,q8_0")
+        plain = self.damages(self.plan(*options))
+        names = [f"{n}.weight" for n in WEIGHTS if n != "token_embd"]
+        columns = {f"{n}.weight": WEIGHTS[n][1] for n in WEIGHTS}
+        # Importance that is the same everywhere changes nothing; powers of two: not even a bit.
+        self.imatrix("even.dat", {n: [4.0] * columns[n] for n in names})
+        self.assertEqual(self.damages(self.plan(*options, "--imatrix", "even.dat")), plain)
+        self.imatrix("uneven.dat", {n: [0.5 + i % 7 for i in range(columns[n])] for n in names})
+        plan = self.plan(*options, "--imatrix", "uneven.dat", "--scores", "scores.json")
+        weighted, scores = self.damages(plan), json.loads(read(self.path("scores.json")))
+        self.assertEqual(weighted["token_embd.weight"], plain["token_embd.weight"])
+        for name in names:
+            self.assertNotEqual(weighted[name], plain[name])
+            mean = sum(0.5 + i % 7 for i in range(columns[name])) / columns[name]
+            for damage, f in zip(weighted[name], ("q4_0", "q5_0", "q8_0")):
+                expected = scores["tensors"][name][f]["error"][0] / (scores["energy"][name] * mean)
+                self.assertAlmostEqual(damage, expected, delta=1e-12 * expected)
+        # What it adds to the file is foretold too, and the plan knows where it was.
+        self.done("quantize", "-d", "cpu", "--plan", "plan.json", self.gguf, "-o", "out.gguf")
+        self.assertEqual(os.path.getsize(self.path("out.gguf")), plan["bytes"])
+        self.imatrix("uneven.dat", {n: [1.5 + i % 7 for i in range(columns[n])] for n in names})
+        self.refused(1, *options, "--imatrix", "uneven.dat", "--scores", "scores.json", says=["importance", "stale"])
+
     # ---- Gradients ----
 
     def damages(self, plan):

@@ -3,6 +3,7 @@
  *     {"schema": "qdq.scores/1", "version": "0.1.0",
  *      "inputs": {"weights": "…", "gradients": null, "importance": null},
  *      "formats": {"q4_0": [2, 32, 18]},                       ggml type, block, bytes
+ *      "energy": {"blk.0.attn_q.weight": sum w^2},             only with an importance matrix
  *      "tensors": {"blk.0.attn_q.weight": {"q4_0": {"error": [err2, ww], "gradient": [signed, absolute, squared]}}}}
  */
 #include "analysis/scores.h"
@@ -17,7 +18,7 @@
 static const char schema[] = "qdq.scores/1";
 
 struct qdq_scores {
-    json_t *root, *formats, *tensors; /* the latter two are root's */
+    json_t *root, *formats, *tensors, *energy; /* the latter three are root's */
 };
 
 static qdq_status no_memory(void) { return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for scores"); }
@@ -28,15 +29,17 @@ qdq_status qdq_scores_create(const qdq_scores_inputs *inputs, qdq_scores **resul
     if (!inputs || !inputs->weights || !result) return qdq_fail(QDQ_INVALID_ARGUMENT, "scores: a NULL argument");
     qdq_scores *scores = calloc(1, sizeof *scores);
     if (!scores) return no_memory();
-    scores->root = json_pack("{s:s, s:s, s:{s:s, s:o, s:o}, s:{}, s:{}}", "schema", schema, "version", qdq_version(),
-                             "inputs", "weights", inputs->weights, "gradients", text_or_null(inputs->gradients),
-                             "importance", text_or_null(inputs->importance), "formats", "tensors");
+    scores->root =
+        json_pack("{s:s, s:s, s:{s:s, s:o, s:o}, s:{}, s:{}, s:{}}", "schema", schema, "version", qdq_version(),
+                  "inputs", "weights", inputs->weights, "gradients", text_or_null(inputs->gradients), "importance",
+                  text_or_null(inputs->importance), "formats", "energy", "tensors");
     if (!scores->root) {
         qdq_scores_free(scores);
         return no_memory();
     }
     scores->formats = json_object_get(scores->root, "formats");
     scores->tensors = json_object_get(scores->root, "tensors");
+    scores->energy = json_object_get(scores->root, "energy");
     *result = scores;
     return QDQ_OK;
 }
@@ -122,10 +125,11 @@ static qdq_status check_tensors(const char *path, const json_t *formats, json_t 
 static qdq_status check(const char *path, json_t *root, const qdq_scores_inputs *inputs) {
     const char *named = json_string_value(json_object_get(root, "schema"));
     json_t *formats = json_object_get(root, "formats"), *tensors = json_object_get(root, "tensors");
+    json_t *energy = json_object_get(root, "energy");
     if (!named || strcmp(named, schema) != 0)
         return qdq_fail(QDQ_BAD_DATA, "%s: no file of scores: its \"schema\" is not \"%s\"", path, schema);
-    if (!json_is_object(formats) || !json_is_object(tensors))
-        return qdq_fail(QDQ_BAD_DATA, "%s: has no \"formats\" and \"tensors\"", path);
+    if (!json_is_object(formats) || !json_is_object(tensors) || !json_is_object(energy))
+        return qdq_fail(QDQ_BAD_DATA, "%s: has no \"formats\", \"energy\" and \"tensors\"", path);
     qdq_status status = check_inputs(path, root, inputs);
     if (status == QDQ_OK) status = check_formats(path, formats);
     return status == QDQ_OK ? check_tensors(path, formats, tensors) : status;
@@ -144,7 +148,8 @@ qdq_status qdq_scores_read(const char *path, const char *text, size_t length, co
         json_decref(root);
         return status == QDQ_OK ? no_memory() : status;
     }
-    *scores = (qdq_scores){root, json_object_get(root, "formats"), json_object_get(root, "tensors")};
+    *scores = (qdq_scores){root, json_object_get(root, "formats"), json_object_get(root, "tensors"),
+                           json_object_get(root, "energy")};
     *result = scores;
     return QDQ_OK;
 }
@@ -168,6 +173,12 @@ bool qdq_scores_get_gradient(const qdq_scores *scores, const char *tensor, const
     const json_t *a = find(scores, tensor, format, "gradient");
     if (a) *sums = (qdq_sensitivity_sums){.signed_sum = at(a, 0), .absolute = at(a, 1), .squared = at(a, 2)};
     return a != NULL;
+}
+
+bool qdq_scores_get_energy(const qdq_scores *scores, const char *tensor, double *energy) {
+    const json_t *value = json_object_get(scores->energy, tensor);
+    if (json_is_number(value)) *energy = json_number_value(value);
+    return json_is_number(value);
 }
 
 /* The member of that name, made if there is none; NULL: no memory. */
@@ -207,6 +218,11 @@ qdq_status qdq_scores_set_gradient(qdq_scores *scores, const char *tensor, const
         return not_finite(tensor, format);
     return set(scores, tensor, format, "gradient",
                json_pack("[f, f, f]", sums->signed_sum, sums->absolute, sums->squared));
+}
+
+qdq_status qdq_scores_set_energy(qdq_scores *scores, const char *tensor, double energy) {
+    if (!isfinite(energy)) return not_finite(tensor, "any format");
+    return json_object_set_new(scores->energy, tensor, json_real(energy)) == 0 ? QDQ_OK : no_memory();
 }
 
 char *qdq_scores_text(const qdq_scores *scores) {

@@ -31,12 +31,15 @@ void qdq_scores_free(qdq_scores *scores); /* NULL is allowed */
 bool qdq_scores_get_error(const qdq_scores *scores, const char *tensor, const char *format, qdq_scores_error *sums);
 bool qdq_scores_get_gradient(const qdq_scores *scores, const char *tensor, const char *format,
                              qdq_sensitivity_sums *sums);
+/* The tensor's squared weights, without importance. */
+bool qdq_scores_get_energy(const qdq_scores *scores, const char *tensor, double *energy);
 /* QDQ_BAD_DATA: a sum that is no finite number. The sensitivity is that between the format and the weights themselves.
  */
 qdq_status qdq_scores_set_error(qdq_scores *scores, const char *tensor, const char *format,
                                 const qdq_scores_error *sums);
 qdq_status qdq_scores_set_gradient(qdq_scores *scores, const char *tensor, const char *format,
                                    const qdq_sensitivity_sums *sums);
+qdq_status qdq_scores_set_energy(qdq_scores *scores, const char *tensor, double energy);
 
 /* The file's text, to be freed; NULL: no memory. */
 char *qdq_scores_text(const qdq_scores *scores);

@@ -142,6 +142,23 @@ static qdq_status measure_error(qdq_session *session, const qdq_measured_tensor 
     return status;
 }
 
+/* Any format will do that takes the tensor as it is. */
+static qdq_status measure_energy(qdq_session *session, const qdq_measured_tensor *m, qdq_scores *scores) {
+    qdq_format format = qdq_format_by_name("q8_0"); /* its block divides that of every format which needs importance */
+    for (uint32_t f = 0; f < m->n_formats; f++)
+        if (qdq_describe_format(m->formats[f]).importance < 2) format = m->formats[f];
+    qdq_error_sums sums = {0};
+    qdq_work work = {.kind = QDQ_WORK_ERROR, .tensor = m->tensor, .n_formats = 1, .formats = &format, .error = &sums};
+    qdq_status status = qdq_stream_put(session->stream, &work);
+    if (status == QDQ_OK) status = qdq_stream_flush(session->stream);
+    return status == QDQ_OK ? qdq_scores_set_energy(scores, m->tensor->name, sums.ww) : status;
+}
+
+static bool lacks_energy(const qdq_scores *scores, const qdq_measured_tensor *m) {
+    double energy;
+    return m->importance != NULL && m->gradient == NULL && !qdq_scores_get_energy(scores, m->tensor->name, &energy);
+}
+
 static uint64_t bytes_of(const qdq_measured_tensor *m, uint32_t n) {
     return m->gradient == NULL || n == 0
                ? m->tensor->bytes
@@ -163,6 +180,7 @@ qdq_status qdq_measure(qdq_session *session, const char *path, size_t n, const q
     for (size_t i = 0; i < n; i++) {
         uint32_t k = missing(scores, &tensors[i], formats);
         if (k > 0) bytes += bytes_of(&tensors[i], k);
+        if (lacks_energy(scores, &tensors[i])) bytes += tensors[i].tensor->bytes;
     }
     if (bytes == 0) return QDQ_OK;
     qdq_status status = QDQ_OK;
@@ -171,8 +189,11 @@ qdq_status qdq_measure(qdq_session *session, const char *path, size_t n, const q
     for (size_t i = 0; i < n && status == QDQ_OK; i++) {
         const qdq_measured_tensor *m = &tensors[i];
         uint32_t k = missing(scores, m, formats);
-        if (k == 0) continue;
+        bool energy = lacks_energy(scores, m);
+        if (k == 0 && !energy) continue;
         ++*passes;
+        if (energy) status = measure_energy(session, m, scores);
+        if (k == 0 || status != QDQ_OK) continue;
         status = m->gradient != NULL ? measure_sensitivity(session, m, formats, k, scores)
                                      : measure_error(session, m, formats, k, scores);
         if (status != QDQ_OK || qdq_seconds() - saved < save_interval) continue;

@@ -450,28 +450,54 @@ static qdq_status measure(planner *p, size_t *passes) {
     return status;
 }
 
-/* The squared weights that relative damage is relative to: an expert's share of its tensor in GGUF is what counts. */
-static void set_scales(planner *p) {
-    for (uint64_t i = 0; i < p->n_items; i++) {
+/* The mean of a tensor's importances. */
+static qdq_status mean_importance(const qdq_imatrix_entry *entry, double *mean) {
+    float *weights = malloc((size_t)entry->count * sizeof *weights);
+    if (weights == NULL && entry->count > 0) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for an importance matrix");
+    qdq_imatrix_weights(entry, 0, entry->count, weights);
+    double sum = 0;
+    for (uint64_t i = 0; i < entry->count; i++) sum += weights[i];
+    *mean = entry->count > 0 ? sum / (double)entry->count : 0;
+    free(weights);
+    return QDQ_OK;
+}
+
+/* What a tensor's error is relative to: its squared weights, times the mean importance. (Weighted column by column they
+ * would be ruled by a few columns with large inputs, whose own errors matter less: docs/planner.md.) */
+static qdq_status find_scale(const planner *p, const item *it, double *scale) {
+    qdq_scores_error sums;
+    double mean = 0;
+    *scale = 0;
+    if (it->n_formats == 0 || it->reason[0] != '\0') return QDQ_OK;
+    if (it->importance != NULL && qdq_scores_get_energy(p->scores, it->tensor->name, scale)) {
+        qdq_status status = mean_importance(it->importance, &mean);
+        *scale *= mean;
+        return status;
+    }
+    if (qdq_scores_get_error(p->scores, it->tensor->name, qdq_describe_format(it->formats[0]).name, &sums))
+        *scale = sums.ww;
+    return QDQ_OK;
+}
+
+/* An expert's damage is relative to all of the tensor that it is a slice of in GGUF. */
+static qdq_status set_scales(planner *p) {
+    qdq_status status = QDQ_OK;
+    for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++) {
         item *it = &p->items[i];
-        qdq_scores_error sums;
-        if (it->n_formats == 0 || it->scale >= 0 || it->reason[0] != '\0') continue;
-        if (!qdq_scores_get_error(p->scores, it->tensor->name, qdq_describe_format(it->formats[0]).name, &sums))
-            continue;
-        it->scale = sums.ww;
-        if (!is_expert(it)) continue;
-        /* An expert: its siblings, each of which is met once. */
-        for (uint64_t k = i + 1; k < p->n_items; k++) {
-            const item *other = &p->items[k];
-            if (is_expert(other) && other->n_formats > 0 && strcmp(other->gguf.name, it->gguf.name) == 0 &&
-                qdq_scores_get_error(p->scores, other->tensor->name, qdq_describe_format(other->formats[0]).name,
-                                     &sums))
-                it->scale += sums.ww;
+        if (it->scale >= 0) continue; /* a slice of an earlier one */
+        status = find_scale(p, it, &it->scale);
+        for (uint64_t k = i + 1; is_expert(it) && k < p->n_items && status == QDQ_OK; k++) {
+            double scale = 0;
+            if (!is_expert(&p->items[k]) || strcmp(p->items[k].gguf.name, it->gguf.name) != 0) continue;
+            status = find_scale(p, &p->items[k], &scale);
+            it->scale += scale;
+            p->items[k].scale = 0;
         }
-        for (uint64_t k = i + 1; k < p->n_items; k++)
+        for (uint64_t k = i + 1; is_expert(it) && k < p->n_items; k++)
             if (is_expert(&p->items[k]) && strcmp(p->items[k].gguf.name, it->gguf.name) == 0)
                 p->items[k].scale = it->scale;
     }
+    return status;
 }
 
 static double damage_of(const planner *p, const item *it, const char *format) {
@@ -488,12 +514,13 @@ static double damage_of(const planner *p, const item *it, const char *format) {
     return it->scale > 0 ? error.err2 / it->scale : 0;
 }
 
-static void set_damage(planner *p) {
-    if (p->request->score == RELATIVE) set_scales(p);
+static qdq_status set_damage(planner *p) {
+    qdq_status status = p->request->score == RELATIVE ? set_scales(p) : QDQ_OK;
     for (uint64_t i = 0; i < p->n_items; i++)
         for (uint32_t c = 0; c < p->n_choices && p->items[i].reason[0] == '\0'; c++)
             if (p->items[i].candidates[c].bytes != QDQ_NO_CANDIDATE && p->choices[c].format != QDQ_FORMAT_SOURCE)
                 p->items[i].candidates[c].damage = damage_of(p, &p->items[i], p->choices[c].name);
+    return status;
 }
 
 static qdq_status solve(planner *p) {
@@ -721,9 +748,8 @@ static qdq_status run(planner *p) {
     if (status == QDQ_OK) status = check_target(p);
     if (status == QDQ_OK) status = qdq_measure_open(r->scores, p->session.model, p->gradients, r->imatrix, &p->scores);
     if (status == QDQ_OK) status = measure(p, &passes);
-    if (status != QDQ_OK) return status;
-    set_damage(p);
-    status = solve(p);
+    if (status == QDQ_OK) status = set_damage(p);
+    if (status == QDQ_OK) status = solve(p);
     if (status == QDQ_OK) status = make_plan(p);
     for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++)
         if (p->items[i].reason[0] != '\0') qdq_session_skip(&p->session, p->items[i].tensor->name, p->items[i].reason);
