@@ -151,12 +151,12 @@ FN iq_part iq_fit(WORDS_IN(t), int points, int elements, int parts, BLOCK_IN(x),
         wx[i] = w[i] * x[i];
     }
     ROLLED for (int p = 0; p < parts; p++) {
-        REAL best = splat(0.0f), scale = start[p], low = x[n * p];
+        REAL best = splat(0.0f), scale = start[p], far = splat(0.0f);
         UINT off = splat_u(again == IQ_OFF ? 0u : 1u);
         for (int g = 0; g < groups; g++) f.point[groups * p + g] = splat_u(0u);
-        for (int i = n * p; i < n * p + n; i++) low = min_r(x[i], low);
+        for (int i = n * p; i < n * p + n; i++) far = max_r(far, abs_(x[i]));
         REAL most = select_r(nothing[p], splat(1.0f), reach[p]);
-        bool calm = !any(wild(div_rn(splat(2.0f * top), most) * low));
+        bool calm = !any(wild(div_rn(splat(2.0f * top), most) * far));
         MASK redo = nothing[p];
         ROLLED for (int turn = -turns; turn <= turns + 1; turn++) {
             REAL inverse = div_rn(splat(turn) * step + top, most), tried = div_rn(splat(1.0f), inverse);
@@ -253,10 +253,8 @@ FN REAL iq_code(iq_params p, int elements, int i) {
     return to_real(INT_OF(iq_level(p.point[i / elements], elements, i % elements) | sign << 3));
 }
 
-/* d times the magnitude of a code's level. The reference turns the sign last, a NaN's too. */
-FN REAL iq_value(REAL d, REAL magnitude, INT code) {
-    return as_real(as_uint(mul_v(d, magnitude)) ^ (UINT_OF(code) >> 3 << 31));
-}
+/* d times the magnitude of a code's level, unit. The reference turns the sign last, a NaN's too. */
+FN REAL iq_value(REAL d, REAL unit, INT code) { return as_real(as_uint(mul_v(d, unit)) ^ (UINT_OF(code) >> 3 << 31)); }
 
 FN iq_params iq_read_params(void) {
     iq_params p;
