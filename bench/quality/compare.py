@@ -1,0 +1,222 @@
+#!/usr/bin/env python3
+"""Measure what plans are worth: the real damage of uniform formats, of mlx-lm's rule and of `qdq plan`, at equal bytes.
+
+For each budget (the sizes of uniform formats, and some between) and each way to choose, the weights get their round
+trips and the model is run; the table has what comes out. `tiny` is the example model: KL divergence from its own
+outputs, and the loss. `minilm` is all-MiniLM-L6-v2: 1 - cosine between embeddings. Calibration (gradients, importance
+matrix) and evaluation never share text.
+"""
+
+import argparse
+import json
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+import tasks
+
+# name: (options of qdq plan, gradients, importance matrix)
+SCORES = {
+    "error": ("error", None, False),
+    "relative": ("relative", None, False),
+    "error, imatrix": ("error", None, True),
+    "relative, imatrix": ("relative", None, True),
+    "signed, at W_low": ("signed", "low", False),
+    "absolute, at W_low": ("absolute", "low", False),
+    "squared, at W_low": ("squared", "low", False),
+    "absolute, RMS at W": ("absolute", "rms", False),
+    "squared, RMS at W": ("squared", "rms", False),
+}
+LOW, HIGH = "q4_0", "q8_0"  # mlx-lm's two formats
+
+
+def write_imatrix(path, second_moments):
+    """The legacy layout of llama-imatrix, from column means of squares by weight name."""
+    with open(path, "wb") as file:
+        file.write(struct.pack("<i", len(second_moments)))
+        for name, values in second_moments.items():
+            raw = name.encode()
+            file.write(struct.pack("<i", len(raw)) + raw + struct.pack("<ii", 1, len(values)))
+            file.write(struct.pack(f"<{len(values)}f", *values.tolist()))
+
+
+class Comparison:
+    def __init__(self, task, qdq, formats, folder):
+        self.task, self.qdq, self.formats, self.folder = task, qdq, formats, folder
+        self.source = load_file(task.path)
+        self.results, self.trips = {}, {}
+
+    def run(self, *arguments):
+        done = subprocess.run([self.qdq, *map(str, arguments)], capture_output=True, text=True)
+        if done.returncode != 0:
+            sys.exit(f"compare: qdq {arguments[0]}: {done.stderr}")
+
+    def round_trip(self, fmt):
+        if fmt not in self.trips:
+            path = self.folder / f"{fmt}.safetensors"
+            self.run("roundtrip", "-f", fmt, "--quiet", self.task.path, "-o", path)
+            self.trips[fmt] = load_file(path)
+        return self.trips[fmt]
+
+    def plan(self, target, score, gradients, imatrix):
+        """The plan's JSON."""
+        out = self.folder / "plan.json"
+        options = ["--score", score, "--scores", self.folder / f"scores-{gradients}-{imatrix}.json"]
+        if gradients:
+            options += ["--grad", self.folder / f"{gradients}.safetensors"]
+        if imatrix:
+            options += ["--imatrix", self.folder / "imatrix.dat"]
+        formats = ",".join(self.formats)
+        self.run("plan", "--quiet", "--target", target, "--formats", formats, *options, self.task.path, "-o", out)
+        return json.loads(out.read_text())
+
+    def damage(self, assignment):
+        """What the task measures with these formats, name -> format; others stay as they are."""
+        key = tuple(sorted(assignment.items()))
+        if key not in self.results:
+            weights = dict(self.source)
+            for name, fmt in assignment.items():
+                if fmt != "source":
+                    weights[name] = self.round_trip(fmt)[name]
+            self.results[key] = self.task.evaluate(weights)
+        return self.results[key]
+
+
+def table_of(plan):
+    """(name -> format -> bytes of the tensor, bytes of all else) of a plan's file."""
+    tensors = {t["name"]: {c["format"]: c["bytes"] for c in t["choices"]} for t in plan["tensors"] if t["choices"]}
+    rest = plan["overhead"] + sum(t["bytes"] for t in plan["tensors"] if not t["choices"])
+    return tensors, rest
+
+
+def uniform(tensors, rest, fmt):
+    """(assignment, bytes), or None when some tensor cannot have the format."""
+    if any(fmt not in choices for choices in tensors.values()):
+        return None
+    return {name: fmt for name in tensors}, rest + sum(choices[fmt] for choices in tensors.values())
+
+
+def threshold(tensors, rest, scores, budget):
+    """mlx-lm's rule: tensors whose sensitivity per parameter is over a threshold get the high format, as many as fit.
+
+    Its bisection is over the scores; going down the sorted scores is the same without its loss of precision."""
+    chosen = {name: LOW for name in tensors}
+    total = rest + sum(choices[LOW] for choices in tensors.values())
+    if total > budget:
+        return None
+    for name in sorted(tensors, key=scores.get, reverse=True):
+        more = tensors[name][HIGH] - tensors[name][LOW]
+        if total + more > budget:
+            break
+        chosen[name] = HIGH
+        total += more
+    return chosen
+
+
+def mlx_scores(comparison):
+    path = comparison.folder / "sensitivity.json"
+    gradients = comparison.folder / "low.safetensors"
+    comparison.run("sensitivity", "--low", LOW, "--high", HIGH, "--grad", gradients, "--quiet", "--json", path,
+                   comparison.task.path)
+    return {t["name"]: t["sensitivity_per_million"] for t in json.loads(path.read_text())["tensors"]}
+
+
+def prepare(comparison):
+    """Gradients and importance matrix, unless they are there."""
+    folder, task = comparison.folder, comparison.task
+    if not (folder / "imatrix.dat").exists():
+        metadata = {"reduction": "root mean square over samples"}
+        save_file(task.rms_gradients(), folder / "rms.safetensors", metadata)
+        low = {**comparison.source, **comparison.round_trip(LOW)}
+        save_file(task.gradients_at(low), folder / "low.safetensors")
+        write_imatrix(folder / "imatrix.dat", task.second_moments())
+
+
+def compare(comparison, between):
+    prepare(comparison)
+    tensors, rest = table_of(any_plan(comparison))
+    mlx = mlx_scores(comparison)
+    sizes = {}
+    for fmt in comparison.formats:
+        made = uniform(tensors, rest, fmt)
+        if made:
+            sizes.setdefault(made[1], []).append(fmt)
+    largest = max(sizes)
+    elements = sum(tensor.numel() for tensor in comparison.source.values())
+    budgets = sorted({*(s for s in sizes if s < largest), *(int(b * elements / 8) for b in between)})
+    rows = []
+    for budget in budgets:
+        row = {"bytes": budget, "bpw": 8 * (budget - rest) / sum(comparison.source[n].numel() for n in tensors)}
+        fitting = [f for size, formats in sizes.items() if size <= budget for f in formats]
+        fitting = [(comparison.damage(uniform(tensors, rest, f)[0]), f) for f in fitting]
+        if fitting:
+            row["uniform"], row["uniform format"] = min(fitting)
+        chosen = threshold(tensors, rest, mlx, budget)
+        if chosen:
+            row["mlx-lm"] = comparison.damage(chosen)
+        for name, options in SCORES.items():
+            plan = comparison.plan(f"{budget}B", *options)
+            assert plan["bytes"] <= budget
+            row[name] = comparison.damage({t["name"]: t["format"] for t in plan["tensors"] if t["choices"]})
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    return rows
+
+
+def any_plan(comparison):
+    """A plan, whatever it chooses: for the sizes of the choices."""
+    for bits in (5, 6, 7, 8, 4, 3):
+        try:
+            return comparison.plan(f"{bits}bpw", "relative", None, False)
+        except SystemExit:
+            continue
+    sys.exit("compare: these formats have no plan of 3 to 8 bits a weight")
+
+
+def markdown(rows, unit):
+    columns = ["uniform", "mlx-lm", *SCORES]
+    lines = [f"| bits | bytes | {' | '.join(columns)} |", "|" + "---:|" * (len(columns) + 2)]
+    for row in rows:
+        best = min(row[c][0] for c in columns if c in row)
+        cells = []
+        for c in columns:
+            if c not in row:
+                cells.append("-")
+                continue
+            text = f"{row[c][0] * unit:.3g}"
+            text = f"**{text}**" if row[c][0] == best else text
+            cells.append(f"{text} ({row['uniform format']})" if c == "uniform" else text)
+        lines.append(f"| {row['bpw']:.3f} | {row['bytes']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=["tiny", "minilm"])
+    parser.add_argument("--qdq", default=os.environ.get("QDQ", "qdq"), help="the command (default: $QDQ, else qdq)")
+    parser.add_argument("--text", metavar="FILE", help="an ASCII text instead of Debian's `bible`")
+    parser.add_argument("--model", metavar="FOLDER", help="minilm: the folder with model.safetensors and tokenizer.json")
+    parser.add_argument("--formats", default="q2_K,q3_K,q4_0,q4_1,q4_K,iq4_nl,iq4_xs,q5_0,q5_1,q5_K,q6_K,q8_0")
+    parser.add_argument("--between", default="", help="further budgets, bits a weight: 4.75,7")
+    parser.add_argument("--folder", required=True, help="for gradients, round trips and plans; kept")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(1611)
+    folder = Path(args.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    task = tasks.Tiny(args.text) if args.task == "tiny" else tasks.MiniLM(args.model, args.text)
+    comparison = Comparison(task, args.qdq, args.formats.split(","), folder)
+    rows = compare(comparison, [float(b) for b in args.between.split(",") if b])
+    (folder / "rows.json").write_text(json.dumps(rows))
+    print(f"\n{task.measure}, in units of {task.unit:g}\n")
+    print(markdown(rows, 1 / task.unit))
+
+
+if __name__ == "__main__":
+    main()
