@@ -110,22 +110,26 @@ static qdq_status check_importance(const char *kernel, qdq_encoder *encoder, qdq
                                    const qdq_options *options) {
     qdq_options o = {0};
     if (options) memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
-    const qdq_format_row *format = qdq_format_get(op->format[0]);
     op->row = o.row ? o.row : input->row;
-    if (op->row % format->block_elements != 0 || op->count % op->row != 0) {
+    /* The first format that a row does not divide into blocks of, or any, if rows do not divide the whole. */
+    const qdq_format_row *uneven = op->count % op->row != 0 ? qdq_format_get(op->format[0]) : NULL;
+    for (uint32_t f = 0; f < op->n_formats; f++) {
+        const qdq_format_row *format = qdq_format_get(op->format[f]);
+        if (!format) continue;
+        if (!uneven && (f == 0 || o.importance) && op->row % format->block_elements != 0) uneven = format;
+        if (!o.importance && format->importance == 2 && op->kind != QDQ_DEQUANTIZE)
+            return qdq_fail(QDQ_UNSUPPORTED, "%s: %s needs an importance matrix", kernel, format->name);
+    }
+    if (uneven) {
         if (o.row || o.importance)
             return qdq_fail(QDQ_INVALID_ARGUMENT,
                             "%s: rows of %llu elements; they must be divisible by block size (%u) and divide the "
                             "element count (%llu)",
-                            kernel, (unsigned long long)op->row, (unsigned)format->block_elements,
+                            kernel, (unsigned long long)op->row, (unsigned)uneven->block_elements,
                             (unsigned long long)op->count);
         op->row = op->count;
     }
-    if (!o.importance) {
-        if (format->importance == 2 && op->kind != QDQ_DEQUANTIZE)
-            return qdq_fail(QDQ_UNSUPPORTED, "%s: %s needs an importance matrix", kernel, format->name);
-        return QDQ_OK;
-    }
+    if (!o.importance) return QDQ_OK;
     qdq_status status = check_buffer(kernel, encoder, o.importance, "importance");
     if (status != QDQ_OK) return status;
     if (o.importance->dtype != QDQ_F32 || o.importance->count != op->row)

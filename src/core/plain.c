@@ -5,6 +5,7 @@
 #include "core/cpu_mask.h"
 #include "core/device.h"
 #include "core/error.h"
+#include "core/format.h"
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static qdq_device *shared;
@@ -45,6 +46,11 @@ static qdq_status run(qdq_op *op, const host_array *arrays, int n) {
     if (op->kind == QDQ_SENSITIVITY && op->format[1] != QDQ_FORMAT_SOURCE) {
         status = qdq_check_count(kernel, op->format[1], op->count);
         if (status != QDQ_OK) return status;
+    }
+    for (uint32_t f = 0; f < op->n_formats && op->kind != QDQ_DEQUANTIZE; f++) {
+        const qdq_format_row *format = qdq_format_get(op->format[f]);
+        if (format && format->importance == 2)
+            return qdq_fail(QDQ_UNSUPPORTED, "%s: %s needs an importance matrix: use an encoder", kernel, format->name);
     }
     for (int i = 0; i < n; i++)
         if (!arrays[i].array) return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: an array is NULL", kernel);

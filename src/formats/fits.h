@@ -75,6 +75,10 @@ FN magnitude max_magnitude(BLOCK_IN(x)) {
 /* 1 / d, or 0 for d = 0. */
 FN REAL inverse(REAL d) { return select_r(ne(d, splat(0.0f)), div_rn(splat(1.0f), d), splat(0.0f)); }
 
+/* What an element weighs where an importance matrix is given: its importance times the root of its own square and the
+ * mean square around it. */
+FN REAL importance_weight(REAL x, REAL m, REAL mean) { return m * sqrt_rn(mean + x * x); }
+
 /* Codes by nearest_int, which an integer clamp follows. calm_code is the quicker one, for v that is not wild: up to
  * 4194303 in magnitude, and no NaN. */
 FN MASK wild(REAL v) { return not_m(le(abs_(v), splat(4194303.0f))); }

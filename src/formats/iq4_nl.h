@@ -7,12 +7,15 @@
  * algorithm: ggml, quantize_iq4_nl, dequantize_row_iq4_nl. */
 #include "iq4.h"
 
-#define iq4_nl_LANES      1
-#define iq4_nl_HEADS      1
-#define iq4_nl_BYTES      18
-#define iq4_nl_SHARED     0
-#define iq4_nl_SUM        SUM_NONE
-#define iq4_nl_IMPORTANCE 0
+#define iq4_nl_LANES        1
+#define iq4_nl_HEADS        1
+#define iq4_nl_BYTES        18
+#define iq4_nl_SHARED       0
+#define iq4_nl_SUM          SUM_NONE
+#define iq4_nl_IMPORTANCE   1
+#define iq4_nl_WEIGHTED_SUM SUM_SQUARES
+
+#define iq4_nl_code_weighted iq4_nl_code
 
 STRUCT(iq4_nl_params) { REAL d, inverse; };
 
@@ -26,6 +29,12 @@ FN iq4_nl_params iq4_nl_found(REAL scale) {
 LARGE iq4_nl_params iq4_nl_fit(BLOCK_IN(x), REAL sum) {
     REAL w[32];
     for (int i = 0; i < 32; i++) w[i] = x[i] * x[i];
+    return iq4_nl_found(iq4_scale(x, w));
+}
+
+LARGE iq4_nl_params iq4_nl_fit_weighted(BLOCK_IN(x), BLOCK_IN(m), REAL sum) {
+    REAL w[32];
+    for (int i = 0; i < 32; i++) w[i] = importance_weight(x[i], m[i], sum * 0.0625f);
     return iq4_nl_found(iq4_scale(x, w));
 }
 

@@ -8,12 +8,16 @@
  * As IQ4_NL otherwise. Source of the algorithm: ggml, quantize_iq4_xs, dequantize_row_iq4_xs. */
 #include "iq4.h"
 
-#define iq4_xs_LANES      8
-#define iq4_xs_HEADS      1
-#define iq4_xs_BYTES      136
-#define iq4_xs_SHARED     1
-#define iq4_xs_SUM        SUM_NONE
-#define iq4_xs_IMPORTANCE 0
+#define iq4_xs_LANES        8
+#define iq4_xs_HEADS        1
+#define iq4_xs_BYTES        136
+#define iq4_xs_SHARED       1
+#define iq4_xs_SUM          SUM_NONE
+#define iq4_xs_IMPORTANCE   1
+#define iq4_xs_WEIGHTED_SUM SUM_SQUARES
+
+#define iq4_xs_code_weighted iq4_xs_code
+#define iq4_xs_fold_weighted iq4_xs_fold
 
 STRUCT(iq4_xs_part) { REAL scale; };
 
@@ -26,6 +30,14 @@ LARGE iq4_xs_part iq4_xs_fit(BLOCK_IN(x), REAL sum) {
     iq4_xs_part s;
     REAL w[32];
     for (int i = 0; i < 32; i++) w[i] = x[i] * x[i];
+    s.scale = iq4_scale(x, w);
+    return s;
+}
+
+LARGE iq4_xs_part iq4_xs_fit_weighted(BLOCK_IN(x), BLOCK_IN(m), REAL sum) {
+    iq4_xs_part s;
+    REAL w[32];
+    for (int i = 0; i < 32; i++) w[i] = importance_weight(x[i], m[i], sum * 0.0078125f);
     s.scale = iq4_scale(x, w);
     return s;
 }

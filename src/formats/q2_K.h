@@ -8,15 +8,18 @@
  * Elements weigh their magnitudes, and so do errors. Source of the algorithm: ggml, quantize_row_q2_K_ref,
  * dequantize_row_q2_K. */
 #include "affine.h"
+#include "steps.h"
 
-#define q2_K_LANES      8
-#define q2_K_HEADS      2
-#define q2_K_BYTES      84
-#define q2_K_SHARED     4
-#define q2_K_SUM        SUM_NONE
-#define q2_K_IMPORTANCE 0
+#define q2_K_LANES        8
+#define q2_K_HEADS        2
+#define q2_K_BYTES        84
+#define q2_K_SHARED       6
+#define q2_K_SUM          SUM_NONE
+#define q2_K_IMPORTANCE   1
+#define q2_K_WEIGHTED_SUM SUM_SQUARES
 
-#define q2_K_part affine
+#define q2_K_part          affine
+#define q2_K_code_weighted q2_K_code
 
 STRUCT(q2_K_params) {
     REAL d[2], m[2], inverse[2], base[2]; /* where d is 0, the fit's codes stay */
@@ -30,7 +33,13 @@ LARGE q2_K_part q2_K_fit(BLOCK_IN(x), REAL sum) {
     return fit_affine(x, w, 2, 3.0f, -0.5f, 0.1f, 16, true);
 }
 
-FN REAL q2_K_share(q2_K_part s, int k) { return k < 2 ? s.scale[k] : s.min[k - 2]; }
+LARGE q2_K_part q2_K_fit_weighted(BLOCK_IN(x), BLOCK_IN(m), REAL sum) {
+    REAL w[32];
+    for (int i = 0; i < 32; i++) w[i] = importance_weight(x[i], m[i], sum * 0.00390625f);
+    return fit_affine(x, w, 2, 3.0f, -0.9f, 0.05f, 37, false);
+}
+
+FN REAL q2_K_share(q2_K_part s, int k) { return k < 2 ? s.scale[k] : k < 4 ? s.min[k - 2] : s.weight[k - 4]; }
 
 /* The lane's parameters from the block's steps and the counts of its scales and minima, one byte for each half. */
 FN q2_K_params q2_K_counted(q2_K_part s, REAL d, REAL m, UINT first, UINT second) {
@@ -65,6 +74,26 @@ FN q2_K_params q2_K_fold(q2_K_part s, PEERS(peers)) {
     UINT first = (q2_K_count(s.scale[0], scale) | q2_K_count(s.min[0], min) << 4) & 255u;
     UINT second = (q2_K_count(s.scale[1], scale) | q2_K_count(s.min[1], min) << 4) & 255u;
     return q2_K_counted(s, div_rn(scale, splat(15.0f)), div_rn(min, splat(15.0f)), first, second);
+}
+
+FN q2_K_params q2_K_fold_weighted(q2_K_part s, PEERS(peers)) {
+    REAL scale[32], min[32], weight[32];
+    for (int j = 0; j < 8; j++)
+        for (int k = 0; k < 2; k++) {
+            scale[2 * j + k] = PEER(peers, k, j);
+            min[2 * j + k] = PEER(peers, k + 2, j);
+            weight[2 * j + k] = PEER(peers, k + 4, j);
+        }
+    steps d = fit_steps(scale, weight, 16, 15.0f);
+    steps m = fit_steps(min, weight, 16, 15.0f);
+    INT own[2];
+    own[0] = own[1] = splat_i(0);
+    for (int j = 0; j < 8; j++)
+        for (int k = 0; k < 2; k++) {
+            INT count = to_int(d.count[2 * j + k]) | (to_int(m.count[2 * j + k]) << 4 & 255);
+            own[k] = select_i(eq_i(PEER_INDEX(peers), splat_i(j)), count, own[k]);
+        }
+    return q2_K_counted(s, d.step, m.step, UINT_OF(own[0]), UINT_OF(own[1]));
 }
 
 FN REAL q2_K_code(REAL x, q2_K_params p, int i) {

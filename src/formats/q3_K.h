@@ -12,14 +12,17 @@
  * ggml, quantize_row_q3_K_ref, make_q3_quants, dequantize_row_q3_K. */
 #include "symmetric.h"
 
-#define q3_K_LANES      8
-#define q3_K_HEADS      1
-#define q3_K_BYTES      110
-#define q3_K_SHARED     2
-#define q3_K_SUM        SUM_NONE
-#define q3_K_IMPORTANCE 0
+#define q3_K_LANES        8
+#define q3_K_HEADS        1
+#define q3_K_BYTES        110
+#define q3_K_SHARED       4
+#define q3_K_SUM          SUM_NONE
+#define q3_K_IMPORTANCE   1
+#define q3_K_WEIGHTED_SUM SUM_SQUARES
 
-STRUCT(q3_K_part) { REAL scale[2], codes[4]; /* codes: the fit's, eight a REAL, as digits in base 8 */ };
+#define q3_K_code_weighted q3_K_code
+
+STRUCT(q3_K_part) { REAL scale[2], weight[2], codes[4]; /* codes: the fit's, eight a REAL, as digits in base 8 */ };
 
 STRUCT(q3_K_params) {
     REAL d[2], codes[4]; /* where d is 0, the fit's codes stay */
@@ -85,6 +88,7 @@ LARGE q3_K_part q3_K_fit(BLOCK_IN(x), REAL sum) {
     for (int p = 0; p < 2; p++) {
         s.scale[p] = select_r(gt(ll[p], splat(0.0f)), div_rn(lx[p], ll[p]), splat(0.0f));
         s.scale[p] = select_r(nothing[p], splat(0.0f), s.scale[p]);
+        s.weight[p] = splat(0.0f);
         for (int k = 2 * p; k < 2 * p + 2; k++) {
             REAL digits = splat(0.0f);
             for (int i = 8 * k + 7; i >= 8 * k; i--) digits = digits * 8.0f + (code[i] + 4.0f);
@@ -94,7 +98,26 @@ LARGE q3_K_part q3_K_fit(BLOCK_IN(x), REAL sum) {
     return s;
 }
 
-FN REAL q3_K_share(q3_K_part s, int k) { return s.scale[k]; }
+/* With importance, codes and scale come of one search. */
+LARGE q3_K_part q3_K_fit_weighted(BLOCK_IN(x), BLOCK_IN(m), REAL sum) {
+    REAL w[32];
+    for (int i = 0; i < 32; i++) w[i] = importance_weight(x[i], m[i], sum * 2.0f * 0.00390625f);
+    symmetric f = fit_symmetric(x, w, 32, 2, 4.0f);
+    q3_K_part s;
+    for (int p = 0; p < 2; p++) {
+        s.scale[p] = f.scale[p];
+        s.weight[p] = splat(0.0f);
+        for (int i = 16 * p; i < 16 * p + 16; i++) s.weight[p] = s.weight[p] + w[i];
+        for (int k = 2 * p; k < 2 * p + 2; k++) {
+            s.codes[k] = splat(0.0f);
+            for (int i = 8 * k + 7; i >= 8 * k; i--)
+                s.codes[k] = s.codes[k] * 8.0f + symmetric_code(x[i], f.inverse[p], 4.0f);
+        }
+    }
+    return s;
+}
+
+FN REAL q3_K_share(q3_K_part s, int k) { return k < 2 ? s.scale[k] : s.weight[k - 2]; }
 
 /* The lane's parameters from the block's step in binary16 and u for each half. */
 FN q3_K_params q3_K_counted(q3_K_part s, REAL d, UINT first, UINT second) {
@@ -123,6 +146,20 @@ FN q3_K_params q3_K_fold(q3_K_part s, PEERS(peers)) {
         u[k] = select_u(nothing, splat_u(0u), UINT_OF(max_i(min_i(l, splat_i(31)), splat_i(-32)) + 32));
     }
     return q3_K_counted(s, d, u[0], u[1]);
+}
+
+/* With importance the scales' own scale is searched for as that of elements is. */
+FN q3_K_params q3_K_fold_weighted(q3_K_part s, PEERS(peers)) {
+    REAL scale[32], weight[32];
+    for (int j = 0; j < 8; j++)
+        for (int k = 0; k < 2; k++) {
+            scale[2 * j + k] = PEER(peers, k, j);
+            weight[2 * j + k] = PEER(peers, k + 2, j);
+        }
+    symmetric f = fit_symmetric(scale, weight, 16, 1, 32.0f);
+    UINT u[2];
+    for (int k = 0; k < 2; k++) u[k] = UINT_OF(to_int(symmetric_code(s.scale[k], f.inverse[0], 32.0f)));
+    return q3_K_counted(s, f16_round(f.scale[0]), u[0], u[1]);
 }
 
 FN REAL q3_K_code(REAL x, q3_K_params p, int i) {

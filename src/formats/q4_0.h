@@ -5,14 +5,15 @@
  *
  * The element of the largest magnitude gets code 0, whatever its sign: d = max / -8. Codes come from the unrounded
  * scale, values from the binary16 one. Source of the algorithm: ggml, quantize_row_q4_0_ref, dequantize_row_q4_0. */
-#include "fits.h"
+#include "symmetric.h"
 
-#define q4_0_LANES      1
-#define q4_0_HEADS      1
-#define q4_0_BYTES      18
-#define q4_0_SHARED     0
-#define q4_0_SUM        SUM_NONE
-#define q4_0_IMPORTANCE 0
+#define q4_0_LANES        1
+#define q4_0_HEADS        1
+#define q4_0_BYTES        18
+#define q4_0_SHARED       0
+#define q4_0_SUM          SUM_NONE
+#define q4_0_IMPORTANCE   1
+#define q4_0_WEIGHTED_SUM SUM_ROW
 
 STRUCT(q4_0_params) { REAL d, inverse; };
 
@@ -25,6 +26,18 @@ FN q4_0_params q4_0_fit(BLOCK_IN(x), REAL sum) {
 }
 
 FN REAL q4_0_code(REAL x, q4_0_params p, int i) { return cast_code(x * p.inverse + 8.5f, 15.0f); }
+
+LARGE q4_0_params q4_0_fit_weighted(BLOCK_IN(x), BLOCK_IN(m), REAL sum) {
+    REAL w[32];
+    for (int i = 0; i < 32; i++) w[i] = importance_weight(x[i], m[i], sum);
+    symmetric f = fit_symmetric(x, w, 32, 1, 8.0f);
+    q4_0_params p;
+    p.inverse = f.inverse[0];
+    p.d = f16_round(f.scale[0]);
+    return p;
+}
+
+FN REAL q4_0_code_weighted(REAL x, q4_0_params p, int i) { return symmetric_code(x, p.inverse, 8.0f); }
 
 FN REAL q4_0_value(REAL code, q4_0_params p, int i) { return mul_v(code - 8.0f, p.d); }
 

@@ -5,14 +5,15 @@
  *
  * Codes come from the unrounded scale and minimum, values from the binary16 ones. Source of the algorithm: ggml,
  * quantize_row_q4_1_ref, dequantize_row_q4_1. */
-#include "fits.h"
+#include "affine.h"
 
-#define q4_1_LANES      1
-#define q4_1_HEADS      2
-#define q4_1_BYTES      20
-#define q4_1_SHARED     0
-#define q4_1_SUM        SUM_NONE
-#define q4_1_IMPORTANCE 0
+#define q4_1_LANES        1
+#define q4_1_HEADS        2
+#define q4_1_BYTES        20
+#define q4_1_SHARED       0
+#define q4_1_SUM          SUM_NONE
+#define q4_1_IMPORTANCE   1
+#define q4_1_WEIGHTED_SUM SUM_ROW
 
 STRUCT(q4_1_params) { REAL d, m, inverse, low; };
 
@@ -28,6 +29,20 @@ FN q4_1_params q4_1_fit(BLOCK_IN(x), REAL sum) {
 }
 
 FN REAL q4_1_code(REAL x, q4_1_params p, int i) { return cast_code((x - p.low) * p.inverse + 0.5f, 15.0f); }
+
+LARGE q4_1_params q4_1_fit_weighted(BLOCK_IN(x), BLOCK_IN(m), REAL sum) {
+    REAL w[32];
+    for (int i = 0; i < 32; i++) w[i] = importance_weight(x[i], m[i], sum);
+    affine f = fit_affine(x, w, 1, 15.0f, -0.9f, 0.05f, 37, false);
+    q4_1_params p;
+    p.inverse = f.inverse[0];
+    p.low = f.base[0];
+    p.d = f16_round(f.scale[0]);
+    p.m = f16_round(-f.min[0]);
+    return p;
+}
+
+FN REAL q4_1_code_weighted(REAL x, q4_1_params p, int i) { return whole_code(p.inverse * (x - p.low), 15.0f); }
 
 FN REAL q4_1_value(REAL code, q4_1_params p, int i) { return add_v(mul_v(code, p.d), p.m); }
 

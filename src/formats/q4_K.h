@@ -9,21 +9,27 @@
  * dequantize_row_q4_K. */
 #include "six_bit.h"
 
-#define q4_K_LANES      8
-#define q4_K_HEADS      2
-#define q4_K_BYTES      144
-#define q4_K_SHARED     2
-#define q4_K_SUM        SUM_NONE
-#define q4_K_IMPORTANCE 0
+#define q4_K_LANES        8
+#define q4_K_HEADS        2
+#define q4_K_BYTES        144
+#define q4_K_SHARED       3
+#define q4_K_SUM          SUM_NONE
+#define q4_K_IMPORTANCE   1
+#define q4_K_WEIGHTED_SUM SUM_SQUARES
 
-#define q4_K_part   six_bit_part
-#define q4_K_params six_bit_params
-#define q4_K_share  six_bit_share
-#define q4_K_fold   six_bit_fold
-#define q4_K_head   six_bit_head
-#define q4_K_read   six_bit_read
+#define q4_K_part          six_bit_part
+#define q4_K_params        six_bit_params
+#define q4_K_share         six_bit_share
+#define q4_K_code_weighted q4_K_code
+#define q4_K_fold          six_bit_fold
+#define q4_K_head          six_bit_head
+#define q4_K_read          six_bit_read
 
 LARGE q4_K_part q4_K_fit(BLOCK_IN(x), REAL sum) { return six_bit_fit(x, 15.0f, -1.0f, 21); }
+
+LARGE q4_K_part q4_K_fit_weighted(BLOCK_IN(x), BLOCK_IN(m), REAL sum) { return six_bit_fit_weighted(x, m, sum, 15.0f); }
+
+FN q4_K_params q4_K_fold_weighted(q4_K_part s, PEERS(peers)) { return six_bit_fold_weighted(s, peers, 255); }
 
 FN REAL q4_K_code(REAL x, q4_K_params p, int i) { return six_bit_code(x, p, 15.0f); }
 

@@ -4,14 +4,15 @@
  *        d f16  bit i: the fifth bit of q[i]  q16 & 15 | q0 & 15    q[16+j] & 15 | q[j] & 15
  *
  * As Q4_0 otherwise. Source of the algorithm: ggml, quantize_row_q5_0_ref, dequantize_row_q5_0. */
-#include "fits.h"
+#include "symmetric.h"
 
-#define q5_0_LANES      1
-#define q5_0_HEADS      1
-#define q5_0_BYTES      22
-#define q5_0_SHARED     0
-#define q5_0_SUM        SUM_NONE
-#define q5_0_IMPORTANCE 0
+#define q5_0_LANES        1
+#define q5_0_HEADS        1
+#define q5_0_BYTES        22
+#define q5_0_SHARED       0
+#define q5_0_SUM          SUM_NONE
+#define q5_0_IMPORTANCE   1
+#define q5_0_WEIGHTED_SUM SUM_ROW
 
 STRUCT(q5_0_params) { REAL d, inverse; };
 
@@ -24,6 +25,18 @@ FN q5_0_params q5_0_fit(BLOCK_IN(x), REAL sum) {
 }
 
 FN REAL q5_0_code(REAL x, q5_0_params p, int i) { return cast_code(x * p.inverse + 16.5f, 31.0f); }
+
+LARGE q5_0_params q5_0_fit_weighted(BLOCK_IN(x), BLOCK_IN(m), REAL sum) {
+    REAL w[32];
+    for (int i = 0; i < 32; i++) w[i] = importance_weight(x[i], m[i], sum);
+    symmetric f = fit_symmetric(x, w, 32, 1, 16.0f);
+    q5_0_params p;
+    p.inverse = f.inverse[0];
+    p.d = f16_round(f.scale[0]);
+    return p;
+}
+
+FN REAL q5_0_code_weighted(REAL x, q5_0_params p, int i) { return symmetric_code(x, p.inverse, 16.0f); }
 
 FN REAL q5_0_value(REAL code, q5_0_params p, int i) { return mul_v(code - 16.0f, p.d); }
 

@@ -4,14 +4,15 @@
  *        d f16  m f16  bit i: the fifth bit of q[i]  q16 & 15 | q0 & 15    q[16+j] & 15 | q[j] & 15
  *
  * As Q4_1 otherwise. Source of the algorithm: ggml, quantize_row_q5_1_ref, dequantize_row_q5_1. */
-#include "fits.h"
+#include "affine.h"
 
-#define q5_1_LANES      1
-#define q5_1_HEADS      2
-#define q5_1_BYTES      24
-#define q5_1_SHARED     0
-#define q5_1_SUM        SUM_NONE
-#define q5_1_IMPORTANCE 0
+#define q5_1_LANES        1
+#define q5_1_HEADS        2
+#define q5_1_BYTES        24
+#define q5_1_SHARED       0
+#define q5_1_SUM          SUM_NONE
+#define q5_1_IMPORTANCE   1
+#define q5_1_WEIGHTED_SUM SUM_ROW
 
 STRUCT(q5_1_params) { REAL d, m, inverse, low; };
 
@@ -27,6 +28,20 @@ FN q5_1_params q5_1_fit(BLOCK_IN(x), REAL sum) {
 }
 
 FN REAL q5_1_code(REAL x, q5_1_params p, int i) { return cast_code((x - p.low) * p.inverse + 0.5f, 31.0f); }
+
+LARGE q5_1_params q5_1_fit_weighted(BLOCK_IN(x), BLOCK_IN(m), REAL sum) {
+    REAL w[32];
+    for (int i = 0; i < 32; i++) w[i] = importance_weight(x[i], m[i], sum);
+    affine f = fit_affine(x, w, 1, 31.0f, -0.9f, 0.05f, 37, false);
+    q5_1_params p;
+    p.inverse = f.inverse[0];
+    p.low = f.base[0];
+    p.d = f16_round(f.scale[0]);
+    p.m = f16_round(-f.min[0]);
+    return p;
+}
+
+FN REAL q5_1_code_weighted(REAL x, q5_1_params p, int i) { return whole_code(p.inverse * (x - p.low), 31.0f); }
 
 FN REAL q5_1_value(REAL code, q5_1_params p, int i) { return add_v(mul_v(code, p.d), p.m); }
 

@@ -9,21 +9,27 @@
  * As Q4_K otherwise. Source of the algorithm: ggml, quantize_row_q5_K_ref, dequantize_row_q5_K. */
 #include "six_bit.h"
 
-#define q5_K_LANES      8
-#define q5_K_HEADS      2
-#define q5_K_BYTES      176
-#define q5_K_SHARED     2
-#define q5_K_SUM        SUM_NONE
-#define q5_K_IMPORTANCE 0
+#define q5_K_LANES        8
+#define q5_K_HEADS        2
+#define q5_K_BYTES        176
+#define q5_K_SHARED       3
+#define q5_K_SUM          SUM_NONE
+#define q5_K_IMPORTANCE   1
+#define q5_K_WEIGHTED_SUM SUM_SQUARES
 
-#define q5_K_part   six_bit_part
-#define q5_K_params six_bit_params
-#define q5_K_share  six_bit_share
-#define q5_K_fold   six_bit_fold
-#define q5_K_head   six_bit_head
-#define q5_K_read   six_bit_read
+#define q5_K_part          six_bit_part
+#define q5_K_params        six_bit_params
+#define q5_K_share         six_bit_share
+#define q5_K_code_weighted q5_K_code
+#define q5_K_fold          six_bit_fold
+#define q5_K_head          six_bit_head
+#define q5_K_read          six_bit_read
 
 LARGE q5_K_part q5_K_fit(BLOCK_IN(x), REAL sum) { return six_bit_fit(x, 31.0f, -0.5f, 16); }
+
+LARGE q5_K_part q5_K_fit_weighted(BLOCK_IN(x), BLOCK_IN(m), REAL sum) { return six_bit_fit_weighted(x, m, sum, 31.0f); }
+
+FN q5_K_params q5_K_fold_weighted(q5_K_part s, PEERS(peers)) { return six_bit_fold_weighted(s, peers, 63); }
 
 FN REAL q5_K_code(REAL x, q5_K_params p, int i) { return six_bit_code(x, p, 31.0f); }
 

@@ -10,14 +10,17 @@
  * Elements weigh their squares. Source of the algorithm: ggml, quantize_row_q6_K_ref, dequantize_row_q6_K. */
 #include "symmetric.h"
 
-#define q6_K_LANES      8
-#define q6_K_HEADS      1
-#define q6_K_BYTES      210
-#define q6_K_SHARED     2
-#define q6_K_SUM        SUM_NONE
-#define q6_K_IMPORTANCE 0
+#define q6_K_LANES        8
+#define q6_K_HEADS        1
+#define q6_K_BYTES        210
+#define q6_K_SHARED       2
+#define q6_K_SUM          SUM_NONE
+#define q6_K_IMPORTANCE   1
+#define q6_K_WEIGHTED_SUM SUM_NONE
 
-#define q6_K_part symmetric
+#define q6_K_part          symmetric
+#define q6_K_fold_weighted q6_K_fold
+#define q6_K_code_weighted q6_K_code
 
 STRUCT(q6_K_params) {
     REAL d[2], inverse[2]; /* where d is 0, the fit's codes stay */
@@ -30,6 +33,8 @@ LARGE q6_K_part q6_K_fit(BLOCK_IN(x), REAL sum) {
     for (int i = 0; i < 32; i++) w[i] = x[i] * x[i];
     return fit_symmetric(x, w, 32, 2, 32.0f);
 }
+
+LARGE q6_K_part q6_K_fit_weighted(BLOCK_IN(x), BLOCK_IN(m), REAL sum) { return fit_symmetric(x, m, 32, 2, 32.0f); }
 
 FN REAL q6_K_share(q6_K_part s, int k) { return s.scale[k]; }
 

@@ -11,10 +11,11 @@
 #define QDQ_FORMATS_SIX_BIT_H
 
 #include "affine.h"
+#include "steps.h"
 
 STRUCT(six_bit_part) {
-    REAL scale, min;    /* of the lane, as fitted */
-    REAL inverse, base; /* the fit's codes come of these */
+    REAL scale, min, weight; /* of the lane, as fitted */
+    REAL inverse, base;      /* the fit's codes come of these */
 };
 
 STRUCT(six_bit_params) {
@@ -24,12 +25,13 @@ STRUCT(six_bit_params) {
     UINT steps, own;    /* for the packer: the block's two binary16, the lane's scale and minimum */
 };
 
-FN REAL six_bit_share(six_bit_part s, int k) { return k == 0 ? s.scale : s.min; }
+FN REAL six_bit_share(six_bit_part s, int k) { return k == 0 ? s.scale : k == 1 ? s.min : s.weight; }
 
 FN six_bit_part six_bit_found(affine f) {
     six_bit_part s;
     s.scale = f.scale[0];
     s.min = f.min[0];
+    s.weight = f.weight[0];
     s.inverse = f.inverse[0];
     s.base = f.base[0];
     return s;
@@ -44,12 +46,22 @@ FN six_bit_part six_bit_fit(BLOCK_IN(x), float top, float first, int turns) {
     return six_bit_found(fit_affine(x, w, 1, top, first, 0.1f, turns, false));
 }
 
-/* The block's steps, in binary16, and the lane's scale and minimum counted in them. */
-FN six_bit_params six_bit_counted(six_bit_part s, REAL d, REAL m, INT scale, INT min) {
+FN six_bit_part six_bit_fit_weighted(BLOCK_IN(x), BLOCK_IN(m), REAL sum, float top) {
+    REAL w[32];
+    for (int i = 0; i < 32; i++) w[i] = importance_weight(x[i], m[i], sum * 2.0f * 0.00390625f);
+    return six_bit_found(fit_affine(x, w, 1, top, -0.9f, 0.05f, 37, false));
+}
+
+/* A count as it is read back. It may be a byte too large for its place, if what it counts was negative: then what
+ * is over six bits falls into the two upper bits of the lane four later. before: the count of the lane four earlier. */
+FN INT six_bit_kept(INT count, INT before) { return (count & 15) | ((count >> 4 | before >> 6) & 3) << 4; }
+
+/* The lane's parameters from the block's steps and the lane's scale and minimum, as counted and as read back. */
+FN six_bit_params six_bit_counted(six_bit_part s, REAL d, REAL m, INT scale, INT min, INT scale_kept, INT min_kept) {
     six_bit_params p;
     REAL dh = f16_round(d), mh = f16_round(m);
-    p.d = mul_v(dh, to_real(scale & 63));
-    p.m = mul_v(mh, to_real(min & 63));
+    p.d = mul_v(dh, to_real(scale_kept));
+    p.m = mul_v(mh, to_real(min_kept));
     p.inverse = s.inverse;
     p.base = s.base;
     p.stays = any(eq(p.d, splat(0.0f)));
@@ -70,8 +82,32 @@ FN six_bit_params six_bit_fold(six_bit_part s, PEERS(peers)) {
         scale = max_r(PEER(peers, 0, j), scale);
         min = max_r(PEER(peers, 1, j), min);
     }
-    return six_bit_counted(s, div_rn(scale, splat(63.0f)), div_rn(min, splat(63.0f)), six_bit_count(s.scale, scale),
-                           six_bit_count(s.min, min));
+    INT own_scale = six_bit_count(s.scale, scale), own_min = six_bit_count(s.min, min);
+    return six_bit_counted(s, div_rn(scale, splat(63.0f)), div_rn(min, splat(63.0f)), own_scale, own_min, own_scale,
+                           own_min);
+}
+
+/* most: the largest count that is packed. */
+FN six_bit_params six_bit_fold_weighted(six_bit_part s, PEERS(peers), int most) {
+    REAL scale[32], min[32], weight[32];
+    for (int j = 0; j < 8; j++) {
+        scale[j] = PEER(peers, 0, j);
+        min[j] = PEER(peers, 1, j);
+        weight[j] = PEER(peers, 2, j);
+    }
+    steps d = fit_steps(scale, weight, 8, 63.0f);
+    steps m = fit_steps(min, weight, 8, 63.0f);
+    INT own_scale = splat_i(0), own_min = splat_i(0), scale_before = splat_i(0), min_before = splat_i(0);
+    for (int j = 0; j < 8; j++) {
+        MASK own = eq_i(PEER_INDEX(peers), splat_i(j)), later = eq_i(PEER_INDEX(peers), splat_i(j + 4));
+        INT a = min_i(to_int(d.count[j]), splat_i(most)), b = min_i(to_int(m.count[j]), splat_i(most));
+        own_scale = select_i(own, a, own_scale);
+        own_min = select_i(own, b, own_min);
+        scale_before = select_i(later, a, scale_before);
+        min_before = select_i(later, b, min_before);
+    }
+    return six_bit_counted(s, d.step, m.step, own_scale, own_min, six_bit_kept(own_scale, scale_before),
+                           six_bit_kept(own_min, min_before));
 }
 
 FN REAL six_bit_code(REAL x, six_bit_params p, float top) {

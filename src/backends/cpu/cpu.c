@@ -9,6 +9,7 @@
 
 #include "backends/cpu/kernels.h"
 #include "backends/cpu/pool.h"
+#include "backends/cpu/rows.h"
 #include "core/cpu_mask.h"
 #include "core/error.h"
 #include "core/format.h"
@@ -36,6 +37,8 @@ typedef struct job {
     unsigned char *output;
     const float *importance;
     uint64_t first_tile, tiles; /* of the wave */
+    float *row_sums;            /* NULL, or the mean squares of the wave's rows, the first being first_row */
+    uint64_t first_row, rows;
     bool stream;
     qdq_tile_error *errors; /* n_formats a tile, format by format: errors[f * tiles + t] */
     qdq_tile_sensitivity *sensitivities;
@@ -66,8 +69,15 @@ static void load_tile(const job *j, const unsigned char *array, qdq_dtype dtype,
     j->kernels->tile->transpose(linear, tile_count(j, tile), transposed);
 }
 
-/* The importance of a tile's columns: row elements, repeated. */
-static void load_importance(const job *j, uint64_t tile, float *transposed) {
+/* What a tile's elements weigh, transposed, and the mean square of each lane's row. */
+typedef struct tile_weights {
+    _Alignas(64) float importance[QDQ_TILE];
+    float row_sums[QDQ_TILE_LANES];
+} tile_weights;
+
+/* The importance of the columns, row elements, is repeated. */
+static void load_weights(const job *j, uint64_t tile, tile_weights *w) {
+    if (!j->importance) return;
     _Alignas(64) float linear[QDQ_TILE];
     size_t n = tile_count(j, tile);
     uint64_t column = tile * QDQ_TILE % j->op->row;
@@ -75,24 +85,48 @@ static void load_importance(const job *j, uint64_t tile, float *transposed) {
         memcpy(&linear[i], j->importance + column, 4);
         if (++column == j->op->row) column = 0;
     }
-    j->kernels->tile->transpose(linear, n, transposed);
+    j->kernels->tile->transpose(linear, n, w->importance);
+    if (!j->row_sums) return;
+    for (size_t l = 0; l < QDQ_TILE_LANES; l++)
+        w->row_sums[l] = l * 32 < n ? j->row_sums[(tile * QDQ_TILE + l * 32) / j->op->row - j->first_row] : 0.0f;
+}
+
+static bool weighs(const job *j, qdq_format format) {
+    return j->importance && j->kernels->formats[format].lanes->weighted_roundtrip;
+}
+
+/* The round trip of a transposed tile. */
+static void requantize(const job *j, qdq_format format, const float *x, const tile_weights *w, float *y) {
+    const qdq_cpu_format_lanes *lanes = j->kernels->formats[format].lanes;
+    if (weighs(j, format))
+        lanes->weighted_roundtrip(x, w->importance, w->row_sums, y);
+    else
+        lanes->roundtrip(x, y);
+}
+
+/* A chunk's tiles, counted from the first of all. */
+static uint64_t chunk_end(const job *j, uint64_t chunk, uint64_t *first) {
+    uint64_t begin = chunk * CHUNK_TILES, left = j->tiles - begin;
+    *first = j->first_tile + begin;
+    return *first + (left < CHUNK_TILES ? left : CHUNK_TILES);
 }
 
 static void roundtrip_chunk(void *context, uint64_t chunk) {
     const job *j = context;
     const qdq_cpu_tile_kernels *k = j->kernels->tile;
     const qdq_cpu_format_lanes *format = j->kernels->formats[j->op->format[0]].lanes;
-    uint64_t all = (j->op->count + QDQ_TILE - 1) / QDQ_TILE;
-    uint64_t first = chunk * CHUNK_TILES, end = first + CHUNK_TILES < all ? first + CHUNK_TILES : all;
+    uint64_t first, end = chunk_end(j, chunk, &first);
     _Alignas(64) float widened[QDQ_TILE], result[QDQ_TILE], tile[QDQ_TILE];
-    bool aligned = (uintptr_t)j->output % 64 == 0;
+    bool aligned = (uintptr_t)j->output % 64 == 0, weighted = weighs(j, j->op->format[0]);
     for (uint64_t t = first; t < end; t++) {
         float *out = (float *)(void *)(j->output + t * QDQ_TILE * 4);
         size_t n = tile_count(j, t);
         const float *in = tile_floats(j, j->input, j->op->input.dtype, t, widened);
-        if (n < QDQ_TILE) {
+        if (n < QDQ_TILE || weighted) {
+            tile_weights weights;
+            load_weights(j, t, &weights);
             k->transpose(in, n, tile);
-            format->roundtrip(tile, tile);
+            requantize(j, j->op->format[0], tile, &weights, tile);
             k->restore(tile, out, n);
         } else if (j->stream && aligned) {
             format->roundtrip_past(in, out, 1);
@@ -113,15 +147,19 @@ static void quantize_chunk(void *context, uint64_t chunk) {
     const qdq_cpu_format_lanes *format = j->kernels->formats[id].lanes;
     const qdq_cpu_format_bytes *bytes = j->kernels->formats[id].bytes;
     const qdq_format_row *row = qdq_format_get(id);
-    uint64_t all = (j->op->count + QDQ_TILE - 1) / QDQ_TILE;
-    uint64_t first = chunk * CHUNK_TILES, end = first + CHUNK_TILES < all ? first + CHUNK_TILES : all;
+    uint64_t first, end = chunk_end(j, chunk, &first);
+    tile_weights weights;
     _Alignas(64) float tile[QDQ_TILE], codes[QDQ_TILE];
     _Alignas(64) uint8_t narrow[QDQ_TILE];
     _Alignas(64) uint32_t heads[QDQ_MAX_HEADS * QDQ_TILE_LANES];
     for (uint64_t t = first; t < end; t++) {
         size_t n = tile_count(j, t);
         load_tile(j, j->input, j->op->input.dtype, t, tile);
-        format->encode(tile, tile, heads);
+        load_weights(j, t, &weights);
+        if (weighs(j, id))
+            format->weighted_encode(tile, weights.importance, weights.row_sums, tile, heads);
+        else
+            format->encode(tile, tile, heads);
         k->restore(tile, codes, QDQ_TILE);
         for (int i = 0; i < QDQ_TILE; i++) narrow[i] = (uint8_t)(int)codes[i];
         bytes->pack(narrow, heads, j->output + t * QDQ_TILE / row->block_elements * row->block_bytes,
@@ -142,14 +180,15 @@ static void dequantize_chunk(void *context, uint64_t chunk) {
 static void error_chunk(void *context, uint64_t chunk) {
     const job *j = context;
     const qdq_cpu_tile_kernels *k = j->kernels->tile;
-    uint64_t first = chunk * CHUNK_TILES, end = first + CHUNK_TILES < j->tiles ? first + CHUNK_TILES : j->tiles;
-    _Alignas(64) float x[QDQ_TILE], q[QDQ_TILE], m[QDQ_TILE];
+    uint64_t first, end = chunk_end(j, chunk, &first);
+    tile_weights weights;
+    _Alignas(64) float x[QDQ_TILE], q[QDQ_TILE];
     for (uint64_t t = first; t < end; t++) {
-        load_tile(j, j->input, j->op->input.dtype, j->first_tile + t, x);
-        if (j->importance) load_importance(j, j->first_tile + t, m);
+        load_tile(j, j->input, j->op->input.dtype, t, x);
+        load_weights(j, t, &weights);
         for (uint32_t f = 0; f < j->op->n_formats; f++) {
-            j->kernels->formats[j->op->format[f]].lanes->roundtrip(x, q);
-            j->errors[f * j->tiles + t] = k->error(x, q, j->importance ? m : NULL);
+            requantize(j, j->op->format[f], x, &weights, q);
+            j->errors[f * j->tiles + t - j->first_tile] = k->error(x, q, j->importance ? weights.importance : NULL);
         }
     }
 }
@@ -157,50 +196,107 @@ static void error_chunk(void *context, uint64_t chunk) {
 static void sensitivity_chunk(void *context, uint64_t chunk) {
     const job *j = context;
     const qdq_cpu_tile_kernels *k = j->kernels->tile;
-    uint64_t first = chunk * CHUNK_TILES, end = first + CHUNK_TILES < j->tiles ? first + CHUNK_TILES : j->tiles;
+    uint64_t first, end = chunk_end(j, chunk, &first);
+    tile_weights weights;
     _Alignas(64) float x[QDQ_TILE], low[QDQ_TILE], high[QDQ_TILE], g[QDQ_TILE];
     for (uint64_t t = first; t < end; t++) {
-        load_tile(j, j->input, j->op->input.dtype, j->first_tile + t, x);
-        load_tile(j, j->gradient, j->op->gradient.dtype, j->first_tile + t, g);
-        j->kernels->formats[j->op->format[0]].lanes->roundtrip(x, low);
+        load_tile(j, j->input, j->op->input.dtype, t, x);
+        load_tile(j, j->gradient, j->op->gradient.dtype, t, g);
+        load_weights(j, t, &weights);
+        requantize(j, j->op->format[0], x, &weights, low);
         const float *other = x;
         if (j->op->format[1] != QDQ_FORMAT_SOURCE) {
-            j->kernels->formats[j->op->format[1]].lanes->roundtrip(x, high);
+            requantize(j, j->op->format[1], x, &weights, high);
             other = high;
         }
-        j->sensitivities[t] = k->sensitivity(low, other, g);
+        j->sensitivities[t - j->first_tile] = k->sensitivity(low, other, g);
     }
 }
 
+/* Groups of QDQ_ROWS rows in a thread's turn. */
+static uint64_t row_groups(const job *j) { return 1 + CHUNK_TILES * QDQ_TILE / QDQ_ROWS / j->op->row; }
+
 static uint64_t chunks(uint64_t tiles) { return (tiles + CHUNK_TILES - 1) / CHUNK_TILES; }
 
-/* Sums are kept for a wave of tiles, then added in order. */
-static qdq_status run_sums(cpu_device *device, job *j) {
+/* The mean squares of a few groups of rows. */
+static void rows_chunk(void *context, uint64_t chunk) {
+    const job *j = context;
+    uint64_t groups = row_groups(j), row = j->op->row;
+    size_t size = qdq_dtype_size(j->op->input.dtype);
+    float widened[QDQ_ROWS][QDQ_TILE];
+    for (uint64_t g = chunk * groups; g < (chunk + 1) * groups && g * QDQ_ROWS < j->rows; g++) {
+        float sums[QDQ_ROWS] = {0};
+        uint64_t left = j->rows - g * QDQ_ROWS;
+        int n = left < QDQ_ROWS ? (int)left : QDQ_ROWS;
+        for (uint64_t at = 0; at < row; at += QDQ_TILE) {
+            size_t piece = row - at < QDQ_TILE ? (size_t)(row - at) : QDQ_TILE;
+            const float *rows[QDQ_ROWS];
+            for (int r = 0; r < QDQ_ROWS; r++) {
+                rows[r] = widened[r < n ? r : 0];
+                if (r >= n) continue;
+                uint64_t start = (j->first_row + g * QDQ_ROWS + (uint64_t)r) * row + at;
+                j->kernels->tile->widen(j->op->input.dtype, j->input + start * size, widened[r], piece);
+            }
+            qdq_cpu_add_squares(rows, piece, sums);
+        }
+        for (int r = 0; r < n; r++) j->row_sums[g * QDQ_ROWS + (uint64_t)r] = sums[r] / (float)row;
+    }
+}
+
+/* The mean squares of the wave's rows. A row that the last wave began has its mean already, and it must not be read
+ * again: where the round trip is in place, part of it is gone. */
+static void sum_rows(cpu_device *device, job *j) {
+    uint64_t end = (j->first_tile + j->tiles) * QDQ_TILE;
+    if (end > j->op->count) end = j->op->count;
+    uint64_t before = j->first_row + j->rows, first = j->first_tile * QDQ_TILE / j->op->row;
+    uint64_t last = (end - 1) / j->op->row;
+    float *all = j->row_sums;
+    bool begun = j->first_tile > 0 && first < before;
+    if (begun) all[0] = all[j->rows - 1];
+    j->first_row = first + begun;
+    j->rows = last + 1 - j->first_row;
+    j->row_sums = all + begun;
+    uint64_t groups = (j->rows + QDQ_ROWS - 1) / QDQ_ROWS;
+    qdq_pool_run(device->pool, (groups + row_groups(j) - 1) / row_groups(j), rows_chunk, j);
+    j->first_row = first;
+    j->rows = last + 1 - first;
+    j->row_sums = all;
+}
+
+/* The operation in waves of tiles. Sums are kept for a wave, then added in order; where a format wants the rows' mean
+ * squares, so are they. */
+static qdq_status run_waves(cpu_device *device, job *j, void (*chunk)(void *, uint64_t), bool rows) {
     const qdq_op *op = j->op;
     uint64_t all = (op->count + QDQ_TILE - 1) / QDQ_TILE;
     uint64_t wave = all < WAVE_TILES ? all : WAVE_TILES;
-    void *sums = op->kind == QDQ_ERROR ? calloc(wave * op->n_formats, sizeof *j->errors)
-                                       : calloc(wave, sizeof *j->sensitivities);
-    if (!sums) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the sums of %llu tiles", (unsigned long long)wave);
-    if (op->kind == QDQ_ERROR)
-        j->errors = sums;
-    else
-        j->sensitivities = sums;
-    for (j->first_tile = 0; j->first_tile < all; j->first_tile += wave) {
+    if (op->kind == QDQ_ERROR) j->errors = calloc(wave * op->n_formats, sizeof *j->errors);
+    if (op->kind == QDQ_SENSITIVITY) j->sensitivities = calloc(wave, sizeof *j->sensitivities);
+    if (rows) j->row_sums = calloc(wave * QDQ_TILE / op->row + 2, sizeof *j->row_sums);
+    bool room = (j->errors || op->kind != QDQ_ERROR) && (j->sensitivities || op->kind != QDQ_SENSITIVITY) &&
+                (j->row_sums || !rows);
+    for (j->first_tile = 0; room && j->first_tile < all; j->first_tile += wave) {
         j->tiles = all - j->first_tile < wave ? all - j->first_tile : wave;
-        qdq_pool_run(device->pool, chunks(j->tiles), op->kind == QDQ_ERROR ? error_chunk : sensitivity_chunk, j);
+        if (rows) sum_rows(device, j);
+        qdq_pool_run(device->pool, chunks(j->tiles), chunk, j);
         if (op->kind == QDQ_ERROR)
             for (uint32_t f = 0; f < op->n_formats; f++)
                 qdq_add_tile_errors(&op->error[f], j->errors + f * j->tiles, j->tiles);
-        else
-            qdq_add_tile_sensitivities(op->sensitivity, j->sensitivities, j->tiles);
+        if (op->kind == QDQ_SENSITIVITY) qdq_add_tile_sensitivities(op->sensitivity, j->sensitivities, j->tiles);
     }
-    if (op->kind == QDQ_ERROR)
+    if (room && op->kind == QDQ_ERROR)
         for (uint32_t f = 0; f < op->n_formats; f++) op->error[f].count += op->count;
-    else
-        op->sensitivity->count += op->count;
-    free(sums);
+    if (room && op->kind == QDQ_SENSITIVITY) op->sensitivity->count += op->count;
+    free(j->errors);
+    free(j->sensitivities);
+    free(j->row_sums);
+    if (!room) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the sums of %llu tiles", (unsigned long long)wave);
     return QDQ_OK;
+}
+
+static bool wants_rows(const job *j) {
+    for (uint32_t f = 0; j->importance && f < j->op->n_formats; f++)
+        if (j->op->format[f] != QDQ_FORMAT_SOURCE && j->kernels->formats[j->op->format[f]].lanes->row_sums) return true;
+    return false;
 }
 
 /* Bytes that no cache holds: from there on, results are stored past it. */
@@ -218,17 +314,21 @@ static qdq_status run(cpu_device *device, const qdq_op *op) {
              .input = span_bytes(&op->input),
              .output = span_bytes(&op->output),
              .gradient = span_bytes(&op->gradient),
-             .importance = (const float *)(const void *)span_bytes(&op->importance)};
-    uint64_t tiles = (op->count + QDQ_TILE - 1) / QDQ_TILE;
+             .importance = (const float *)(const void *)span_bytes(&op->importance),
+             .tiles = (op->count + QDQ_TILE - 1) / QDQ_TILE};
     switch (op->kind) {
     case QDQ_ROUNDTRIP:
         j.stream = op->count * 8 > far_over_the_cache() && (uintptr_t)j.output % 16 == 0;
-        qdq_pool_run(device->pool, chunks(tiles), roundtrip_chunk, &j);
+        if (wants_rows(&j)) return run_waves(device, &j, roundtrip_chunk, true);
+        qdq_pool_run(device->pool, chunks(j.tiles), roundtrip_chunk, &j);
         return QDQ_OK;
-    case QDQ_QUANTIZE: qdq_pool_run(device->pool, chunks(tiles), quantize_chunk, &j); return QDQ_OK;
-    case QDQ_DEQUANTIZE: qdq_pool_run(device->pool, chunks(tiles), dequantize_chunk, &j); return QDQ_OK;
-    case QDQ_ERROR:
-    case QDQ_SENSITIVITY: return run_sums(device, &j);
+    case QDQ_QUANTIZE:
+        if (wants_rows(&j)) return run_waves(device, &j, quantize_chunk, true);
+        qdq_pool_run(device->pool, chunks(j.tiles), quantize_chunk, &j);
+        return QDQ_OK;
+    case QDQ_DEQUANTIZE: qdq_pool_run(device->pool, chunks(j.tiles), dequantize_chunk, &j); return QDQ_OK;
+    case QDQ_ERROR: return run_waves(device, &j, error_chunk, wants_rows(&j));
+    case QDQ_SENSITIVITY: return run_waves(device, &j, sensitivity_chunk, wants_rows(&j));
     }
     return qdq_fail(QDQ_INVALID_ARGUMENT, "no such operation: %d", (int)op->kind);
 }
@@ -343,7 +443,7 @@ static qdq_status cpu_read(void *state, void *memory, uint64_t offset, void *to,
     return QDQ_OK;
 }
 
-/* Compiled ahead; nothing to build. An importance matrix changes no format that the CPU has so far. */
+/* Compiled ahead; nothing to build. */
 static qdq_status cpu_build(void *state, const qdq_op *op) {
     (void)state;
     (void)op;

@@ -62,12 +62,14 @@ typedef struct shared_values {
 #define FOLD           F(fold)
 #define CODE           F(code)
 #define SUM            F(SUM)
+#define WEIGHTED       0
 #include "backends/cpu/format_variant.h"
 #undef V
 #undef FIT
 #undef FOLD
 #undef CODE
 #undef SUM
+#undef WEIGHTED
 
 static void roundtrip(const float *x, float *y) { plain_roundtrip(x, NULL, NULL, y); }
 
@@ -125,6 +127,7 @@ static void roundtrip_past(const float *x, float *y, size_t tiles) { linear(x, y
 #define FOLD           F(fold_weighted)
 #define CODE           F(code_weighted)
 #define SUM            F(WEIGHTED_SUM)
+#define WEIGHTED       1
 #include "backends/cpu/format_variant.h"
 
 const qdq_cpu_format_lanes KERNELS(lanes) = {F(LANES),  F(HEADS),           SUM == SUM_ROW,

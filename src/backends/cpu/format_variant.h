@@ -1,7 +1,7 @@
 /* The drivers of one of a format's two fits. format_lanes.c includes this with
  *   V(name)        the variant's own names
  *   FIT(x, m, sum) the fit of a lane; FOLD, CODE the functions that go with it
- *   SUM            what is added up for it */
+ *   SUM            what is added up for it; WEIGHTED is 1 where m is given */
 
 #if F(SHARED) == 0
 
@@ -20,7 +20,7 @@ FN void V(share_tile)(const float *x, const float *m, const float *sums, shared_
     REAL in[32], weight[32];
     KEEP_LOOP for (int pass = 0; pass < PASSES; pass++) {
         load_pass(x, pass, in);
-        if (m) load_pass(m, pass, weight);
+        if (WEIGHTED) load_pass(m, pass, weight);
         shared->part[pass] = FIT(in, weight, load_sum(sums, pass));
         for (int k = 0; k < F(SHARED); k++) {
             REAL v = F(share)(shared->part[pass], k);
@@ -41,7 +41,7 @@ static void V(roundtrip)(const float *x, const float *m, const float *sums, floa
     V(share_tile)(x, m, sums, &shared);
     KEEP_LOOP for (int pass = 0; pass < PASSES; pass++) {
         load_pass(x, pass, in);
-        if (m && F(SHARED) == 0) load_pass(m, pass, weight);
+        if (WEIGHTED && F(SHARED) == 0) load_pass(m, pass, weight);
         F(params) p = V(fit_pass)(in, weight, load_sum(sums, pass), pass, &shared);
         for (int i = 0; i < 32; i++) {
             REAL v = load_vector(x + 32 * i + WIDTH * pass);
@@ -58,7 +58,7 @@ static void V(encode)(const float *x, const float *m, const float *sums, float *
     V(share_tile)(x, m, sums, &shared);
     KEEP_LOOP for (int pass = 0; pass < PASSES; pass++) {
         load_pass(x, pass, in);
-        if (m && F(SHARED) == 0) load_pass(m, pass, weight);
+        if (WEIGHTED && F(SHARED) == 0) load_pass(m, pass, weight);
         F(params) p = V(fit_pass)(in, weight, load_sum(sums, pass), pass, &shared);
         for (int i = 0; i < 32; i++) out[i] = CODE(in[i], p, i);
         store_pass(out, pass, codes);
