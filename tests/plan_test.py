@@ -305,6 +305,33 @@ class PlanTest(unittest.TestCase):
         self.put("rms.safetensors", safetensors_bytes(tensors, {"reduction": "root mean square over samples"}))
         self.assertEqual(self.plan("--target", "5bpw", "--grad", "rms.safetensors")["score"], "squared")
 
+    def test_experts(self):
+        """One tensor in GGUF, one by one in Hugging Face's files: the same damage, and one format."""
+        shape, n = [2, 32, 256], 32 * 256
+        experts = [gauss(40 + e, n, 0.1 + e) for e in range(2)]
+        gradients = [gauss(50 + e, n) for e in range(2)]
+        name, part = "blk.0.ffn_up_exps.weight", "model.layers.0.block_sparse_moe.experts.%d.w3.weight"
+        self.put("moe.gguf", gguf_bytes({name: ("F32", shape, f32(experts[0] + experts[1]))}, LLAMA))
+        self.put("whole.safetensors", safetensors_bytes({name: ("F32", shape, f32(gradients[0] + gradients[1]))}))
+        parts = {part % e: ("F32", [32, 256], f32(gradients[e])) for e in range(2)}
+        self.put("parts.safetensors", safetensors_bytes(parts))
+        self.imatrix("moe.dat", {name: [1.0 + i % 5 for i in range(512)]})
+        options = ("--target", "7bpw", "--formats", "q4_0,q5_0,q8_0")
+        for more in ((), ("--imatrix", "moe.dat")):
+            whole, split = (self.damages(self.plan(*options, *more, "--grad", f"{g}.safetensors", model="moe.gguf"))
+                            for g in ("whole", "parts"))
+            self.assertEqual(whole, split)
+        del parts[part % 1]
+        self.put("parts.safetensors", safetensors_bytes(parts))
+        self.refused(1, *options, "--grad", "parts.safetensors", model="moe.gguf", says=["1 of the 2 experts"])
+        self.put("moe.safetensors", safetensors_bytes({part % e: ("F32", [32, 256], f32(experts[e])) for e in range(2)}))
+        stacked = self.damages(self.plan("--target", "7bpw", model="moe.gguf"))[name]
+        plan = self.plan("--target", "7bpw", "--recipe", "types.txt", model="moe.safetensors")
+        self.assertEqual(len(set(self.formats(plan).values())), 1)
+        self.assertEqual(len(read(self.path("types.txt")).split()), 1)
+        for whole, sum_of_parts in zip(stacked, map(sum, zip(*self.damages(plan).values()))):
+            self.assertAlmostEqual(whole, sum_of_parts, delta=1e-9 * whole)
+
     # ---- Outputs ----
 
     def test_recipe(self):
