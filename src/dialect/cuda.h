@@ -22,6 +22,8 @@ typedef bool MASK;
 #define BLOCK_OUT(x) REAL *__restrict__ x
 #define CODES_IN(c)  const INT *__restrict__ c
 #define CODES_OUT(c) INT *__restrict__ c
+#define CODES_INOUT(c) INT *__restrict__ c
+#define ARRAY_IN(type, x, n) const type *x
 
 #define splat(f)   ((float)(f))
 #define splat_i(i) ((int32_t)(i))

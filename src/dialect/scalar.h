@@ -24,6 +24,8 @@ typedef bool MASK;
 #define BLOCK_OUT(x)  REAL *restrict x
 #define CODES_IN(c)   const INT *restrict c
 #define CODES_OUT(c)  INT *restrict c
+#define CODES_INOUT(c) INT *restrict c
+#define ARRAY_IN(type, x, n) const type *x
 
 #define splat(f)   ((float)(f))
 #define splat_i(i) ((int32_t)(i))

@@ -55,6 +55,8 @@ typedef INT MASK; /* all ones or all zeros */
 #define BLOCK_OUT(x) REAL *restrict x
 #define CODES_IN(c)  const INT *restrict c
 #define CODES_OUT(c) INT *restrict c
+#define CODES_INOUT(c) INT *restrict c
+#define ARRAY_IN(type, x, n) const type *x
 
 #define splat(f)   ((REAL){0} + (float)(f))
 #define splat_i(i) ((INT){0} + (int32_t)(i))

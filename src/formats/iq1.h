@@ -45,7 +45,7 @@ LARGE iq1_sorted iq1_sort(BLOCK_IN(x), BLOCK_IN(w), int at, int n) {
 
 /* The levels of 16 elements, two bits each from bit 0 up: those in places before `first` of the order are 0, before
  * `second` 1, the others 2. */
-FN UINT iq1_levels(const INT *index, int n, INT first, INT second, int from) {
+FN UINT iq1_levels(ARRAY_IN(INT, index, 32), int n, INT first, INT second, int from) {
     UINT word = splat_u(0u);
     for (int j = 0; j < n; j++) {
         UINT level = select_u(gt_i(first, splat_i(j)), splat_u(0u), splat_u(2u));
@@ -112,9 +112,9 @@ FN REAL iq1_count(REAL scale, REAL inverse) {
     return whole_code((inverse * max_r(scale, splat(0.0f)) - 1.0f) * 0.5f, 7.0f);
 }
 
-FN void iq1_group_codes(WORDS_IN(t), UINT number, UINT down, INT *c) {
+FN void iq1_group_codes(WORDS_IN(t), UINT number, UINT down, CODES_INOUT(c), int at) {
     UINT point = WORD(t, INT_OF(number));
-    for (int k = 0; k < 8; k++) c[k] = INT_OF(iq_level(point, 8, k) | down << 2);
+    for (int k = 0; k < 8; k++) c[at + k] = INT_OF(iq_level(point, 8, k) | down << 2);
 }
 
 #endif

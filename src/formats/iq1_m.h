@@ -34,7 +34,7 @@ STRUCT(iq1_m_sums) { REAL xq[4], qq[4]; };
 /* An element at level 0, 1 or 2 joins the sums of the four ways to shift the part's two groups: both up, the second
  * down, the first down, both down. */
 FN iq1_m_sums iq1_m_add(iq1_m_sums s, REAL x, REAL w, MASK first, int level) {
-    float up = (float)level - 0.875f, down = (float)level - 1.125f;
+    float up = level - 0.875f, down = level - 1.125f;
     REAL xu = w * up * x, xd = w * down * x, qu = w * up * up, qd = w * down * down;
     s.xq[0] = s.xq[0] + xu;
     s.xq[1] = s.xq[1] + select_r(first, xu, xd);
@@ -160,9 +160,9 @@ FN REAL iq1_m_code_weighted(REAL x, iq1_m_params p, int i) { return iq1_m_code(x
 FN REAL iq1_m_value(REAL code, iq1_m_params p, int i) { return mul_v(p.d[i / 16], LOOKUP8(iq1_values, to_int(code))); }
 
 FN UINT iq1_m_head(iq1_m_params p, int k) {
-    if (k == 0) return iq_low_bytes(WORDS_OF(iq1_m), 2048, p.point, 8);
+    if (k == 0) return iq_low_bytes(WORDS_OF(iq1_m), 2048, p.point, 0, 8);
     if (k == 1) return p.step | p.counts << 16;
-    UINT high = iq_high_bits(WORDS_OF(iq1_m), 2048, p.point, 8, 4, 4);
+    UINT high = iq_high_bits(WORDS_OF(iq1_m), 2048, p.point, 0, 8, 4);
     for (int g = 0; g < 4; g++) high = high | ((p.down >> g) & 1u) << (4 * g + 3);
     return high;
 }
@@ -192,7 +192,7 @@ FN void iq1_m_codes(BYTES_IN(b), int lane, CODES_OUT(c)) {
     UINT word = GET16(b, 32 + 2 * lane);
     for (int g = 0; g < 4; g++) {
         UINT high = word >> 4 * g;
-        iq1_group_codes(WORDS_OF(iq1_m), GET8(b, 4 * lane + g) | (high & 7u) << 8, (high >> 3) & 1u, c + 8 * g);
+        iq1_group_codes(WORDS_OF(iq1_m), GET8(b, 4 * lane + g) | (high & 7u) << 8, (high >> 3) & 1u, c, 8 * g);
     }
 }
 

@@ -99,8 +99,8 @@ FN REAL iq1_s_code_weighted(REAL x, iq1_s_params p, int i) {
 FN REAL iq1_s_value(REAL code, iq1_s_params p, int i) { return mul_v(p.d, LOOKUP8(iq1_values, to_int(code))); }
 
 FN UINT iq1_s_head(iq1_s_params p, int k) {
-    if (k == 0) return p.head | iq_high_bits(WORDS_OF(iq1_s), 2048, p.point, 8, 4, 3) << 16;
-    return iq_low_bytes(WORDS_OF(iq1_s), 2048, p.point, 8);
+    if (k == 0) return p.head | iq_high_bits(WORDS_OF(iq1_s), 2048, p.point, 0, 8, 3) << 16;
+    return iq_low_bytes(WORDS_OF(iq1_s), 2048, p.point, 0, 8);
 }
 
 #ifdef BYTES_IN
@@ -124,7 +124,7 @@ FN void iq1_s_codes(BYTES_IN(b), int lane, CODES_OUT(c)) {
     UINT word = GET16(b, 34 + 2 * lane);
     for (int g = 0; g < 4; g++) {
         UINT number = GET8(b, 2 + 4 * lane + g) | ((word >> 3 * g) & 7u) << 8;
-        iq1_group_codes(WORDS_OF(iq1_s), number, word >> 15, c + 8 * g);
+        iq1_group_codes(WORDS_OF(iq1_s), number, word >> 15, c, 8 * g);
     }
 }
 

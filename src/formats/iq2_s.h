@@ -56,9 +56,9 @@ FN REAL iq2_s_value(REAL code, iq_params p, int i) {
 
 FN UINT iq2_s_head(iq_params p, int k) {
     if (k == 0) return p.head;
-    if (k == 1) return iq_low_bytes(WORDS_OF(iq2_s), 1024, p.point, 8);
+    if (k == 1) return iq_low_bytes(WORDS_OF(iq2_s), 1024, p.point, 0, 8);
     if (k == 2) return p.signs;
-    return iq_high_bits(WORDS_OF(iq2_s), 1024, p.point, 8, 4, 2);
+    return iq_high_bits(WORDS_OF(iq2_s), 1024, p.point, 0, 8, 2);
 }
 
 #ifdef BYTES_IN
@@ -86,7 +86,7 @@ FN void iq2_s_codes(BYTES_IN(b), int lane, CODES_OUT(c)) {
     UINT high = GET8(b, 66 + lane);
     for (int g = 0; g < 4; g++) {
         UINT number = GET8(b, 2 + 4 * lane + g) | (high >> 2 * g & 3u) << 8;
-        iq_group_codes(WORDS_OF(iq2_s), number, GET8(b, 34 + 4 * lane + g), 8, c + 8 * g);
+        iq_group_codes(WORDS_OF(iq2_s), number, GET8(b, 34 + 4 * lane + g), 8, c, 8 * g);
     }
 }
 

@@ -72,7 +72,7 @@ FN iq_params iq2_xs_read(BYTES_IN(b), int lane) {
 FN void iq2_xs_codes(BYTES_IN(b), int lane, CODES_OUT(c)) {
     for (int g = 0; g < 4; g++) {
         UINT word = GET16(b, 2 + 8 * lane + 2 * g);
-        iq_group_codes(WORDS_OF(iq2_xs), word & 511u, iq_eight(word >> 9), 8, c + 8 * g);
+        iq_group_codes(WORDS_OF(iq2_xs), word & 511u, iq_eight(word >> 9), 8, c, 8 * g);
     }
 }
 

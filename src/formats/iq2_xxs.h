@@ -49,7 +49,7 @@ FN REAL iq2_xxs_value(REAL code, iq_params p, int i) {
 
 FN UINT iq2_xxs_head(iq_params p, int k) {
     if (k == 0) return p.head;
-    if (k == 1) return iq_low_bytes(WORDS_OF(iq2_xxs), 256, p.point, 8);
+    if (k == 1) return iq_low_bytes(WORDS_OF(iq2_xxs), 256, p.point, 0, 8);
     return iq_sevens(p.signs) | (p.head & 0xf0000u) << 12;
 }
 
@@ -73,7 +73,7 @@ FN iq_params iq2_xxs_read(BYTES_IN(b), int lane) {
 FN void iq2_xxs_codes(BYTES_IN(b), int lane, CODES_OUT(c)) {
     UINT word = GET32(b, 6 + 8 * lane);
     for (int g = 0; g < 4; g++)
-        iq_group_codes(WORDS_OF(iq2_xxs), GET8(b, 2 + 8 * lane + g), iq_eight((word >> 7 * g) & 127u), 8, c + 8 * g);
+        iq_group_codes(WORDS_OF(iq2_xxs), GET8(b, 2 + 8 * lane + g), iq_eight((word >> 7 * g) & 127u), 8, c, 8 * g);
 }
 
 #endif

@@ -90,8 +90,10 @@ FN REAL iq3_s_value(REAL code, iq_params p, int i) {
 FN UINT iq3_s_head(iq_params p, int k) {
     if (k == 0) return p.head;
     if (k == 3) return p.signs;
-    if (k == 4) return iq_high_bits(WORDS_OF(iq3_s), 512, p.point, 4, 8, 1);
-    return iq_low_bytes(WORDS_OF(iq3_s), 512, p.point + 4 * (k - 1), 4);
+    if (k == 4)
+        return iq_high_bits(WORDS_OF(iq3_s), 512, p.point, 0, 4, 1) |
+               iq_high_bits(WORDS_OF(iq3_s), 512, p.point, 4, 4, 1) << 4;
+    return iq_low_bytes(WORDS_OF(iq3_s), 512, p.point, 4 * (k - 1), 4);
 }
 
 #ifdef BYTES_IN
@@ -117,8 +119,8 @@ FN void iq3_s_codes(BYTES_IN(b), int lane, CODES_OUT(c)) {
         UINT high = GET8(b, 66 + lane) >> 2 * k << 8, signs = GET8(b, 74 + 4 * lane + k);
         UINT first = GET8(b, 2 + 8 * lane + 2 * k) | (high & 256u);
         UINT second = GET8(b, 3 + 8 * lane + 2 * k) | (high >> 1 & 256u);
-        iq_group_codes(WORDS_OF(iq3_s), first, signs, 4, c + 8 * k);
-        iq_group_codes(WORDS_OF(iq3_s), second, signs >> 4, 4, c + 8 * k + 4);
+        iq_group_codes(WORDS_OF(iq3_s), first, signs, 4, c, 8 * k);
+        iq_group_codes(WORDS_OF(iq3_s), second, signs >> 4, 4, c, 8 * k + 4);
     }
 }
 

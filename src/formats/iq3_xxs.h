@@ -55,7 +55,7 @@ FN REAL iq3_xxs_value(REAL code, iq_params p, int i) {
 FN UINT iq3_xxs_head(iq_params p, int k) {
     if (k == 0) return p.head;
     if (k == 3) return iq_sevens(p.signs) | (p.head & 0xf0000u) << 12;
-    return iq_low_bytes(WORDS_OF(iq3_xxs), 256, p.point + 4 * (k - 1), 4);
+    return iq_low_bytes(WORDS_OF(iq3_xxs), 256, p.point, 4 * (k - 1), 4);
 }
 
 #ifdef BYTES_IN
@@ -80,7 +80,7 @@ FN void iq3_xxs_codes(BYTES_IN(b), int lane, CODES_OUT(c)) {
     UINT word = GET32(b, 66 + 4 * lane);
     for (int g = 0; g < 8; g++) {
         UINT signs = iq_eight((word >> g / 2 * 7) & 127u) >> g % 2 * 4;
-        iq_group_codes(WORDS_OF(iq3_xxs), GET8(b, 2 + 8 * lane + g), signs, 4, c + 4 * g);
+        iq_group_codes(WORDS_OF(iq3_xxs), GET8(b, 2 + 8 * lane + g), signs, 4, c, 4 * g);
     }
 }
 

@@ -122,7 +122,7 @@ FN REAL iq_max(BLOCK_IN(x), int at, int n) {
 
 STRUCT(iq_sums) { REAL xq, qq; };
 
-FN iq_sums iq_add(BLOCK_IN(wx), BLOCK_IN(w), const UINT *point, int at, int n, int elements) {
+FN iq_sums iq_add(BLOCK_IN(wx), BLOCK_IN(w), ARRAY_IN(UINT, point, 8), int at, int n, int elements) {
     iq_sums s;
     s.xq = s.qq = splat(0.0f);
     ROLLED for (int g = at / elements; g < (at + n) / elements; g++) for (int k = 0; k < elements; k++) {
@@ -139,7 +139,8 @@ FN iq_sums iq_add(BLOCK_IN(wx), BLOCK_IN(w), const UINT *point, int at, int n, i
  * k = -turns … turns, are tried: each element's level, then the nearest points to those that are off the codebook;
  * least squares rates them. */
 FN iq_part iq_fit(WORDS_IN(t), int points, int elements, int parts, BLOCK_IN(x), BLOCK_IN(w), UINT signs,
-                  const REAL *start, const REAL *reach, const MASK *nothing, int turns, float step, int again) {
+                  ARRAY_IN(REAL, start, 2), ARRAY_IN(REAL, reach, 2), ARRAY_IN(MASK, nothing, 2), int turns, float step,
+                  int again) {
     iq_part f;
     REAL root[32], wx[32];
     UINT point[8];
@@ -264,31 +265,31 @@ FN iq_params iq_read_params(void) {
     return p;
 }
 
-/* Four points' numbers, their low bytes in a word. */
-LARGE UINT iq_low_bytes(WORDS_IN(t), int points, const UINT *point, int elements) {
-    UINT word = splat_u(0u);
-    for (int g = 0; g < 4; g++)
-        word = word | (iq_number(iq_point_list(t, points, point[g], elements)) & 255u) << (8 * g);
+/* The bits from `shift` up of four points' numbers, `width` bits each. */
+LARGE UINT iq_bits(WORDS_IN(t), int points, UINT a, UINT b, UINT c, UINT d, int elements, int shift, int width) {
+    UINT mask = splat_u((1u << width) - 1u), word = splat_u(0u);
+    for (int g = 0; g < 4; g++) {
+        UINT point = g == 0 ? a : g == 1 ? b : g == 2 ? c : d;
+        UINT number = iq_number(iq_point_list(t, points, point, elements));
+        word = word | (number >> shift & mask) << (width * g);
+    }
     return word;
 }
-
-/* The bits above 8 of n points' numbers, `width` bits each. */
-LARGE UINT iq_high_bits(WORDS_IN(t), int points, const UINT *point, int elements, int n, int width) {
-    UINT word = splat_u(0u);
-    for (int g = 0; g < n; g++)
-        word = word | iq_number(iq_point_list(t, points, point[g], elements)) >> 8 << (width * g);
-    return word;
-}
+/* Of points first … first + 3: the low bytes of their numbers, and the bits above, `width` of them. */
+#define iq_low_bytes(t, points, point, first, elements)                                                                \
+    iq_bits(t, points, point[first], point[(first) + 1], point[(first) + 2], point[(first) + 3], elements, 0, 8)
+#define iq_high_bits(t, points, point, first, elements, width)                                                         \
+    iq_bits(t, points, point[first], point[(first) + 1], point[(first) + 2], point[(first) + 3], elements, 8, width)
 
 /* Seven signs a group of 8. */
 FN UINT iq_sevens(UINT signs) {
     return (signs & 0x7fu) | (signs & 0x7f00u) >> 1 | (signs & 0x7f0000u) >> 2 | (signs & 0x7f000000u) >> 3;
 }
 
-/* The codes of a group from its point's number and its signs. */
-FN void iq_group_codes(WORDS_IN(t), UINT number, UINT signs, int elements, INT *c) {
+/* The codes of the group at c[at] from its point's number and its signs. */
+FN void iq_group_codes(WORDS_IN(t), UINT number, UINT signs, int elements, CODES_INOUT(c), int at) {
     UINT point = WORD(t, INT_OF(number));
-    for (int k = 0; k < elements; k++) c[k] = INT_OF(iq_level(point, elements, k) | ((signs >> k) & 1u) << 3);
+    for (int k = 0; k < elements; k++) c[at + k] = INT_OF(iq_level(point, elements, k) | ((signs >> k) & 1u) << 3);
 }
 
 /* The eighth sign makes their number even. */
