@@ -900,8 +900,8 @@ static const qdq_cli_option options[] = {
     {IMATRIX, "imatrix", "FILE", QDQ_ARG_FILE, NULL, "an importance matrix of llama-imatrix, which weighs errors"},
     {SCORE, "score", "SCORE", QDQ_ARG_CHOICE, "auto error relative signed absolute squared",
      "what damage is: error or relative, of the weights; signed, absolute or squared, of the gradients. auto is "
-     "squared "
-     "with --grad and relative without"},
+     "relative "
+     "without --grad, and with it absolute, or squared if the file's metadata say that they are root mean squares"},
     {PIN, "pin", "REGEX=F", QDQ_ARG_TEXT, NULL, "tensors whose names match get that format; may be repeated"},
     {SAME, "same", "REGEX", QDQ_ARG_TEXT, NULL,
      "tensors that match, with the same text in the regex's parentheses, share a format; or qkv, gate-up, experts, of "
