@@ -220,9 +220,12 @@ class PlanTest(unittest.TestCase):
         plain = self.damages(self.plan(*options))
         names = [f"{n}.weight" for n in WEIGHTS if n != "token_embd"]
         columns = {f"{n}.weight": WEIGHTS[n][1] for n in WEIGHTS}
-        # Importance that is the same everywhere changes nothing; powers of two: not even a bit.
-        self.imatrix("even.dat", {n: [4.0] * columns[n] for n in names})
-        self.assertEqual(self.damages(self.plan(*options, "--imatrix", "even.dat")), plain)
+        # Its scale means nothing; a power of two: not even a bit.
+        even = []
+        for scale in (1.0, 4.0):
+            self.imatrix("even.dat", {n: [scale] * columns[n] for n in names})
+            even.append(self.damages(self.plan(*options, "--imatrix", "even.dat")))
+        self.assertEqual(even[0], even[1])
         self.imatrix("uneven.dat", {n: [0.5 + i % 7 for i in range(columns[n])] for n in names})
         plan = self.plan(*options, "--imatrix", "uneven.dat", "--scores", "scores.json")
         weighted, scores = self.damages(plan), json.loads(read(self.path("scores.json")))

@@ -56,12 +56,14 @@ class Comparison:
         if done.returncode != 0:
             sys.exit(f"compare: qdq {arguments[0]}: {done.stderr}")
 
-    def round_trip(self, fmt):
-        if fmt not in self.trips:
-            path = self.folder / f"{fmt}.safetensors"
-            self.run("roundtrip", "-f", fmt, "--quiet", self.task.path, "-o", path)
-            self.trips[fmt] = load_file(path)
-        return self.trips[fmt]
+    def round_trip(self, fmt, imatrix=False):
+        """All weights after it; with an importance matrix formats are fitted to that."""
+        if (fmt, imatrix) not in self.trips:
+            path = self.folder / f"{fmt}-{imatrix}.safetensors"
+            options = ["--imatrix", self.folder / "imatrix.dat"] if imatrix else []
+            self.run("roundtrip", "-f", fmt, *options, "--quiet", self.task.path, "-o", path)
+            self.trips[fmt, imatrix] = load_file(path)
+        return self.trips[fmt, imatrix]
 
     def plan(self, target, score, gradients, imatrix):
         """The plan's JSON."""
@@ -75,14 +77,14 @@ class Comparison:
         self.run("plan", "--quiet", "--target", target, "--formats", formats, *options, self.task.path, "-o", out)
         return json.loads(out.read_text())
 
-    def damage(self, assignment):
+    def damage(self, assignment, imatrix=False):
         """What the task measures with these formats, name -> format; others stay as they are."""
-        key = tuple(sorted(assignment.items()))
+        key = imatrix, *sorted(assignment.items())
         if key not in self.results:
             weights = dict(self.source)
             for name, fmt in assignment.items():
                 if fmt != "source":
-                    weights[name] = self.round_trip(fmt)[name]
+                    weights[name] = self.round_trip(fmt, imatrix)[name]
             self.results[key] = self.task.evaluate(weights)
         return self.results[key]
 
@@ -162,7 +164,8 @@ def compare(comparison, between):
         for name, options in SCORES.items():
             plan = comparison.plan(f"{budget}B", *options)
             assert plan["bytes"] <= budget
-            row[name] = comparison.damage({t["name"]: t["format"] for t in plan["tensors"] if t["choices"]})
+            chosen = {t["name"]: t["format"] for t in plan["tensors"] if t["choices"]}
+            row[name] = comparison.damage(chosen, imatrix=options[2])
         rows.append(row)
         print(json.dumps(row), flush=True)
     return rows
