@@ -13,6 +13,7 @@
 #include "core/cpu_mask.h"
 #include "core/error.h"
 #include "core/format.h"
+#include "core/grid.h"
 
 typedef struct cpu_device {
     qdq_pool *pool;
@@ -443,10 +444,16 @@ static qdq_status cpu_read(void *state, void *memory, uint64_t offset, void *to,
     return QDQ_OK;
 }
 
-/* Compiled ahead; nothing to build. */
+/* Kernels are compiled ahead; what formats with codebooks look up is made here. */
 static qdq_status cpu_build(void *state, const qdq_op *op) {
     (void)state;
-    (void)op;
+    for (uint32_t f = 0; f < op->n_formats; f++) {
+        const qdq_format_row *row = qdq_format_get(op->format[f]);
+        const uint32_t *words;
+        size_t n;
+        qdq_status status = row ? qdq_format_words(row->name, &words, &n) : QDQ_OK;
+        if (status != QDQ_OK) return status;
+    }
     return QDQ_OK;
 }
 
