@@ -23,10 +23,11 @@ build-packages:
 test-packages:
 	@tools/packages.sh $(TEST_PACKAGES)
 
-# The thread sanitizer watches the tests that have threads; Arm and clang print the golden text.
+# Under the address sanitizer the Vulkan driver's own leaks would be reported, so its tests are left out there. The
+# thread sanitizer watches the tests that have threads; Arm and clang print the golden text.
 test: test-packages all
 	cd build && $(CTEST)
-	cmake --preset asan && cmake --build --preset asan && cd build-asan && $(CTEST)
+	cmake --preset asan && cmake --build --preset asan && cd build-asan && $(CTEST) -E 'vulkan'
 	cmake --preset tsan && cmake --build --preset tsan --target core_test golden && cd build-tsan && $(CTEST) -R '^(core_test|golden_mask_15)$$'
 	cmake --preset clang -DQDQ_BUILD_COMMAND=OFF && cmake --build build-clang --target golden && cd build-clang && $(CTEST)
 	cmake --preset aarch64 && cmake --build --preset aarch64 --target golden && cd build-aarch64 && $(CTEST)

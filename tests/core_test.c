@@ -202,6 +202,14 @@ static void check_golden(const char *suffix, const float *importance) {
 
 static void test_golden(void **state) { check_golden("", NULL); }
 
+static void test_golden_importance(void **state) {
+    size_t size = 0;
+    float *importance = read_data("imatrix.f32", &size);
+    assert_non_null(importance);
+    check_golden(".imatrix", importance);
+    free(importance);
+}
+
 /* ---- Special values ---- */
 
 static void test_special_values(void **state) {
@@ -594,6 +602,7 @@ int main(void) {
         cmocka_unit_test(test_first_of_equals),
         cmocka_unit_test(test_below_one_half),
         cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_golden_importance),
         cmocka_unit_test(test_special_values),
         cmocka_unit_test(test_dequantize_any_bytes),
         cmocka_unit_test(test_lengths_and_alignment),

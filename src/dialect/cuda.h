@@ -108,6 +108,7 @@ FN REAL sub_v(REAL a, REAL b) { return nan_v(a, b, a - b); }
 /* What the lanes of a block show to each other lies in shared memory, value k of the block's lane j at 32 k + j. */
 #define PEERS(s)      const REAL *s
 #define PEER(s, k, j) ((s)[32 * (k) + (j)])
+#define PEER_INDEX(s) ((INT)(threadIdx.x % PACK_LANES))
 
 /* Packed blocks are bytes. The lanes of a block, PACK_LANES of them, pack it together. */
 #ifndef PACK_LANES

@@ -182,6 +182,7 @@ INT pack_lane, pack_lanes; /* this lane's place in its block, and how many there
 
 #define PEERS(s)      uint s
 #define PEER(s, k, j) peer_value((s) + uint(32 * (k) + (j)))
+#define PEER_INDEX(s) pack_lane
 
 #define BYTES_IN(b)     uint b
 #define GET8(b, k)      packed_byte((b) + uint(k))

@@ -69,6 +69,7 @@ F(params) fit_lane(float x[32], uint base, uint base_2) {
         float sum = ordered_sum(F(WEIGHTED_SUM), base);
 #if FORMAT_SHARED > 0
         F(part) part = F(fit_weighted)(x, m, sum);
+        pack_lane = int(lane() & (LANES - 1u));
         p = F(fold_weighted)(part, share(part));
 #else
         p = F(fit_weighted)(x, m, sum);
@@ -80,6 +81,7 @@ F(params) fit_lane(float x[32], uint base, uint base_2) {
         float sum = ordered_sum(F(SUM), base);
 #if FORMAT_SHARED > 0
         F(part) part = F(fit)(x, sum);
+        pack_lane = int(lane() & (LANES - 1u));
         p = F(fold)(part, share(part));
 #else
         p = F(fit)(x, sum);
