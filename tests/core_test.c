@@ -502,6 +502,7 @@ static void test_refusals(void **state) {
     assert_ok(qdq_buffer_create(device, QDQ_F16, 1, (uint64_t[]){32}, &half));
     assert_ok(qdq_buffer_create(device, QDQ_U8, 1, (uint64_t[]){18}, &bytes));
     assert_ok(qdq_buffer_create(second, QDQ_F32, 1, (uint64_t[]){32}, &foreign));
+    qdq_device_close(second); /* the buffer keeps it alive */
     qdq_format q4 = format_named("q4_0"), q8 = format_named("q8_0");
     const qdq_status bad = QDQ_INVALID_ARGUMENT;
     assert_refused(qdq_encode_roundtrip(encoder, q4, b33, b33, NULL), bad,
@@ -558,7 +559,7 @@ static void test_refusals(void **state) {
     qdq_device *home = device;
     qdq_encoder_free(encoder);
     qdq_device_close(home);
-    qdq_buffer_free(foreign); /* keeps its device alive until here */
+    qdq_buffer_free(foreign);
 }
 
 static void test_kernel_names(void **state) {
