@@ -20,7 +20,7 @@ typedef struct run {
     const qdq_reference *definer; /* says what C defines; NULL: by magnitude */
     uint32_t block, bytes;        /* elements and bytes a block */
     uint32_t unit_blocks;         /* blocks a unit */
-    uint64_t batch_blocks, batches;
+    uint64_t blocks, batch_blocks, batches;
     qdq_proof_progress *progress;
     void *progress_context;
 
@@ -121,13 +121,15 @@ static qdq_status run_both(run *r, int worker, const arrays *a, uint64_t n) {
                                   a->expected_blocks, a->expected);
 }
 
+/* Inputs are made block by block; with importance row by row, so that a row is of one kind. */
 static void fill(run *r, const arrays *a, uint64_t first, uint64_t blocks) {
     const qdq_inputs *inputs = &r->proof->inputs;
-    for (uint64_t i = 0; i < blocks; i++)
+    uint32_t elements = r->unit_blocks * r->block;
+    for (uint64_t u = 0; u < blocks / r->unit_blocks; u++)
         if (inputs->packed)
-            inputs->fill(inputs, first + i, a->got_blocks + i * r->bytes, r->bytes);
+            inputs->fill(inputs, first + u, a->got_blocks + u * r->bytes, r->bytes);
         else
-            inputs->fill(inputs, first + i, a->x + i * r->block, r->block);
+            inputs->fill(inputs, first / r->unit_blocks + u, a->x + u * elements, elements);
 }
 
 /* Marks the units that C leaves undefined, and sets them to zero; or, the other way round, all others. How many. */
@@ -232,12 +234,12 @@ static void *work(void *argument) {
     worker *w = argument;
     run *r = w->r;
     arrays a;
-    uint64_t batch, all = r->proof->inputs.blocks / r->unit_blocks * r->unit_blocks;
+    uint64_t batch;
     if (!allocate_arrays(r, &a)) stop(r, qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a proof's batch"));
     while (next_batch(r, &batch)) {
         uint64_t first = batch * r->batch_blocks;
-        qdq_status status =
-            prove_batch(r, w->number, &a, first, all - first < r->batch_blocks ? all - first : r->batch_blocks);
+        uint64_t left = r->blocks - first;
+        qdq_status status = prove_batch(r, w->number, &a, first, left < r->batch_blocks ? left : r->batch_blocks);
         if (status != QDQ_OK) stop(r, status);
     }
     free_arrays(&a);
@@ -265,8 +267,8 @@ qdq_status qdq_prove(const qdq_proof *proof, const qdq_quantizer *subject, const
     uint64_t elements = subject->batch > reference->batch ? subject->batch : reference->batch;
     uint64_t unit = (uint64_t)r.unit_blocks * r.block;
     r.batch_blocks = (elements > unit ? elements / unit : 1) * r.unit_blocks;
-    uint64_t all = proof->inputs.blocks / r.unit_blocks * r.unit_blocks;
-    r.batches = r.end = (all + r.batch_blocks - 1) / r.batch_blocks;
+    r.blocks = proof->inputs.blocks * r.unit_blocks;
+    r.batches = r.end = (r.blocks + r.batch_blocks - 1) / r.batch_blocks;
     pthread_mutex_init(&r.mutex, NULL);
     worker *threads = calloc((size_t)workers, sizeof *threads);
     int started = 0;

@@ -10,7 +10,8 @@ enum { QDQ_PROOF_MAX_BLOCK = 256, QDQ_PROOF_MAX_BYTES = 512 };
 typedef struct qdq_proof {
     qdq_format format;
     qdq_inputs inputs; /* packed: decoding is proven, else packed bytes and values */
-    /* Importance: row weights, one a column, and how many elements a row has; NULL and 0 without. */
+    /* Importance: row weights, one a column, and how many elements a row has; NULL and 0 without. With it the inputs'
+     * blocks are rows. */
     const float *weights;
     uint32_t row;
     /* What C leaves undefined is the contract's to define, so a ggml may differ there: such blocks are compared apart

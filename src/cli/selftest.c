@@ -212,7 +212,8 @@ static qdq_status prove(selftest *s, const qdq_proof *p, const qdq_quantizer *su
                         const char *what, qdq_verdict *v) {
     char line[256];
     snprintf(line, sizeof line, "%s %s", name_of(p->format), what);
-    qdq_progress_begin(line, p->inputs.blocks * qdq_describe_format(p->format).block_elements * 4, s->common.quiet);
+    uint64_t elements = p->row ? p->row : qdq_describe_format(p->format).block_elements;
+    qdq_progress_begin(line, p->inputs.blocks * elements * 4, s->common.quiet);
     qdq_status status = qdq_prove(p, subject, reference, s->workers, progress, NULL, v);
     qdq_progress_end();
     return status;
@@ -459,7 +460,7 @@ static qdq_status compare_format(ggml_report *r, qdq_ggml *ggml, qdq_format form
         status = compare_with_ggml(r, format, "random", random, NULL);
         if (status == QDQ_OK) status = compare_with_ggml(r, format, "adversarial", adversarial, NULL);
     }
-    if (importance > 0 || qdq_ggml_needs_importance(ggml, format)) {
+    if (importance > 0 || qdq_ggml_needs_importance(ggml, format)) { /* of rows, each of one kind */
         if (status == QDQ_OK) status = compare_with_ggml(r, format, "random", random, weights);
         if (status == QDQ_OK) status = compare_with_ggml(r, format, "adversarial", adversarial, weights);
     }
