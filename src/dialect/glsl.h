@@ -27,6 +27,17 @@
 #define BLOCK_OUT(x) out float x[32]
 #define CODES_IN(c)  in int c[32]
 #define CODES_OUT(c) out int c[32]
+#define CODES_INOUT(c) inout int c[32]
+#define ARRAY_IN(type, x, n) in type x[n]
+
+/* Names that GLSL keeps for itself. */
+#define half   half_
+#define input  input_
+#define output output_
+#define sample sample_
+#define filter filter_
+#define active active_
+#define common common_
 
 #define splat(f)   float(f)
 #define splat_i(i) int(i)
@@ -148,26 +159,22 @@ FN REAL div_rn(REAL a, REAL b) {
 }
 
 /* sqrt(a), correctly rounded, in the same way: s = floor(sqrt(m 2^23)) has 24 bits, the device's guess may be 7 off,
- * and the root is above s + 1/2 exactly when m 2^23 - s^2 > s. */
+ * and the root is above s + 1/2 exactly when the rest r = m 2^23 - s^2 is above s. */
 FN REAL sqrt_rn(REAL a) {
     UINT u = as_uint(a);
     if ((u << 1) == 0u || u == 0x7f800000u) return a;
     if (u > 0x7f800000u) return as_real((u & 0x7fffffffu) > 0x7f800000u ? u | 0x00400000u : 0xffc00000u);
     INT e;
     UINT m = significand(u, e);
-    if ((e & 1) == 0) {
-        m <<= 1;
-        e -= 1;
-    }
-    UINT s = uint(sqrt(float(m) * 8388608.0)) - 8u;
+    m <<= 1 - (e & 1);
+    UINT s = uint(sqrt(float(m) * 8388608.0));
     UINT r = (m << 23) - s * s;
-    for (INT step = 8; step > 0; step >>= 1) {
-        UINT more = uint(step) * (2u * s + uint(step));
-        bool take = r >= more;
-        r -= take ? more : 0u;
-        s += take ? uint(step) : 0u;
+    for (INT turn = 0; turn < 16 && r > 2u * s; turn++) {
+        bool over = r > 0x7fffffffu;
+        r = over ? r + 2u * s - 1u : r - 2u * s - 1u;
+        s = over ? s - 1u : s + 1u;
     }
-    return as_real((uint((e + 127) >> 1) << 23) + (s - 0x00800000u) + (r > s ? 1u : 0u));
+    return as_real((uint((e + 126 + (e & 1)) >> 1) << 23) + (s - 0x00800000u) + (r > s ? 1u : 0u));
 }
 
 #include "common.h"
@@ -177,12 +184,18 @@ REAL peer_value(UINT at);         /* a value that the block's lanes show to each
 UINT code_value(UINT codes, INT i); /* the code of the block's element i */
 UINT head_word(UINT heads, INT k, INT j);
 UINT packed_byte(UINT at);
+UINT word_value(UINT at);         /* of the format's table of words */
 void put_byte(UINT at, UINT value);
 INT pack_lane, pack_lanes; /* this lane's place in its block, and how many there are */
 
 #define PEERS(s)      uint s
 #define PEER(s, k, j) peer_value((s) + uint(32 * (k) + (j)))
 #define PEER_INDEX(s) pack_lane
+
+#define WORDS(name)
+#define WORDS_OF(name) 0u
+#define WORDS_IN(t)    uint t
+#define WORD(t, i)     word_value((t) + uint(i))
 
 #define BYTES_IN(b)     uint b
 #define GET8(b, k)      packed_byte((b) + uint(k))

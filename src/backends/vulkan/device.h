@@ -25,6 +25,7 @@ enum {
     QDQ_VK_BIND_LOW,
     QDQ_VK_BIND_IMPORTANCE,
     QDQ_VK_BIND_ROW_SUMS,
+    QDQ_VK_BIND_WORDS,
     QDQ_VK_BINDINGS,
     QDQ_VK_STAGING_BYTES = 4 << 20
 };
@@ -32,11 +33,17 @@ enum {
 /* Formats of one kernel: several.glsl. -1: none. */
 enum { QDQ_VK_SEVERAL = 4 };
 
+/* A built kernel. */
+typedef struct qdq_vk_pipeline {
+    VkPipeline handle;
+    uint32_t tiles; /* a workgroup's */
+} qdq_vk_pipeline;
+
 /* A kernel of several formats. */
 typedef struct qdq_vk_combination {
     qdq_vk_kernel_op op;
     int32_t formats[QDQ_VK_SEVERAL];
-    VkPipeline pipeline;
+    qdq_vk_pipeline pipeline;
 } qdq_vk_combination;
 
 /* tile.glsl has the same struct. */
@@ -83,14 +90,14 @@ typedef struct qdq_vk_device {
     VkDevice handle;
     VkQueue queue, transfer_queue;
     pthread_mutex_t queue_mutex; /* of both queues */
-    uint32_t tiles;              /* a workgroup's */
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout layout;
     pthread_mutex_t kernels_mutex;
     VkPipelineCache cache;
-    size_t cache_bytes;                            /* when it was loaded */
-    VkPipeline (*pipelines)[QDQ_VK_KERNEL_OPS][2]; /* by format; [1] with importance */
-    VkPipeline rows;
+    size_t cache_bytes;                                 /* when it was loaded */
+    qdq_vk_pipeline (*pipelines)[QDQ_VK_KERNEL_OPS][2]; /* by format; [1] with importance */
+    qdq_vk_memory *words; /* by format: its table, if it has one and a kernel of it was built */
+    qdq_vk_pipeline rows;
     qdq_vk_combination *combinations; /* those built so far */
     size_t n_combinations;
     pthread_mutex_t spare_mutex;
@@ -121,14 +128,16 @@ qdq_status qdq_vk_kernels_create(qdq_vk_device *device);
 void qdq_vk_kernels_destroy(qdq_vk_device *device);
 /* Builds it on first use. */
 qdq_status qdq_vk_kernel(qdq_vk_device *device, qdq_format format, qdq_vk_kernel_op op, bool weighted,
-                         VkPipeline *pipeline);
+                         qdq_vk_pipeline *pipeline);
 /* Errors of several formats, or one against another: all must be combinable. */
 qdq_status qdq_vk_several_kernel(qdq_vk_device *device, qdq_vk_kernel_op op, const int32_t formats[QDQ_VK_SEVERAL],
-                                 VkPipeline *pipeline);
+                                 qdq_vk_pipeline *pipeline);
+/* The table of words of a format whose kernels were built; NULL for a format that has none. */
+const qdq_vk_memory *qdq_vk_words(qdq_vk_device *device, qdq_format format);
 bool qdq_vk_is_combinable(qdq_format format);
-qdq_status qdq_vk_rows_kernel(qdq_vk_device *device, VkPipeline *pipeline);
+qdq_status qdq_vk_rows_kernel(qdq_vk_device *device, qdq_vk_pipeline *pipeline);
 /* A new one, the caller's to destroy. */
-qdq_status qdq_vk_proof_kernel(qdq_vk_device *device, uint32_t operation, VkPipeline *pipeline);
+qdq_status qdq_vk_proof_kernel(qdq_vk_device *device, uint32_t operation, qdq_vk_pipeline *pipeline);
 
 /* The pipeline cache's bytes in the user's cache folder. load returns NULL where there are none that fit. */
 void *qdq_vk_cache_load(const qdq_vk_physical *physical, size_t *bytes);

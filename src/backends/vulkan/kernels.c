@@ -6,6 +6,7 @@
 #include "backends/vulkan/device.h"
 #include "core/error.h"
 #include "core/format.h"
+#include "core/grid.h"
 
 #define FORMAT(name, type, block, bytes, importance, file_type) extern const qdq_spirv qdq_spirv_##name;
 #include "formats/formats.def"
@@ -54,7 +55,8 @@ static qdq_status cache_create(qdq_vk_device *device) {
 
 qdq_status qdq_vk_kernels_create(qdq_vk_device *device) {
     device->pipelines = calloc(sizeof modules / sizeof modules[0], sizeof *device->pipelines);
-    if (!device->pipelines) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the table of kernels");
+    device->words = calloc(sizeof modules / sizeof modules[0], sizeof *device->words);
+    if (!device->pipelines || !device->words) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the table of kernels");
     qdq_status status = layouts_create(device);
     return status == QDQ_OK ? cache_create(device) : status;
 }
@@ -74,22 +76,51 @@ void qdq_vk_kernels_destroy(qdq_vk_device *device) {
     if (device->cache) cache_keep(device);
     for (size_t f = 0; device->pipelines && f < sizeof modules / sizeof modules[0]; f++)
         for (int op = 0; op < QDQ_VK_KERNEL_OPS; op++)
-            for (int w = 0; w < 2; w++) qdq_vk.vkDestroyPipeline(device->handle, device->pipelines[f][op][w], NULL);
+            for (int w = 0; w < 2; w++)
+                qdq_vk.vkDestroyPipeline(device->handle, device->pipelines[f][op][w].handle, NULL);
     for (size_t i = 0; i < device->n_combinations; i++)
-        qdq_vk.vkDestroyPipeline(device->handle, device->combinations[i].pipeline, NULL);
+        qdq_vk.vkDestroyPipeline(device->handle, device->combinations[i].pipeline.handle, NULL);
     free(device->combinations);
-    qdq_vk.vkDestroyPipeline(device->handle, device->rows, NULL);
+    qdq_vk.vkDestroyPipeline(device->handle, device->rows.handle, NULL);
     free(device->pipelines);
+    for (size_t f = 0; device->words && f < sizeof modules / sizeof modules[0]; f++)
+        qdq_vk_memory_destroy(device, &device->words[f]);
+    free(device->words);
     qdq_vk.vkDestroyPipelineCache(device->handle, device->cache, NULL);
     qdq_vk.vkDestroyPipelineLayout(device->handle, device->layout, NULL);
     qdq_vk.vkDestroyDescriptorSetLayout(device->handle, device->set_layout, NULL);
 }
 
-static qdq_status build(qdq_vk_device *device, const qdq_spirv *module, uint32_t op, bool weighted,
-                        const int32_t *formats, VkPipeline *pipeline) {
-    uint32_t *code = malloc(module->words * sizeof *code);
+/* What a kernel is built of. */
+typedef struct recipe {
+    const qdq_spirv *module;
+    const qdq_format_row *row; /* NULL: the module is no format's */
+    uint32_t op;
+    bool weighted;
+    const int32_t *formats; /* of several.glsl, or NULL */
+} recipe;
+
+/* Bytes of shared memory that a tile takes: tile.glsl, lanes.glsl. */
+static uint32_t shared_bytes(const recipe *r) {
+    const uint32_t staged = 32 * 33, most_heads = 8;
+    uint32_t lanes = r->row && r->row->block_elements > 32 ? r->row->block_elements / 32 : 1;
+    uint32_t packed = r->row ? 32 * ((r->row->block_bytes + lanes - 1) / lanes) : 0;
+    uint32_t words = (packed > staged ? packed : staged) + 32 * r->module->shared;
+    if (r->weighted || r->op >= QDQ_VK_SENSITIVITY_LOW) words += staged;
+    if (r->op == QDQ_VK_QUANTIZE) words += 32 * (9 + most_heads);
+    return 4 * words;
+}
+
+static qdq_status build(qdq_vk_device *device, const recipe *r, qdq_vk_pipeline *pipeline) {
+    uint32_t room = device->physical->properties.limits.maxComputeSharedMemorySize, tile = shared_bytes(r);
+    uint32_t tiles = room / tile >= 2 ? 2 : 1;
+    if (room < tile)
+        return qdq_fail(QDQ_UNSUPPORTED, "%s has %u bytes of shared memory; the kernel takes %u",
+                        device->physical->properties.deviceName, (unsigned)room, (unsigned)tile);
+    VkPipeline handle;
+    uint32_t *code = malloc(r->module->words * sizeof *code);
     if (!code) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory to build a kernel");
-    size_t words = qdq_spirv_for_device(module, &device->physical->float_controls, code);
+    size_t words = qdq_spirv_for_device(r->module, &device->physical->float_controls, code);
     VkShaderModuleCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = 4 * words, .pCode = code};
     VkShaderModule shader;
@@ -97,11 +128,11 @@ static qdq_status build(qdq_vk_device *device, const qdq_spirv *module, uint32_t
     free(code);
     if (result != VK_SUCCESS) return qdq_vk_fail(device->physical, "vkCreateShaderModule", result);
     /* As tile.glsl and several.glsl number them. */
-    uint32_t constants[4 + QDQ_VK_SEVERAL] = {op, device->tiles, 32 * device->tiles, weighted};
+    uint32_t constants[4 + QDQ_VK_SEVERAL] = {r->op, tiles, 32 * tiles, r->weighted};
     VkSpecializationMapEntry entries[4 + QDQ_VK_SEVERAL];
     for (uint32_t i = 0; i < 4 + QDQ_VK_SEVERAL; i++) entries[i] = (VkSpecializationMapEntry){i, 4 * i, 4};
-    if (formats) memcpy(constants + 4, formats, QDQ_VK_SEVERAL * sizeof *formats);
-    VkSpecializationInfo special = {formats ? 4 + QDQ_VK_SEVERAL : 4, entries, sizeof constants, constants};
+    if (r->formats) memcpy(constants + 4, r->formats, QDQ_VK_SEVERAL * sizeof *r->formats);
+    VkSpecializationInfo special = {r->formats ? 4 + QDQ_VK_SEVERAL : 4, entries, sizeof constants, constants};
     VkComputePipelineCreateInfo create = {.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
                                           .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                                                     .stage = VK_SHADER_STAGE_COMPUTE_BIT,
@@ -109,27 +140,54 @@ static qdq_status build(qdq_vk_device *device, const qdq_spirv *module, uint32_t
                                                     .pName = "main",
                                                     .pSpecializationInfo = &special},
                                           .layout = device->layout};
-    *pipeline = VK_NULL_HANDLE;
-    result = qdq_vk.vkCreateComputePipelines(device->handle, device->cache, 1, &create, NULL, pipeline);
+    result = qdq_vk.vkCreateComputePipelines(device->handle, device->cache, 1, &create, NULL, &handle);
     qdq_vk.vkDestroyShaderModule(device->handle, shader, NULL);
-    return result == VK_SUCCESS ? QDQ_OK : qdq_vk_fail(device->physical, "vkCreateComputePipelines", result);
+    if (result != VK_SUCCESS) return qdq_vk_fail(device->physical, "vkCreateComputePipelines", result);
+    *pipeline = (qdq_vk_pipeline){handle, tiles};
+    return QDQ_OK;
 }
 
 /* The pipeline in the slot, built if it is not there yet. */
-static qdq_status take(qdq_vk_device *device, const qdq_spirv *module, uint32_t op, bool weighted, VkPipeline *slot,
-                       VkPipeline *pipeline) {
+static qdq_status take(qdq_vk_device *device, const recipe *r, qdq_vk_pipeline *slot, qdq_vk_pipeline *pipeline) {
     pthread_mutex_lock(&device->kernels_mutex);
-    qdq_status status = QDQ_OK;
-    if (!*slot) status = build(device, module, op, weighted, NULL, slot);
-    if (status != QDQ_OK) *slot = VK_NULL_HANDLE;
+    qdq_status status = slot->handle ? QDQ_OK : build(device, r, slot);
     *pipeline = *slot;
     pthread_mutex_unlock(&device->kernels_mutex);
     return status;
 }
 
+/* The format's table of words, where it has one, brought to the device once. */
+static qdq_status upload_words(qdq_vk_device *device, qdq_format format) {
+    const uint32_t *words;
+    size_t n;
+    qdq_status status = qdq_format_words(qdq_format_get(format)->name, &words, &n);
+    if (status != QDQ_OK || !words) return status;
+    qdq_vk_memory memory;
+    pthread_mutex_lock(&device->kernels_mutex);
+    if (!device->words[format].buffer) {
+        status = qdq_vk_memory_create(device, 4 * n, QDQ_VK_DEVICE_MEMORY, &memory);
+        if (status == QDQ_OK) {
+            status = qdq_vk_write(device, &memory, 0, words, 4 * n);
+            if (status == QDQ_OK)
+                device->words[format] = memory;
+            else
+                qdq_vk_memory_destroy(device, &memory);
+        }
+    }
+    pthread_mutex_unlock(&device->kernels_mutex);
+    return status;
+}
+
+const qdq_vk_memory *qdq_vk_words(qdq_vk_device *device, qdq_format format) {
+    return device->words[format].buffer ? &device->words[format] : NULL;
+}
+
 qdq_status qdq_vk_kernel(qdq_vk_device *device, qdq_format format, qdq_vk_kernel_op op, bool weighted,
-                         VkPipeline *pipeline) {
-    return take(device, modules[format], op, weighted, &device->pipelines[format][op][weighted], pipeline);
+                         qdq_vk_pipeline *pipeline) {
+    qdq_status status = upload_words(device, format);
+    if (status != QDQ_OK) return status;
+    const recipe r = {modules[format], qdq_format_get(format), op, weighted, NULL};
+    return take(device, &r, &device->pipelines[format][op][weighted], pipeline);
 }
 
 bool qdq_vk_is_combinable(qdq_format format) {
@@ -147,13 +205,14 @@ static qdq_status combine(qdq_vk_device *device, qdq_vk_combination *wanted) {
     qdq_vk_combination *more = realloc(device->combinations, (device->n_combinations + 1) * sizeof *more);
     if (!more) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory to build a kernel");
     device->combinations = more;
-    qdq_status status = build(device, &qdq_spirv_several, wanted->op, false, wanted->formats, &wanted->pipeline);
+    const recipe r = {&qdq_spirv_several, NULL, wanted->op, false, wanted->formats};
+    qdq_status status = build(device, &r, &wanted->pipeline);
     if (status == QDQ_OK) more[device->n_combinations++] = *wanted;
     return status;
 }
 
 qdq_status qdq_vk_several_kernel(qdq_vk_device *device, qdq_vk_kernel_op op, const int32_t formats[QDQ_VK_SEVERAL],
-                                 VkPipeline *pipeline) {
+                                 qdq_vk_pipeline *pipeline) {
     qdq_vk_combination wanted = {.op = op};
     memcpy(wanted.formats, formats, sizeof wanted.formats);
     pthread_mutex_lock(&device->kernels_mutex);
@@ -163,10 +222,12 @@ qdq_status qdq_vk_several_kernel(qdq_vk_device *device, qdq_vk_kernel_op op, con
     return status;
 }
 
-qdq_status qdq_vk_rows_kernel(qdq_vk_device *device, VkPipeline *pipeline) {
-    return take(device, &qdq_spirv_rows, 0, false, &device->rows, pipeline);
+qdq_status qdq_vk_rows_kernel(qdq_vk_device *device, qdq_vk_pipeline *pipeline) {
+    const recipe r = {.module = &qdq_spirv_rows};
+    return take(device, &r, &device->rows, pipeline);
 }
 
-qdq_status qdq_vk_proof_kernel(qdq_vk_device *device, uint32_t operation, VkPipeline *pipeline) {
-    return build(device, &qdq_spirv_proof, operation, false, NULL, pipeline);
+qdq_status qdq_vk_proof_kernel(qdq_vk_device *device, uint32_t operation, qdq_vk_pipeline *pipeline) {
+    const recipe r = {.module = &qdq_spirv_proof, .op = operation};
+    return build(device, &r, pipeline);
 }

@@ -33,9 +33,11 @@ uint block_lane() { return lane() & ~(LANES - 1u); } // the first lane of this b
 // What the format wants added up in order, see dialect/README.md.
 float ordered_sum(int kind, uint base) {
     float sum = 0.0f;
-    if (kind == SUM_ROW)
-        return row_sums[(row_sums_at >> 2) + (column + 1024u * this_tile() + 32u * lane()) / row];
     if (kind == SUM_NONE) return sum;
+    if (kind == SUM_ROW) {
+        if (32u * lane() >= tile_elements()) return sum; // no such row
+        return row_sums[(row_sums_at >> 2) + (column + 1024u * this_tile() + 32u * lane()) / row];
+    }
     for (uint l = block_lane(); l < block_lane() + LANES; l++)
         for (uint i = 0; i < 32; i++) {
             float x = as_real(stage[base + 33u * l + i]);
@@ -69,7 +71,6 @@ F(params) fit_lane(float x[32], uint base, uint base_2) {
         float sum = ordered_sum(F(WEIGHTED_SUM), base);
 #if FORMAT_SHARED > 0
         F(part) part = F(fit_weighted)(x, m, sum);
-        pack_lane = int(lane() & (LANES - 1u));
         p = F(fold_weighted)(part, share(part));
 #else
         p = F(fit_weighted)(x, m, sum);
@@ -81,7 +82,6 @@ F(params) fit_lane(float x[32], uint base, uint base_2) {
         float sum = ordered_sum(F(SUM), base);
 #if FORMAT_SHARED > 0
         F(part) part = F(fit)(x, sum);
-        pack_lane = int(lane() & (LANES - 1u));
         p = F(fold)(part, share(part));
 #else
         p = F(fit)(x, sum);
@@ -108,6 +108,7 @@ uint tile_bytes(uint elements) { return elements / (32 * F(LANES)) * F(BYTES); }
 
 // Bytes of this tile's blocks, staged a byte a word, to the output. The words at the ends may hold others' bytes.
 void store_bytes(uint base, uint n) {
+    if (n == 0u) return;
     uint first = output_at + this_tile() * tile_bytes(1024u), end = first + tile_bytes(n);
     for (uint w = (first >> 2) + lane(); 4u * w < end; w += 32u) {
         uint from = base + 4u * w - first; // wraps below a first byte that is not the word's
@@ -135,8 +136,6 @@ void quantize(float x[32], F(params) p, uint n, uint base) {
     }
     for (int k = 0; k < F(HEADS); k++) heads[here * F(HEADS) + 32u * uint(k) + lane()] = F(head)(p, k);
     barrier();
-    pack_lane = int(lane() & (LANES - 1u));
-    pack_lanes = int(LANES);
     F(pack)((here + block_lane()) * CODE_WORDS, here * F(HEADS) + block_lane(),
             base + block_lane() / LANES * F(BYTES));
     barrier();
@@ -149,10 +148,9 @@ void dequantize(uint n, uint base) {
         for (uint w = (first >> 2) + lane(); 4u * w < end; w += 32u) stage[base + w - (first >> 2)] = input_words[w];
     barrier();
     uint block = 4u * base + (first & 3u) + block_lane() / LANES * F(BYTES);
-    int place = int(lane() & (LANES - 1u));
-    F(params) p = F(read)(block, place);
+    F(params) p = F(read)(block, pack_lane);
     int c[32];
-    F(codes)(block, place, c);
+    F(codes)(block, pack_lane, c);
     barrier();
     float y[32];
     for (int i = 0; i < 32; i++) y[i] = F(value)(to_real(c[i]), p, i);
@@ -167,6 +165,8 @@ const bool LATE = WEIGHTED && (OP == SENSITIVITY_LOW || OP == SENSITIVITY_HIGH);
 
 void main() {
     uint n = tile_elements(), base = tile_here() * STAGE_WORDS, base_2 = tile_here() * STAGED;
+    pack_lane = int(lane() & (LANES - 1u));
+    pack_lanes = int(LANES);
     if (OP == DEQUANTIZE) {
         dequantize(n, base);
         return;

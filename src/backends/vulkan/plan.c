@@ -99,12 +99,13 @@ static uint64_t most_range(const planner *p) {
 /* Tiles of a dispatch. A tile's floats are 4,096 bytes, and no packed tile is more. */
 static uint64_t most_tiles(const planner *p) {
     uint64_t groups = p->device->physical->properties.limits.maxComputeWorkGroupCount[0];
-    uint64_t by_range = most_range(p) / (QDQ_TILE * 4), by_groups = groups * p->device->tiles;
+    uint64_t by_range = most_range(p) / (QDQ_TILE * 4), by_groups = groups;
     return by_range < by_groups ? by_range : by_groups;
 }
 
-static uint32_t groups_of(const planner *p, uint64_t tiles) {
-    return (uint32_t)((tiles + p->device->tiles - 1) / p->device->tiles);
+static void set_kernel(qdq_vk_step *step, const qdq_vk_pipeline *kernel, uint64_t tiles) {
+    step->pipeline = kernel->handle;
+    step->groups = (uint32_t)((tiles + kernel->tiles - 1) / kernel->tiles);
 }
 
 static bool fit_is_weighted(const qdq_op *op, qdq_format format) {
@@ -143,12 +144,16 @@ static uint64_t element_count(const piece *w) {
 static qdq_status begin_step(const planner *p, const piece *w, qdq_vk_step *step) {
     const qdq_op *op = w->op;
     uint64_t first = first_element(w), n = element_count(w);
-    *step = (qdq_vk_step){.groups = groups_of(p, w->tiles), .tiles = w->tiles};
+    *step = (qdq_vk_step){.tiles = w->tiles};
     step->work.count = (uint32_t)n;
     step->work.row = 32;
-    qdq_status status = w->combined ? qdq_vk_several_kernel(p->device, w->kernel, w->combined, &step->pipeline)
-                                    : qdq_vk_kernel(p->device, w->format, w->kernel, w->weighted, &step->pipeline);
+    qdq_vk_pipeline kernel;
+    qdq_status status = w->combined ? qdq_vk_several_kernel(p->device, w->kernel, w->combined, &kernel)
+                                    : qdq_vk_kernel(p->device, w->format, w->kernel, w->weighted, &kernel);
     if (status != QDQ_OK) return status;
+    set_kernel(step, &kernel, w->tiles);
+    const qdq_vk_memory *words = w->combined ? NULL : qdq_vk_words(p->device, w->format);
+    if (words) step->buffers[QDQ_VK_BIND_WORDS] = (VkDescriptorBufferInfo){words->buffer, 0, words->bytes};
     if (w->kernel != QDQ_VK_DEQUANTIZE) {
         step->work.input_dtype = op->input.dtype;
         bind_span(p, step, QDQ_VK_BIND_INPUT, &op->input, first, n, &step->work.input_at);
@@ -221,11 +226,12 @@ static qdq_status plan_row_sums(planner *p, const qdq_op *op, const qdq_vk_memor
     if (most > by_groups) most = by_groups;
     qdq_vk_step step = {0};
     qdq_status status = take_scratch(p, rows * 4, row_sums);
-    if (status == QDQ_OK) status = qdq_vk_rows_kernel(p->device, &step.pipeline);
+    qdq_vk_pipeline kernel;
+    if (status == QDQ_OK) status = qdq_vk_rows_kernel(p->device, &kernel);
     for (uint64_t row = 0; row < rows && status == QDQ_OK; row += most) {
         uint64_t n = rows - row < most ? rows - row : most;
         memset(step.buffers, 0, sizeof step.buffers);
-        step.groups = groups_of(p, (n + 31) / 32);
+        set_kernel(&step, &kernel, (n + 31) / 32);
         step.work = (qdq_vk_work){.count = (uint32_t)(n * op->row),
                                   .row = (uint32_t)op->row,
                                   .row_length = (float)op->row,
@@ -404,7 +410,7 @@ void qdq_vk_plan_destroy(qdq_vk_device *device, qdq_vk_plan *plan) {
 static qdq_status build_errors(qdq_vk_device *device, const qdq_op *op) {
     group groups[QDQ_MAX_OP_FORMATS];
     uint32_t n = group_formats(op, groups);
-    VkPipeline pipeline;
+    qdq_vk_pipeline pipeline;
     qdq_status status = QDQ_OK;
     for (uint32_t i = 0; i < n && status == QDQ_OK; i++) {
         const group *g = &groups[i];
@@ -417,7 +423,7 @@ static qdq_status build_errors(qdq_vk_device *device, const qdq_op *op) {
 
 qdq_status qdq_vk_build(void *state, const qdq_op *op) {
     qdq_vk_device *device = state;
-    VkPipeline pipeline;
+    qdq_vk_pipeline pipeline;
     bool weighted = fit_is_weighted(op, op->format[0]);
     const int32_t pair[QDQ_VK_SEVERAL] = {op->format[0], op->format[1], -1, -1};
     qdq_status status = QDQ_OK;

@@ -50,13 +50,17 @@ bool qdq_dialect_agrees(qdq_dialect_operation operation, uint32_t expected, uint
 
 static qdq_status dispatch_dialect(qdq_vk_device *device, qdq_dialect_operation operation, qdq_vk_memory memory[3],
                                    size_t n) {
-    qdq_vk_step step = {.groups = (uint32_t)((n + 32 * device->tiles - 1) / (32 * device->tiles)),
+    qdq_vk_pipeline kernel;
+    qdq_status status = qdq_vk_proof_kernel(device, operation, &kernel);
+    if (status != QDQ_OK) return status;
+    uint32_t width = 32 * kernel.tiles;
+    qdq_vk_step step = {.pipeline = kernel.handle,
+                        .groups = (uint32_t)((n + width - 1) / width),
                         .work = {.count = (uint32_t)n, .row = 32}};
     static const int bindings[3] = {QDQ_VK_BIND_INPUT, QDQ_VK_BIND_GRADIENT, QDQ_VK_BIND_OUTPUT};
     for (int i = 0; i < 3; i++) step.buffers[bindings[i]] = (VkDescriptorBufferInfo){memory[i].buffer, 0, 4 * n};
-    qdq_status status = qdq_vk_proof_kernel(device, operation, &step.pipeline);
-    if (status == QDQ_OK) status = qdq_vk_run_step(device, &step);
-    qdq_vk.vkDestroyPipeline(device->handle, step.pipeline, NULL);
+    status = qdq_vk_run_step(device, &step);
+    qdq_vk.vkDestroyPipeline(device->handle, kernel.handle, NULL);
     return status;
 }
 

@@ -5,12 +5,7 @@
 
 const uint STAGE_WORDS = 32 * 33;
 #include "backends/vulkan/tile.glsl"
-
-REAL peer_value(UINT at) { return 0.0f; }
-UINT code_value(UINT codes, INT i) { return 0u; }
-UINT head_word(UINT heads, INT k, INT j) { return 0u; }
-UINT packed_byte(UINT at) { return 0u; }
-void put_byte(UINT at, UINT value) {}
+#include "backends/vulkan/unshared.glsl"
 
 uint compare(float a, float b) {
     return (gt(a, b) ? 1u : 0u) | (ge(a, b) ? 2u : 0u) | (lt(a, b) ? 4u : 0u) | (le(a, b) ? 8u : 0u) |

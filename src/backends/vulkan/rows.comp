@@ -5,12 +5,7 @@
 
 const uint STAGE_WORDS = 32 * 33;
 #include "backends/vulkan/tile.glsl"
-
-REAL peer_value(UINT at) { return 0.0f; }
-UINT code_value(UINT codes, INT i) { return 0u; }
-UINT head_word(UINT heads, INT k, INT j) { return 0u; }
-UINT packed_byte(UINT at) { return 0u; }
-void put_byte(UINT at, UINT value) {}
+#include "backends/vulkan/unshared.glsl"
 
 void main() {
     uint base = tile_here() * STAGE_WORDS, first = 32u * this_tile(), rows = count / row;

@@ -9,12 +9,7 @@ layout(constant_id = 7) const int FORMAT_3 = -1;
 
 const uint STAGE_WORDS = 32 * 33;
 #include "backends/vulkan/tile.glsl"
-
-REAL peer_value(uint at) { return 0.0f; }
-uint code_value(uint codes, int i) { return 0u; }
-uint head_word(uint heads, int k, int j) { return 0u; }
-uint packed_byte(uint at) { return 0u; }
-void put_byte(uint at, uint value) {}
+#include "backends/vulkan/unshared.glsl"
 
 // What a format wants added up in order over its block, which is the lane.
 float lane_sum(int kind, float x[32]) {

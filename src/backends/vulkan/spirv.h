@@ -27,6 +27,7 @@ enum { SPIRV_FLOAT_CONTROLS_WORDS = (sizeof SPIRV_FLOAT_CONTROLS + 3) / 4 };
 typedef struct qdq_spirv {
     const uint32_t *code;
     size_t words;
+    uint32_t shared; /* values that a lane shows to its block's others */
 } qdq_spirv;
 
 /* What a device can be asked for, of binary32. */

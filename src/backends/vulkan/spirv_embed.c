@@ -1,4 +1,4 @@
-/* A build tool: spirv_embed NAME IN.spv OUT.spv OUT.c
+/* A build tool: spirv_embed NAME SHARED IN.spv OUT.spv OUT.c
  *
  * Makes a compiled module exact and embeds it. Every float arithmetic instruction is decorated NoContraction, not only
  * those a `precise` would reach; the module asks for float controls (spirv.c drops those that a device lacks); names
@@ -121,29 +121,29 @@ static bool write_words(const char *path, const words *w) {
     return fclose(file) == 0 && good;
 }
 
-static bool write_c(const char *path, const char *name, const words *w) {
+static bool write_c(const char *path, const char *name, const char *shared, const words *w) {
     FILE *file = fopen(path, "w");
     if (!file) return false;
     fprintf(file, "#include \"backends/vulkan/spirv.h\"\n\nstatic const uint32_t code[] = {");
     for (size_t i = 0; i < w->n; i++) fprintf(file, "%s0x%x,", i % 12 == 0 ? "\n    " : " ", (unsigned)w->at[i]);
-    fprintf(file, "\n};\n\nconst qdq_spirv qdq_spirv_%s = {code, sizeof code / sizeof code[0]};\n", name);
+    fprintf(file, "\n};\n\nconst qdq_spirv qdq_spirv_%s = {code, sizeof code / sizeof code[0], %s};\n", name, shared);
     bool good = !ferror(file);
     return fclose(file) == 0 && good;
 }
 
 int main(int argc, char **argv) {
-    if (argc != 5) {
-        fputs("usage: spirv_embed NAME IN.spv OUT.spv OUT.c\n", stderr);
+    if (argc != 6) {
+        fputs("usage: spirv_embed NAME SHARED IN.spv OUT.spv OUT.c\n", stderr);
         return 2;
     }
     words in = {0}, out = {0};
-    if (!read_words(argv[2], &in)) {
-        fprintf(stderr, "spirv_embed: %s: not a SPIR-V module\n", argv[2]);
+    if (!read_words(argv[3], &in)) {
+        fprintf(stderr, "spirv_embed: %s: not a SPIR-V module\n", argv[3]);
         return 1;
     }
     rewrite(&in, &out);
-    if (!write_words(argv[3], &out) || !write_c(argv[4], argv[1], &out)) {
-        fprintf(stderr, "spirv_embed: cannot write %s or %s\n", argv[3], argv[4]);
+    if (!write_words(argv[4], &out) || !write_c(argv[5], argv[1], argv[2], &out)) {
+        fprintf(stderr, "spirv_embed: cannot write %s or %s\n", argv[4], argv[5]);
         return 1;
     }
     free(in.at);

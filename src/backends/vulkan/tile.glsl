@@ -38,6 +38,9 @@ layout(set = 0, binding = 3) readonly buffer LowWords { uint low_words[]; };
 layout(set = 0, binding = 3) readonly buffer LowQuads { uvec4 low_quads[]; };
 layout(set = 0, binding = 4) readonly buffer Importance { uint importance_words[]; };
 layout(set = 0, binding = 5) readonly buffer RowSums { float row_sums[]; };
+layout(set = 0, binding = 6) readonly buffer Words { uint words[]; };
+
+uint word_value(uint at) { return words[at]; }
 
 const uint STAGED = 32 * 33;
 shared uint stage[TILES * STAGE_WORDS]; // STAGE_WORDS >= STAGED, by the driver

@@ -1,4 +1,4 @@
-#include "backends/vulkan/vk.h"
+#include "backends/vulkan/device.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -138,6 +138,7 @@ static bool inspect(VkPhysicalDevice handle, qdq_vk_physical *p) {
     *p = (qdq_vk_physical){.handle = handle};
     qdq_vk.vkGetPhysicalDeviceProperties(handle, &p->properties);
     if (p->properties.apiVersion < VK_API_VERSION_1_1 || !find_queues(p)) return false;
+    if (p->properties.limits.maxPerStageDescriptorStorageBuffers < QDQ_VK_BINDINGS) return false;
     qdq_vk.vkGetPhysicalDeviceMemoryProperties(handle, &p->memory);
     VkPhysicalDeviceDriverProperties driver = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES};
     VkPhysicalDeviceFloatControlsProperties controls = {
@@ -191,7 +192,8 @@ static void find_devices(void) {
                  LOADER);
     else
         snprintf(machine.missing, sizeof machine.missing,
-                 "none of the %u devices has Vulkan 1.1 and a compute queue; update the driver", (unsigned)n);
+                 "none of the %u devices has Vulkan 1.1, a compute queue and %d storage buffers; update the driver",
+                 (unsigned)n, QDQ_VK_BINDINGS);
 }
 
 static void watch_messages(PFN_vkGetInstanceProcAddr get) {

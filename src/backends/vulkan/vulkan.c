@@ -92,8 +92,6 @@ static qdq_status open_device(uint32_t index, int threads, void **state) {
     qdq_vk_device *device = calloc(1, sizeof *device);
     if (!device) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a device");
     device->physical = &qdq_vk_machine()->devices[index];
-    /* The largest kernels want 15 KiB a tile; Vulkan promises 16. */
-    device->tiles = device->physical->properties.limits.maxComputeSharedMemorySize >= 32768 ? 2 : 1;
     pthread_mutex_init(&device->queue_mutex, NULL);
     pthread_mutex_init(&device->kernels_mutex, NULL);
     pthread_mutex_init(&device->courier_mutex, NULL);
