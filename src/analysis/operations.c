@@ -79,11 +79,8 @@ uint32_t qdq_operation_expected(qdq_dialect_operation operation, uint32_t ua, ui
     case QDQ_MAX_R: return fa > fb ? ua : ub;
     case QDQ_MIN_R: return fa < fb ? ua : ub;
     case QDQ_COMPARE: return compared(fa, fb);
-    case QDQ_F16_ROUND: {
-        uint32_t half = qdq_reference_half(fa);
-        return is_nan(ua) ? (ua & 0x80000000u) | 0x7fc00000u : bits_of(qdq_reference_half_value((uint16_t)half));
-    }
-    case QDQ_F16_BITS: return qdq_reference_half(fa);
+    case QDQ_F16_ROUND: return is_nan(ua) ? 0xffc00000u : bits_of(qdq_reference_half_value(qdq_reference_half(fa)));
+    case QDQ_F16_BITS: return is_nan(ua) ? 0xfe00u : qdq_reference_half(fa);
     case QDQ_F16_VALUE: return bits_of(qdq_reference_half_value((uint16_t)ua));
     case QDQ_ROUND_HALF_AWAY: return half_away(ua);
     case QDQ_NEAREST_INT: return nearest(ua);

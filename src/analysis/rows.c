@@ -32,8 +32,8 @@ qdq_status qdq_permute_heads(qdq_permute permute, const char *name, uint64_t row
 }
 
 static float stored_as(float x, qdq_dtype dtype) {
-    if (dtype == QDQ_F16) return f16_round(x);
     if (dtype == QDQ_F32 || x != x) return x;
+    if (dtype == QDQ_F16) return f16_round(x);
     uint32_t u = as_uint(x);
     return as_real((u + 0x7fffu + (u >> 16 & 1u)) & 0xffff0000u);
 }

@@ -20,8 +20,8 @@ FN REAL round_half_away(REAL x) {
     return as_real(as_uint(whole) | (as_uint(x) & 0x80000000u));
 }
 
-/* The nearest binary16, ties to even, as a binary32: overflow (from 65520) is infinite, a NaN becomes the quiet NaN of
- * its sign with no payload. Normal results round the 13 low bits off with an integer carry; subnormal ones, multiples
+/* The nearest binary16, ties to even, as a binary32: overflow (from 65520) is infinite. A NaN becomes 0xffc00000: what
+ * formats round are scales, a NaN among them is one that arithmetic made, and processors differ in its sign. Normal results round the 13 low bits off with an integer carry; subnormal ones, multiples
  * of 2^-24, are what is left of a sum with 0.5, whose last place is 2^-24. */
 FN REAL f16_round(REAL x) {
     UINT sign = as_uint(x) & 0x80000000u;
@@ -30,8 +30,7 @@ FN REAL f16_round(REAL x) {
     normal = select_u(gt_i(normal, splat_u(0x477fe000u)), splat_u(0x7f800000u), normal);
     UINT small = as_uint((as_real(a) + 0.5f) - 0.5f);
     UINT r = select_u(lt_i(a, splat_u(0x38800000u)), small, normal);
-    r = select_u(gt_i(a, splat_u(0x7f800000u)), splat_u(0x7fc00000u), r);
-    return as_real(r | sign);
+    return as_real(select_u(gt_i(a, splat_u(0x7f800000u)), splat_u(0xffc00000u), r | sign));
 }
 
 /* The 16 bits of f16_round(x). */
