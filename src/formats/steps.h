@@ -18,13 +18,14 @@ FN REAL step_byte(REAL count, bool calm) { return calm ? count : to_real(to_int(
  * at most. Where all values are next to nothing or negative, all is 0. */
 FN steps fit_steps(BLOCK_IN(v), BLOCK_IN(w), int n, float top) {
     steps f;
-    REAL max = splat(0.0f), least = splat(0.0f);
+    REAL max = splat(0.0f);
+    MASK odd = lt(max, max);
     for (int i = 0; i < n; i++) {
         max = max_r(max, v[i]);
-        least = min_r(least, v[i]);
+        odd = or_m(odd, not_m(ge(v[i], splat(0.0f)))); /* negative, or a NaN */
     }
     MASK nothing = lt(max, splat(1e-15f));
-    bool calm = !any(or_m(lt(least, splat(0.0f)), or_m(ne(least, least), not_finite(max))));
+    bool calm = !any(or_m(odd, not_finite(max)));
     REAL best = splat(0.0f), inverse = splat(0.0f);
     ROLLED for (int turn = 0; turn < 9; turn++) {
         int k = turn == 0 ? 0 : turn <= 4 ? turn - 5 : turn - 4;
