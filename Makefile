@@ -6,7 +6,7 @@
 
 BUILD_PACKAGES = gcc libc6-dev cmake ninja-build pkg-config libjansson-dev libpcre2-dev glslc spirv-tools libvulkan-dev
 TEST_PACKAGES = $(BUILD_PACKAGES) g++ libcmocka-dev python3 clang libclang-rt-14-dev qemu-user gcc-aarch64-linux-gnu \
-                libc6-dev-arm64-cross mesa-vulkan-drivers vulkan-validationlayers
+                libc6-dev-arm64-cross mesa-vulkan-drivers vulkan-validationlayers chromium-headless-shell
 CTEST = ctest --output-on-failure --no-tests=error
 EXAMPLE = examples/tiny
 

@@ -1,8 +1,8 @@
 #!/bin/sh
-# The report in a real browser: without JavaScript it is all there, with it the table sorts and filters, and nothing
-# complains. Usage: report_browser.sh REPORT_TEST. Exit 77 (skipped) where there is no Chromium.
+# The report in a real browser: without JavaScript it is all there, with it the table sorts and filters, the page is
+# light or dark as the reader has it, it prints, and nothing complains. Usage: report_browser.sh REPORT_TEST. Exit 77 (skipped) where there is no Chromium.
 set -eu
-for browser in chromium chromium-browser google-chrome chrome-headless-shell ''; do
+for browser in chromium-headless-shell chromium chromium-browser google-chrome chrome-headless-shell ''; do
     [ -n "$browser" ] || { echo "no Chromium: skipped"; exit 77; }
     if command -v "$browser" >/dev/null; then break; fi
 done
@@ -10,9 +10,13 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$1" --write "$work/page.html"
 
-browse() { # FILE: the DOM after the page's script; what the page logs is a failure
-    "$browser" --headless --no-sandbox --disable-gpu --user-data-dir="$work/profile" --enable-logging=stderr \
-        --dump-dom "file://$1" 2>"$work/log.txt"
+run() { # FILE OPTIONS
+    page=$1 && shift # no sandbox: root has none, and the page is our own
+    "$browser" --headless --no-sandbox --disable-gpu --user-data-dir="$work/profile" --enable-logging=stderr "$@" \
+        "file://$page" 2>"$work/log.txt"
+}
+browse() { # FILE [OPTIONS]: the DOM after the page's script; what the page logs is a failure
+    run "$@" --dump-dom
     grep 'CONSOLE' "$work/log.txt" >"$work/errors.txt" || true
     if [ -s "$work/errors.txt" ]; then cat "$work/errors.txt" >&2; exit 1; fi
 }
@@ -48,4 +52,22 @@ r $work/visitor.js
 }" "$work/page.html" >"$work/visited.html"
 browse "$work/visited.html" >"$work/dom.html"
 expect "sorted down, up, rows left" "$(sed -n 's/.*<title>\(.*\)<\/title>.*/\1/p' "$work/dom.html" | head -n 1)" "true true 3"
+
+# Light and dark: the background's colour, which a script puts in the title.
+cat >"$work/colour.js" <<'END'
+<script>document.title = getComputedStyle(document.body).backgroundColor;</script>
+END
+sed "/<\/body>/{
+r $work/colour.js
+}" "$work/page.html" >"$work/colour.html"
+title() { sed -n 's/.*<title>\(.*\)<\/title>.*/\1/p' "$1" | head -n 1; }
+browse "$work/colour.html" --blink-settings=preferredColorScheme=1 >"$work/light.html"
+browse "$work/colour.html" --blink-settings=preferredColorScheme=0 >"$work/dark.html"
+expect "light" "$(title "$work/light.html")" "rgb(255, 255, 255)"
+expect "dark" "$(title "$work/dark.html")" "rgb(20, 23, 26)"
+
+# Printed: all rows need several pages.
+run "$work/page.html" --print-to-pdf="$work/page.pdf"
+pages=$(grep -ac '/Type */Page\b' "$work/page.pdf")
+[ "$pages" -ge 3 ] || { echo "printed: $pages pages"; exit 1; }
 echo "report: as it should be"

@@ -88,6 +88,7 @@ static sample *make_sample(void) {
                              .score = "squared error, weighted by the importance matrix",
                              .generator = "qdq 0.1.0",
                              .budget = chosen + chosen / 50,
+                             .bits = 4.25,
                              .other_bytes = 123456,
                              .lower_bound = damage,
                              .n_tensors = TENSORS,

@@ -131,7 +131,8 @@ static const char style[] =
     "th[aria-sort=ascending] button::after{content:\" \\25b2\"}"
     "th[aria-sort=descending] button::after{content:\" \\25bc\"}\n"
     "input{font:inherit;padding:.2rem .5rem;width:20rem;max-width:100%}summary{cursor:pointer}\n"
-    "svg{width:100%;max-width:60rem;height:auto;display:block}svg text{fill:var(--ink);font-size:11px}"
+    "figure{margin:0}svg{width:100%;min-width:36rem;max-width:60rem;height:auto;display:block}svg "
+    "text{fill:var(--ink);font-size:11px}"
     "svg .axis{stroke:var(--line)}svg .soft{fill:var(--soft)}svg .curve{fill:none;stroke:var(--curve);stroke-width:2}"
     "svg .uniform{fill:var(--paper);stroke:var(--uniform);stroke-width:1.5}"
     "svg .plan{fill:var(--plan);stroke:var(--paper)}svg .budget{stroke:var(--plan);stroke-dasharray:4 3}\n"
@@ -141,8 +142,9 @@ static const char print_style[] =
     "@media print{:root{color-scheme:light;--paper:#fff;--ink:#000;--soft:#444;--line:#bbb;--band:#fff;--plan:#b03a06;"
     "--curve:#1d4fa8;--uniform:#444}body{padding:0;max-width:none;font-size:10pt}"
     ".wide{overflow:visible}.js-only{display:none}thead th{position:static}"
-    "tr,svg,figure{break-inside:avoid}table{font-size:7.5pt}*{print-color-adjust:exact;-webkit-print-color-adjust:"
-    "exact}}\n";
+    "h2,h2+p{break-after:avoid}tr,svg,figure{break-inside:avoid}table{font-size:7.5pt}*{print-color-adjust:exact;-"
+    "webkit-print-color-adjust:"
+    "exact}svg{min-width:0;max-width:46rem}}\n";
 
 /* Sorting by a column's data-v (numbers) or text, and a filter on names. */
 static const char script[] =
@@ -200,12 +202,11 @@ static void put_summary(FILE *out, const qdq_report *r, const totals *s) {
     fputs(". Damage is ", out);
     put_text(out, r->score);
     fputs("; lower is better.</p>\n<dl>\n", out);
-    put_fact(out, "size of all tensors", s->bytes, NULL);
+    put_fact(out, "file", s->bytes, NULL);
     if (r->budget) put_fact(out, "budget", (double)r->budget, NULL);
-    if (s->elements > 0)
-        put_fact(out, "bits per weight", 8 * (s->bytes - (double)r->other_bytes) / s->elements, "%.3f");
+    if (r->bits > 0) put_fact(out, "bits per weight", r->bits, "%.4f");
     put_fact(out, "damage", s->damage, "%.5g");
-    put_fact(out, "tensors", (double)r->n_tensors, "%.0f");
+    put_fact(out, "tensors planned", (double)r->n_tensors, "%.0f");
     fputs("</dl>\n", out);
     if (isnan(r->lower_bound)) return;
     double gap = s->damage - r->lower_bound;
@@ -275,7 +276,7 @@ static void put_axes(FILE *out, const chart *c) {
         fprintf(out, "<text class=\"soft\" text-anchor=\"end\" x=\"%d\" y=\"%.1f\">1e%.0f</text>\n", LEFT - 6, at + 4,
                 y);
     }
-    fprintf(out, "<text class=\"soft\" text-anchor=\"middle\" x=\"%d\" y=\"%d\">size of all tensors</text>\n",
+    fprintf(out, "<text class=\"soft\" text-anchor=\"middle\" x=\"%d\" y=\"%d\">size of the file</text>\n",
             LEFT + WIDTH / 2, TOP + HEIGHT + 34);
     fprintf(out,
             "<text class=\"soft\" text-anchor=\"middle\" transform=\"translate(14 %d) rotate(-90)\">damage</text>\n",
@@ -323,7 +324,7 @@ static void put_tip(FILE *out, const char *label, double bytes, double damage) {
 static void put_chart(FILE *out, const qdq_report *r, const totals *s) {
     chart c = set_scales(r, s);
     fprintf(out,
-            "<h2>Damage against size</h2>\n<figure style=\"margin:0\">\n<svg xmlns=\"http://www.w3.org/2000/svg\" "
+            "<h2>Damage against size</h2>\n<figure>\n<div class=\"wide\"><svg xmlns=\"http://www.w3.org/2000/svg\" "
             "viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"Damage, on a logarithmic scale, against bytes\">\n",
             LEFT + WIDTH + 30, TOP + HEIGHT + 40);
     put_axes(out, &c);
@@ -354,13 +355,13 @@ static void put_chart(FILE *out, const qdq_report *r, const totals *s) {
     put_label(out, &c, x, y, "this plan");
     for (size_t i = 0; i < r->n_uniform; i++)
         put_label(out, &c, x_of(&c, (double)r->uniform[i].bytes), y_of(&c, r->uniform[i].damage), r->uniform[i].label);
-    fputs("</svg>\n<figcaption class=\"soft\">Diamond: this plan.", out);
+    fputs("</svg></div>\n<figcaption class=\"soft\">Diamond: this plan.", out);
     if (r->budget) fputs(" Dashed: the budget.", out);
     if (r->n_curve) fputs(" Line: the best plan for each size.", out);
-    if (r->n_uniform) fputs(" Circles: one format for all tensors that can have it.", out);
+    if (r->n_uniform) fputs(" Circles: one format for all tensors, where all of them can have it.", out);
     fputs("</figcaption>\n</figure>\n", out);
     if (r->n_uniform == 0) return;
-    fputs("<details><summary>Uniform formats as a table</summary>\n<table><thead><tr><th>format</th><th "
+    fputs("<details open=\"\"><summary>Uniform formats as a table</summary>\n<table><thead><tr><th>format</th><th "
           "class=\"n\">size</th><th class=\"n\">damage</th></tr></thead>\n<tbody>\n",
           out);
     for (size_t i = 0; i < r->n_uniform; i++) {
@@ -426,7 +427,7 @@ typedef struct place { /* a tensor's cell */
 
 typedef struct map {
     size_t n_kinds, n_places;
-    const char **kinds; /* in order of first appearance */
+    const char **kinds; /* the usual ones first, others in order of first appearance */
     place *places;      /* in order of layer, kind, tensor; tensors without a layer are not here */
 } map;
 
@@ -437,7 +438,24 @@ static int order_places(const void *a, const void *b) {
     return x->tensor < y->tensor ? -1 : x->tensor > y->tensor;
 }
 
+/* The order in which a layer computes; files often have the alphabet's. Kinds that are not here come last. */
+static const char *const usual_kinds[] = {"attn_q",         "attn_k",        "attn_v",        "attn_qkv",
+                                          "attn_output",    "ffn_gate_inp",  "ffn_gate",      "ffn_up",
+                                          "ffn_down",       "ffn_gate_exps", "ffn_up_exps",   "ffn_down_exps",
+                                          "ffn_gate_shexp", "ffn_up_shexp",  "ffn_down_shexp"};
+enum { N_USUAL = sizeof usual_kinds / sizeof *usual_kinds };
+
+static void order_kinds(const qdq_report *r, map *m) {
+    for (size_t u = 0; u < N_USUAL; u++)
+        for (size_t i = 0; i < r->n_tensors; i++) {
+            if (r->tensors[i].layer < 0 || strcmp(r->tensors[i].kind, usual_kinds[u]) != 0) continue;
+            m->kinds[m->n_kinds++] = usual_kinds[u];
+            break;
+        }
+}
+
 static void fill_map(const qdq_report *r, map *m) {
+    order_kinds(r, m);
     for (size_t i = 0; i < r->n_tensors; i++) {
         if (r->tensors[i].layer < 0) continue;
         size_t k = 0;
@@ -619,7 +637,8 @@ qdq_status qdq_report_write(const qdq_report *r, FILE *out) {
     if (!r || !out) return qdq_fail(QDQ_INVALID_ARGUMENT, "report: a NULL argument");
     qdq_status status = check(r);
     if (status != QDQ_OK) return status;
-    map m = {0, 0, malloc((r->n_tensors + 1) * sizeof *m.kinds), malloc((r->n_tensors + 1) * sizeof *m.places)};
+    map m = {0, 0, malloc((r->n_tensors + N_USUAL + 1) * sizeof *m.kinds),
+             malloc((r->n_tensors + 1) * sizeof *m.places)};
     usage *uses = malloc((r->n_tensors + 1) * sizeof *uses);
     if (m.kinds && m.places && uses) {
         totals s = sum_up(r);

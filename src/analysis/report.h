@@ -36,7 +36,8 @@ typedef struct qdq_report {
     const char *score;     /* what damage is: "squared error, weighted by the importance matrix" */
     const char *generator; /* "qdq 0.1.0" */
     uint64_t budget;       /* bytes; 0: not shown */
-    uint64_t other_bytes;  /* of tensors that are copied */
+    double bits;           /* a weight, over all tensors; 0: not shown */
+    uint64_t other_bytes;  /* of the file, without the tensors below */
     double lower_bound;    /* least damage that any plan of these bytes can have; NAN: not shown */
     size_t n_tensors;
     const qdq_report_tensor *tensors;

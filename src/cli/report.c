@@ -1,7 +1,6 @@
 /* qdq report: a plan as a page to look at. */
 #include "analysis/report.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,8 +21,8 @@ typedef struct page {
     qdq_report_point *curve, *uniform;
     const char *formats[QDQ_MAX_FORMATS + 1]; /* all that any tensor can have */
     uint32_t n_formats;
-    char title[512], generator[64], reasons[1024];
-    const char *notes[4];
+    char title[512], generator[64];
+    char **notes; /* why tensors are kept: one a reason */
 } page;
 
 static qdq_status no_memory(void) { return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the report"); }
@@ -160,8 +159,41 @@ static const char *meaning_of(const char *score, bool weighted) {
     return score;
 }
 
+/* How many tensors are kept for the reason of tensor `first`, which none before it has. */
+static size_t count_kept(const qdq_plan *plan, size_t first) {
+    const char *reason = plan->tensors[first].reason;
+    size_t n = 0;
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        bool same = plan->tensors[i].reason != NULL && strcmp(plan->tensors[i].reason, reason) == 0;
+        if (same && i < first) return 0;
+        n += same;
+    }
+    return n;
+}
+
+static qdq_status add_notes(page *p) {
+    const qdq_plan *plan = &p->plan;
+    p->notes = calloc(plan->n_tensors + 1, sizeof *p->notes);
+    if (p->notes == NULL) return no_memory();
+    p->report.notes = (const char *const *)p->notes;
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        const qdq_plan_tensor *t = &plan->tensors[i];
+        size_t n = t->reason != NULL ? count_kept(plan, i) : 0;
+        if (n == 0) continue;
+        static const char *const forms[] = {"%s is kept as it is: %s.", "%s and %zu more are kept as they are: %s."};
+        int length = n == 1 ? snprintf(NULL, 0, forms[0], t->name, t->reason)
+                            : snprintf(NULL, 0, forms[1], t->name, n - 1, t->reason);
+        char *note = p->notes[p->report.n_notes++] = malloc((size_t)length + 1);
+        if (note == NULL) return no_memory();
+        if (n == 1)
+            snprintf(note, (size_t)length + 1, forms[0], t->name, t->reason);
+        else
+            snprintf(note, (size_t)length + 1, forms[1], t->name, n - 1, t->reason);
+    }
+    return QDQ_OK;
+}
+
 static void describe(page *p) {
-    size_t kept = p->plan.n_tensors - p->report.n_tensors, n = 0;
     const char *name = strrchr(p->plan.model, '/');
     snprintf(p->title, sizeof p->title, "%s", name != NULL && name[1] != '\0' ? name + 1 : p->plan.model);
     snprintf(p->generator, sizeof p->generator, "qdq %s", qdq_version());
@@ -169,17 +201,9 @@ static void describe(page *p) {
     p->report.generator = p->generator;
     p->report.score = meaning_of(p->plan.score, p->plan.imatrix != NULL);
     p->report.budget = p->plan.budget;
-    p->report.lower_bound = p->plan.proven ? (double)NAN : p->plan.lower_bound;
-    if (p->plan.proven) p->notes[n++] = "No other choice within these bytes has less damage: that is proven.";
-    if (kept > 0) {
-        const char *first = "";
-        for (size_t i = 0; i < p->plan.n_tensors && first[0] == '\0'; i++)
-            if (p->plan.tensors[i].reason != NULL) first = p->plan.tensors[i].reason;
-        snprintf(p->reasons, sizeof p->reasons, "%zu tensors are kept as they are (the first: %s).", kept, first);
-        p->notes[n++] = p->reasons;
-    }
-    p->report.notes = p->notes;
-    p->report.n_notes = n;
+    if (p->plan.elements > 0)
+        p->report.bits = 8 * (double)(p->plan.bytes - p->plan.overhead) / (double)p->plan.elements;
+    p->report.lower_bound = p->plan.lower_bound;
 }
 
 static qdq_status write_page(const page *p, const char *output) {
@@ -205,6 +229,7 @@ static qdq_status run(page *p, const char *input, const char *output) {
     if (status == QDQ_OK) status = add_tensors(p);
     if (status == QDQ_OK) status = add_uniform(p);
     if (status == QDQ_OK) status = add_curve(p);
+    if (status == QDQ_OK) status = add_notes(p);
     if (status != QDQ_OK) return status;
     describe(p);
     return write_page(p, output);
@@ -212,6 +237,8 @@ static qdq_status run(page *p, const char *input, const char *output) {
 
 static void close_page(page *p) {
     for (size_t i = 0; p->choices != NULL && i < p->plan.n_tensors; i++) free(p->choices[i]);
+    for (size_t i = 0; i < p->report.n_notes; i++) free(p->notes[i]);
+    free(p->notes);
     free(p->choices);
     free(p->tensors);
     free(p->kinds);
