@@ -3,9 +3,12 @@
 import json
 import os
 import random
+import shutil
 import struct
 import subprocess
 import sys
+import tempfile
+import unittest
 
 QDQ = os.path.abspath(sys.argv.pop(1)) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else "qdq"
 ENVIRONMENT = dict(os.environ, TERM="xterm", LC_ALL="C")
@@ -208,3 +211,68 @@ def imatrix_bytes(entries):
         raw = name.encode()
         data += struct.pack("<i", len(raw)) + raw + struct.pack("<ii", calls, len(weights)) + f32([w * calls for w in weights])
     return data + struct.pack("<ii", 7, 5) + b"words"
+
+
+# ---- Tests --------------------------------------------------------------------------------------------------------
+
+N = 64 * 96
+
+
+class CommandTest(unittest.TestCase):
+    """Each test in a directory of its own, with model.safetensors and gradients.safetensors."""
+
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="qdq-test-")
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.tensors = {
+            "a.weight": ("F32", [64, 96], f32(gauss(1, N))),
+            "b.weight": ("F16", [32, 64], f16(gauss(2, 2048))),
+            "c.weight": ("BF16", [2, 8, 128], bf16(gauss(3, 2048))),
+            "norm.weight": ("F32", [64], f32(gauss(4, 64))),
+            "odd.weight": ("F32", [4, 33], f32(gauss(5, 132))),
+            "steps": ("I64", [2, 32], struct.pack("<64q", *range(64))),
+            "empty": ("F32", [0, 32], b""),
+        }
+        self.metadata = {"format": "pt", "note": "ünï"}
+        self.model = self.put("model.safetensors", safetensors_bytes(self.tensors, self.metadata))
+        self.gradients = self.put("gradients.safetensors", safetensors_bytes({
+            "a.weight": ("F32", [64, 96], f32(gauss(11, N, 0.01))),
+            "c.weight": ("F16", [2, 8, 128], f16(gauss(13, 2048, 0.01))),
+        }))
+        self.skipped = ["norm.weight", "odd.weight", "steps", "empty"]
+
+    def put(self, name, data):
+        return write(os.path.join(self.directory, name), data)
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def files(self):
+        return sorted(os.listdir(self.directory))
+
+    def qdq(self, *arguments, **options):
+        return run(*arguments, cwd=self.directory, **options)
+
+    def done(self, *arguments, **options):
+        result = self.qdq(*arguments, **options)
+        self.assertEqual((result.returncode, result.stderr), (0, ""), arguments)
+        return result.stdout
+
+    def json(self, *arguments, **options):
+        def refuse(constant):
+            raise AssertionError(constant)
+        return json.loads(self.done(*arguments, "--json", "-", **options), parse_constant=refuse)
+
+    def fails(self, status, patterns, *arguments, **options):
+        """The exit status; each pattern in the message; nothing on standard output, no file more than before."""
+        before = {name: read(self.path(name)) for name in self.files() if os.path.isfile(self.path(name))}
+        names = self.files()
+        result = self.qdq(*arguments, **options)
+        self.assertEqual(result.returncode, status, (arguments, result.stderr))
+        self.assertEqual(result.stdout, "", arguments)
+        self.assertTrue(result.stderr.startswith("qdq: "), result.stderr)
+        for pattern in [patterns] if isinstance(patterns, str) else patterns:
+            self.assertRegex(result.stderr, pattern)
+        self.assertEqual(self.files(), names, arguments)
+        for name, data in before.items():
+            self.assertEqual(read(self.path(name)), data, name)

@@ -402,15 +402,16 @@ static const char *check_pattern(const char *pattern) {
     return r.depth ? "a ( without its )" : NULL;
 }
 
-/* ---- --tensor-type-file ---- */
+/* ---- --tensor-type and --tensor-type-file ---- */
 
 typedef struct entry {
     pcre2_code *code;
+    char *text; /* as it was given */
     uint32_t type;
 } entry;
 
 struct qdq_type_file {
-    size_t count;
+    size_t count, room;
     entry *entries;
     pcre2_match_data *match;
     pcre2_match_context *limits;
@@ -418,7 +419,10 @@ struct qdq_type_file {
 
 void qdq_type_file_free(qdq_type_file *file) {
     if (!file) return;
-    for (size_t i = 0; i < file->count; i++) pcre2_code_free(file->entries[i].code);
+    for (size_t i = 0; i < file->count; i++) {
+        pcre2_code_free(file->entries[i].code);
+        free(file->entries[i].text);
+    }
     pcre2_match_data_free(file->match);
     pcre2_match_context_free(file->limits);
     free(file->entries);
@@ -426,18 +430,32 @@ void qdq_type_file_free(qdq_type_file *file) {
 }
 
 size_t qdq_type_file_count(const qdq_type_file *file) { return file->count; }
+const char *qdq_type_file_entry(const qdq_type_file *file, size_t index) { return file->entries[index].text; }
 
-static qdq_status compile_pattern(const char *path, size_t number, const char *pattern, pcre2_code **code) {
+qdq_status qdq_type_file_create(qdq_type_file **file) {
+    if (!file) return qdq_fail(QDQ_INVALID_ARGUMENT, "tensor types: a NULL argument");
+    qdq_type_file *f = calloc(1, sizeof *f);
+    if (f) f->match = pcre2_match_data_create(1, NULL);
+    if (f) f->limits = pcre2_match_context_create(NULL);
+    if (!f || !f->match || !f->limits) {
+        qdq_type_file_free(f);
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "tensor types: out of memory");
+    }
+    pcre2_set_match_limit(f->limits, 1000000);
+    *file = f;
+    return QDQ_OK;
+}
+
+static qdq_status compile_pattern(const char *where, const char *pattern, pcre2_code **code) {
     const char *wrong = check_pattern(pattern);
     if (wrong)
         return qdq_fail(QDQ_UNSUPPORTED,
-                        "%s: word %zu: the pattern \"%.120s\" has %s, which std::regex and this program "
-                        "may read differently",
-                        path, number, pattern, wrong);
+                        "%s: the pattern \"%.120s\" has %s, which std::regex and this program may read differently",
+                        where, pattern, wrong);
     int error;
     PCRE2_SIZE at;
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
-    if (!context) return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory", path);
+    if (!context) return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory", where);
     pcre2_set_newline(context, PCRE2_NEWLINE_ANYCRLF);
     *code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
                           PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_UTF | PCRE2_NO_AUTO_CAPTURE, &error, &at, context);
@@ -445,63 +463,80 @@ static qdq_status compile_pattern(const char *path, size_t number, const char *p
     if (*code) return QDQ_OK;
     PCRE2_UCHAR why[128];
     pcre2_get_error_message(error, why, sizeof why);
-    return qdq_fail(QDQ_BAD_DATA, "%s: word %zu: the pattern \"%.120s\": %s", path, number, pattern, (char *)why);
+    return qdq_fail(QDQ_BAD_DATA, "%s: the pattern \"%.120s\": %s", where, pattern, (char *)why);
 }
 
 /* word: PATTERN=TYPE, which is changed. */
-static qdq_status read_entry(const char *path, size_t number, char *word, entry *into) {
+static qdq_status read_entry(const char *where, char *word, entry *into) {
     char *sign = strchr(word, '=');
     if (!sign)
         return qdq_fail(QDQ_BAD_DATA,
-                        "%s: word %zu: \"%.120s\" is not PATTERN=TYPE (there are no comments, and no spaces "
-                        "inside)",
-                        path, number, word);
+                        "%s: \"%.120s\" is not PATTERN=TYPE (there are no comments, and no spaces inside)", where,
+                        word);
     *sign = '\0';
-    if (sign == word) return qdq_fail(QDQ_BAD_DATA, "%s: word %zu: nothing before the \"=\"", path, number);
+    if (sign == word) return qdq_fail(QDQ_BAD_DATA, "%s: nothing before the \"=\"", where);
     const qdq_ggml_type *type = qdq_ggml_type_by_name(sign + 1, strlen(sign + 1));
-    if (!type) return qdq_fail(QDQ_BAD_DATA, "%s: word %zu: ggml has no type \"%.60s\"", path, number, sign + 1);
-    if (!type->written)
-        return qdq_fail(QDQ_BAD_DATA, "%s: word %zu: llama-quantize cannot write %s", path, number, type->name);
+    if (!type) return qdq_fail(QDQ_BAD_DATA, "%s: ggml has no type \"%.60s\"", where, sign + 1);
+    if (!type->written) return qdq_fail(QDQ_BAD_DATA, "%s: llama-quantize cannot write %s", where, type->name);
     for (char *c = word; *c; c++)
         if (*c >= 'A' && *c <= 'Z') *c = (char)(*c - 'A' + 'a');
     into->type = type->id;
-    return compile_pattern(path, number, word, &into->code);
+    return compile_pattern(where, word, &into->code);
 }
 
-qdq_status qdq_type_file_read(const char *path, const char *text, size_t length, qdq_type_file **file) {
-    if (!path || !file || (length && !text)) return qdq_fail(QDQ_INVALID_ARGUMENT, "tensor types: a NULL argument");
+static qdq_status add_entry(qdq_type_file *f, const char *where, char *word) {
+    if (f->count == f->room) {
+        size_t room = f->room ? 2 * f->room : 64;
+        entry *entries = realloc(f->entries, room * sizeof *entries);
+        if (!entries) return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory", where);
+        f->entries = entries;
+        f->room = room;
+    }
+    entry made = {.text = strdup(word)};
+    if (!made.text) return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory", where);
+    qdq_status status = read_entry(where, word, &made);
+    if (status == QDQ_OK)
+        f->entries[f->count++] = made;
+    else
+        free(made.text);
+    return status;
+}
+
+qdq_status qdq_type_file_add(qdq_type_file *file, const char *option, const char *word) {
+    if (!file || !option || !word) return qdq_fail(QDQ_INVALID_ARGUMENT, "tensor types: a NULL argument");
+    char *copy = strdup(word);
+    if (!copy) return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory", option);
+    qdq_status status = add_entry(file, option, copy);
+    free(copy);
+    return status;
+}
+
+qdq_status qdq_type_file_add_text(qdq_type_file *file, const char *path, const char *text, size_t length) {
+    if (!file || !path || (length && !text)) return qdq_fail(QDQ_INVALID_ARGUMENT, "tensor types: a NULL argument");
     if (length && memchr(text, 0, length)) return qdq_fail(QDQ_BAD_DATA, "%s: a NUL byte; this is no text", path);
     static const char space[] = " \t\n\v\f\r"; /* isspace in the C locale, as `file >> word` skips it */
     char *copy = malloc(length + 1);
-    qdq_type_file *f = calloc(1, sizeof *f);
-    if (f) f->match = pcre2_match_data_create(1, NULL);
-    if (f) f->limits = pcre2_match_context_create(NULL);
-    if (!copy || !f || !f->match || !f->limits) {
-        free(copy);
-        qdq_type_file_free(f);
-        return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory", path);
-    }
-    pcre2_set_match_limit(f->limits, 1000000);
+    if (!copy) return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory", path);
     if (length) memcpy(copy, text, length);
     copy[length] = '\0';
 
     qdq_status status = QDQ_OK;
-    size_t room = 0;
+    size_t number = 0;
     char *next = NULL;
     for (char *word = strtok_r(copy, space, &next); word && status == QDQ_OK; word = strtok_r(NULL, space, &next)) {
-        if (f->count == room) {
-            room = room ? 2 * room : 64;
-            entry *entries = realloc(f->entries, room * sizeof *entries);
-            if (!entries) {
-                status = qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory", path);
-                break;
-            }
-            f->entries = entries;
-        }
-        status = read_entry(path, f->count + 1, word, &f->entries[f->count]);
-        if (status == QDQ_OK) f->count++;
+        char where[512];
+        snprintf(where, sizeof where, "%.400s: word %zu", path, ++number);
+        status = add_entry(file, where, word);
     }
     free(copy);
+    return status;
+}
+
+qdq_status qdq_type_file_read(const char *path, const char *text, size_t length, qdq_type_file **file) {
+    qdq_type_file *f = NULL;
+    if (!path || !file) return qdq_fail(QDQ_INVALID_ARGUMENT, "tensor types: a NULL argument");
+    qdq_status status = qdq_type_file_create(&f);
+    if (status == QDQ_OK) status = qdq_type_file_add_text(f, path, text, length);
     if (status != QDQ_OK)
         qdq_type_file_free(f);
     else

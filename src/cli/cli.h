@@ -53,6 +53,7 @@ typedef enum qdq_arg {
     QDQ_ARG_TEXT,
     QDQ_ARG_FILE,
     QDQ_ARG_FORMAT,
+    QDQ_ARG_TARGET, /* a format, or f32, f16, bf16 */
     QDQ_ARG_DEVICE,
     QDQ_ARG_CHOICE /* one of .choices */
 } qdq_arg;
@@ -150,10 +151,18 @@ __attribute__((format(printf, 2, 3))) int qdq_usage_error(qdq_parser *parser, co
 
 /* Reads a whole number of [least, most], decimal or 0x…; false: it is none. */
 bool qdq_parse_integer(const char *text, long long least, long long most, long long *value);
+/* F32, F16 and BF16, where the command takes them beside the formats: blocks of one element, converted on the host. */
+enum { QDQ_FORMAT_F32 = -10, QDQ_FORMAT_F16 = -11, QDQ_FORMAT_BF16 = -12 };
+/* Is it one of these? Then *dtype (may be NULL) is what it stores. */
+bool qdq_format_is_float(qdq_format format, qdq_dtype *dtype);
 /* One format's name, or several parted by commas; each once. On failure *n is 0 and qdq_error_message() says why. */
 enum { QDQ_MAX_FORMATS = 64 };
 qdq_status qdq_parse_formats(const char *text, qdq_format formats[QDQ_MAX_FORMATS], uint32_t *n);
-/* The format's table row; the format must exist. */
+/* The same, f32, f16 and bf16 included. */
+qdq_status qdq_parse_targets(const char *text, qdq_format formats[QDQ_MAX_FORMATS], uint32_t *n);
+/* The format, or the float, with that ggml type; QDQ_FORMAT_NONE: there is none. */
+qdq_format qdq_target_by_ggml_type(uint32_t type);
+/* The format's table row, of floats too; the format must exist. */
 qdq_format_info qdq_describe_format(qdq_format format);
 
 /* Prints the command's help to standard output. */

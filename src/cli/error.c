@@ -1,5 +1,6 @@
 /* qdq error: what formats do to a model's weights. */
 #include <stdlib.h>
+#include <strings.h>
 
 #include "cli/session.h"
 #include "core/error.h"
@@ -100,9 +101,10 @@ static json_t *result(plan *p) {
                                   qdq_json_number(e.cosine)));
         }
         const qdq_tensor *t = p->tensors[i].tensor;
-        json_array_append_new(s->tensors,
-                              json_pack("{s:o, s:o, s:I, s:o}", "name", qdq_json_text(t->name), "shape",
-                                        qdq_json_shape(t), "elements", (json_int_t)t->elements, "errors", errors));
+        json_t *object = json_pack("{s:o, s:o, s:I, s:o}", "name", qdq_json_text(t->name), "shape", qdq_json_shape(t),
+                                   "elements", (json_int_t)t->elements, "errors", errors);
+        if (s->imatrix != NULL) json_object_set_new(object, "weighted", json_boolean(p->tensors[i].importance != NULL));
+        json_array_append_new(s->tensors, object);
     }
     return json_pack("{s:s, s:s, s:O, s:O}", "schema", "qdq.error/1", "device", s->info.name, "tensors", s->tensors,
                      "skipped", s->skipped);
@@ -121,13 +123,14 @@ static void add_row(qdq_table *table, const char *name, const char *shape, qdq_f
     qdq_table_cell(table, "%.8f", e.cosine);
 }
 
-/* What a format does to all tensors that it takes, as if they were one. */
-static qdq_error_sums overall(const plan *p, qdq_format format) {
+/* What a format does to all tensors that it takes, as if they were one; of those with, or those without, importance: a
+ * weighted square and a plain one are not of the same kind. */
+static qdq_error_sums overall(const plan *p, qdq_format format, bool weighted) {
     qdq_error_sums all = {0};
     for (uint64_t i = 0; i < p->n; i++)
         for (uint32_t f = 0; f < p->tensors[i].n; f++) {
             const qdq_error_sums *one = &p->sums[i * p->n_formats + f];
-            if (p->taken[i * p->n_formats + f] != format) continue;
+            if (p->taken[i * p->n_formats + f] != format || (p->tensors[i].importance != NULL) != weighted) continue;
             all.err2 += one->err2;
             all.ww += one->ww;
             all.qq += one->qq;
@@ -138,22 +141,48 @@ static qdq_error_sums overall(const plan *p, qdq_format format) {
     return all;
 }
 
-static qdq_status print(plan *p) {
-    if (!qdq_common_tables(p->session.common)) return QDQ_OK;
-    qdq_table *table = qdq_table_create("tensor|shape|format|>RMSE|>relative|>max|>SNR dB|>cosine");
-    for (uint64_t i = 0; i < p->n; i++)
-        for (uint32_t f = 0; f < p->tensors[i].n; f++) {
-            const qdq_tensor *t = p->tensors[i].tensor;
-            add_row(table, t->name, QDQ_EXTENTS(t), p->taken[i * p->n_formats + f], &p->sums[i * p->n_formats + f]);
-        }
-    qdq_table_rule(table);
+static void add_overall(const plan *p, qdq_table *table, const char *name, bool weighted) {
     for (uint32_t f = 0; f < p->n_formats && p->n > 0; f++) {
-        qdq_error_sums all = overall(p, p->formats[f]);
+        qdq_error_sums all = overall(p, p->formats[f], weighted);
         char elements[64];
         snprintf(elements, sizeof elements, "%llu elements", (unsigned long long)all.count);
-        if (all.count > 0) add_row(table, "all", elements, p->formats[f], &all);
+        if (all.count > 0) add_row(table, name, elements, p->formats[f], &all);
     }
-    return qdq_session_print(&p->session, table, "not measured");
+}
+
+static qdq_status print(plan *p) {
+    if (!qdq_common_tables(p->session.common)) return QDQ_OK;
+    bool weighted = p->session.imatrix != NULL;
+    uint64_t without = 0;
+    for (uint64_t i = 0; i < p->n; i++) without += p->tensors[i].importance == NULL;
+    qdq_table *table = qdq_table_create(weighted ? "tensor|shape|format|>weighted RMSE|>relative|>max|>SNR dB|>cosine"
+                                                 : "tensor|shape|format|>RMSE|>relative|>max|>SNR dB|>cosine");
+    for (uint64_t i = 0; i < p->n; i++)
+        for (uint32_t f = 0; f < p->tensors[i].n; f++) {
+            const measured *m = &p->tensors[i];
+            char name[512];
+            snprintf(name, sizeof name, "%s%s", m->tensor->name, weighted && m->importance == NULL ? " *" : "");
+            add_row(table, name, QDQ_EXTENTS(m->tensor), p->taken[i * p->n_formats + f],
+                    &p->sums[i * p->n_formats + f]);
+        }
+    qdq_table_rule(table);
+    add_overall(p, table, "all", weighted);
+    if (weighted && without > 0) add_overall(p, table, "all *", false);
+    if (!weighted || without == 0) return qdq_session_print(&p->session, table, "not measured");
+    qdq_status status = qdq_table_print(table);
+    if (status == QDQ_OK) puts("* not weighted: the importance matrix has no entry for it");
+    return status == QDQ_OK ? qdq_session_print(&p->session, NULL, "not measured") : status;
+}
+
+/* -f all: every format; without an importance matrix not those that need one. */
+static qdq_status parse_formats(const char *text, const char *imatrix, plan *p) {
+    if (strcasecmp(text, "all") != 0) {
+        qdq_status status = qdq_parse_targets(text, p->formats, &p->n_formats);
+        return status == QDQ_OK ? qdq_check_importance(p->formats, p->n_formats, imatrix) : status;
+    }
+    for (qdq_format f = 0; f < qdq_format_count() && f < QDQ_MAX_FORMATS; f++)
+        if (imatrix != NULL || qdq_describe_format(f).importance < 2) p->formats[p->n_formats++] = f;
+    return QDQ_OK;
 }
 
 int qdq_command_error(int argc, char **argv) {
@@ -171,9 +200,7 @@ int qdq_command_error(int argc, char **argv) {
     plan p = {0};
     if (parser.n_operands != 1) return qdq_usage_error(&parser, "one input is wanted, not %d", parser.n_operands);
     if (formats == NULL) return qdq_usage_error(&parser, "no format: say -f FORMAT[,FORMAT]...");
-    if (qdq_parse_formats(formats, p.formats, &p.n_formats) != QDQ_OK ||
-        qdq_check_importance(p.formats, p.n_formats, imatrix) != QDQ_OK)
-        return qdq_usage_error(&parser, "%s", qdq_error_message());
+    if (parse_formats(formats, imatrix, &p) != QDQ_OK) return qdq_usage_error(&parser, "%s", qdq_error_message());
     qdq_status status = qdq_session_open(&p.session, &common, parser.operands[0], imatrix);
     if (status == QDQ_OK) status = add_tensors(&p);
     if (status == QDQ_OK) status = measure(&p);
@@ -189,8 +216,10 @@ int qdq_command_error(int argc, char **argv) {
 }
 
 static const qdq_cli_option options[] = {
-    {'f', "format", "FORMAT[,FORMAT]...", QDQ_ARG_FORMAT, NULL,
-     "the formats to measure; each tensor is read once for all of them"},
+    {'f', "format", "FORMAT[,FORMAT]...", QDQ_ARG_TARGET, NULL,
+     "the formats to measure, f32, f16 and bf16 among them; each tensor is read once for all of them. all is every "
+     "format "
+     "of blocks, without an importance matrix those that need none"},
     {IMATRIX, "imatrix", "FILE", QDQ_ARG_FILE, NULL,
      "an importance matrix of llama-imatrix: squares are weighted by the column's importance, and the formats that use "
      "one choose by it"},
@@ -199,6 +228,8 @@ static const qdq_cli_option options[] = {
 
 static const qdq_cli_example examples[] = {
     {"three formats, side by side", "qdq error -f q4_0,q5_0,q8_0 model.safetensors"},
+    {"every format, errors weighted by what the activations make of them",
+     "qdq error -f all --imatrix imatrix.gguf model-bf16.gguf"},
     {"the RMSE of every tensor, as text", "qdq error -f q4_0 --json - model.gguf | jq -r '.tensors[] | [.name, "
                                           ".errors[0].rmse] | @tsv'"},
     {NULL, NULL},
@@ -212,6 +243,9 @@ const qdq_cli_command qdq_cli_error = {
         "Measures the difference between each eligible tensor w and its round trip q in each format: the root mean "
         "square of w - q, the same relative to that of w, the largest magnitude of w - q, the signal-to-noise ratio "
         "in dB, and the cosine between w and q. The last rows have all tensors together that the format takes.\n\n"
+        "With an importance matrix each square is weighted by its column's importance (sum / count of the activations' "
+        "squares), but for the largest magnitude. Tensors that it has no entry for are marked with *, and have totals "
+        "of their own.\n\n"
         "Sums are the same bits on every device, at any number of threads. A figure that is no finite number (the "
         "SNR of an exact round trip) is null in JSON.",
     .options = options,

@@ -165,9 +165,9 @@ void qdq_print_man_page(void) {
 /* ---- Completion ------------------------------------------------------------------------------------------------ */
 
 /* What each kind of value offers, one word a line in the shell's function of that name. */
-static void print_formats(const char *separator) {
-    for (qdq_format f = 0; f < qdq_format_count(); f++)
-        printf("%s%s", f > 0 ? separator : "", qdq_describe_format(f).name);
+static void print_formats(qdq_arg arg) {
+    for (qdq_format f = 0; f < qdq_format_count(); f++) printf("%s%s", f > 0 ? " " : "", qdq_describe_format(f).name);
+    if (arg == QDQ_ARG_TARGET) fputs(" f32 f16 bf16", stdout);
 }
 
 static const char devices[] = "auto cpu cuda vulkan";
@@ -182,6 +182,7 @@ static void print_bash_values(const qdq_cli_command *command) {
         switch (o->arg) {
         case QDQ_ARG_FILE: fputs("COMPREPLY=($(compgen -f -- \"$word\"))", stdout); break;
         case QDQ_ARG_FORMAT: fputs("COMPREPLY=($(compgen -W \"$formats\" -- \"$word\"))", stdout); break;
+        case QDQ_ARG_TARGET: fputs("COMPREPLY=($(compgen -W \"$formats f32 f16 bf16\" -- \"$word\"))", stdout); break;
         case QDQ_ARG_DEVICE: printf("COMPREPLY=($(compgen -W \"%s\" -- \"$word\"))", devices); break;
         case QDQ_ARG_CHOICE: printf("COMPREPLY=($(compgen -W \"%s\" -- \"$word\"))", o->choices); break;
         default: fputs("COMPREPLY=()", stdout);
@@ -194,7 +195,7 @@ static void print_bash(void) {
     fputs("# bash completion of qdq\n_qdq() {\n    local word=${COMP_WORDS[COMP_CWORD]} "
           "before=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}\n    local formats=\"",
           stdout);
-    print_formats(" ");
+    print_formats(QDQ_ARG_FORMAT);
     fputs("\"\n    COMPREPLY=()\n    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        COMPREPLY=($(compgen -W \"", stdout);
     for (const qdq_cli_command *const *c = qdq_cli_commands; *c != NULL; c++) printf("%s ", (*c)->name);
     puts("--help --version\" -- \"$word\"))\n        return\n    fi\n    case $command:$before in");
@@ -240,8 +241,9 @@ static void print_zsh_option(const qdq_cli_option *o) {
     case QDQ_ARG_DEVICE: printf(":%s:(%s)", o->value, devices); break;
     case QDQ_ARG_CHOICE: printf(":%s:(%s)", o->value, o->choices); break;
     case QDQ_ARG_FORMAT:
+    case QDQ_ARG_TARGET:
         printf(":%s:(", o->value);
-        print_formats(" ");
+        print_formats(o->arg);
         putchar(')');
     }
     putchar('\'');
@@ -275,8 +277,9 @@ static void print_fish_option(const char *command, const qdq_cli_option *o) {
     case QDQ_ARG_DEVICE: printf(" -x -a '%s'", devices); break;
     case QDQ_ARG_CHOICE: printf(" -x -a '%s'", o->choices); break;
     case QDQ_ARG_FORMAT:
+    case QDQ_ARG_TARGET:
         fputs(" -x -a '", stdout);
-        print_formats(" ");
+        print_formats(o->arg);
         putchar('\'');
     }
     fputs(" -d '", stdout);

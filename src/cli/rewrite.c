@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "cli/narrow.h"
+#include "analysis/narrow.h"
 #include "core/error.h"
 
 /* What becomes of a tensor. */

@@ -65,7 +65,7 @@ int qdq_command_roundtrip(int argc, char **argv) {
     if (output == NULL) return qdq_usage_error(&parser, "no output: say -o OUT.safetensors");
     if (strcmp(dtype, "f32") != 0 && strcmp(dtype, "source") != 0)
         return qdq_usage_error(&parser, "--dtype is f32 or source, not '%s'", dtype);
-    if (qdq_parse_formats(format, formats, &n) != QDQ_OK || qdq_check_importance(formats, n, imatrix) != QDQ_OK)
+    if (qdq_parse_targets(format, formats, &n) != QDQ_OK || qdq_check_importance(formats, n, imatrix) != QDQ_OK)
         return qdq_usage_error(&parser, "%s", qdq_error_message());
     if (n != 1) return qdq_usage_error(&parser, "one format is wanted, not %u", (unsigned)n);
     qdq_rewrite rewrite = {.kind = QDQ_WORK_ROUNDTRIP, .source_dtype = strcmp(dtype, "source") == 0};
@@ -78,7 +78,7 @@ int qdq_command_roundtrip(int argc, char **argv) {
 }
 
 static const qdq_cli_option options[] = {
-    {'f', "format", "FORMAT", QDQ_ARG_FORMAT, NULL, "the format of the round trip"},
+    {'f', "format", "FORMAT", QDQ_ARG_TARGET, NULL, "the format of the round trip; also f32, f16, bf16"},
     {'o', "output", "OUT", QDQ_ARG_FILE, NULL, "the safetensors file to write"},
     {DTYPE, "dtype", "DTYPE", QDQ_ARG_CHOICE, "f32 source",
      "what the round trips are stored as: f32 (the default: exact) or source (each tensor's own, rounded to nearest, "

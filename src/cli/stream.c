@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analysis/floats.h"
 #include "cli/cli.h"
 #include "cli/finite.h"
 #include "core/error.h"
@@ -116,17 +117,23 @@ static qdq_status check_sums(qdq_stream *stream, const slot *s) {
 
 /* ---- The end of a chunk ---------------------------------------------------------------------------------------- */
 
+static bool host_room(slot *s, uint64_t bytes) {
+    if (s->host_room >= bytes) return true;
+    free(s->host);
+    s->host = malloc((size_t)bytes);
+    s->host_room = s->host != NULL ? bytes : 0;
+    return s->host != NULL;
+}
+
+static qdq_status no_room(uint64_t bytes) {
+    return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu bytes of results", (unsigned long long)bytes);
+}
+
 static qdq_status deliver(slot *s) {
     uint64_t bytes = qdq_buffer_bytes(s->result);
     const void *data = qdq_buffer_host(s->result);
     if (data == NULL) {
-        if (s->host_room < bytes) {
-            free(s->host);
-            s->host = malloc((size_t)bytes);
-            s->host_room = s->host != NULL ? bytes : 0;
-        }
-        if (s->host == NULL)
-            return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu bytes of results", (unsigned long long)bytes);
+        if (!host_room(s, bytes)) return no_room(bytes);
         qdq_status status = qdq_buffer_read(s->result, 0, s->host, bytes);
         if (status != QDQ_OK) return status;
         data = s->host;
@@ -197,12 +204,22 @@ static qdq_status bring_importance(qdq_stream *stream, slot *s, const qdq_imatri
     return qdq_buffer_write(s->importance, 0, s->weights, row * sizeof *s->weights);
 }
 
+/* Errors of the formats that the device has kernels for; floats among them part the list into runs. */
+static qdq_status encode_errors(slot *s, qdq_buffer *input, const qdq_options *options) {
+    const qdq_work *work = &s->work;
+    qdq_status status = QDQ_OK;
+    for (uint32_t f = 0, end; f < work->n_formats && status == QDQ_OK; f = end + 1) {
+        for (end = f; end < work->n_formats && !qdq_format_is_float(work->formats[end], NULL);) end++;
+        if (end > f) status = qdq_encode_error(s->encoder, end - f, work->formats + f, input, work->error + f, options);
+    }
+    return status;
+}
+
 static qdq_status encode(qdq_stream *stream, slot *s, qdq_buffer *input, qdq_buffer *gradient,
                          const qdq_options *options) {
     const qdq_work *work = &s->work;
     uint64_t count = qdq_buffer_count(input);
-    if (work->kind == QDQ_WORK_ERROR)
-        return qdq_encode_error(s->encoder, work->n_formats, work->formats, input, work->error, options);
+    if (work->kind == QDQ_WORK_ERROR) return encode_errors(s, input, options);
     if (work->kind == QDQ_WORK_SENSITIVITY)
         return qdq_encode_sensitivity(s->encoder, work->formats[0], work->formats[1], input, gradient,
                                       work->sensitivity, options);
@@ -215,6 +232,43 @@ static qdq_status encode(qdq_stream *stream, slot *s, qdq_buffer *input, qdq_buf
     return quantize ? qdq_encode_quantize(s->encoder, work->formats[0], input, s->result, options)
                     : qdq_encode_roundtrip(s->encoder, work->formats[0], input, s->result, options);
 }
+
+/* ---- Floats as targets: on the host ---------------------------------------------------------------------------- */
+
+static const unsigned char *element_at(const qdq_tensor *tensor, uint64_t first) {
+    return (const unsigned char *)tensor->data + first * qdq_dtype_size(tensor->dtype);
+}
+
+/* While the device has the chunk's other formats, or after it. */
+static qdq_status add_float_errors(qdq_stream *stream, const slot *s, uint64_t row) {
+    const qdq_work *work = &s->work;
+    qdq_status status = QDQ_OK;
+    for (uint32_t f = 0; f < work->n_formats && status == QDQ_OK; f++) {
+        qdq_dtype target;
+        if (!qdq_format_is_float(work->formats[f], &target)) continue;
+        status = qdq_floats_error(stream->pool, work->tensor->dtype, element_at(work->tensor, s->first), target,
+                                  s->count, row > 0 ? s->weights : NULL, row, &work->error[f]);
+    }
+    return status;
+}
+
+/* The chunk's round trip or conversion, handed to the sink at once. */
+static qdq_status convert(qdq_stream *stream, slot *s, qdq_dtype target) {
+    const qdq_work *work = &s->work;
+    bool store = work->kind == QDQ_WORK_QUANTIZE;
+    uint64_t bytes = s->count * (store ? qdq_dtype_size(target) : sizeof(float));
+    if (!host_room(s, bytes)) return no_room(bytes);
+    const unsigned char *from = element_at(work->tensor, s->first);
+    if (store)
+        qdq_floats_store(stream->pool, work->tensor->dtype, from, target, s->host, s->count);
+    else
+        qdq_floats_roundtrip(stream->pool, work->tensor->dtype, from, target, s->host, s->count);
+    qdq_status status = work->sink(work->context, s->host, bytes);
+    if (status == QDQ_OK) qdq_progress_add(s->bytes);
+    return status;
+}
+
+/* ---- Chunks ---------------------------------------------------------------------------------------------------- */
 
 /* Elements first … first + count - 1 of the tensor; weights: the first of its importances; row: 0 without. */
 static qdq_status put_chunk(qdq_stream *stream, const qdq_work *work, uint64_t first, uint64_t count, uint64_t weights,
@@ -229,6 +283,12 @@ static qdq_status put_chunk(qdq_stream *stream, const qdq_work *work, uint64_t f
     if (work->gradient != NULL) s->bytes += count * qdq_dtype_size(work->gradient->dtype);
     if (status == QDQ_OK && scans(work) && !stream->allow_non_finite)
         status = check_finite(stream, work->tensor, "weight", first, count);
+    qdq_dtype target;
+    bool stores = work->kind == QDQ_WORK_QUANTIZE || work->kind == QDQ_WORK_ROUNDTRIP;
+    if (status == QDQ_OK && stores && qdq_format_is_float(work->formats[0], &target)) {
+        status = qdq_stream_flush(stream); /* the sink takes chunks in order */
+        return status == QDQ_OK ? convert(stream, s, target) : status;
+    }
     qdq_buffer *input = NULL, *gradient = NULL;
     qdq_options options = {.size = sizeof options, .row = row};
     if (status == QDQ_OK) status = bring(stream, work->tensor, first, count, s->input, s->input_room, &input);
@@ -241,6 +301,7 @@ static qdq_status put_chunk(qdq_stream *stream, const qdq_work *work, uint64_t f
     if (status == QDQ_OK) status = encode(stream, s, input, gradient, &options);
     if (status == QDQ_OK) status = qdq_encoder_commit(s->encoder);
     s->busy = status == QDQ_OK;
+    if (status == QDQ_OK && work->kind == QDQ_WORK_ERROR) status = add_float_errors(stream, s, row);
     qdq_buffer_free(input);
     qdq_buffer_free(gradient);
     /* The CPU has done it already; its results are still in the cache. */
