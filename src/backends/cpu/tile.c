@@ -42,10 +42,15 @@ static void widen(qdq_dtype dtype, const void *src, float *dst, size_t n) {
     }
 }
 
+/* Lanes are 128 bytes apart, a pattern that no hardware foresees: the next tile's lines are asked for, a few at a
+ * time, so that the requests do not queue up. What is asked for past an array's end is not fetched. */
 static void transpose_full(const float *src, float *tile) {
+    enum { AHEAD = QDQ_TILE, LINE = 16, LINES = WIDTH / 4 };
     for (int pass = 0; pass < PASSES; pass++)
         for (int e = 0; e < 32; e += 4) {
             REAL c[4];
+            for (int line = 0; line < LINES; line++)
+                __builtin_prefetch(src + AHEAD + LINE * (LINES * (8 * pass + e / 4) + line), 0, 3);
             load4(src + 32 * WIDTH * pass + e, c);
             for (int k = 0; k < 4; k++) store_vector(c[k], tile + 32 * (e + k) + WIDTH * pass);
         }
