@@ -342,6 +342,28 @@ static qdq_rows_order order_of(matrix *hf, matrix *gguf, uint64_t heads, qdq_dty
     return order;
 }
 
+static void names_of_mlx(void **unused) {
+    (void)unused;
+    static const char *const pairs[][2] = {
+        {"model.layers.3.self_attn.q_proj.weight", "model.layers.3.self_attn.q_proj"},
+        {"model.layers.3.mlp.experts.11.up_proj.weight", "model.layers.3.mlp.switch_mlp.up_proj"},
+        {"model.layers.3.block_sparse_moe.experts.0.w1.weight", "model.layers.3.block_sparse_moe.switch_mlp.gate_proj"},
+        {"model.layers.3.block_sparse_moe.experts.0.w2.weight", "model.layers.3.block_sparse_moe.switch_mlp.down_proj"},
+        {"model.layers.3.block_sparse_moe.experts.0.w3.weight", "model.layers.3.block_sparse_moe.switch_mlp.up_proj"},
+        {"model.layers.3.mlp.experts.gate_up_proj.weight", "model.layers.3.mlp.experts.gate_up_proj"}};
+    char path[QDQ_NAME_MAX], longest[QDQ_NAME_MAX];
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        assert_true(qdq_name_in_mlx(pairs[i][0], path));
+        assert_string_equal(path, pairs[i][1]);
+    }
+    assert_false(qdq_name_in_mlx("model.layers.3.self_attn.q_proj.bias", path));
+    assert_false(qdq_name_in_mlx(".weight", path));
+    memset(longest, 'x', sizeof longest);
+    memcpy(longest + sizeof longest - 21, ".experts.0.w1.weight", 20);
+    longest[sizeof longest - 1] = '\0';
+    assert_false(qdq_name_in_mlx(longest, path));
+}
+
 static void permutation_is_that_of_the_conversion(void **unused) {
     (void)unused;
     for (uint64_t heads = 1; heads <= 8; heads++)
@@ -444,6 +466,7 @@ int main(void) {
         cmocka_unit_test(prefixes_of_larger_models),
         cmocka_unit_test(map_files),
         cmocka_unit_test(parts_and_groups),
+        cmocka_unit_test(names_of_mlx),
         cmocka_unit_test(permutation_is_that_of_the_conversion),
         cmocka_unit_test(permutation_survives_the_stored_type),
         cmocka_unit_test(rows_that_cannot_be_compared),

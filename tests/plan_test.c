@@ -194,6 +194,31 @@ static void test_stale_scores_are_refused(void **state) {
     free(text);
 }
 
+/* A map of names that has changed: another gradient, or another entry of the importance matrix, goes with a tensor. */
+static void test_scores_of_other_sources_are_refused(void **state) {
+    (void)state;
+    qdq_scores *scores;
+    qdq_scores_error error = {1, 2};
+    qdq_sensitivity_sums sums = {.absolute = 1};
+    assert_int_equal(qdq_scores_create(&inputs, &scores), QDQ_OK);
+    assert_int_equal(qdq_scores_match(scores, "s.json", "t", "g of t", NULL), QDQ_OK);
+    assert_int_equal(qdq_scores_match(scores, "s.json", "t", "g of u", "i"), QDQ_OK); /* nothing is measured yet */
+    assert_int_equal(qdq_scores_set_error(scores, "t", "q4_0", &error), QDQ_OK);
+    assert_int_equal(qdq_scores_match(scores, "s.json", "t", "g of t", "i"), QDQ_OK); /* no gradient was used */
+    assert_int_equal(qdq_scores_match(scores, "s.json", "t", NULL, NULL), QDQ_BAD_DATA);
+    assert_int_equal(qdq_scores_set_gradient(scores, "t", "q4_0", &sums), QDQ_OK);
+    char *text = qdq_scores_text(scores);
+    qdq_scores_free(scores);
+    assert_int_equal(qdq_scores_read("s.json", text, strlen(text), &inputs, &scores), QDQ_OK);
+    free(text);
+    assert_int_equal(qdq_scores_match(scores, "s.json", "t", "g of t", "i"), QDQ_OK);
+    assert_int_equal(qdq_scores_match(scores, "s.json", "t", NULL, "i"), QDQ_OK);
+    assert_int_equal(qdq_scores_match(scores, "s.json", "t", "g of u", "i"), QDQ_BAD_DATA);
+    assert_non_null(strstr(qdq_error_message(), "s.json: stale: the gradient that goes with \"t\" is another"));
+    assert_int_equal(qdq_scores_match(scores, "s.json", "t", "g of t", "j"), QDQ_BAD_DATA);
+    qdq_scores_free(scores);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_targets),
@@ -202,6 +227,7 @@ int main(void) {
         cmocka_unit_test(test_broken_plans_are_refused),
         cmocka_unit_test(test_scores_are_read_back),
         cmocka_unit_test(test_stale_scores_are_refused),
+        cmocka_unit_test(test_scores_of_other_sources_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

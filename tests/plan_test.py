@@ -4,7 +4,9 @@ import itertools
 import json
 import os
 import shutil
+import subprocess
 import tempfile
+import time
 import unittest
 
 from command_support import *
@@ -196,6 +198,39 @@ class PlanTest(unittest.TestCase):
         self.put("scores.json", b"{nonsense")
         self.refused(1, "--target", "5bpw", *options, says=["scores.json"])
 
+    def test_a_pass_that_is_killed_is_gone_on_with(self):
+        tensors = {f"model.layers.{i}.mlp.up_proj.weight": ("F32", [512, 1024], f32(gauss(i, 1 << 12, 1 + i)) * 128)
+                   for i in range(24)}
+        self.put("large.safetensors", safetensors_bytes(tensors))
+        command = ["plan", "-d", "cpu", "--target", "4.5bpw", "--scores", "scores.json", "large.safetensors", "-o"]
+        first = subprocess.Popen([QDQ, *command, "killed.json", "--cpu-mask", "1", "--threads", "1"],
+                                 cwd=self.directory, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+        scores = self.path("scores.json")
+        while not os.path.exists(scores) and first.poll() is None:
+            time.sleep(0.01)
+        first.kill()
+        self.assertEqual(first.wait(), -9, "it was done before it was killed")
+        self.assertFalse(os.path.exists(self.path("killed.json")))
+        known = len(json.loads(read(scores))["tensors"])
+        self.assertTrue(0 < known < len(tensors), known)
+        self.assertIn(f"\n{len(tensors) - known} tensors were measured.", self.done(*command, "resumed.json"))
+        self.assertIn("nothing was measured", self.done(*command, "again.json"))
+        os.remove(scores)
+        self.done(*command, "whole.json")
+        for name in ("resumed.json", "again.json"):
+            self.assertEqual(read(self.path(name)), read(self.path("whole.json")))
+
+    def test_scores_of_another_map_of_names(self):
+        """q's gradient under another map is k's: the shapes agree, the kept scores are another's."""
+        shape = ("F32", [32, 256])
+        self.put("two.gguf", gguf_bytes({f"blk.0.{n}.weight": (*shape, f32(gauss(i, 8192))) for i, n in enumerate("ab")}, LLAMA))
+        self.put("ab.safetensors", safetensors_bytes({f"l.0.{n}.weight": (*shape, f32(gauss(9 + i, 8192))) for i, n in enumerate("xy")}))
+        options = ("--target", "5bpw", "--formats", "q4_0,q8_0", "--grad", "ab.safetensors", "--scores", "scores.json")
+        self.put("map.txt", b"l.{n}.x.weight blk.{n}.a.weight\nl.{n}.y.weight blk.{n}.b.weight\n")
+        self.plan(*options, "--map", "map.txt", model="two.gguf")
+        self.put("map.txt", b"l.{n}.x.weight blk.{n}.b.weight\nl.{n}.y.weight blk.{n}.a.weight\n")
+        self.refused(1, *options, "--map", "map.txt", model="two.gguf", says=["stale", "gradient", "blk.0.a.weight"])
+
     def test_scores_of_other_weights_gradients_and_formats(self):
         options = ("--target", "5bpw", "--formats", "q4_0,q8_0", "--scores", "scores.json")
         self.plan(*options, "--grad", self.moved)
@@ -241,6 +276,42 @@ class PlanTest(unittest.TestCase):
         self.assertEqual(os.path.getsize(self.path("out.gguf")), plan["bytes"])
         self.imatrix("uneven.dat", {n: [1.5 + i % 7 for i in range(columns[n])] for n in names})
         self.refused(1, *options, "--imatrix", "uneven.dat", "--scores", "scores.json", says=["importance", "stale"])
+
+    def test_importance_where_some_formats_do_not_fit(self):
+        """Rows of 96: the last format of the table takes no such tensor, which must not lose it its importance."""
+        name = "blk.0.ffn_down.weight"
+        self.imatrix("down.dat", {name: [0.5 + i % 7 for i in range(96)]})
+        few = self.plan("--target", "6bpw", "--formats", "q4_0,q8_0", "--imatrix", "down.dat")
+        all_formats = self.plan("--target", "6bpw", "--imatrix", "down.dat")
+        for plan in (few, all_formats):
+            choices = next(t["choices"] for t in plan["tensors"] if t["name"] == name)
+            self.assertNotIn("q4_K", [c["format"] for c in choices])
+            plan["found"] = {c["format"]: c["damage"] for c in choices}
+        self.assertEqual(few["found"], {f: all_formats["found"][f] for f in few["found"]})
+
+    def test_importance_under_the_names_of_gguf(self):
+        """llama-imatrix has GGUF's names; the model may have Hugging Face's, and experts one by one."""
+        names = [f"{n}.weight" for n in WEIGHTS if n != "token_embd"]
+        weights = {n: [0.5 + (i + k) % 7 for i in range(WEIGHTS[n[:-7]][1])] for k, n in enumerate(names)}
+        self.imatrix("gguf.dat", weights)
+        self.imatrix("hf.dat", {HF[n[:-7]] + ".weight": w for n, w in weights.items()})
+        options = ("--target", "5.2bpw", "--formats", "q4_0,q5_0,q8_0")
+        plans = [self.plan(*options, "--imatrix", f, model=self.hf) for f in ("gguf.dat", "hf.dat")]
+        self.assertEqual(self.damages(plans[0]), self.damages(plans[1]))
+        self.assertNotEqual(self.damages(plans[0]), self.damages(self.plan(*options, model=self.hf)))
+        # quantize reads it alike
+        self.plan(*options, "--imatrix", "gguf.dat", model=self.hf)
+        self.done("quantize", "-d", "cpu", "--plan", "plan.json", self.hf, "-o", "by-gguf.gguf")
+        self.plan(*options, "--imatrix", "hf.dat", model=self.hf)
+        self.done("quantize", "-d", "cpu", "--plan", "plan.json", self.hf, "-o", "by-hf.gguf")
+        self.assertEqual(read_gguf(self.path("by-gguf.gguf"))[0], read_gguf(self.path("by-hf.gguf"))[0])
+        # by --arch, where config.json does not tell
+        self.put("config.json", b'{"architectures": ["NeverHeardOf"]}')
+        by_arch = self.plan(*options, "--imatrix", "gguf.dat", "--arch", "llama", model=self.hf)
+        self.assertEqual(self.damages(by_arch), self.damages(plans[0]))
+        self.refused(1, *options, "--imatrix", "gguf.dat", model=self.hf, says=["gguf.dat", "no entry", "--arch"])
+        self.imatrix("other.dat", {"blk.7.attn_q.weight": [1.0] * 256})
+        self.refused(1, *options, "--imatrix", "other.dat", says=["other.dat", "no entry"])
 
     # ---- Gradients ----
 
@@ -334,6 +405,12 @@ class PlanTest(unittest.TestCase):
         self.assertEqual(len(read(self.path("types.txt")).split()), 1)
         for whole, sum_of_parts in zip(stacked, map(sum, zip(*self.damages(plan).values()))):
             self.assertAlmostEqual(whole, sum_of_parts, delta=1e-9 * whole)
+        weighted = [self.plan("--target", "7bpw", "--imatrix", "moe.dat", "--score", "error", model=f"moe.{kind}")
+                    for kind in ("gguf", "safetensors")]
+        for whole, sum_of_parts in zip(self.damages(weighted[0])[name], map(sum, zip(*self.damages(weighted[1]).values()))):
+            self.assertAlmostEqual(whole, sum_of_parts, delta=1e-9 * whole)
+        self.imatrix("short.dat", {name: [1.0] * 256})
+        self.refused(1, *options, "--imatrix", "short.dat", model="moe.safetensors", says=["expert 1", "another model"])
 
     # ---- Outputs ----
 
@@ -364,6 +441,31 @@ class PlanTest(unittest.TestCase):
         q = next(t for t in plan["tensors"] if t["gguf"] == "blk.0.attn_q.weight")
         by_size = sorted(q["choices"], key=lambda c: c["bytes"])
         self.assertAlmostEqual(scores[HF["blk.0.attn_q"]], (by_size[0]["damage"] - by_size[-1]["damage"]) / (64 * 256 / 1e6))
+
+    def test_mlx_json_of_experts_and_routers(self):
+        """mlx-lm stacks experts, and looks up a score for routers too, which the plan keeps."""
+        layer = "model.layers.0.block_sparse_moe"
+        tensors = {f"{layer}.experts.{e}.{w}.weight": ("F32", [32, 256], f32(gauss(e * 3 + k, 32 * 256)))
+                   for e in range(2) for k, w in enumerate(("w1", "w2", "w3"))}
+        tensors[f"{layer}.gate.weight"] = ("F32", [2, 256], f32(gauss(9, 512)))
+        self.put("moe.safetensors", safetensors_bytes(tensors))
+        plan = self.plan("--target", "7bpw", "--formats", "q4_0,q5_0,q8_0", "--mlx-json", "mlx.json", model="moe.safetensors")
+        scores = dict(json.loads(read(self.path("mlx.json"))))
+        stack = f"{layer}.switch_mlp."
+        self.assertEqual(set(scores), {f"{layer}.gate"} | {f"{stack}{p}_proj" for p in ("gate", "up", "down")})
+        self.assertEqual(scores[f"{layer}.gate"], max(scores.values()))
+        damages = self.damages(plan)
+        cost = sum(damages[f"{layer}.experts.{e}.w2.weight"][0] - damages[f"{layer}.experts.{e}.w2.weight"][2] for e in range(2))
+        self.assertAlmostEqual(scores[f"{stack}down_proj"], cost / (2 * 32 * 256 / 1e6), delta=1e-12 * cost)
+        whole = {f"blk.0.ffn_{p}_exps.weight": ("F32", [2, 32, 256], b"".join(
+            tensors[f"{layer}.experts.{e}.{w}.weight"][2] for e in range(2))) for w, p in (("w1", "gate"), ("w2", "down"), ("w3", "up"))}
+        whole["blk.0.ffn_gate_inp.weight"] = tensors[f"{layer}.gate.weight"]
+        self.put("moe.gguf", gguf_bytes(whole, LLAMA))
+        self.plan("--target", "7bpw", "--formats", "q4_0,q5_0,q8_0", "--mlx-json", "mlx.json", model="moe.gguf")
+        stacked = dict(json.loads(read(self.path("mlx.json"))))
+        self.assertEqual(set(stacked), set(scores))
+        for path, score in scores.items():
+            self.assertAlmostEqual(stacked[path], score, delta=1e-9 * score)
 
     def test_report(self):
         self.plan("--target", "5bpw", "--same", "qkv", "--scores", "s.json")

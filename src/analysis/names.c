@@ -439,6 +439,25 @@ void qdq_name_parts(const char *gguf, int64_t *layer, char kind[QDQ_NAME_MAX]) {
     }
 }
 
+int qdq_name_in_mlx(const char *hf, char path[QDQ_NAME_MAX]) {
+    static const char suffix[] = ".weight", experts[] = ".experts.";
+    size_t length = strlen(hf), end = sizeof suffix - 1;
+    if (length <= end || length >= QDQ_NAME_MAX || strcmp(hf + length - end, suffix) != 0) return 0;
+    memcpy(path, hf, length - end);
+    path[length - end] = '\0';
+    char *at = strstr(path, experts);
+    if (!at) return 1;
+    const char *part = at + sizeof experts - 1;
+    if (read_number(&part) < 0 || *part++ != '.') return 1;
+    static const char *const mixtral[][2] = {{"w1", "gate_proj"}, {"w2", "down_proj"}, {"w3", "up_proj"}};
+    char last[QDQ_NAME_MAX];
+    snprintf(last, sizeof last, "%s", part);
+    for (size_t k = 0; k < 3; k++)
+        if (strcmp(last, mixtral[k][0]) == 0) snprintf(last, sizeof last, "%s", mixtral[k][1]);
+    size_t before = (size_t)(at - path);
+    return (size_t)snprintf(at, QDQ_NAME_MAX - before, ".switch_mlp.%s", last) < QDQ_NAME_MAX - before;
+}
+
 int qdq_name_group(qdq_group_preset preset, const char *gguf, char label[QDQ_NAME_MAX]) {
     static const struct {
         qdq_group_preset preset;

@@ -50,6 +50,10 @@ qdq_status qdq_names_to_hf(const qdq_names *names, const char *gguf, int64_t exp
  * the name without the layer and the last ".weight" or ".bias". */
 void qdq_name_parts(const char *gguf, int64_t *layer, char kind[QDQ_NAME_MAX]);
 
+/* What mlx-lm calls the module that a Hugging Face weight is of: without ".weight", and experts as the one stack that
+ * it makes of them, "mlp.switch_mlp.gate_proj". 0: it is no weight, or too long. */
+int qdq_name_in_mlx(const char *hf, char path[QDQ_NAME_MAX]);
+
 /* Tensors that usually share a format, by GGUF name: sets label to what those of one group have in common and returns
  * 1, or returns 0. QDQ_GROUP_QKV: attn_q, attn_k, attn_v of a layer; QDQ_GROUP_GATE_UP: ffn_gate and ffn_up of a
  * layer, its experts' and its shared expert's among themselves; QDQ_GROUP_EXPERTS: all experts' tensors of a layer. */

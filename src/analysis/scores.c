@@ -4,6 +4,7 @@
  *      "inputs": {"weights": "…", "gradients": null, "importance": null},
  *      "formats": {"q4_0": [2, 32, 18]},                       ggml type, block, bytes
  *      "energy": {"blk.0.attn_q.weight": sum w^2},             only with an importance matrix
+ *      "sources": {"blk.0.attn_q.weight": {"gradient": "…", "importance": "…"}},   what was taken for the tensor's
  *      "tensors": {"blk.0.attn_q.weight": {"q4_0": {"error": [err2, ww], "gradient": [signed, absolute, squared]}}}}
  */
 #include "analysis/scores.h"
@@ -18,7 +19,7 @@
 static const char schema[] = "qdq.scores/1";
 
 struct qdq_scores {
-    json_t *root, *formats, *tensors, *energy; /* the latter three are root's */
+    json_t *root, *formats, *tensors, *energy, *sources; /* all but the first are root's */
 };
 
 static qdq_status no_memory(void) { return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for scores"); }
@@ -30,9 +31,9 @@ qdq_status qdq_scores_create(const qdq_scores_inputs *inputs, qdq_scores **resul
     qdq_scores *scores = calloc(1, sizeof *scores);
     if (!scores) return no_memory();
     scores->root =
-        json_pack("{s:s, s:s, s:{s:s, s:o, s:o}, s:{}, s:{}, s:{}}", "schema", schema, "version", qdq_version(),
+        json_pack("{s:s, s:s, s:{s:s, s:o, s:o}, s:{}, s:{}, s:{}, s:{}}", "schema", schema, "version", qdq_version(),
                   "inputs", "weights", inputs->weights, "gradients", text_or_null(inputs->gradients), "importance",
-                  text_or_null(inputs->importance), "formats", "energy", "tensors");
+                  text_or_null(inputs->importance), "formats", "energy", "sources", "tensors");
     if (!scores->root) {
         qdq_scores_free(scores);
         return no_memory();
@@ -40,6 +41,7 @@ qdq_status qdq_scores_create(const qdq_scores_inputs *inputs, qdq_scores **resul
     scores->formats = json_object_get(scores->root, "formats");
     scores->tensors = json_object_get(scores->root, "tensors");
     scores->energy = json_object_get(scores->root, "energy");
+    scores->sources = json_object_get(scores->root, "sources");
     *result = scores;
     return QDQ_OK;
 }
@@ -106,6 +108,16 @@ static bool numbers(const json_t *array, size_t n) {
     return true;
 }
 
+static qdq_status check_sources(const char *path, json_t *sources) {
+    const char *tensor;
+    json_t *row;
+    json_object_foreach(sources, tensor, row) {
+        if (!json_is_object(row))
+            return qdq_fail(QDQ_BAD_DATA, "%s: the sources of \"%.200s\" are no object", path, tensor);
+    }
+    return QDQ_OK;
+}
+
 static qdq_status check_tensors(const char *path, const json_t *formats, json_t *tensors) {
     const char *tensor, *format;
     json_t *row, *cell;
@@ -125,13 +137,14 @@ static qdq_status check_tensors(const char *path, const json_t *formats, json_t 
 static qdq_status check(const char *path, json_t *root, const qdq_scores_inputs *inputs) {
     const char *named = json_string_value(json_object_get(root, "schema"));
     json_t *formats = json_object_get(root, "formats"), *tensors = json_object_get(root, "tensors");
-    json_t *energy = json_object_get(root, "energy");
+    json_t *energy = json_object_get(root, "energy"), *sources = json_object_get(root, "sources");
     if (!named || strcmp(named, schema) != 0)
         return qdq_fail(QDQ_BAD_DATA, "%s: no file of scores: its \"schema\" is not \"%s\"", path, schema);
-    if (!json_is_object(formats) || !json_is_object(tensors) || !json_is_object(energy))
-        return qdq_fail(QDQ_BAD_DATA, "%s: has no \"formats\", \"energy\" and \"tensors\"", path);
+    if (!json_is_object(formats) || !json_is_object(tensors) || !json_is_object(energy) || !json_is_object(sources))
+        return qdq_fail(QDQ_BAD_DATA, "%s: has no \"formats\", \"energy\", \"sources\" and \"tensors\"", path);
     qdq_status status = check_inputs(path, root, inputs);
     if (status == QDQ_OK) status = check_formats(path, formats);
+    if (status == QDQ_OK) status = check_sources(path, sources);
     return status == QDQ_OK ? check_tensors(path, formats, tensors) : status;
 }
 
@@ -149,9 +162,42 @@ qdq_status qdq_scores_read(const char *path, const char *text, size_t length, co
         return status == QDQ_OK ? no_memory() : status;
     }
     *scores = (qdq_scores){root, json_object_get(root, "formats"), json_object_get(root, "tensors"),
-                           json_object_get(root, "energy")};
+                           json_object_get(root, "energy"), json_object_get(root, "sources")};
     *result = scores;
     return QDQ_OK;
+}
+
+/* ---- Sources ---- */
+
+/* Has anything been measured that depends on it? Every sum does on importance. */
+static bool measured(const qdq_scores *scores, const char *tensor, const char *kind) {
+    json_t *row = json_object_get(scores->tensors, tensor), *cell;
+    const char *format;
+    json_object_foreach(row, format, cell) {
+        if (strcmp(kind, "gradient") != 0 || json_object_get(cell, "gradient")) return true;
+    }
+    return false;
+}
+
+static qdq_status match_source(qdq_scores *scores, const char *path, const char *tensor, const char *kind,
+                               const char *source) {
+    json_t *row = json_object_get(scores->sources, tensor);
+    if (!row && json_object_set_new(scores->sources, tensor, row = json_object()) != 0) return no_memory();
+    const json_t *known = json_object_get(row, kind);
+    if (same_text(known, source) && known) return QDQ_OK;
+    if (measured(scores, tensor, kind)) {
+        char what[512];
+        snprintf(what, sizeof what, "the %s that goes with \"%.200s\" is another", kind, tensor);
+        return stale(path, what);
+    }
+    return json_object_set_new(row, kind, json_string(source)) == 0 ? QDQ_OK : no_memory();
+}
+
+qdq_status qdq_scores_match(qdq_scores *scores, const char *path, const char *tensor, const char *gradient,
+                            const char *importance) {
+    qdq_status status = match_source(scores, path, tensor, "importance", importance ? importance : "");
+    if (status != QDQ_OK || !gradient) return status;
+    return match_source(scores, path, tensor, "gradient", gradient);
 }
 
 /* ---- Cells ---- */

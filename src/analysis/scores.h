@@ -27,6 +27,11 @@ qdq_status qdq_scores_read(const char *path, const char *text, size_t length, co
                            qdq_scores **scores);
 void qdq_scores_free(qdq_scores *scores); /* NULL is allowed */
 
+/* Which gradient and which importance go with the tensor: texts; NULL: none is asked for; there is none. QDQ_BAD_DATA:
+ * what is known of the tensor was measured with another, as when a map of names has changed. path: for messages. */
+qdq_status qdq_scores_match(qdq_scores *scores, const char *path, const char *tensor, const char *gradient,
+                            const char *importance);
+
 /* false: not measured yet. */
 bool qdq_scores_get_error(const qdq_scores *scores, const char *tensor, const char *format, qdq_scores_error *sums);
 bool qdq_scores_get_gradient(const qdq_scores *scores, const char *tensor, const char *format,

@@ -192,12 +192,13 @@ qdq_status qdq_gradients_find(const qdq_gradients *g, const qdq_tensor *t, qdq_g
 
 /* ---- Scoring --------------------------------------------------------------------------------------------------- */
 
+/* n_formats: with the source itself, which stands last. */
 static qdq_status put(qdq_stream *stream, const qdq_tensor *t, const qdq_tensor *g, const qdq_imatrix_entry *importance,
-                      const qdq_format formats[2], qdq_sensitivity_sums *sums) {
+                      uint32_t n_formats, const qdq_format *formats, qdq_sensitivity_sums *sums) {
     qdq_work work = {.kind = QDQ_WORK_SENSITIVITY,
                      .tensor = t,
                      .gradient = g,
-                     .n_formats = 2,
+                     .n_formats = n_formats,
                      .formats = formats,
                      .importance = importance,
                      .sensitivity = sums};
@@ -207,7 +208,7 @@ static qdq_status put(qdq_stream *stream, const qdq_tensor *t, const qdq_tensor 
 
 /* The gradient's rows in the order of the weights', some rows at a time. */
 static qdq_status put_permuted(qdq_stream *stream, const qdq_tensor *t, const qdq_gradient_part *part,
-                               const qdq_imatrix_entry *importance, const qdq_format formats[2],
+                               const qdq_imatrix_entry *importance, uint32_t n_formats, const qdq_format *formats,
                                qdq_sensitivity_sums *sums) {
     enum { ELEMENTS = 1 << 21 };
     uint64_t columns = t->shape[t->n_dims - 1], rows = t->elements / columns, unit = 1, step;
@@ -233,34 +234,29 @@ static qdq_status put_permuted(qdq_stream *stream, const qdq_tensor *t, const qd
         weights.offset += row * from;
         gradient.bytes = n * size;
         gradient.data = gathered;
-        status = put(stream, &weights, &gradient, importance, formats, sums);
+        status = put(stream, &weights, &gradient, importance, n_formats, formats, sums);
     }
     free(gathered);
     return status;
 }
 
-/* What the entry has for one matrix of the tensor. */
-static qdq_imatrix_entry slice_of(const qdq_imatrix_entry *entry, const qdq_tensor *t, uint64_t index) {
-    uint64_t row = t->shape[t->n_dims - 1];
-    qdq_imatrix_entry slice = *entry;
-    slice.count = row;
-    slice.sums += index * row * sizeof(float);
-    if (slice.calls != NULL) slice.calls += index * sizeof(float);
-    return slice;
-}
-
 qdq_status qdq_gradients_score(qdq_stream *stream, const qdq_tensor *tensor, const qdq_gradient *gradient,
-                               const qdq_imatrix_entry *importance, qdq_format format, qdq_sensitivity_sums *sums) {
-    const qdq_format formats[2] = {format, QDQ_FORMAT_SOURCE};
+                               const qdq_imatrix_entry *importance, uint32_t n_formats, const qdq_format *formats,
+                               qdq_sensitivity_sums *sums) {
+    qdq_format pairs[QDQ_MAX_FORMATS];
+    if (n_formats >= QDQ_MAX_FORMATS) return qdq_fail(QDQ_INVALID_ARGUMENT, "%u formats", n_formats);
+    memcpy(pairs, formats, n_formats * sizeof *formats);
+    pairs[n_formats++] = QDQ_FORMAT_SOURCE;
     qdq_status status = QDQ_OK;
     for (uint64_t i = 0; i < gradient->n_parts && status == QDQ_OK; i++) {
         qdq_tensor weights = gradient->n_parts > 1 ? matrix_of(tensor, i) : *tensor;
         qdq_imatrix_entry slice;
-        if (importance != NULL && gradient->n_parts > 1) slice = slice_of(importance, tensor, i);
+        if (importance != NULL && gradient->n_parts > 1)
+            slice = qdq_imatrix_slice(importance, tensor->shape[tensor->n_dims - 1], i);
         const qdq_imatrix_entry *entry = importance != NULL && gradient->n_parts > 1 ? &slice : importance;
         const qdq_gradient_part *part = &gradient->parts[i];
-        status = part->heads > 0 ? put_permuted(stream, &weights, part, entry, formats, sums)
-                                 : put(stream, &weights, part->gradient, entry, formats, sums);
+        status = part->heads > 0 ? put_permuted(stream, &weights, part, entry, n_formats, pairs, sums)
+                                 : put(stream, &weights, part->gradient, entry, n_formats, pairs, sums);
     }
     return status;
 }

@@ -28,8 +28,10 @@ typedef struct qdq_gradient {
 /* QDQ_BAD_DATA: another shape; rows in an order that cannot be told (no hf) or that is neither GGUF's nor Hugging
  * Face's. parts is to be freed. */
 qdq_status qdq_gradients_find(const qdq_gradients *gradients, const qdq_tensor *tensor, qdq_gradient *gradient);
-/* Adds to *sums the scores of the tensor between the format and the weights themselves. sums is complete at return. */
+/* Adds to sums, one a format, the scores of the tensor between the format and the weights themselves: all formats in
+ * one reading. sums are complete at return. n_formats < QDQ_MAX_FORMATS. */
 qdq_status qdq_gradients_score(qdq_stream *stream, const qdq_tensor *tensor, const qdq_gradient *gradient,
-                               const qdq_imatrix_entry *importance, qdq_format format, qdq_sensitivity_sums *sums);
+                               const qdq_imatrix_entry *importance, uint32_t n_formats, const qdq_format *formats,
+                               qdq_sensitivity_sums *sums);
 
 #endif

@@ -102,7 +102,12 @@ static qdq_status save(const char *path, const qdq_scores *scores) {
 
 /* ---- Passes ---------------------------------------------------------------------------------------------------- */
 
-static const double save_interval = 10; /* seconds */
+/* The file is written anew each time: not more often than every second, and for no more than a twentieth of the time.
+ */
+static bool is_time_to_save(double saved, double took) {
+    double passed = qdq_seconds() - saved;
+    return passed >= 1 && passed >= 20 * took;
+}
 
 static const char *name_of(qdq_format format) { return qdq_describe_format(format).name; }
 
@@ -115,12 +120,10 @@ static bool lacks(const qdq_scores *scores, const qdq_measured_tensor *m, qdq_fo
 
 static qdq_status measure_sensitivity(qdq_session *session, const qdq_measured_tensor *m, const qdq_format *formats,
                                       uint32_t n, qdq_scores *scores) {
-    qdq_status status = QDQ_OK;
-    for (uint32_t f = 0; f < n && status == QDQ_OK; f++) {
-        qdq_sensitivity_sums sums = {0};
-        status = qdq_gradients_score(session->stream, m->tensor, m->gradient, m->importance, formats[f], &sums);
-        if (status == QDQ_OK) status = qdq_scores_set_gradient(scores, m->tensor->name, name_of(formats[f]), &sums);
-    }
+    qdq_sensitivity_sums sums[QDQ_MAX_FORMATS] = {{0}};
+    qdq_status status = qdq_gradients_score(session->stream, m->tensor, m->gradient, m->importance, n, formats, sums);
+    for (uint32_t f = 0; f < n && status == QDQ_OK; f++)
+        status = qdq_scores_set_gradient(scores, m->tensor->name, name_of(formats[f]), &sums[f]);
     return status;
 }
 
@@ -162,7 +165,7 @@ static bool lacks_energy(const qdq_scores *scores, const qdq_measured_tensor *m)
 static uint64_t bytes_of(const qdq_measured_tensor *m, uint32_t n) {
     return m->gradient == NULL || n == 0
                ? m->tensor->bytes
-               : n * (m->tensor->bytes + m->tensor->elements * qdq_dtype_size(m->gradient->parts->gradient->dtype));
+               : m->tensor->bytes + m->tensor->elements * qdq_dtype_size(m->gradient->parts->gradient->dtype);
 }
 
 static uint32_t missing(const qdq_scores *scores, const qdq_measured_tensor *m, qdq_format formats[QDQ_MAX_FORMATS]) {
@@ -184,7 +187,7 @@ qdq_status qdq_measure(qdq_session *session, const char *path, size_t n, const q
     }
     if (bytes == 0) return QDQ_OK;
     qdq_status status = QDQ_OK;
-    double saved = qdq_seconds();
+    double saved = qdq_seconds(), took = 0;
     qdq_progress_begin("damage", bytes, session->common->quiet);
     for (size_t i = 0; i < n && status == QDQ_OK; i++) {
         const qdq_measured_tensor *m = &tensors[i];
@@ -196,9 +199,11 @@ qdq_status qdq_measure(qdq_session *session, const char *path, size_t n, const q
         if (k == 0 || status != QDQ_OK) continue;
         status = m->gradient != NULL ? measure_sensitivity(session, m, formats, k, scores)
                                      : measure_error(session, m, formats, k, scores);
-        if (status != QDQ_OK || qdq_seconds() - saved < save_interval) continue;
+        if (status != QDQ_OK || path == NULL || !is_time_to_save(saved, took)) continue;
+        double before = qdq_seconds();
         status = save(path, scores);
         saved = qdq_seconds();
+        took = saved - before;
     }
     qdq_progress_end();
     return status == QDQ_OK ? save(path, scores) : status;

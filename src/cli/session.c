@@ -3,12 +3,67 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/naming.h"
 #include "core/error.h"
+
+#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
+
+/* ---- Importance under other names ------------------------------------------------------------------------------- */
+
+static qdq_status find_renamed(const qdq_session *s, const qdq_names *names, const qdq_tensor *t,
+                               qdq_imatrix_entry *renamed) {
+    qdq_gguf_name gguf;
+    *renamed = (qdq_imatrix_entry){0};
+    if (t->n_dims < 2 || qdq_names_to_gguf(names, t->name, &gguf) != QDQ_OK || gguf.name[0] == '\0') return QDQ_OK;
+    const qdq_imatrix_entry *entry;
+    if (gguf.expert == QDQ_NO_EXPERT) {
+        qdq_tensor same = *t;
+        same.name = gguf.name;
+        qdq_status status = qdq_imatrix_match(s->imatrix, &same, &entry);
+        if (status == QDQ_OK && entry != NULL) *renamed = *entry;
+        return status;
+    }
+    entry = qdq_imatrix_find(s->imatrix, gguf.name);
+    if (entry == NULL) return QDQ_OK;
+    uint64_t row = t->shape[t->n_dims - 1];
+    if (t->n_dims != 2 || row == 0 || entry->count % row != 0 || (uint64_t)gguf.expert >= entry->count / row)
+        return qdq_fail(QDQ_BAD_DATA,
+                        "the importance matrix has %llu values for \"%s\", of which expert %lld, \"%s\" of %s, cannot "
+                        "have its %llu: made for another model?",
+                        (unsigned long long)entry->count, SHOWN(gguf.name), (long long)gguf.expert, SHOWN(t->name),
+                        SHOWN(t->path), (unsigned long long)row);
+    *renamed = qdq_imatrix_slice(entry, row, (uint64_t)gguf.expert);
+    return QDQ_OK;
+}
+
+qdq_status qdq_session_name_importance(qdq_session *s, const qdq_names *names) {
+    if (s->imatrix == NULL || names == NULL || qdq_model_layout(s->model) == QDQ_LAYOUT_GGUF) return QDQ_OK;
+    uint64_t n = qdq_model_tensor_count(s->model);
+    if (s->renamed == NULL) s->renamed = calloc((size_t)n + 1, sizeof *s->renamed);
+    qdq_status status = s->renamed != NULL ? QDQ_OK
+                                           : qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the importance of %llu tensors",
+                                                      (unsigned long long)n);
+    for (uint64_t i = 0; i < n && status == QDQ_OK; i++)
+        status = find_renamed(s, names, qdq_model_tensor(s->model, i), &s->renamed[i]);
+    return status;
+}
+
+static qdq_status name_importance(qdq_session *s) {
+    qdq_names *names = NULL;
+    if (s->imatrix == NULL) return QDQ_OK;
+    qdq_status status = qdq_naming_open(s->model, NULL, NULL, &names);
+    if (status == QDQ_OK) status = qdq_session_name_importance(s, names);
+    qdq_names_free(names);
+    return status;
+}
+
+/* ---- Sessions --------------------------------------------------------------------------------------------------- */
 
 qdq_status qdq_session_open(qdq_session *session, const qdq_common *common, const char *input, const char *imatrix) {
     *session = (qdq_session){.common = common, .info = {.size = sizeof session->info}};
     qdq_status status = qdq_model_open(input, &session->model);
     if (status == QDQ_OK && imatrix != NULL) status = qdq_imatrix_open(imatrix, &session->imatrix);
+    if (status == QDQ_OK) status = name_importance(session);
     if (status == QDQ_OK) status = qdq_common_open_device(common, &session->device);
     if (status == QDQ_OK) status = qdq_device_describe(session->device, &session->info);
     if (status == QDQ_OK)
@@ -33,6 +88,7 @@ void qdq_session_close(qdq_session *session) {
     json_decref(session->tensors);
     json_decref(session->skipped);
     qdq_table_free(session->skipped_table);
+    free(session->renamed);
     qdq_imatrix_close(session->imatrix);
     qdq_model_close(session->model);
     *session = (qdq_session){0};
@@ -88,6 +144,10 @@ qdq_status qdq_session_fits(const qdq_session *session, const qdq_tensor *tensor
     }
     if (session->imatrix == NULL) return QDQ_OK;
     qdq_status status = qdq_imatrix_match(session->imatrix, tensor, importance);
+    if (status == QDQ_OK && *importance == NULL && session->renamed != NULL) {
+        const qdq_imatrix_entry *renamed = &session->renamed[tensor - qdq_model_tensor(session->model, 0)];
+        if (renamed->name != NULL) *importance = renamed;
+    }
     if (status == QDQ_OK && *importance == NULL && info.importance == 2) {
         *fits = false;
         snprintf(reason, QDQ_REASON, "%s needs an importance matrix, and the one given has no entry for it", info.name);

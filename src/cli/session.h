@@ -3,13 +3,15 @@
 #ifndef QDQ_CLI_SESSION_H
 #define QDQ_CLI_SESSION_H
 
+#include "analysis/names.h"
 #include "cli/cli.h"
 #include "cli/stream.h"
 
 typedef struct qdq_session {
     const qdq_common *common;
     qdq_model *model;
-    qdq_imatrix *imatrix; /* NULL: none was given */
+    qdq_imatrix *imatrix;       /* NULL: none was given */
+    qdq_imatrix_entry *renamed; /* a tensor of the model: its entry under the name of GGUF; name NULL: none */
     qdq_device *device;
     qdq_device_info info;
     qdq_stream *stream;
@@ -21,6 +23,10 @@ typedef struct qdq_session {
 /* Opens everything. imatrix: a path or NULL. On failure everything is closed again. */
 qdq_status qdq_session_open(qdq_session *session, const qdq_common *common, const char *input, const char *imatrix);
 void qdq_session_close(qdq_session *session);
+/* Finds, for tensors under Hugging Face's names, the importance that llama-imatrix has under GGUF's; of experts that
+ * the model holds one by one, each its part. names: NULL does nothing. Opening a session does it by the names of the
+ * config.json beside the model; this is for others. QDQ_BAD_DATA: an entry has another size than the tensor. */
+qdq_status qdq_session_name_importance(qdq_session *session, const qdq_names *names);
 /* Formats that need an importance matrix have one; imatrix: the path, or NULL. QDQ_INVALID_ARGUMENT: say --imatrix. */
 qdq_status qdq_check_importance(const qdq_format *formats, uint32_t n, const char *imatrix);
 

@@ -110,9 +110,10 @@ static qdq_status check_sums(qdq_stream *stream, const slot *s) {
     if (stream->allow_non_finite) return QDQ_OK;
     if (work->kind == QDQ_WORK_ERROR && !isfinite(work->error[0].ww))
         return check_finite(stream, work->tensor, "weight", s->first, s->count);
-    if (work->kind == QDQ_WORK_SENSITIVITY && !isfinite(work->sensitivity->signed_sum))
-        return check_finite(stream, work->gradient, "gradient", s->first, s->count);
-    return QDQ_OK;
+    bool finite = true;
+    for (uint32_t f = 0; work->kind == QDQ_WORK_SENSITIVITY && f + 1 < work->n_formats; f++)
+        finite = finite && isfinite(work->sensitivity[f].signed_sum);
+    return finite ? QDQ_OK : check_finite(stream, work->gradient, "gradient", s->first, s->count);
 }
 
 /* ---- The end of a chunk ---------------------------------------------------------------------------------------- */
@@ -215,14 +216,22 @@ static qdq_status encode_errors(slot *s, qdq_buffer *input, const qdq_options *o
     return status;
 }
 
+static qdq_status encode_sensitivities(slot *s, qdq_buffer *input, qdq_buffer *gradient, const qdq_options *options) {
+    const qdq_work *work = &s->work;
+    uint32_t lows = work->n_formats - 1;
+    qdq_status status = QDQ_OK;
+    for (uint32_t f = 0; f < lows && status == QDQ_OK; f++)
+        status = qdq_encode_sensitivity(s->encoder, work->formats[f], work->formats[lows], input, gradient,
+                                        &work->sensitivity[f], options);
+    return status;
+}
+
 static qdq_status encode(qdq_stream *stream, slot *s, qdq_buffer *input, qdq_buffer *gradient,
                          const qdq_options *options) {
     const qdq_work *work = &s->work;
     uint64_t count = qdq_buffer_count(input);
     if (work->kind == QDQ_WORK_ERROR) return encode_errors(s, input, options);
-    if (work->kind == QDQ_WORK_SENSITIVITY)
-        return qdq_encode_sensitivity(s->encoder, work->formats[0], work->formats[1], input, gradient,
-                                      work->sensitivity, options);
+    if (work->kind == QDQ_WORK_SENSITIVITY) return encode_sensitivities(s, input, gradient, options);
     bool quantize = work->kind == QDQ_WORK_QUANTIZE;
     qdq_dtype dtype = quantize ? QDQ_U8 : QDQ_F32;
     uint64_t n = quantize ? qdq_format_bytes(work->formats[0], count) : count;

@@ -21,10 +21,10 @@ typedef struct qdq_work {
     qdq_work_kind kind;
     const qdq_tensor *tensor, *gradient; /* gradient: of sensitivity, with as many elements */
     uint32_t n_formats;
-    const qdq_format *formats; /* of sensitivity: low and high */
+    const qdq_format *formats; /* of sensitivity: any number of low ones, and the high one last */
     const qdq_imatrix_entry *importance;
-    qdq_error_sums *error; /* n_formats of them, added to */
-    qdq_sensitivity_sums *sensitivity;
+    qdq_error_sums *error;             /* n_formats of them, added to */
+    qdq_sensitivity_sums *sensitivity; /* one a low format, added to */
     /* Takes the results of round trip (floats) and quantize (blocks), in order. */
     qdq_status (*sink)(void *context, const void *data, uint64_t bytes);
     void *context;

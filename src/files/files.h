@@ -180,6 +180,8 @@ qdq_status qdq_imatrix_match(const qdq_imatrix *imatrix, const qdq_tensor *tenso
 /* out[i] = weight first + i, for n weights: sum / count of its matrix; 1 where the count is 0. first + n <= count.
  * Expert e of a tensor with rows of r: first = e * r, n = r. */
 void qdq_imatrix_weights(const qdq_imatrix_entry *entry, uint64_t first, uint64_t n, float *out);
+/* The part of one matrix with rows of `row`: (index + 1) * row <= count. */
+qdq_imatrix_entry qdq_imatrix_slice(const qdq_imatrix_entry *entry, uint64_t row, uint64_t index);
 /* For a file's `quantize.imatrix.*`: the first dataset's name ("" if none) and the number of chunks (0 if not known).
  */
 const char *qdq_imatrix_dataset(const qdq_imatrix *imatrix);

@@ -81,6 +81,14 @@ void qdq_imatrix_weights(const qdq_imatrix_entry *entry, uint64_t first, uint64_
     }
 }
 
+qdq_imatrix_entry qdq_imatrix_slice(const qdq_imatrix_entry *entry, uint64_t row, uint64_t index) {
+    qdq_imatrix_entry slice = *entry;
+    slice.count = row;
+    slice.sums += index * row * sizeof(float);
+    if (slice.calls != NULL) slice.calls += index * sizeof(float);
+    return slice;
+}
+
 /* Finds what would poison every block it touches, before hours of work. */
 static qdq_status check_values(const qdq_imatrix *im, const qdq_imatrix_entry *e, uint64_t offset) {
     uint64_t columns = e->calls != NULL ? e->columns : e->count;

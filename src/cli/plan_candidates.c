@@ -1,0 +1,221 @@
+/* The candidates of a plan: the formats to choose from, and what each tensor can have. */
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "cli/packed.h"
+#include "cli/planner.h"
+#include "core/error.h"
+
+typedef unsigned long long ull;
+#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
+
+/* ---- Formats ---------------------------------------------------------------------------------------------------- */
+
+/* Made for models that were trained in them: on others they only ever win where nothing is measured well. */
+static bool only_by_name(const char *name) {
+    static const char *const names[] = {"q1_0", "q2_0", "tq1_0", "tq2_0"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i], name) == 0) return true;
+    return false;
+}
+
+static qdq_status add_format(qdq_planner *p, const char *name, size_t length, bool listed) {
+    char text[32];
+    snprintf(text, sizeof text, "%.*s", (int)(length < sizeof text ? length : sizeof text - 1), name);
+    bool source = strcasecmp(text, QDQ_PLAN_SOURCE) == 0;
+    qdq_format formats[QDQ_MAX_FORMATS];
+    uint32_t n;
+    qdq_status status = source ? QDQ_OK : qdq_parse_formats(text, formats, &n);
+    if (status != QDQ_OK) return status;
+    qdq_format_choice c = {source ? QDQ_PLAN_SOURCE : NULL, source ? QDQ_FORMAT_SOURCE : formats[0], listed};
+    for (uint32_t i = 0; i < p->n_formats; i++) {
+        if (p->formats[i].format != c.format) continue;
+        if (listed) return qdq_fail(QDQ_INVALID_ARGUMENT, "format %s is named twice", text);
+        return QDQ_OK;
+    }
+    if (!source) {
+        qdq_format_info info = qdq_describe_format(c.format);
+        c.name = info.name;
+        status = qdq_check_importance(&c.format, 1, p->request->imatrix);
+    }
+    if (status == QDQ_OK) p->formats[p->n_formats++] = c;
+    return status;
+}
+
+/* The words of a list parted by commas. */
+static qdq_status add_formats(qdq_planner *p, const char *list, bool listed) {
+    qdq_status status = QDQ_OK;
+    for (const char *at = list; status == QDQ_OK; at++) {
+        size_t length = strcspn(at, ",");
+        status = add_format(p, at, length, listed);
+        at += length;
+        if (*at == '\0') break;
+    }
+    return status;
+}
+
+/* Formats of rules are known as well, for the tensors that the rules are about. */
+static qdq_status list_formats(qdq_planner *p) {
+    const qdq_plan_request *r = p->request;
+    qdq_status status = QDQ_OK;
+    if (r->formats != NULL) {
+        status = add_formats(p, r->formats, true);
+    } else {
+        for (qdq_format f = 0; f < qdq_format_count() && status == QDQ_OK; f++) {
+            qdq_format_info info = qdq_describe_format(f);
+            if (only_by_name(info.name) || (info.importance == 2 && r->imatrix == NULL)) continue;
+            status = add_format(p, info.name, strlen(info.name), true);
+        }
+    }
+    for (unsigned i = 0; i < r->n_rules && status == QDQ_OK; i++)
+        if (r->rules[i].kind == QDQ_PIN || r->rules[i].kind == QDQ_MINIMUM)
+            status = add_formats(p, r->rules[i].formats, false);
+    return status;
+}
+
+/* A format that is not listed is for the tensors that it is pinned to. */
+static bool rule_gives(const qdq_planner *p, const qdq_item *it, const qdq_format_choice *c) {
+    for (unsigned i = 0; i < p->request->n_rules; i++) {
+        const qdq_plan_rule *r = &p->request->rules[i];
+        if ((r->kind != QDQ_PIN && r->kind != QDQ_MINIMUM) || strcasecmp(r->formats, c->name) != 0) continue;
+        regex_t compiled;
+        if (r->regex == NULL) return true;
+        if (regcomp(&compiled, r->regex, REG_EXTENDED | REG_NOSUB) != 0) return false; /* reported by the problem */
+        bool found = regexec(&compiled, it->tensor->name, 0, NULL, 0) == 0;
+        regfree(&compiled);
+        if (found) return true;
+    }
+    return false;
+}
+
+/* ---- Tensors ---------------------------------------------------------------------------------------------------- */
+
+uint64_t qdq_planner_padded(const qdq_planner *p, uint64_t bytes) {
+    uint64_t up;
+    return __builtin_add_overflow(bytes, p->alignment - 1, &up) ? UINT64_MAX : up / p->alignment * p->alignment;
+}
+
+qdq_ggml_tensor qdq_item_ggml(const qdq_item *it) {
+    qdq_ggml_tensor t = {.name = it->gguf.name, .ne = {1, 1, 1, 1}, .type = it->tensor->ggml_type};
+    for (uint32_t d = 0; d < it->tensor->n_dims && d < 4; d++) t.ne[d] = it->tensor->shape[it->tensor->n_dims - 1 - d];
+    return t;
+}
+
+static void keep(qdq_item *it, const char *reason) { snprintf(it->reason, QDQ_REASON, "%s", reason); }
+
+/* Its name in GGUF, and whether llama-quantize would leave it alone. */
+static void name_item(qdq_planner *p, qdq_item *it) {
+    if (qdq_model_layout(p->session.model) == QDQ_LAYOUT_GGUF) {
+        if (strlen(it->tensor->name) < sizeof it->gguf.name) strcpy(it->gguf.name, it->tensor->name);
+        it->gguf.expert = QDQ_NO_EXPERT;
+    } else {
+        if (p->names == NULL || qdq_names_to_gguf(p->names, it->tensor->name, &it->gguf) != QDQ_OK)
+            it->gguf = (qdq_gguf_name){.expert = QDQ_NO_EXPERT};
+        else if (it->gguf.name[0] == '\0' && it->reason[0] == '\0')
+            keep(it, "GGUF does not have it");
+    }
+    const char *why = NULL;
+    qdq_ggml_tensor t = qdq_item_ggml(it);
+    if (it->gguf.name[0] != '\0' && it->reason[0] == '\0' && !qdq_rules_quantizes(&t, &why))
+        snprintf(it->reason, QDQ_REASON, "llama-quantize keeps it (%s)", why);
+}
+
+/* llama-quantize stops at some formats for a tensor without importance, though ggml can make them. Those are no
+ * candidates where it is to run the plan, nor where formats were not named. */
+static bool refused(const qdq_planner *p, const qdq_item *it, const qdq_format_choice *c) {
+    bool minded = p->request->recipe != NULL || (p->request->formats == NULL && c->listed);
+    if (!minded || it->importance != NULL) return false;
+    const char *name = it->gguf.name[0] != '\0' ? it->gguf.name : it->tensor->name;
+    return qdq_rules_needs_imatrix(name, (uint32_t)qdq_describe_format(c->format).ggml_type, 0);
+}
+
+static qdq_status add_candidates(qdq_planner *p, qdq_item *it) {
+    it->candidates = calloc(p->n_formats + 1, sizeof *it->candidates);
+    it->formats = calloc(p->n_formats + 1, sizeof *it->formats);
+    if (it->candidates == NULL || it->formats == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for candidates");
+    char reason[QDQ_REASON] = "";
+    bool any = false;
+    for (uint32_t c = 0; c < p->n_formats; c++) {
+        const qdq_format_choice *ch = &p->formats[c];
+        it->candidates[c].bytes = QDQ_NO_CANDIDATE;
+        if (!ch->listed && !rule_gives(p, it, ch)) continue;
+        if (ch->format == QDQ_FORMAT_SOURCE) {
+            it->candidates[c].bytes = qdq_planner_padded(p, it->tensor->bytes);
+            continue; /* does not make it worth planning by itself */
+        }
+        bool fits;
+        const qdq_imatrix_entry *importance; /* NULL where the format does not fit */
+        qdq_status status = qdq_session_fits(&p->session, it->tensor, ch->format, &importance, &fits, reason);
+        if (status != QDQ_OK) return status;
+        if (!fits) continue;
+        it->importance = importance;
+        if (refused(p, it, ch)) {
+            snprintf(reason, sizeof reason, "llama-quantize refuses %s without an importance matrix", ch->name);
+            continue;
+        }
+        any = true;
+        it->candidates[c].bytes = qdq_planner_padded(p, qdq_format_bytes(ch->format, it->tensor->elements));
+        it->formats[it->n_formats++] = ch->format;
+    }
+    if (!any) keep(it, reason[0] != '\0' ? reason : "none of the formats is for it");
+    return QDQ_OK;
+}
+
+static qdq_status add_item(qdq_planner *p, qdq_item *it, const qdq_tensor *t) {
+    it->tensor = t;
+    it->scale = -1;
+    p->elements += t->elements;
+    p->source_bytes += t->bytes;
+    if (qdq_session_takes(&p->session, t, it->reason)) it->reason[0] = '\0';
+    name_item(p, it);
+    if (it->reason[0] != '\0') return QDQ_OK;
+    qdq_status status = add_candidates(p, it);
+    if (status != QDQ_OK || it->reason[0] != '\0' || p->gradients == NULL) return status;
+    return qdq_gradients_find(p->gradients, t, &it->gradient);
+}
+
+/* Bytes of the file that are no tensor's. */
+static qdq_status measure_overhead(qdq_planner *p) {
+    qdq_writer *writer = NULL;
+    uint64_t size = 0, tensors = 0;
+    qdq_status status = qdq_writer_create(QDQ_LAYOUT_GGUF, NULL, &writer);
+    if (status == QDQ_OK) status = qdq_packed_metadata(writer, &p->session, 0, p->request->imatrix);
+    for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++) {
+        const qdq_tensor *t = p->items[i].tensor;
+        status = qdq_writer_add_tensor(writer, t->name, t->type_name, t->n_dims, t->shape);
+        tensors += qdq_planner_padded(p, t->bytes);
+    }
+    if (status == QDQ_OK) status = qdq_writer_size(writer, &size);
+    qdq_writer_abort(writer);
+    p->overhead = size - tensors;
+    return status;
+}
+
+/* An importance matrix of another model, or under names that are not known, would go unnoticed. */
+static qdq_status check_importance(const qdq_planner *p) {
+    bool any = false, planned = false;
+    for (uint64_t i = 0; i < p->n_items; i++) {
+        any = any || p->items[i].importance != NULL;
+        planned = planned || qdq_item_planned(&p->items[i]);
+    }
+    if (any || !planned || p->session.imatrix == NULL) return QDQ_OK;
+    return qdq_fail(
+        QDQ_BAD_DATA,
+        "%s: has no entry for any tensor that is planned of %s: it is another model's, or the names of this "
+        "architecture are not known (--arch, --map)",
+        SHOWN(p->request->imatrix), SHOWN(qdq_model_path(p->session.model)));
+}
+
+qdq_status qdq_planner_candidates(qdq_planner *p) {
+    qdq_status status = list_formats(p);
+    if (status != QDQ_OK) return status;
+    p->n_items = qdq_model_tensor_count(p->session.model);
+    p->items = calloc((size_t)p->n_items + 1, sizeof *p->items);
+    if (p->items == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu tensors", (ull)p->n_items);
+    p->alignment = qdq_packed_alignment(p->session.model);
+    for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++)
+        status = add_item(p, &p->items[i], qdq_model_tensor(p->session.model, i));
+    if (status == QDQ_OK) status = check_importance(p);
+    return status == QDQ_OK ? measure_overhead(p) : status;
+}

@@ -1,0 +1,157 @@
+/* The damage of a plan's candidates: what is measured, and what a score makes of it. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/planner.h"
+#include "core/error.h"
+
+typedef unsigned long long ull;
+
+enum { SOURCE_TEXT = 400 };
+
+/* ---- Scores ----------------------------------------------------------------------------------------------------- */
+
+const qdq_score_text qdq_score_texts[] = {
+    [QDQ_ERROR] = {"error", "squared error"},
+    [QDQ_RELATIVE] = {"relative", "squared error relative to the tensor's squared weights"},
+    [QDQ_SIGNED] = {"signed", "first-order change of the loss, sum(g D), 0 where negative"},
+    [QDQ_ABSOLUTE] = {"absolute", "sum|g D| of the gradients"},
+    [QDQ_SQUARED] = {"squared", "sum((g D)^2) of the gradients"},
+    [QDQ_AUTO] = {"auto", ""},
+};
+
+bool qdq_score_takes_gradients(qdq_score s) { return s == QDQ_SIGNED || s == QDQ_ABSOLUTE || s == QDQ_SQUARED; }
+
+/* The gradients' file says whether they are root mean squares. */
+qdq_score qdq_planner_best_score(const qdq_planner *p) {
+    const char *text;
+    uint64_t length;
+    if (p->gradients == NULL) return QDQ_RELATIVE;
+    const qdq_kv *kv = qdq_model_find_kv(qdq_gradients_model(p->gradients), "reduction");
+    static const char rms[] = "root mean square";
+    return kv != NULL && qdq_kv_string(kv, &text, &length) && length >= sizeof rms - 1 &&
+                   memcmp(text, rms, sizeof rms - 1) == 0
+               ? QDQ_SQUARED
+               : QDQ_ABSOLUTE;
+}
+
+/* ---- Measuring -------------------------------------------------------------------------------------------------- */
+
+/* Which gradient, in which order of rows. */
+static void name_gradient(const qdq_gradient *gradient, char text[SOURCE_TEXT]) {
+    const qdq_gradient_part *first = gradient->parts;
+    snprintf(text, SOURCE_TEXT, "%.300s, %llu parts, %llu heads permuted", first->gradient->name,
+             (ull)gradient->n_parts, (ull)first->heads);
+}
+
+static qdq_status open_scores(qdq_planner *p) {
+    const qdq_plan_request *r = p->request;
+    qdq_status status = qdq_measure_open(r->scores, p->session.model, p->gradients, r->imatrix, &p->scores);
+    for (uint64_t i = 0; i < p->n_items && status == QDQ_OK && r->scores != NULL; i++) {
+        const qdq_item *it = &p->items[i];
+        char gradient[SOURCE_TEXT];
+        if (!qdq_item_planned(it)) continue;
+        if (it->gradient.n_parts > 0) name_gradient(&it->gradient, gradient);
+        status = qdq_scores_match(p->scores, r->scores, it->tensor->name, it->gradient.n_parts > 0 ? gradient : NULL,
+                                  it->importance != NULL ? it->importance->name : NULL);
+    }
+    return status;
+}
+
+static qdq_status measure(qdq_planner *p, size_t *passes) {
+    qdq_measured_tensor *tensors = calloc((size_t)p->n_items + 1, sizeof *tensors);
+    if (tensors == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu tensors", (ull)p->n_items);
+    size_t n = 0;
+    for (uint64_t i = 0; i < p->n_items; i++) {
+        const qdq_item *it = &p->items[i];
+        bool gradients = p->gradients != NULL;
+        if (it->reason[0] != '\0' || (gradients && it->gradient.n_parts == 0)) continue;
+        tensors[n++] = (qdq_measured_tensor){it->tensor, it->importance, gradients ? &it->gradient : NULL, it->formats,
+                                             it->n_formats};
+    }
+    qdq_status status = qdq_measure(&p->session, p->request->scores, n, tensors, p->scores, passes);
+    free(tensors);
+    return status;
+}
+
+/* ---- Damage ----------------------------------------------------------------------------------------------------- */
+
+/* The mean of a tensor's importances. */
+static qdq_status mean_importance(const qdq_imatrix_entry *entry, double *mean) {
+    float *weights = malloc((size_t)entry->count * sizeof *weights);
+    if (weights == NULL && entry->count > 0) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for an importance matrix");
+    qdq_imatrix_weights(entry, 0, entry->count, weights);
+    double sum = 0;
+    for (uint64_t i = 0; i < entry->count; i++) sum += weights[i];
+    *mean = entry->count > 0 ? sum / (double)entry->count : 0;
+    free(weights);
+    return QDQ_OK;
+}
+
+/* What a tensor's error is relative to: its squared weights, times the mean importance. (Weighted column by column they
+ * would be ruled by a few columns with large inputs, whose own errors matter less: docs/planner.md.) */
+static qdq_status find_scale(const qdq_planner *p, const qdq_item *it, double *scale) {
+    qdq_scores_error sums;
+    double mean = 0;
+    *scale = 0;
+    if (it->n_formats == 0 || it->reason[0] != '\0') return QDQ_OK;
+    if (it->importance != NULL && qdq_scores_get_energy(p->scores, it->tensor->name, scale)) {
+        qdq_status status = mean_importance(it->importance, &mean);
+        *scale *= mean;
+        return status;
+    }
+    if (qdq_scores_get_error(p->scores, it->tensor->name, qdq_describe_format(it->formats[0]).name, &sums))
+        *scale = sums.ww;
+    return QDQ_OK;
+}
+
+/* An expert's damage is relative to all of the tensor that it is a slice of in GGUF. */
+static qdq_status set_scales(qdq_planner *p) {
+    qdq_status status = QDQ_OK;
+    for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++) {
+        qdq_item *it = &p->items[i];
+        if (it->scale >= 0) continue; /* a slice of an earlier one */
+        status = find_scale(p, it, &it->scale);
+        for (uint64_t k = i + 1; qdq_item_is_expert(it) && k < p->n_items && status == QDQ_OK; k++) {
+            double scale = 0;
+            if (!qdq_item_is_expert(&p->items[k]) || strcmp(p->items[k].gguf.name, it->gguf.name) != 0) continue;
+            status = find_scale(p, &p->items[k], &scale);
+            it->scale += scale;
+            p->items[k].scale = 0;
+        }
+        for (uint64_t k = i + 1; qdq_item_is_expert(it) && k < p->n_items; k++)
+            if (qdq_item_is_expert(&p->items[k]) && strcmp(p->items[k].gguf.name, it->gguf.name) == 0)
+                p->items[k].scale = it->scale;
+    }
+    return status;
+}
+
+static double damage_of(const qdq_planner *p, const qdq_item *it, const char *format) {
+    qdq_scores_error error = {0, 0};
+    qdq_sensitivity_sums sums = {0};
+    if (qdq_score_takes_gradients(p->request->score)) {
+        if (!qdq_scores_get_gradient(p->scores, it->tensor->name, format, &sums)) return 0; /* pinned, not scored */
+        return p->request->score == QDQ_ABSOLUTE  ? sums.absolute
+               : p->request->score == QDQ_SQUARED ? sums.squared
+                                                  : fmax(sums.signed_sum, 0);
+    }
+    qdq_scores_get_error(p->scores, it->tensor->name, format, &error);
+    if (p->request->score == QDQ_ERROR) return error.err2;
+    return it->scale > 0 ? error.err2 / it->scale : 0;
+}
+
+static void set_damage(qdq_planner *p) {
+    for (uint64_t i = 0; i < p->n_items; i++)
+        for (uint32_t c = 0; c < p->n_formats && qdq_item_planned(&p->items[i]); c++)
+            if (p->items[i].candidates[c].bytes != QDQ_NO_CANDIDATE && p->formats[c].format != QDQ_FORMAT_SOURCE)
+                p->items[i].candidates[c].damage = damage_of(p, &p->items[i], p->formats[c].name);
+}
+
+qdq_status qdq_planner_damage(qdq_planner *p, size_t *passes) {
+    qdq_status status = open_scores(p);
+    if (status == QDQ_OK) status = measure(p, passes);
+    if (status == QDQ_OK && p->request->score == QDQ_RELATIVE) status = set_scales(p);
+    if (status == QDQ_OK) set_damage(p);
+    return status;
+}

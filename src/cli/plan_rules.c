@@ -1,0 +1,171 @@
+/* The rules of a plan: what --pin, --same, --min and --allow leave, and the problem that this makes. */
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "cli/naming.h"
+#include "cli/planner.h"
+#include "core/error.h"
+
+typedef unsigned long long ull;
+#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
+
+/* ---- Rules ------------------------------------------------------------------------------------------------------ */
+
+static const char *canonical(const qdq_planner *p, const char *name) {
+    for (uint32_t c = 0; c < p->n_formats; c++)
+        if (strcasecmp(p->formats[c].name, name) == 0) return p->formats[c].name;
+    return name;
+}
+
+/* Formats that llama.cpp multiplies by on the device (ggml d99724f2). */
+static bool runs_on(const char *device, const char *format) {
+    static const struct {
+        const char *device, *lacks;
+    } table[] = {{"cpu", " "}, {"cuda", " tq1_0 tq2_0 "}, {"metal", " nvfp4 tq1_0 "}};
+    char word[40];
+    snprintf(word, sizeof word, " %.32s ", format);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (strcmp(table[i].device, device) == 0) return strstr(table[i].lacks, word) == NULL;
+    return false;
+}
+
+static qdq_status allow(qdq_planner *p, const qdq_plan_rule *r) {
+    const char *names[QDQ_MAX_FORMATS + 1];
+    uint32_t n = 0;
+    bool device = r->regex == NULL && (strcmp(r->formats, "cpu") == 0 || strcmp(r->formats, "cuda") == 0 ||
+                                       strcmp(r->formats, "metal") == 0);
+    if (device) {
+        for (uint32_t c = 0; c < p->n_formats; c++)
+            if (runs_on(r->formats, p->formats[c].name)) names[n++] = p->formats[c].name;
+        return qdq_problem_allow(p->problem, NULL, n, names);
+    }
+    char *list = strdup(r->formats), *rest = list;
+    if (list == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a list of formats");
+    for (char *word; (word = strsep(&rest, ",")) != NULL && n < QDQ_MAX_FORMATS;) names[n++] = canonical(p, word);
+    qdq_status status = qdq_problem_allow(p->problem, r->regex, n, names);
+    free(list);
+    return status;
+}
+
+static qdq_status share_preset(qdq_planner *p, qdq_group_preset preset, const char *name) {
+    bool any = false, known = false;
+    qdq_status status = QDQ_OK;
+    for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++) {
+        const qdq_item *it = &p->items[i];
+        char label[QDQ_NAME_MAX];
+        known = known || it->gguf.name[0] != '\0';
+        if (it->reason[0] != '\0' || it->gguf.name[0] == '\0' || !qdq_name_group(preset, it->gguf.name, label))
+            continue;
+        any = true;
+        status = qdq_problem_label(p->problem, it->index, label);
+    }
+    if (status == QDQ_OK && !known) return qdq_naming_missing(p->session.model, name);
+    return status == QDQ_OK && !any ? qdq_fail(QDQ_INVALID_ARGUMENT, "%s: there are no such tensors", name) : status;
+}
+
+static qdq_status share(qdq_planner *p, const char *what) {
+    if (strcmp(what, "qkv") == 0) return share_preset(p, QDQ_GROUP_QKV, "--same qkv");
+    if (strcmp(what, "gate-up") == 0) return share_preset(p, QDQ_GROUP_GATE_UP, "--same gate-up");
+    if (strcmp(what, "experts") == 0) return share_preset(p, QDQ_GROUP_EXPERTS, "--same experts");
+    return qdq_problem_same(p->problem, what);
+}
+
+static qdq_status apply_rule(qdq_planner *p, const qdq_plan_rule *r) {
+    switch (r->kind) {
+    case QDQ_PIN: return qdq_problem_pin(p->problem, r->regex, canonical(p, r->formats));
+    case QDQ_MINIMUM: return qdq_problem_minimum(p->problem, r->regex, canonical(p, r->formats));
+    case QDQ_SAME: return share(p, r->regex);
+    default: return allow(p, r);
+    }
+}
+
+/* ---- The problem ------------------------------------------------------------------------------------------------ */
+
+static qdq_status make_problem(qdq_planner *p) {
+    qdq_problem_format formats[QDQ_MAX_FORMATS + 1];
+    for (uint32_t c = 0; c < p->n_formats; c++) {
+        /* The source counts as what has most bits. */
+        formats[c] = (qdq_problem_format){p->formats[c].name, 1, 4};
+        if (p->formats[c].format == QDQ_FORMAT_SOURCE) continue;
+        qdq_format_info info = qdq_describe_format(p->formats[c].format);
+        formats[c].block_elements = info.block_elements;
+        formats[c].block_bytes = info.block_bytes;
+    }
+    qdq_problem_free(p->problem);
+    p->problem = NULL;
+    qdq_status status = qdq_problem_create(p->n_formats, formats, &p->problem);
+    size_t n = 0;
+    p->kept = 0;
+    for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++) {
+        qdq_item *it = &p->items[i];
+        if (it->reason[0] != '\0') {
+            p->kept += qdq_planner_padded(p, it->tensor->bytes);
+            continue;
+        }
+        it->index = n++;
+        status = qdq_problem_add(p->problem, it->tensor->name, it->candidates);
+        /* Slices of one tensor of GGUF, which has one type. */
+        if (status == QDQ_OK && qdq_item_is_expert(it))
+            status = qdq_problem_label(p->problem, it->index, it->gguf.name);
+    }
+    if (status == QDQ_OK && n == 0)
+        status = qdq_fail(QDQ_BAD_DATA, "%s: has no tensor that any of the formats takes",
+                          SHOWN(qdq_model_path(p->session.model)));
+    for (unsigned r = 0; r < p->request->n_rules && status == QDQ_OK; r++)
+        status = apply_rule(p, &p->request->rules[r]);
+    return status;
+}
+
+/* Tensors without a gradient have no damage to weigh: they get the one format that the rules leave, or stay. */
+static qdq_status settle_unscored(qdq_planner *p) {
+    bool any = false;
+    for (uint64_t i = 0; i < p->n_items && p->gradients != NULL; i++) {
+        qdq_item *it = &p->items[i];
+        if (it->reason[0] != '\0' || it->gradient.n_parts > 0) continue;
+        uint32_t open = 0;
+        for (uint32_t c = 0; c < p->n_formats; c++) open += qdq_problem_open(p->problem, it->index, c) != 0;
+        if (open == 1) continue;
+        snprintf(it->reason, QDQ_REASON, "no gradient, so no damage to weigh; --pin gives it a format");
+        any = true;
+    }
+    return any ? make_problem(p) : QDQ_OK;
+}
+
+static double bits(const qdq_planner *p, uint64_t file) {
+    return p->elements > 0 ? 8 * (double)(file - p->overhead) / (double)p->elements : 0;
+}
+
+static qdq_status check_target(qdq_planner *p) {
+    qdq_status status = qdq_problem_range(p->problem, &p->floor, &p->ceiling);
+    if (status != QDQ_OK) return status;
+    p->floor += p->kept + p->overhead;
+    p->ceiling += p->kept + p->overhead;
+    p->budget = qdq_target_bytes(&p->request->target, p->overhead, p->elements, p->source_bytes);
+    if (p->budget >= p->floor && p->budget <= p->ceiling) return QDQ_OK;
+    bool below = p->budget < p->floor;
+    return qdq_fail(QDQ_INVALID_ARGUMENT,
+                    "a target of %s is %llu bytes, %s: with these formats and rules files have %llu bytes (%.4f bits a "
+                    "weight) to %llu bytes (%.4f)",
+                    p->request->target_text, (ull)p->budget,
+                    below ? "less than the smallest plan has" : "more than the largest plan has", (ull)p->floor,
+                    bits(p, p->floor), (ull)p->ceiling, bits(p, p->ceiling));
+}
+
+qdq_status qdq_planner_rules(qdq_planner *p) {
+    qdq_status status = make_problem(p);
+    if (status == QDQ_OK) status = settle_unscored(p);
+    return status == QDQ_OK ? check_target(p) : status;
+}
+
+/* The problem once more, now that damages are known. */
+qdq_status qdq_planner_solve(qdq_planner *p) {
+    qdq_status status = make_problem(p);
+    uint32_t *chosen = calloc((size_t)p->n_items + 1, sizeof *chosen);
+    if (status == QDQ_OK && chosen == NULL) status = qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the choice");
+    if (status == QDQ_OK) status = qdq_problem_solve(p->problem, p->budget - p->overhead - p->kept, chosen, &p->result);
+    for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++)
+        if (p->items[i].reason[0] == '\0') p->items[i].chosen = chosen[p->items[i].index];
+    free(chosen);
+    return status;
+}
