@@ -52,7 +52,11 @@ FN affine fit_affine(BLOCK_IN(x), BLOCK_IN(w), int parts, float top, float first
         for (int p = 0; p < parts; p++) {
             REAL inverse = div_rn(reach, select_r(same[p], splat(1.0f), high[p] - min[p]));
             REAL farthest = max_r(abs_(low[p] - min[p]), abs_(high[p] - min[p]));
-            if (tame && !any(wild(inverse * farthest)))
+            REAL most = abs_(inverse * farthest); /* of the elements' v below */
+            if (tame && !any(not_m(le(most, splat(top + 0.45f))))) /* none is above top once rounded */
+                for (int i = n * p; i < n * p + n; i++)
+                    code[i] = max_r(nearest(inverse * (x[i] - min[p])), splat(0.0f));
+            else if (tame && !any(wild(most)))
                 for (int i = n * p; i < n * p + n; i++) code[i] = calm_code(inverse * (x[i] - min[p]), top);
             else
                 for (int i = n * p; i < n * p + n; i++) code[i] = whole_code(inverse * (x[i] - min[p]), top);

@@ -54,7 +54,7 @@ FN iq_params iq3_s_move_up(iq_params p, PEERS(peers)) {
     INT taken = splat_i(0), place = PEER_INDEX(peers);
     for (int g = 0; g < 8; g++) point[g] = splat_u(0u);
     for (int j = 0; j < 8; j++) {
-        MASK some = ge(PEER(peers, 0, j), splat(0.0f)), here = and_m(some, eq_i(taken, place));
+        MASK some = not_m(lt(PEER(peers, 0, j), splat(0.0f))), here = and_m(some, eq_i(taken, place));
         for (int g = 0; g < 8; g++) {
             UINT pair = as_uint(PEER(peers, 1 + g / 2, j));
             point[g] = select_u(here, g % 2 == 0 ? pair & 0xffffu : pair >> 16, point[g]);

@@ -22,8 +22,9 @@
 #define q2_K_code_weighted q2_K_code
 
 STRUCT(q2_K_params) {
-    REAL d[2], m[2], inverse[2], base[2]; /* where d is 0, the fit's codes stay */
-    bool stays;                           /* in some lane */
+    REAL d[2], m[2], per_d[2];  /* per_d: 1 / d */
+    REAL inverse[2], base[2];   /* where d is 0, the fit's codes stay */
+    bool stays;                 /* in some lane */
     UINT steps, own;
 };
 
@@ -49,6 +50,7 @@ FN q2_K_params q2_K_counted(q2_K_part s, REAL d, REAL m, UINT first, UINT second
         UINT count = k == 0 ? first : second;
         p.d[k] = mul_v(dh, to_real(INT_OF(count & 15u)));
         p.m[k] = mul_v(mh, to_real(INT_OF(count >> 4)));
+        p.per_d[k] = div_rn(splat(1.0f), p.d[k]);
         p.inverse[k] = s.inverse[k];
         p.base[k] = s.base[k];
     }
@@ -98,7 +100,7 @@ FN q2_K_params q2_K_fold_weighted(q2_K_part s, PEERS(peers)) {
 
 FN REAL q2_K_code(REAL x, q2_K_params p, int i) {
     int k = i / 16;
-    REAL c = whole_code(div_rn(x + p.m[k], p.d[k]), 3.0f);
+    REAL c = quotient_code(x + p.m[k], p.d[k], p.per_d[k], 0.0f, 3.0f);
     if (p.stays) c = select_r(eq(p.d[k], splat(0.0f)), whole_code(p.inverse[k] * (x - p.base[k]), 3.0f), c);
     return c;
 }
@@ -124,7 +126,7 @@ FN q2_K_params q2_K_read(BYTES_IN(b), int lane) {
         UINT count = GET8(b, 2 * lane + k);
         p.d[k] = mul_v(f16_value(GET16(b, 80)), to_real(INT_OF(count & 15u)));
         p.m[k] = mul_v(f16_value(GET16(b, 82)), to_real(INT_OF(count >> 4)));
-        p.inverse[k] = p.base[k] = splat(0.0f);
+        p.per_d[k] = p.inverse[k] = p.base[k] = splat(0.0f);
     }
     p.stays = false;
     p.steps = p.own = splat_u(0u);

@@ -23,8 +23,9 @@
 #define q6_K_code_weighted q6_K_code
 
 STRUCT(q6_K_params) {
-    REAL d[2], inverse[2]; /* where d is 0, the fit's codes stay */
-    bool stays;            /* in some lane */
+    REAL d[2], per_d[2]; /* per_d: 1 / d */
+    REAL inverse[2];     /* where d is 0, the fit's codes stay */
+    bool stays;          /* in some lane */
     UINT head;
 };
 
@@ -54,6 +55,7 @@ FN q6_K_params q6_K_fold(q6_K_part s, PEERS(peers)) {
         UINT count = UINT_OF(min_i(nearest_int(inverse * s.scale[k]), splat_i(127))) & 255u;
         count = select_u(nothing, splat_u(0u), count);
         p.d[k] = mul_v(d, to_real(INT_OF(count ^ 128u) - 128));
+        p.per_d[k] = div_rn(splat(1.0f), p.d[k]);
         p.inverse[k] = select_r(nothing, splat(0.0f), s.inverse[k]);
         p.head = p.head | count << (16 + 8 * k);
     }
@@ -63,7 +65,7 @@ FN q6_K_params q6_K_fold(q6_K_part s, PEERS(peers)) {
 
 FN REAL q6_K_code(REAL x, q6_K_params p, int i) {
     REAL d = p.d[i / 16];
-    REAL c = signed_code(div_rn(x, d), 32.0f) + 32.0f;
+    REAL c = quotient_code(x, d, p.per_d[i / 16], -32.0f, 31.0f) + 32.0f;
     if (p.stays) c = select_r(eq(d, splat(0.0f)), symmetric_code(x, p.inverse[i / 16], 32.0f), c);
     return c;
 }
@@ -91,7 +93,7 @@ FN q6_K_params q6_K_read(BYTES_IN(b), int lane) {
     REAL d = f16_value(GET16(b, 208));
     for (int k = 0; k < 2; k++) {
         p.d[k] = mul_v(d, to_real(INT_OF(GET8(b, 192 + 2 * lane + k) ^ 128u) - 128));
-        p.inverse[k] = splat(0.0f);
+        p.per_d[k] = p.inverse[k] = splat(0.0f);
     }
     p.stays = false;
     p.head = splat_u(0u);

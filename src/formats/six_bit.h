@@ -20,6 +20,7 @@ STRUCT(six_bit_part) {
 
 STRUCT(six_bit_params) {
     REAL d, m;          /* a code q stands for q d - m */
+    REAL per_d;         /* 1 / d */
     REAL inverse, base; /* where d is 0, the fit's codes stay */
     bool stays;         /* in some lane */
     UINT steps, own;    /* for the packer: the block's two binary16, the lane's scale and minimum */
@@ -62,6 +63,7 @@ FN six_bit_params six_bit_counted(six_bit_part s, REAL d, REAL m, INT scale, INT
     REAL dh = f16_round(d), mh = f16_round(m);
     p.d = mul_v(dh, to_real(scale_kept));
     p.m = mul_v(mh, to_real(min_kept));
+    p.per_d = div_rn(splat(1.0f), p.d);
     p.inverse = s.inverse;
     p.base = s.base;
     p.stays = any(eq(p.d, splat(0.0f)));
@@ -111,7 +113,7 @@ FN six_bit_params six_bit_fold_weighted(six_bit_part s, PEERS(peers), int most) 
 }
 
 FN REAL six_bit_code(REAL x, six_bit_params p, float top) {
-    REAL c = whole_code(div_rn(x + p.m, p.d), top);
+    REAL c = quotient_code(x + p.m, p.d, p.per_d, 0.0f, top);
     if (p.stays) c = select_r(eq(p.d, splat(0.0f)), whole_code(p.inverse * (x - p.base), top), c);
     return c;
 }
@@ -141,7 +143,7 @@ FN six_bit_params six_bit_read(BYTES_IN(b), int lane) {
     six_bit_params p;
     p.d = mul_v(f16_value(GET16(b, 0)), to_real(INT_OF(scale)));
     p.m = mul_v(f16_value(GET16(b, 2)), to_real(INT_OF(min)));
-    p.inverse = p.base = splat(0.0f);
+    p.per_d = p.inverse = p.base = splat(0.0f);
     p.stays = false;
     p.steps = p.own = splat_u(0u);
     return p;

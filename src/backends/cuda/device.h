@@ -17,6 +17,7 @@ typedef struct qdq_cuda_format_kernels {
     CUmodule module;
     CUfunction quantizer[2][2]; /* round trip, quantize; without and with importance */
     CUfunction dequantize;
+    CUdeviceptr words; /* the format's table, 0 where it has none */
     bool loaded;
 } qdq_cuda_format_kernels;
 

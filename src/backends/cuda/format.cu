@@ -18,11 +18,8 @@ enum {
     KERNEL_THREADS = 32 * QDQ_CUDA_WARPS
 };
 
-#if F(SHARED) == 0
-enum { SHARED = 1 };
-#else
-enum { SHARED = 32 * F(SHARED) };
-#endif
+/* A tile's rows, and after them, in the same place, what its lanes show to each other. */
+enum { SHARED = 32 * F(SHARED), STAGE = SHARED > ROWS ? SHARED : ROWS };
 
 /* The two ways to fit a format. */
 #if F(IMPORTANCE) < 2
@@ -61,9 +58,10 @@ FN REAL add_block(const float *rows, int lane, bool magnitudes) {
     return sum;
 }
 
-/* The lane's elements, from the tile's rows, and their parameters. */
+/* The lane's elements, from the tile's rows, and their parameters. The rows are done with then, in every lane once the
+ * warp is in step again. */
 template <class V>
-FN F(params) fit_lane(const qdq_cuda_format_args &a, const place &t, const float *rows, REAL *shared, float *x) {
+FN F(params) fit_lane(const qdq_cuda_format_args &a, const place &t, float *rows, float *x) {
     float m[V::weighs ? 32 : 1];
     uint64_t row = 0;
     if (V::weighs) row = take_weights(a.importance, t.first, t.n, t.lane, m);
@@ -75,23 +73,23 @@ FN F(params) fit_lane(const qdq_cuda_format_args &a, const place &t, const float
     return V::fit(x, m, sum);
 #else
     F(part) part = V::fit(x, m, sum);
-#pragma unroll
-    for (int k = 0; k < F(SHARED); k++) shared[32 * k + t.lane] = F(share)(part, k);
     __syncwarp();
-    return V::fold(part, shared + (t.lane & -LANES));
+#pragma unroll
+    for (int k = 0; k < F(SHARED); k++) rows[32 * k + t.lane] = F(share)(part, k);
+    __syncwarp();
+    return V::fold(part, rows + (t.lane & -LANES));
 #endif
 }
 
 template <class V> FN void roundtrip(const qdq_cuda_format_args &a) {
-    __shared__ __align__(16) float stage[QDQ_CUDA_WARPS][ROWS];
-    __shared__ float shared[QDQ_CUDA_WARPS][SHARED];
+    __shared__ __align__(16) float stage[QDQ_CUDA_WARPS][STAGE];
     place t = find_place(a.count);
     if (t.n == 0) return;
     float *rows = stage[t.warp];
     load_tile(a.input, t.first, t.n, rows, t.lane);
     __syncwarp();
     float x[32];
-    F(params) p = fit_lane<V>(a, t, rows, shared[t.warp], x);
+    F(params) p = fit_lane<V>(a, t, rows, x);
     for_elements(p, [&](const F(params) & p, int i) { x[i] = F(value)(V::code(x[i], p, i), p, i); });
     __syncwarp();
     put_row(x, t.lane, rows);
@@ -129,8 +127,7 @@ FN void copy_bytes(const uint8_t *from, uint8_t *to, int n, bool wide, int lane)
 
 template <class V> FN void quantize(const qdq_cuda_format_args &a) {
     /* The rows of floats are done with when the codes are there. */
-    __shared__ __align__(16) float stage[QDQ_CUDA_WARPS][ROWS];
-    __shared__ float shared[QDQ_CUDA_WARPS][SHARED];
+    __shared__ __align__(16) float stage[QDQ_CUDA_WARPS][STAGE];
     __shared__ uint32_t heads[QDQ_CUDA_WARPS][32 * (F(HEADS) > 0 ? F(HEADS) : 1)];
     enum { PACKED = (CODE_BYTES + 15) / 16 * 16 };
     static_assert(PACKED + TILE_BYTES <= ROWS * 4, "codes and blocks fit into a tile's rows");
@@ -140,7 +137,7 @@ template <class V> FN void quantize(const qdq_cuda_format_args &a) {
     load_tile(a.input, t.first, t.n, rows, t.lane);
     __syncwarp();
     float x[32];
-    F(params) p = fit_lane<V>(a, t, rows, shared[t.warp], x);
+    F(params) p = fit_lane<V>(a, t, rows, x);
     __syncwarp();
     uint8_t *codes = (uint8_t *)rows + t.lane / LANES * CODE_PITCH, *blocks = (uint8_t *)rows + PACKED;
     UINT word = 0;

@@ -5,6 +5,7 @@
 #include "backends/cuda/device.h"
 #include "core/error.h"
 #include "core/format.h"
+#include "core/grid.h"
 
 static qdq_status load_module(qdq_cuda_device *device, const char *name, const unsigned char *code, CUmodule *module) {
     char log[512] = "";
@@ -21,6 +22,23 @@ static qdq_status load_module(qdq_cuda_device *device, const char *name, const u
 static qdq_status find(qdq_cuda_device *device, CUmodule module, const char *name, CUfunction *function) {
     CUresult error = device->cuda->module_function(function, module, name);
     return error == 0 ? QDQ_OK : qdq_cuda_fail(device->cuda, error, name);
+}
+
+/* Brings the format's table of words to the device, and its address to the module's variable. */
+static qdq_status load_words(qdq_cuda_device *device, const char *format, qdq_cuda_format_kernels *k) {
+    const qdq_cuda_driver *cuda = device->cuda;
+    const uint32_t *words;
+    size_t n, size;
+    qdq_status status = qdq_format_words(format, &words, &n);
+    if (status != QDQ_OK || !words) return status;
+    char name[64];
+    snprintf(name, sizeof name, "qdq_words_%s", format);
+    CUdeviceptr variable;
+    CUresult error = cuda->module_global(&variable, &size, k->module, name);
+    if (error == 0 && !k->words) error = cuda->memory_alloc(&k->words, 4 * n);
+    if (error == 0) error = cuda->copy_in(k->words, words, 4 * n, device->stream);
+    if (error == 0) error = cuda->copy_in(variable, &k->words, sizeof k->words, device->stream);
+    return error == 0 ? QDQ_OK : qdq_cuda_fail(cuda, error, name);
 }
 
 static qdq_status load_format(qdq_cuda_device *device, qdq_format format) {
@@ -44,6 +62,7 @@ static qdq_status load_format(qdq_cuda_device *device, qdq_format format) {
         snprintf(name, sizeof name, "%s_%s", kernels[i].prefix, format_name);
         if (kernels[i].exists) status = find(device, k->module, name, kernels[i].function);
     }
+    if (status == QDQ_OK) status = load_words(device, format_name, k);
     k->loaded = status == QDQ_OK;
     return status;
 }
@@ -75,8 +94,10 @@ qdq_status qdq_cuda_load(qdq_cuda_device *device, const qdq_op *op) {
 }
 
 void qdq_cuda_unload(qdq_cuda_device *device) {
-    for (qdq_format f = 0; device->formats && f < qdq_format_count(); f++)
+    for (qdq_format f = 0; device->formats && f < qdq_format_count(); f++) {
         if (device->formats[f].module) device->cuda->module_unload(device->formats[f].module);
+        if (device->formats[f].words) device->cuda->memory_free(device->formats[f].words);
+    }
     if (device->sums_module) device->cuda->module_unload(device->sums_module);
     free(device->formats);
 }
