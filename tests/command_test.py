@@ -412,6 +412,24 @@ class TestSameBits(CommandTest):
             self.assertEqual(results, first, (threads, mask))
 
 
+class TestBench(CommandTest):
+    """What is asked for is measured: the kernels that --cpu-mask leaves, with an importance matrix where one is used."""
+
+    def results(self, *arguments):
+        return self.json("bench", "-d", "cpu", "--threads", 1, "--size", 1, "--op", "quantize", *arguments)["results"]
+
+    def test_mask(self):
+        for arguments, tiers in [(["--cpu-mask", 3, "--tiers"], {"c", "simd128"}), (["--cpu-mask", 1], {"c"})]:
+            self.assertEqual({r["tier"] for r in self.results("-f", "q4_0", *arguments)}, tiers)
+
+    def test_importance(self):
+        for arguments, weighted in [(["-f", "q8_0,iq1_s"], {"iq1_s"}),
+                                    (["-f", "q8_0,iq1_s", "--importance"], {"q8_0", "iq1_s"})]:
+            results = [r for r in self.results(*arguments) if "format" in r]
+            self.assertEqual({r["format"] for r in results}, {"q8_0", "iq1_s"})
+            self.assertEqual({r["format"] for r in results if r.get("importance")}, weighted)
+
+
 class TestDefects(CommandTest):
     """What is wrong with a file is said, with exit status 1, and nothing is written."""
 

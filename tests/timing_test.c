@@ -30,6 +30,18 @@ static void every_operation_is_timed(void **state) {
         }
 }
 
+static void with_importance_too(void **state) {
+    for (qdq_format f = 0; f < qdq_format_count(); f++) {
+        qdq_timing timings[QDQ_SENSITIVITY + 1];
+        for (int k = 0; k <= QDQ_SENSITIVITY; k++)
+            timings[k] =
+                (qdq_timing){.kind = (qdq_op_kind)k, .format = f, .high = QDQ_FORMAT_SOURCE, .importance = true};
+        qdq_copy_timing copy;
+        assert_ok(qdq_time("cpu", 1, QDQ_F32, 4 * QDQ_TILE, 0.001, NULL, timings, QDQ_SENSITIVITY + 1, &copy));
+        for (int k = 0; k <= QDQ_SENSITIVITY; k++) assert_true(timings[k].seconds > 0 && timings[k].seconds < 60);
+    }
+}
+
 static void a_device_that_is_not_there_is_refused(void **state) {
     qdq_timing timing = {.kind = QDQ_ROUNDTRIP, .format = 0};
     qdq_copy_timing copy;
@@ -40,6 +52,7 @@ static void a_device_that_is_not_there_is_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_operation_is_timed),
+        cmocka_unit_test(with_importance_too),
         cmocka_unit_test(a_device_that_is_not_there_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

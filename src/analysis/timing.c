@@ -67,6 +67,7 @@ typedef struct bench {
     qdq_device *device;
     qdq_pool *pool; /* for copies; as many threads as the device has. NULL: the device times its own */
     qdq_buffer *input, *gradient, *output, *blocks;
+    qdq_buffer *importance; /* of QDQ_TILE columns */
     uint64_t elements;
     qdq_ggml *ggml;
     void *ggml_blocks;
@@ -89,6 +90,10 @@ static qdq_op op_of(bench *b, const qdq_timing *t) {
     op.input = span_of(t->kind == QDQ_DEQUANTIZE ? b->blocks : b->input);
     if (t->kind == QDQ_ROUNDTRIP || t->kind == QDQ_DEQUANTIZE) op.output = span_of(b->output);
     if (t->kind == QDQ_QUANTIZE) op.output = span_of(b->blocks);
+    if (t->importance && t->kind != QDQ_DEQUANTIZE) {
+        op.row = QDQ_TILE;
+        op.importance = span_of(b->importance);
+    }
     if (t->kind == QDQ_ERROR) op.error = &b->error;
     if (t->kind == QDQ_SENSITIVITY) {
         op.n_formats = 2;
@@ -116,13 +121,14 @@ static qdq_status run_ops(bench *b, qdq_op *ops, uint32_t n, double *seconds) {
 }
 
 static double run_ggml(bench *b, const qdq_timing *t, uint32_t repeats) {
-    const float *x = qdq_buffer_host(b->input);
+    const float *x = qdq_buffer_host(b->input), *m = t->importance ? qdq_buffer_host(b->importance) : NULL;
+    uint64_t row = t->importance ? QDQ_TILE : t->elements;
     double start = now();
     for (uint32_t r = 0; r < repeats; r++) {
         if (t->kind == QDQ_DEQUANTIZE)
             qdq_ggml_dequantize(b->ggml, t->format, qdq_buffer_host(b->blocks), b->ggml_values, t->elements);
         else
-            qdq_ggml_quantize(b->ggml, t->format, x, b->ggml_blocks, t->elements, t->elements, NULL);
+            qdq_ggml_quantize(b->ggml, t->format, x, b->ggml_blocks, t->elements, row, m);
         if (t->kind == QDQ_ROUNDTRIP)
             qdq_ggml_dequantize(b->ggml, t->format, b->ggml_blocks, b->ggml_values, t->elements);
     }
@@ -132,7 +138,8 @@ static double run_ggml(bench *b, const qdq_timing *t, uint32_t repeats) {
 static bool ggml_has(const bench *b, const qdq_timing *t) {
     return b->ggml && b->input->dtype == QDQ_F32 && qdq_buffer_host(b->input) &&
            (t->kind == QDQ_ROUNDTRIP || t->kind == QDQ_QUANTIZE || t->kind == QDQ_DEQUANTIZE) &&
-           !qdq_ggml_lacks(b->ggml, t->format) && !qdq_ggml_needs_importance(b->ggml, t->format);
+           !qdq_ggml_lacks(b->ggml, t->format) &&
+           (t->importance || t->kind == QDQ_DEQUANTIZE || !qdq_ggml_needs_importance(b->ggml, t->format));
 }
 
 static double bytes_of(const qdq_timing *t, qdq_dtype dtype) {
@@ -175,9 +182,18 @@ static qdq_status fill(qdq_buffer *buffer, uint64_t seed) {
     return status;
 }
 
+/* Columns' mean squares, some hundred times others. */
+static qdq_status fill_importance(qdq_buffer *buffer) {
+    float m[QDQ_TILE];
+    qdq_inputs inputs = qdq_inputs_random(3, QDQ_TILE / 32);
+    for (uint64_t i = 0; i < QDQ_TILE / 32; i++) inputs.fill(&inputs, i, m + 32 * i, 32);
+    for (int i = 0; i < QDQ_TILE; i++) m[i] = m[i] * m[i] + 1e-4f;
+    return qdq_buffer_write(buffer, 0, m, sizeof m);
+}
+
 static qdq_status open_bench(bench *b, const char *device, int threads, qdq_dtype dtype, const qdq_timing *timings,
                              uint32_t n) {
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, columns = QDQ_TILE;
     bool gradient = false;
     for (uint32_t i = 0; i < n; i++) {
         uint64_t need = qdq_format_bytes(timings[i].format, b->elements);
@@ -191,7 +207,9 @@ static qdq_status open_bench(bench *b, const char *device, int threads, qdq_dtyp
     if (status == QDQ_OK) status = qdq_buffer_create(b->device, QDQ_F32, 1, &b->elements, &b->output);
     if (status == QDQ_OK) status = qdq_buffer_create(b->device, QDQ_U8, 1, &bytes, &b->blocks);
     if (status == QDQ_OK && gradient) status = qdq_buffer_create(b->device, QDQ_F32, 1, &b->elements, &b->gradient);
+    if (status == QDQ_OK) status = qdq_buffer_create(b->device, QDQ_F32, 1, &columns, &b->importance);
     if (status == QDQ_OK) status = fill(b->input, 1);
+    if (status == QDQ_OK) status = fill_importance(b->importance);
     if (status == QDQ_OK && gradient) status = fill(b->gradient, 2);
     if (b->ggml) {
         b->ggml_blocks = calloc(1, bytes);
@@ -207,6 +225,7 @@ static void close_bench(bench *b) {
     qdq_buffer_free(b->gradient);
     qdq_buffer_free(b->output);
     qdq_buffer_free(b->blocks);
+    qdq_buffer_free(b->importance);
     qdq_device_close(b->device);
     qdq_pool_free(b->pool);
     free(b->ggml_blocks);

@@ -6,13 +6,24 @@
 #include <unistd.h>
 
 #include "analysis/timing.h"
+#include "core/cpu_mask.h"
 
-enum { OPTION_TIERS = QDQ_LONG_OPTION, OPTION_GGML, OPTION_SIZE, OPTION_OP, OPTION_DTYPE, OPTION_SECONDS };
+enum {
+    OPTION_TIERS = QDQ_LONG_OPTION,
+    OPTION_GGML,
+    OPTION_SIZE,
+    OPTION_OP,
+    OPTION_DTYPE,
+    OPTION_SECONDS,
+    OPTION_IMPORTANCE
+};
 
 static const qdq_cli_option options[] = {
     {'f', "format", "FORMAT[,FORMAT...]", QDQ_ARG_FORMAT, NULL, "only these formats; all of them by default"},
     {OPTION_OP, "op", "OP", QDQ_ARG_CHOICE, "roundtrip quantize dequantize error sensitivity all",
      "what is timed; roundtrip by default"},
+    {OPTION_IMPORTANCE, "importance", NULL, QDQ_ARG_NONE, NULL,
+     "with an importance matrix, ggml too; formats that need one have it anyway"},
     {OPTION_TIERS, "tiers", NULL, QDQ_ARG_NONE, NULL, "each of the CPU's instruction sets, not only the strongest"},
     {OPTION_DTYPE, "dtype", "DTYPE", QDQ_ARG_CHOICE, "f32 f16 bf16", "of the weights (default f32)"},
     {OPTION_SIZE, "size", "MIB", QDQ_ARG_TEXT, NULL,
@@ -27,6 +38,8 @@ static const qdq_cli_example examples[] = {
     {"Round trips of all formats on the best device", "qdq bench"},
     {"Two formats on the CPU, each instruction set, beside ggml",
      "qdq bench -d cpu -f q4_0,q8_0 --tiers --ggml libggml-base.so"},
+    {"The fits that an importance matrix steers, beside ggml's",
+     "qdq bench -d cpu --importance --op quantize --ggml libggml-base.so"},
     {"Everything on a GPU, as JSON", "qdq bench -d cuda --op all --json bench.json"},
     {0},
 };
@@ -36,6 +49,7 @@ typedef struct settings {
     qdq_format formats[QDQ_MAX_FORMATS];
     uint32_t n_formats;
     bool op[QDQ_SENSITIVITY + 1];
+    bool importance;
     bool tiers;
     qdq_dtype dtype;
     uint64_t large; /* elements */
@@ -52,12 +66,12 @@ static uint32_t list_timings(const settings *s, qdq_timing *timings) {
     qdq_format q8_0 = qdq_format_by_name("q8_0");
     uint32_t n = 0;
     for (int kind = 0; kind <= QDQ_SENSITIVITY; kind++)
-        for (uint32_t f = 0; f < s->n_formats && s->op[kind]; f++) {
-            if (qdq_describe_format(s->formats[f]).importance == 2 && kind != QDQ_DEQUANTIZE) continue;
-            timings[n++] = (qdq_timing){.kind = (qdq_op_kind)kind,
-                                        .format = s->formats[f],
-                                        .high = s->formats[f] == q8_0 ? QDQ_FORMAT_SOURCE : q8_0};
-        }
+        for (uint32_t f = 0; f < s->n_formats && s->op[kind]; f++)
+            timings[n++] =
+                (qdq_timing){.kind = (qdq_op_kind)kind,
+                             .format = s->formats[f],
+                             .high = s->formats[f] == q8_0 ? QDQ_FORMAT_SOURCE : q8_0,
+                             .importance = s->importance || qdq_describe_format(s->formats[f]).importance == 2};
     return n;
 }
 
@@ -95,6 +109,7 @@ static void show(settings *s, const qdq_timing *t, const qdq_copy_timing *copy, 
     if (t->kind == QDQ_SENSITIVITY)
         json_object_set_new(o, "high",
                             json_string(t->high == QDQ_FORMAT_SOURCE ? "source" : qdq_describe_format(t->high).name));
+    if (t->importance && t->kind != QDQ_DEQUANTIZE) json_object_set_new(o, "importance", json_true());
     json_array_append_new(s->results, o);
 }
 
@@ -150,19 +165,19 @@ static qdq_status measure(settings *s, const char *device, const char *tier, int
 static qdq_status measure_cpu(settings *s) {
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     int cores = s->common.threads ? s->common.threads : online > 0 ? (int)online : 1;
-    uint32_t allowed = qdq_cpu_mask(UINT32_MAX);
+    uint32_t allowed = qdq_cpu_mask_in_force();
     const char *last = "";
     qdq_status status = QDQ_OK;
-    /* Each mask adds a tier; one that this processor lacks changes nothing. */
+    /* Each mask adds a tier; one that this processor lacks, or may not use, changes nothing. */
     for (uint32_t tiers = s->tiers ? 1 : UINT32_MAX; status == QDQ_OK; tiers = tiers << 1 | 1) {
-        qdq_cpu_mask(tiers);
+        qdq_cpu_mask(tiers & allowed);
         const char *tier = qdq_cpu_tier();
-        if (strcmp(tier, last) == 0 || !(tiers & allowed)) break;
-        last = tier;
-        for (int large = 0; large < 2 && status == QDQ_OK; large++) {
+        for (int large = 0; large < 2 && status == QDQ_OK && strcmp(tier, last) != 0; large++) {
             status = measure(s, "cpu", tier, 1, large);
             if (cores > 1 && status == QDQ_OK) status = measure(s, "cpu", tier, cores, large);
         }
+        last = tier;
+        if (tiers == UINT32_MAX) break;
     }
     qdq_cpu_mask(allowed);
     return status;
@@ -248,6 +263,7 @@ int qdq_command_bench(int argc, char **argv) {
             if (!pick_op(&s, parser.value)) return qdq_usage_error(&parser, "--op: there is no '%s'", parser.value);
             any_op = true;
             break;
+        case OPTION_IMPORTANCE: s.importance = true; break;
         case OPTION_TIERS: s.tiers = true; break;
         case OPTION_DTYPE:
             if (!pick_dtype(&s, parser.value))

@@ -82,9 +82,11 @@ static void load_weights(const job *j, uint64_t tile, tile_weights *w) {
     _Alignas(64) float linear[QDQ_TILE];
     size_t n = tile_count(j, tile);
     uint64_t column = tile * QDQ_TILE % j->op->row;
-    for (size_t i = 0; i < n; i++) {
-        memcpy(&linear[i], j->importance + column, 4);
-        if (++column == j->op->row) column = 0;
+    for (size_t i = 0; i < n;) {
+        uint64_t left = j->op->row - column, piece = n - i < left ? n - i : left;
+        memcpy(linear + i, j->importance + column, piece * 4);
+        i += piece;
+        column = piece == left ? 0 : column + piece;
     }
     j->kernels->tile->transpose(linear, n, w->importance);
     if (!j->row_sums) return;
