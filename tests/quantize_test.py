@@ -134,6 +134,13 @@ class TestRules(QuantizeTest):
     KEPT = ["blk.0.attn_norm.weight", "blk.0.ffn_gate_inp.weight", "blk.0.ssm_conv1d.weight", "blk.0.attn_q.bias",
             "blk.0.one_row.weight"]
 
+    def put_importance(self):
+        """For all of the model's tensors."""
+        entries = {}
+        for name, (_, shape, _) in self.model_tensors.items():
+            entries[name] = (1, [1.0 + i % 3 for i in range(shape[-1] * (shape[0] if len(shape) == 3 else 1))])
+        return self.put("i.dat", imatrix_bytes(entries))
+
     def types_of(self, *options):
         tensors, metadata = self.quantized(self.put_model(), *options)
         self.assertEqual(list(tensors), list(self.model_tensors))
@@ -142,10 +149,10 @@ class TestRules(QuantizeTest):
         return {name: kind for name, (kind, _) in tensors.items() if name not in self.KEPT}, metadata
 
     def test_fallbacks(self):
+        self.put_model()
+        self.put_importance()
         for name, row in self.formats.items():
-            if name in WANT_IMATRIX:
-                continue
-            types, metadata = self.types_of("-f", name)
+            types, metadata = self.types_of("-f", name, *(["--imatrix", "i.dat"] if name in WANT_IMATRIX else []))
             by_32 = BY_32.get(name, name)
             if row["block_elements"] in [64, 128]:
                 by_32 = "q4_0" if name == "q2_0" else "f32"  # kept: there is nothing to fall back to
@@ -158,10 +165,14 @@ class TestRules(QuantizeTest):
     def test_file_type(self):
         wanted = {"q4_0": 2, "q4_1": 3, "q5_0": 8, "q5_1": 9, "q8_0": 7, "q2_K": 10, "q3_K": 11, "q4_K": 14, "q5_K": 16,
                   "q6_K": 18, "iq4_nl": 25, "iq4_xs": 30, "iq3_s": 26, "tq1_0": 36, "tq2_0": 37, "mxfp4": 38, "nvfp4": 39,
-                  "q1_0": 40, "q2_0": 41, "f32": 0, "f16": 1, "bf16": 32}
+                  "q1_0": 40, "q2_0": 41, "f32": 0, "f16": 1, "bf16": 32, "iq3_xxs": 23, "iq2_s": 29, "iq2_xs": 20,
+                  "iq2_xxs": 19, "iq1_m": 31, "iq1_s": 24}
+        self.put_model()
+        self.put_importance()
+        self.assertLessEqual(set(self.formats), set(wanted))
         for name, number in wanted.items():
-            if name in self.formats or name in ["f32", "f16", "bf16"]:
-                self.assertEqual(self.types_of("-f", name)[1]["general.file_type"], number, name)
+            options = ["--imatrix", "i.dat"] if name in WANT_IMATRIX else []
+            self.assertEqual(self.types_of("-f", name, *options)[1]["general.file_type"], number, name)
 
     def test_listed(self):
         self.put_model()
