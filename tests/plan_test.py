@@ -403,6 +403,11 @@ class PlanTest(unittest.TestCase):
         plan = self.plan("--target", "7bpw", "--recipe", "types.txt", model="moe.safetensors")
         self.assertEqual(len(set(self.formats(plan).values())), 1)
         self.assertEqual(len(read(self.path("types.txt")).split()), 1)
+        self.done("report", "plan.json", "-o", "report.html")  # has them as one
+        page = read(self.path("report.html")).decode()
+        self.assertEqual(page.count('<td class="name">'), 1)
+        self.assertIn(f'<td class="name">{name}</td>', page)
+        self.assertIn("2 \u00d7 32 \u00d7 256", page)
         for whole, sum_of_parts in zip(stacked, map(sum, zip(*self.damages(plan).values()))):
             self.assertAlmostEqual(whole, sum_of_parts, delta=1e-9 * whole)
         weighted = [self.plan("--target", "7bpw", "--imatrix", "moe.dat", "--score", "error", model=f"moe.{kind}")

@@ -2,13 +2,15 @@
 """Measure what plans are worth: the real damage of uniform formats, of mlx-lm's rule and of `qdq plan`, at equal bytes.
 
 For each budget (the sizes of uniform formats, and some between) and each way to choose, the weights get their round
-trips and the model is run; the table has what comes out. `tiny` is the example model: KL divergence from its own
+trips and the model is run; the tables have what comes out: one with the codes that formats have by themselves, one with
+codes fitted to an importance matrix, of which uniform formats and mlx-lm's rule have the benefit too. `tiny` is the example model: KL divergence from its own
 outputs, and the loss. `minilm` is all-MiniLM-L6-v2: 1 - cosine between embeddings. Calibration (gradients, importance
 matrix) and evaluation never share text.
 """
 
 import argparse
 import json
+import math
 import os
 import struct
 import subprocess
@@ -20,18 +22,26 @@ from safetensors.torch import load_file, save_file
 
 import tasks
 
-# name: (options of qdq plan, gradients, importance matrix)
+# Codes fitted to an importance matrix or not -> column -> (qdq plan's --score, gradients).
 SCORES = {
-    "error": ("error", None, False),
-    "relative": ("relative", None, False),
-    "error, imatrix": ("error", None, True),
-    "relative, imatrix": ("relative", None, True),
-    "signed, at W_low": ("signed", "low", False),
-    "absolute, at W_low": ("absolute", "low", False),
-    "squared, at W_low": ("squared", "low", False),
-    "absolute, RMS at W": ("absolute", "rms", False),
-    "squared, RMS at W": ("squared", "rms", False),
+    False: {
+        "error": ("error", None),
+        "relative": ("relative", None),
+        "signed, at W_low": ("signed", "low"),
+        "absolute, at W_low": ("absolute", "low"),
+        "squared, at W_low": ("squared", "low"),
+        "absolute, RMS at W": ("absolute", "rms"),
+        "squared, RMS at W": ("squared", "rms"),
+    },
+    True: {
+        "error": ("error", None),
+        "relative": ("relative", None),
+        "absolute, at W_low": ("absolute", "low"),
+        "absolute, RMS at W": ("absolute", "rms"),
+        "squared, RMS at W": ("squared", "rms"),
+    },
 }
+BASELINES = ("uniform", "mlx-lm")
 LOW, HIGH = "q4_0", "q8_0"  # mlx-lm's two formats
 
 
@@ -47,7 +57,9 @@ def write_imatrix(path, second_moments):
 
 class Comparison:
     def __init__(self, task, qdq, formats, folder):
-        self.task, self.qdq, self.formats, self.folder = task, qdq, formats, folder
+        self.task, self.qdq, self.folder = task, qdq, folder
+        needing = {f["name"] for f in json.loads(self.run("formats", "--json", "-"))["formats"] if f["importance"] == "needed"}
+        self.formats = {True: formats, False: [f for f in formats if f not in needing]}
         self.source = load_file(task.path)
         self.results, self.trips = {}, {}
 
@@ -55,6 +67,7 @@ class Comparison:
         done = subprocess.run([self.qdq, *map(str, arguments)], capture_output=True, text=True)
         if done.returncode != 0:
             sys.exit(f"compare: qdq {arguments[0]}: {done.stderr}")
+        return done.stdout
 
     def round_trip(self, fmt, imatrix=False):
         """All weights after it; with an importance matrix formats are fitted to that."""
@@ -66,15 +79,20 @@ class Comparison:
         return self.trips[fmt, imatrix]
 
     def plan(self, target, score, gradients, imatrix):
-        """The plan's JSON."""
+        """The plan's JSON; None where no choice is that small or that large."""
         out = self.folder / "plan.json"
         options = ["--score", score, "--scores", self.folder / f"scores-{gradients}-{imatrix}.json"]
         if gradients:
             options += ["--grad", self.folder / f"{gradients}.safetensors"]
         if imatrix:
             options += ["--imatrix", self.folder / "imatrix.dat"]
-        formats = ",".join(self.formats)
-        self.run("plan", "--quiet", "--target", target, "--formats", formats, *options, self.task.path, "-o", out)
+        formats = ",".join(self.formats[imatrix])
+        command = ["plan", "--quiet", "--target", target, "--formats", formats, *options, self.task.path, "-o", out]
+        done = subprocess.run([self.qdq, *map(str, command)], capture_output=True, text=True)
+        if done.returncode == 2 and "a target of" in done.stderr:
+            return None
+        if done.returncode != 0:
+            sys.exit(f"compare: qdq plan: {done.stderr}")
         return json.loads(out.read_text())
 
     def damage(self, assignment, imatrix=False):
@@ -87,6 +105,12 @@ class Comparison:
                     weights[name] = self.round_trip(fmt, imatrix)[name]
             self.results[key] = self.task.evaluate(weights)
         return self.results[key]
+
+
+def default_formats(qdq):
+    """What qdq plan chooses from with an importance matrix: all but those for models that were trained in them."""
+    listed = json.loads(subprocess.run([qdq, "formats", "--json", "-"], capture_output=True, text=True, check=True).stdout)
+    return [f["name"] for f in listed["formats"] if f["name"] not in ("q1_0", "q2_0", "tq1_0", "tq2_0")]
 
 
 def table_of(plan):
@@ -139,12 +163,12 @@ def prepare(comparison):
         write_imatrix(folder / "imatrix.dat", task.second_moments())
 
 
-def compare(comparison, between):
-    prepare(comparison)
-    tensors, rest = table_of(any_plan(comparison))
+def compare(comparison, fitted, between):
+    """A row a budget."""
+    tensors, rest = table_of(any_plan(comparison, fitted))
     mlx = mlx_scores(comparison)
     sizes = {}
-    for fmt in comparison.formats:
+    for fmt in comparison.formats[fitted]:
         made = uniform(tensors, rest, fmt)
         if made:
             sizes.setdefault(made[1], []).append(fmt)
@@ -155,34 +179,32 @@ def compare(comparison, between):
     for budget in budgets:
         row = {"bytes": budget, "bpw": 8 * (budget - rest) / sum(comparison.source[n].numel() for n in tensors)}
         fitting = [f for size, formats in sizes.items() if size <= budget for f in formats]
-        fitting = [(comparison.damage(uniform(tensors, rest, f)[0]), f) for f in fitting]
+        fitting = [(comparison.damage(uniform(tensors, rest, f)[0], fitted), f) for f in fitting]
         if fitting:
             row["uniform"], row["uniform format"] = min(fitting)
         chosen = threshold(tensors, rest, mlx, budget)
         if chosen:
-            row["mlx-lm"] = comparison.damage(chosen)
-        for name, options in SCORES.items():
-            plan = comparison.plan(f"{budget}B", *options)
+            row["mlx-lm"] = comparison.damage(chosen, fitted)
+        for name, (score, gradients) in SCORES[fitted].items():
+            plan = comparison.plan(f"{budget}B", score, gradients, fitted)
+            if plan is None:
+                continue
             assert plan["bytes"] <= budget
             chosen = {t["name"]: t["format"] for t in plan["tensors"] if t["choices"]}
-            row[name] = comparison.damage(chosen, imatrix=options[2])
-        rows.append(row)
-        print(json.dumps(row), flush=True)
+            row[name] = comparison.damage(chosen, fitted)
+        if any(name in row for name in SCORES[fitted]):
+            rows.append(row)
+            print(json.dumps(row), file=sys.stderr, flush=True)
     return rows
 
 
-def any_plan(comparison):
+def any_plan(comparison, fitted):
     """A plan, whatever it chooses: for the sizes of the choices."""
-    for bits in (5, 6, 7, 8, 4, 3):
-        try:
-            return comparison.plan(f"{bits}bpw", "relative", None, False)
-        except SystemExit:
-            continue
-    sys.exit("compare: these formats have no plan of 3 to 8 bits a weight")
+    plans = (comparison.plan(f"{bits}bpw", "relative", None, fitted) for bits in (5, 6, 7, 8, 4, 3))
+    return next((p for p in plans if p), None) or sys.exit("compare: these formats have no plan of 3 to 8 bits a weight")
 
 
-def markdown(rows, unit):
-    columns = ["uniform", "mlx-lm", *SCORES]
+def markdown(rows, columns, unit):
     lines = [f"| bits | bytes | {' | '.join(columns)} |", "|" + "---:|" * (len(columns) + 2)]
     for row in rows:
         best = min(row[c][0] for c in columns if c in row)
@@ -198,13 +220,25 @@ def markdown(rows, unit):
     return "\n".join(lines)
 
 
+def summary(rows, columns):
+    """Each score's damage as a share of the better baseline's: the geometric mean, the worst, and where that is."""
+    lines = ["| score | mean | worst | at bits |", "|---|---:|---:|---:|"]
+    for c in columns:
+        shares = [(row[c][0] / min(row[b][0] for b in BASELINES if b in row), row["bpw"])
+                  for row in rows if c in row and any(b in row for b in BASELINES)]
+        if shares:
+            mean, worst = math.exp(sum(math.log(s) for s, _ in shares) / len(shares)), max(shares)
+            lines.append(f"| {c} | {mean:.2f} | {worst[0]:.2f} | {worst[1]:.3f} |")
+    return "\n".join(lines)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=["tiny", "minilm"])
     parser.add_argument("--qdq", default=os.environ.get("QDQ", "qdq"), help="the command (default: $QDQ, else qdq)")
     parser.add_argument("--text", metavar="FILE", help="an ASCII text instead of Debian's `bible`")
     parser.add_argument("--model", metavar="FOLDER", help="minilm: the folder with model.safetensors and tokenizer.json")
-    parser.add_argument("--formats", default="q2_K,q3_K,q4_0,q4_1,q4_K,iq4_nl,iq4_xs,q5_0,q5_1,q5_K,q6_K,q8_0")
+    parser.add_argument("--formats", help="the candidates (default: what qdq plan has by default)")
     parser.add_argument("--between", default="", help="further budgets, bits a weight: 4.75,7")
     parser.add_argument("--folder", required=True, help="for gradients, round trips and plans; kept")
     parser.add_argument("--threads", type=int, default=2)
@@ -214,11 +248,17 @@ def main():
     folder = Path(args.folder)
     folder.mkdir(parents=True, exist_ok=True)
     task = tasks.Tiny(args.text) if args.task == "tiny" else tasks.MiniLM(args.model, args.text)
-    comparison = Comparison(task, args.qdq, args.formats.split(","), folder)
-    rows = compare(comparison, [float(b) for b in args.between.split(",") if b])
-    (folder / "rows.json").write_text(json.dumps(rows))
-    print(f"\n{task.measure}, in units of {task.unit:g}\n")
-    print(markdown(rows, 1 / task.unit))
+    formats = args.formats.split(",") if args.formats else default_formats(args.qdq)
+    comparison = Comparison(task, args.qdq, formats, folder)
+    prepare(comparison)
+    for fitted in (False, True):
+        rows = compare(comparison, fitted, [float(b) for b in args.between.split(",") if b])
+        columns = [*BASELINES, *SCORES[fitted]]
+        (folder / f"rows-{'fitted' if fitted else 'plain'}.json").write_text(json.dumps(rows))
+        print(f"\n{task.measure}, in units of {task.unit:g}; codes {'fitted to an importance matrix' if fitted else 'as they come'}\n")
+        print(markdown(rows, columns, 1 / task.unit))
+        print("\nShare of the better of uniform formats and mlx-lm's rule\n")
+        print(summary(rows, SCORES[fitted]), flush=True)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,10 @@ typedef struct page {
     qdq_plan plan;
     qdq_report report;
     qdq_report_tensor *tensors;
-    qdq_report_choice **choices; /* a tensor's, or what it is kept as */
+    qdq_report_choice **choices; /* a tensor's */
+    uint64_t **shapes;
     char (*kinds)[QDQ_NAME_MAX];
+    const char **ggufs; /* of stacks of experts, their name; else NULL */
     qdq_report_point *curve, *uniform;
     const char *formats[QDQ_MAX_FORMATS + 1]; /* all that any tensor can have */
     uint32_t n_formats;
@@ -35,50 +37,106 @@ static void add_format(page *p, const char *name) {
     if (f == p->n_formats && f <= QDQ_MAX_FORMATS) p->formats[p->n_formats++] = name;
 }
 
-/* The planned tensors; the others are in other_bytes. */
-static qdq_status add_tensors(page *p) {
-    const qdq_plan *plan = &p->plan;
-    p->tensors = calloc(plan->n_tensors + 1, sizeof *p->tensors);
-    p->choices = calloc(plan->n_tensors + 1, sizeof *p->choices);
-    p->kinds = calloc(plan->n_tensors + 1, sizeof *p->kinds);
-    if (p->tensors == NULL || p->choices == NULL || p->kinds == NULL) return no_memory();
-    p->report.other_bytes = plan->overhead;
-    for (size_t i = 0; i < plan->n_tensors; i++) {
-        const qdq_plan_tensor *t = &plan->tensors[i];
-        if (t->reason != NULL) {
-            p->report.other_bytes += t->bytes;
-            continue;
-        }
-        size_t n = p->report.n_tensors++;
-        qdq_report_choice *choices = p->choices[n] = calloc(t->n_choices, sizeof *choices);
-        if (choices == NULL) return no_memory();
-        for (uint32_t c = 0; c < t->n_choices; c++) {
-            choices[c] = (qdq_report_choice){t->choices[c].format, t->choices[c].bytes, t->choices[c].damage};
-            add_format(p, t->choices[c].format);
-        }
-        qdq_report_tensor *r = &p->tensors[n];
-        *r = (qdq_report_tensor){.name = t->name,
-                                 .shape = t->shape,
-                                 .n_dims = t->n_dims,
-                                 .kind = p->kinds[n],
-                                 .dtype = t->dtype,
-                                 .group = t->group,
-                                 .choices = choices,
-                                 .n_choices = t->n_choices,
-                                 .chosen = t->chosen};
-        qdq_name_parts(t->gguf != NULL ? t->gguf : t->name, &r->layer, p->kinds[n]);
-    }
-    p->report.tensors = p->tensors;
-    return p->report.n_tensors > 0 ? QDQ_OK : qdq_fail(QDQ_BAD_DATA, "the plan has no tensor with a choice");
-}
-
-/* ---- Uniform formats -------------------------------------------------------------------------------------------- */
-
 static const qdq_report_choice *find_choice(const qdq_report_tensor *t, const char *format) {
     for (uint32_t c = 0; c < t->n_choices; c++)
         if (strcmp(t->choices[c].format, format) == 0) return &t->choices[c];
     return NULL;
 }
+
+/* Adds a slice to the tensor of GGUF that an earlier one has begun: models have thousands of experts one by one. */
+static bool fold(page *p, const qdq_plan_tensor *t) {
+    for (size_t i = 0; i < p->report.n_tensors && t->gguf != NULL; i++) {
+        qdq_report_tensor *r = &p->tensors[i];
+        if (p->ggufs[i] == NULL || strcmp(p->ggufs[i], t->gguf) != 0) continue;
+        if (t->n_choices != r->n_choices || t->chosen != r->chosen || r->n_dims != t->n_dims + 1) return false;
+        for (uint32_t c = 0; c < t->n_choices; c++)
+            if (strcmp(t->choices[c].format, r->choices[c].format) != 0) return false;
+        for (uint32_t c = 0; c < t->n_choices; c++) {
+            p->choices[i][c].bytes += t->choices[c].bytes;
+            p->choices[i][c].damage += t->choices[c].damage;
+        }
+        p->shapes[i][0]++;
+        return true;
+    }
+    return false;
+}
+
+/* Is it the first of several slices of a tensor of GGUF? They share its format, so the group's name tells. */
+static bool begins_stack(const qdq_plan *plan, size_t index) {
+    const qdq_plan_tensor *t = &plan->tensors[index];
+    for (size_t i = index + 1; t->gguf != NULL && t->group != NULL && i < plan->n_tensors; i++) {
+        const char *other = plan->tensors[i].gguf;
+        if (other != NULL && strcmp(other, t->gguf) == 0) return plan->tensors[i].n_dims == t->n_dims;
+    }
+    return false;
+}
+
+static qdq_status add_tensor(page *p, size_t index) {
+    const qdq_plan_tensor *t = &p->plan.tensors[index];
+    size_t n = p->report.n_tensors;
+    qdq_report_choice *choices = p->choices[n] = calloc(t->n_choices, sizeof *choices);
+    uint64_t *shape = p->shapes[n] = calloc(t->n_dims + 1, sizeof *shape);
+    if (choices == NULL || shape == NULL) return no_memory();
+    bool stack = begins_stack(&p->plan, index);
+    shape[0] = 1;
+    memcpy(shape + stack, t->shape, t->n_dims * sizeof *shape);
+    for (uint32_t c = 0; c < t->n_choices; c++) {
+        choices[c] = (qdq_report_choice){t->choices[c].format, t->choices[c].bytes, t->choices[c].damage};
+        add_format(p, t->choices[c].format);
+    }
+    qdq_report_tensor *r = &p->tensors[n];
+    *r = (qdq_report_tensor){.name = stack ? t->gguf : t->name,
+                             .shape = shape,
+                             .n_dims = t->n_dims + stack,
+                             .kind = p->kinds[n],
+                             .dtype = t->dtype,
+                             .group = t->group,
+                             .choices = choices,
+                             .n_choices = t->n_choices,
+                             .chosen = t->chosen};
+    qdq_name_parts(t->gguf != NULL ? t->gguf : t->name, &r->layer, p->kinds[n]);
+    p->ggufs[n] = stack ? t->gguf : NULL;
+    p->report.n_tensors++;
+    return QDQ_OK;
+}
+
+/* A group whose slices have all been folded is one tensor. */
+static void drop_single_groups(page *p) {
+    for (size_t i = 0; i < p->report.n_tensors; i++) {
+        size_t n = 0;
+        if (p->ggufs[i] == NULL || p->tensors[i].group == NULL) continue;
+        for (size_t k = 0; k < p->report.n_tensors && n < 2; k++)
+            n += p->tensors[k].group != NULL && strcmp(p->tensors[k].group, p->tensors[i].group) == 0;
+        if (n == 1) p->tensors[i].group = NULL;
+    }
+}
+
+/* The planned tensors; the others are in other_bytes. */
+static qdq_status add_tensors(page *p) {
+    const qdq_plan *plan = &p->plan;
+    p->tensors = calloc(plan->n_tensors + 1, sizeof *p->tensors);
+    p->choices = calloc(plan->n_tensors + 1, sizeof *p->choices);
+    p->shapes = calloc(plan->n_tensors + 1, sizeof *p->shapes);
+    p->kinds = calloc(plan->n_tensors + 1, sizeof *p->kinds);
+    p->ggufs = calloc(plan->n_tensors + 1, sizeof *p->ggufs);
+    if (p->tensors == NULL || p->choices == NULL || p->shapes == NULL || p->kinds == NULL || p->ggufs == NULL)
+        return no_memory();
+    p->report.other_bytes = plan->overhead;
+    p->report.tensors = p->tensors;
+    qdq_status status = QDQ_OK;
+    for (size_t i = 0; i < plan->n_tensors && status == QDQ_OK; i++) {
+        const qdq_plan_tensor *t = &plan->tensors[i];
+        if (t->reason != NULL)
+            p->report.other_bytes += t->bytes;
+        else if (!fold(p, t))
+            status = add_tensor(p, i);
+    }
+    drop_single_groups(p);
+    if (status != QDQ_OK || p->report.n_tensors > 0) return status;
+    return qdq_fail(QDQ_BAD_DATA, "the plan has no tensor with a choice");
+}
+
+/* ---- Uniform formats -------------------------------------------------------------------------------------------- */
 
 static qdq_status add_uniform(page *p) {
     p->uniform = calloc(p->n_formats + 1, sizeof *p->uniform);
@@ -237,6 +295,9 @@ static qdq_status run(page *p, const char *input, const char *output) {
 
 static void close_page(page *p) {
     for (size_t i = 0; p->choices != NULL && i < p->plan.n_tensors; i++) free(p->choices[i]);
+    for (size_t i = 0; p->shapes != NULL && i < p->plan.n_tensors; i++) free(p->shapes[i]);
+    free(p->shapes);
+    free(p->ggufs);
     for (size_t i = 0; i < p->report.n_notes; i++) free(p->notes[i]);
     free(p->notes);
     free(p->choices);
