@@ -103,12 +103,42 @@ class PlanTest(unittest.TestCase):
             self.assertEqual(os.path.getsize(self.path("out.gguf")), plan["bytes"], (model, target))
 
     def test_forecast_of_every_format(self):
-        table = [line.split() for line in self.done("formats").splitlines()[1:]]
-        for name in (row[0] for row in table if row[-1] != "needed"):
-            free = self.plan("--target", "15bpw", "--formats", f"{name},source", "--pin", f"ffn_gate={name}")
-            self.assertEqual(self.formats(free)["blk.0.ffn_gate.weight"], name)
+        self.imatrix("even.dat", {f"{n}.weight": [0.5 + i % 5 for i in range(WEIGHTS[n][1])] for n in WEIGHTS})
+        table = {row[0]: row[-1] for row in map(str.split, self.done("formats").splitlines()[1:])}
+        self.assertIn("needed", table.values())
+        for name, options in itertools.product(table, ((), ("--imatrix", "even.dat"))):
+            if table[name] == "needed" and not options:
+                self.refused(2, "--target", "15bpw", "--formats", f"{name},source", says=[name, "--imatrix"])
+                continue
+            plan = self.plan("--target", "15bpw", "--formats", f"{name},source", "--pin", f"ffn_gate={name}", *options)
+            self.assertEqual(self.formats(plan)["blk.0.ffn_gate.weight"], name)
             self.done("quantize", "-d", "cpu", "--plan", "plan.json", self.gguf, "-o", "out.gguf")
-            self.assertEqual(os.path.getsize(self.path("out.gguf")), free["bytes"], name)
+            self.assertEqual(os.path.getsize(self.path("out.gguf")), plan["bytes"], (name, options))
+
+    def test_candidates(self):
+        """All formats but those for models trained in them; with an importance matrix also those that want one."""
+        every = {line.split()[0] for line in self.done("formats").splitlines()[1:]}
+        wanting = {"iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs"}
+        usual = every - {"q1_0", "q2_0", "tq1_0", "tq2_0"}
+
+        def candidates(plan, name):
+            return {c["format"] for t in plan["tensors"] if t["name"] == f"{name}.weight" for c in t["choices"]}
+
+        self.assertEqual(candidates(self.plan("--target", "5bpw"), "output"), usual - wanting | {"iq2_s", "iq3_xxs", "iq1_m"})
+        self.assertEqual(candidates(self.plan("--target", "5bpw"), "blk.0.attn_q"), usual - wanting)
+        names = [n for n in WEIGHTS if n not in ("token_embd", "blk.0.attn_k")]
+        self.imatrix("some.dat", {f"{n}.weight": [0.5 + i % 5 for i in range(WEIGHTS[n][1])] for n in names})
+        plan = self.plan("--target", "3bpw", "--imatrix", "some.dat", "--recipe", "types.txt")
+        self.assertEqual(candidates(plan, "blk.0.attn_q"), usual)
+        self.assertEqual(candidates(plan, "blk.0.attn_k"), usual - wanting)  # has no entry
+        self.assertTrue(wanting & set(self.formats(plan).values()))
+        # Named, they are measured and written; llama-quantize would stop, so there is no recipe with them.
+        named = self.plan("--target", "4bpw", "--formats", "iq2_s,q8_0")
+        self.assertEqual(candidates(named, "blk.0.attn_q"), {"iq2_s", "q8_0"})
+        recipe = self.plan("--target", "8.5bpw", "--formats", "iq2_s,q8_0", "--recipe", "types.txt")
+        self.assertEqual(candidates(recipe, "blk.0.attn_q"), {"q8_0"})
+        self.refused(2, "--target", "5bpw", "--formats", "iq2_s,q8_0", "--pin", "attn_q=iq2_s", "--recipe", "t.txt",
+                     says=["iq2_s"])
 
     def test_what_was_planned_is_written(self):
         plan = self.plan("--target", "5.3bpw", "--formats", "q4_0,q5_1,q8_0,source")
@@ -156,6 +186,16 @@ class PlanTest(unittest.TestCase):
         self.refused(2, "--target", "5bpw", "--formats", "q4_0,q8_0", "--pin", "attn_q=q4_0", "--min", "attn_q=q8_0",
                      says=["leaves no format"])
         self.refused(2, "--target", "5bpw", "--formats", "q4_0,q9", says=["q9"])
+        self.refused(2, "--target", "5bpw", "--allow", "vulkan", says=["vulkan", "cuda"])
+
+    def test_runtimes(self):
+        """What llama.cpp has no kernels for: of ggml d99724f2."""
+        every = {line.split()[0] for line in self.done("formats").splitlines()[1:]}
+        self.imatrix("even.dat", {f"{n}.weight": [1.0] * WEIGHTS[n][1] for n in WEIGHTS})
+        for runtime, lacks in (("cpu", set()), ("cuda", {"tq1_0", "tq2_0"}), ("metal", {"nvfp4", "tq1_0"})):
+            plan = self.plan("--target", "5bpw", "--formats", ",".join(every), "--allow", runtime, "--imatrix", "even.dat")
+            q = next(t for t in plan["tensors"] if t["name"] == "blk.0.attn_q.weight")
+            self.assertEqual({c["format"] for c in q["choices"]}, every - lacks)
 
     def test_groups(self):
         groups = (["attn_q", "attn_k", "attn_v"], ["ffn_gate", "ffn_up"])
@@ -371,6 +411,9 @@ class PlanTest(unittest.TestCase):
         self.put("fewer.safetensors", safetensors_bytes(gradients))
         self.refused(1, "--target", "5bpw", *options, model=self.hf, says=["256 x 32", "32 x 256"])
         self.refused(2, "--target", "5bpw", "--score", "squared", says=["--grad"])
+        self.put("other.safetensors", safetensors_bytes({"x.weight": ("F32", [32, 256], f32([0.0] * 8192))}))
+        self.refused(1, "--target", "5bpw", "--grad", "other.safetensors",
+                     says=["other.safetensors", "x.weight", "token_embd.weight", "--map"])
 
     def test_the_score_that_fits_the_gradients(self):
         self.assertEqual(self.plan("--target", "5bpw")["score"], "relative")

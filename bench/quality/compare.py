@@ -3,9 +3,9 @@
 
 For each budget (the sizes of uniform formats, and some between) and each way to choose, the weights get their round
 trips and the model is run; the tables have what comes out: one with the codes that formats have by themselves, one with
-codes fitted to an importance matrix, of which uniform formats and mlx-lm's rule have the benefit too. `tiny` is the example model: KL divergence from its own
-outputs, and the loss. `minilm` is all-MiniLM-L6-v2: 1 - cosine between embeddings. Calibration (gradients, importance
-matrix) and evaluation never share text.
+codes fitted to an importance matrix, of which uniform formats and mlx-lm's rule have the benefit too. `tiny` is the
+example model: KL divergence from its own outputs, and the loss. `minilm` is all-MiniLM-L6-v2: 1 - cosine between
+embeddings. Calibration (gradients, importance matrix) and evaluation never share text.
 """
 
 import argparse
@@ -58,8 +58,7 @@ def write_imatrix(path, second_moments):
 class Comparison:
     def __init__(self, task, qdq, formats, folder):
         self.task, self.qdq, self.folder = task, qdq, folder
-        needing = {f["name"] for f in json.loads(self.run("formats", "--json", "-"))["formats"] if f["importance"] == "needed"}
-        self.formats = {True: formats, False: [f for f in formats if f not in needing]}
+        self.options = ["--formats", formats] if formats else []
         self.source = load_file(task.path)
         self.results, self.trips = {}, {}
 
@@ -67,7 +66,6 @@ class Comparison:
         done = subprocess.run([self.qdq, *map(str, arguments)], capture_output=True, text=True)
         if done.returncode != 0:
             sys.exit(f"compare: qdq {arguments[0]}: {done.stderr}")
-        return done.stdout
 
     def round_trip(self, fmt, imatrix=False):
         """All weights after it; with an importance matrix formats are fitted to that."""
@@ -86,8 +84,7 @@ class Comparison:
             options += ["--grad", self.folder / f"{gradients}.safetensors"]
         if imatrix:
             options += ["--imatrix", self.folder / "imatrix.dat"]
-        formats = ",".join(self.formats[imatrix])
-        command = ["plan", "--quiet", "--target", target, "--formats", formats, *options, self.task.path, "-o", out]
+        command = ["plan", "--quiet", "--target", target, *self.options, *options, self.task.path, "-o", out]
         done = subprocess.run([self.qdq, *map(str, command)], capture_output=True, text=True)
         if done.returncode == 2 and "a target of" in done.stderr:
             return None
@@ -107,12 +104,6 @@ class Comparison:
         return self.results[key]
 
 
-def default_formats(qdq):
-    """What qdq plan chooses from with an importance matrix: all but those for models that were trained in them."""
-    listed = json.loads(subprocess.run([qdq, "formats", "--json", "-"], capture_output=True, text=True, check=True).stdout)
-    return [f["name"] for f in listed["formats"] if f["name"] not in ("q1_0", "q2_0", "tq1_0", "tq2_0")]
-
-
 def table_of(plan):
     """(name -> format -> bytes of the tensor, bytes of all else) of a plan's file."""
     tensors = {t["name"]: {c["format"]: c["bytes"] for c in t["choices"]} for t in plan["tensors"] if t["choices"]}
@@ -120,11 +111,17 @@ def table_of(plan):
     return tensors, rest
 
 
+# What llama-quantize writes instead where rows are no multiple of 256.
+FALLBACK = {"q2_K": "q4_0", "q3_K": "q4_0", "q4_K": "q5_0", "q5_K": "q5_1", "q6_K": "q8_0"}
+
+
 def uniform(tensors, rest, fmt):
-    """(assignment, bytes), or None when some tensor cannot have the format."""
-    if any(fmt not in choices for choices in tensors.values()):
+    """(assignment, bytes) of one format for all, with llama-quantize's fallbacks; None when a tensor cannot have it."""
+    other = FALLBACK.get(fmt, "iq4_nl" if fmt.startswith("iq") else fmt)
+    chosen = {name: fmt if fmt in choices else other for name, choices in tensors.items()}
+    if any(chosen[name] not in choices for name, choices in tensors.items()) or fmt not in chosen.values():
         return None
-    return {name: fmt for name in tensors}, rest + sum(choices[fmt] for choices in tensors.values())
+    return chosen, rest + sum(choices[chosen[name]] for name, choices in tensors.items())
 
 
 def threshold(tensors, rest, scores, budget):
@@ -168,13 +165,14 @@ def compare(comparison, fitted, between):
     tensors, rest = table_of(any_plan(comparison, fitted))
     mlx = mlx_scores(comparison)
     sizes = {}
-    for fmt in comparison.formats[fitted]:
+    for fmt in dict.fromkeys(f for choices in tensors.values() for f in choices):
         made = uniform(tensors, rest, fmt)
         if made:
             sizes.setdefault(made[1], []).append(fmt)
     largest = max(sizes)
     elements = sum(tensor.numel() for tensor in comparison.source.values())
     budgets = sorted({*(s for s in sizes if s < largest), *(int(b * elements / 8) for b in between)})
+    budgets = [a for a, b in zip(budgets, [*budgets[1:], math.inf]) if b > 1.015 * a]  # of close ones the largest
     rows = []
     for budget in budgets:
         row = {"bytes": budget, "bpw": 8 * (budget - rest) / sum(comparison.source[n].numel() for n in tensors)}
@@ -201,7 +199,8 @@ def compare(comparison, fitted, between):
 def any_plan(comparison, fitted):
     """A plan, whatever it chooses: for the sizes of the choices."""
     plans = (comparison.plan(f"{bits}bpw", "relative", None, fitted) for bits in (5, 6, 7, 8, 4, 3))
-    return next((p for p in plans if p), None) or sys.exit("compare: these formats have no plan of 3 to 8 bits a weight")
+    plan = next((p for p in plans if p), None)
+    return plan or sys.exit("compare: these formats have no plan of 3 to 8 bits a weight")
 
 
 def markdown(rows, columns, unit):
@@ -235,10 +234,10 @@ def summary(rows, columns):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=["tiny", "minilm"])
-    parser.add_argument("--qdq", default=os.environ.get("QDQ", "qdq"), help="the command (default: $QDQ, else qdq)")
+    parser.add_argument("--qdq", default=os.environ.get("QDQ", "qdq"), help="the command (default: $QDQ or qdq)")
     parser.add_argument("--text", metavar="FILE", help="an ASCII text instead of Debian's `bible`")
     parser.add_argument("--model", metavar="FOLDER", help="minilm: the folder with model.safetensors and tokenizer.json")
-    parser.add_argument("--formats", help="the candidates (default: what qdq plan has by default)")
+    parser.add_argument("--formats", help="the candidates (default: qdq plan's)")
     parser.add_argument("--between", default="", help="further budgets, bits a weight: 4.75,7")
     parser.add_argument("--folder", required=True, help="for gradients, round trips and plans; kept")
     parser.add_argument("--threads", type=int, default=2)
@@ -248,14 +247,14 @@ def main():
     folder = Path(args.folder)
     folder.mkdir(parents=True, exist_ok=True)
     task = tasks.Tiny(args.text) if args.task == "tiny" else tasks.MiniLM(args.model, args.text)
-    formats = args.formats.split(",") if args.formats else default_formats(args.qdq)
-    comparison = Comparison(task, args.qdq, formats, folder)
+    comparison = Comparison(task, args.qdq, args.formats, folder)
     prepare(comparison)
     for fitted in (False, True):
         rows = compare(comparison, fitted, [float(b) for b in args.between.split(",") if b])
         columns = [*BASELINES, *SCORES[fitted]]
         (folder / f"rows-{'fitted' if fitted else 'plain'}.json").write_text(json.dumps(rows))
-        print(f"\n{task.measure}, in units of {task.unit:g}; codes {'fitted to an importance matrix' if fitted else 'as they come'}\n")
+        codes = "fitted to an importance matrix" if fitted else "as they come"
+        print(f"\n{task.measure}, in units of {task.unit:g}; codes {codes}\n")
         print(markdown(rows, columns, 1 / task.unit))
         print("\nShare of the better of uniform formats and mlx-lm's rule\n")
         print(summary(rows, SCORES[fitted]), flush=True)

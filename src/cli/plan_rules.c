@@ -30,6 +30,12 @@ static bool runs_on(const char *device, const char *format) {
     return false;
 }
 
+static bool is_choice(const qdq_planner *p, const char *name) {
+    for (uint32_t c = 0; c < p->n_formats; c++)
+        if (strcmp(p->formats[c].name, name) == 0) return true;
+    return false;
+}
+
 static qdq_status allow(qdq_planner *p, const qdq_plan_rule *r) {
     const char *names[QDQ_MAX_FORMATS + 1];
     uint32_t n = 0;
@@ -43,7 +49,12 @@ static qdq_status allow(qdq_planner *p, const qdq_plan_rule *r) {
     char *list = strdup(r->formats), *rest = list;
     if (list == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a list of formats");
     for (char *word; (word = strsep(&rest, ",")) != NULL && n < QDQ_MAX_FORMATS;) names[n++] = canonical(p, word);
-    qdq_status status = qdq_problem_allow(p->problem, r->regex, n, names);
+    bool known = true;
+    for (uint32_t k = 0; k < n && known; k++) known = is_choice(p, names[k]);
+    qdq_status status =
+        known ? qdq_problem_allow(p->problem, r->regex, n, names)
+              : qdq_fail(QDQ_INVALID_ARGUMENT, "--allow %s: a list of formats to choose from, or cpu, cuda or metal",
+                         SHOWN(r->formats));
     free(list);
     return status;
 }
@@ -117,9 +128,25 @@ static qdq_status make_problem(qdq_planner *p) {
     return status;
 }
 
+static qdq_status no_gradients(const qdq_planner *p, const char *planned) {
+    const qdq_model *gradients = qdq_gradients_model(p->gradients);
+    const char *theirs = qdq_model_tensor_count(gradients) > 0 ? qdq_model_tensor(gradients, 0)->name : "no tensor";
+    return qdq_fail(
+        QDQ_BAD_DATA,
+        "%s: has no gradient for any tensor of %s: it has \"%s\", the model \"%s\"; if these are two names of "
+        "one tensor, --arch or --map tells",
+        SHOWN(qdq_model_path(gradients)), SHOWN(qdq_model_path(p->session.model)), SHOWN(theirs), SHOWN(planned));
+}
+
 /* Tensors without a gradient have no damage to weigh: they get the one format that the rules leave, or stay. */
 static qdq_status settle_unscored(qdq_planner *p) {
-    bool any = false;
+    bool any = false, scored = p->gradients == NULL;
+    const char *first = NULL;
+    for (uint64_t i = 0; i < p->n_items && !scored; i++) {
+        scored = p->items[i].gradient.n_parts > 0;
+        if (first == NULL && qdq_item_planned(&p->items[i])) first = p->items[i].tensor->name;
+    }
+    if (!scored) return no_gradients(p, first);
     for (uint64_t i = 0; i < p->n_items && p->gradients != NULL; i++) {
         qdq_item *it = &p->items[i];
         if (it->reason[0] != '\0' || it->gradient.n_parts > 0) continue;
