@@ -1,5 +1,6 @@
 """Runs the command itself: command_test.py PATH/TO/qdq [unittest's options]."""
 
+import fcntl
 import json
 import math
 import os
@@ -11,6 +12,7 @@ import signal
 import struct
 import subprocess
 import tempfile
+import termios
 import time
 import unittest
 
@@ -453,9 +455,35 @@ class TestDefects(CommandTest):
         (length,) = struct.unpack_from("<Q", whole)
         for end in [0, 1, 7, 8, 9, 8 + length // 2, 8 + length - 1, 8 + length, len(whole) - 1]:
             self.check(whole[:end])
+        for end in range(8 + length + 1):
+            self.put("bad.safetensors", whole[:end])
+            self.fails(1, "bad.safetensors", "quantize", "-f", "q4_0", "bad.safetensors", "-o", "o.gguf")
         whole = gguf_bytes({"a.weight": ("F32", [2, 32], bytes(256))}, [("k", STRING, "value")])
         for end in [3, 4, 8, 20, 24, 30, 50, len(whole) - 256, len(whole) - 1]:
             self.check(whole[:end], name="bad.gguf")
+        for end in range(len(whole) - 256 + 1):
+            self.put("bad.gguf", whole[:end])
+            self.fails(1, "bad.gguf", "quantize", "-f", "q4_0", "bad.gguf", "-o", "o.gguf")
+
+    def test_gguf(self):
+        def model(**changes):
+            """A tensor's description with changes."""
+            t = dict({"name": "a.weight", "shape": [32, 2], "kind": 0, "offset": 0}, **changes)
+            return gguf_string(t["name"]) + struct.pack("<I%dQIQ" % len(t["shape"]), len(t["shape"]), *t["shape"], t["kind"],
+                                                        t["offset"])
+        other = model(name="b.weight", offset=256)
+        for infos, patterns in [
+                ([model(), model(name="b.weight", offset=128)], ["b.weight", "128"]),  # overlap
+                ([model(), model(name="b.weight", offset=512)], ["b.weight", "512"]),  # a hole
+                ([model(), model(offset=256)], ["a.weight", "twice"]),
+                ([model(kind=4), other], ["a.weight", "4"]),
+                ([model(kind=99), other], ["a.weight", "99"]),
+                ([model(shape=[2**20, 2**20])], ["a.weight"]),
+                ([model(shape=[2**40, 2**40])], ["a.weight"]),
+                ([model(shape=[2**63, 4])], ["a.weight"]),
+                ([model(offset=2**64 - 32), other], ["a.weight"])]:
+            head = b"GGUF" + struct.pack("<IQQ", 3, len(infos), 0) + b"".join(infos)
+            self.check(head + b"\0" * (-len(head) % 32) + bytes(512), *patterns, name="bad.gguf")
 
     def test_offsets(self):
         tensor = {"dtype": "F32", "shape": [2, 32], "data_offsets": [0, 256]}
@@ -623,9 +651,10 @@ class TestOutput(CommandTest):
 
 
 class TestTerminal(CommandTest):
-    def on_terminal(self, *arguments, **environment):
+    def on_terminal(self, *arguments, columns=0, **environment):
         """Standard output and error as a terminal shows them."""
         master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
         process = subprocess.Popen([QDQ, *arguments], cwd=self.directory, env=dict(ENVIRONMENT, **environment), stdin=slave,
                                    stdout=slave, stderr=slave)
         os.close(slave)
@@ -647,6 +676,29 @@ class TestTerminal(CommandTest):
         for environment in [{"NO_COLOR": "1"}, {"TERM": "dumb"}]:
             self.assertNotIn("\033", self.on_terminal("formats", **environment))
         self.assertNotIn("\033", self.done("formats"))
+
+    def test_width(self):
+        """A table fits the terminal as long as names stay different."""
+        tensor = ("F32", [4096, 4096 // 128], f32(gauss(1, 4096 * 32)))
+        names = ["model.layers.%d.self_attn.%s_proj.weight" % (layer, p) for layer in range(11) for p in "qk"]
+        self.put("m.safetensors", safetensors_bytes({name: tensor for name in names + ["lm_head.weight"]}))
+        arguments = ["sensitivity", "--low", "q4_0", "--high", "q8_0", "--grad", "m.safetensors", "m.safetensors"]
+
+        def lines(columns):
+            text = re.sub("\033\\[\\d*[mK]", "", self.on_terminal(*arguments, columns=columns)).replace("\r", "")
+            return text.splitlines()
+        for columns in [0, 200, 100]:
+            self.assertEqual(lines(columns), self.done(*arguments).splitlines())
+        for columns in [82, 60]:
+            shown = lines(columns)
+            rows = [line.split()[0] for line in shown[1:]]
+            self.assertEqual(len(set(rows)), len(names) + 1)
+            self.assertIn("lm_head.weight", rows)
+            self.assertEqual(len({len(line) for line in shown}), 1)
+            if columns == 82:
+                self.assertEqual(len(shown[0]), 82)
+        self.assertIn("….3.self_attn.q_proj.weight", rows)
+        self.assertIn("…10.self_attn.q_proj.weight", rows)
 
     def test_progress(self):
         rows = 1 << 17

@@ -179,12 +179,13 @@ qdq_table *qdq_table_create(const char *columns);
 __attribute__((format(printf, 2, 3))) void qdq_table_cell(qdq_table *table, const char *format, ...);
 /* The next cell: a name from a file, made safe for a terminal. */
 void qdq_table_name(qdq_table *table, const char *name);
-/* The next cell: a number as %.6g, with inf and nan spelt out. */
+/* The next cell: a number as %.4g, with inf and nan spelt out. */
 void qdq_table_number(qdq_table *table, double value);
 /* A rule before the next row: what follows are totals. */
 void qdq_table_rule(qdq_table *table);
 unsigned long qdq_table_rows(const qdq_table *table);
-/* Aligned, to standard output, titles bold on a terminal. Frees the table. QDQ_IO_ERROR: standard output cannot be
+/* Aligned, to standard output; on a terminal titles are bold, and names lose their beginning where the table would be
+ * too wide. Frees the table. QDQ_IO_ERROR: standard output cannot be
  * written; QDQ_OUT_OF_MEMORY. */
 qdq_status qdq_table_print(qdq_table *table);
 void qdq_table_free(qdq_table *table);

@@ -177,6 +177,9 @@ static json_t *mlx_result(const plan *p) {
     return list;
 }
 
+/* Three digits: four columns of numbers have room beside a name on a terminal of 80. */
+static void add_sum(qdq_table *table, double sum) { qdq_table_cell(table, isnan(sum) ? "nan" : "%.3g", sum); }
+
 static qdq_status print(plan *p) {
     if (!qdq_common_tables(p->session.common)) return QDQ_OK;
     qdq_table *table = qdq_table_create("tensor|shape|type|>per million|>signed|>absolute|>squared");
@@ -186,9 +189,9 @@ static qdq_status print(plan *p) {
         qdq_table_cell(table, "%s", QDQ_EXTENTS(s->tensor));
         qdq_table_cell(table, "%s", s->tensor->type_name);
         qdq_table_number(table, per_million(s));
-        qdq_table_number(table, s->sums.signed_sum);
-        qdq_table_number(table, s->sums.absolute);
-        qdq_table_number(table, s->sums.squared);
+        add_sum(table, s->sums.signed_sum);
+        add_sum(table, s->sums.absolute);
+        add_sum(table, s->sums.squared);
     }
     return qdq_session_print(&p->session, table, "not scored");
 }

@@ -122,8 +122,7 @@ bool qdq_session_takes(const qdq_session *session, const qdq_tensor *tensor, cha
     else if (matches_any(c->exclude, c->n_exclude, tensor->name))
         snprintf(reason, QDQ_REASON, "matched by --exclude");
     else if (tensor->n_dims < 2)
-        snprintf(reason, QDQ_REASON, "%s; two dimensions or more are quantized",
-                 tensor->n_dims == 0 ? "a scalar" : "1 dimension");
+        snprintf(reason, QDQ_REASON, "%s; 2 are needed", tensor->n_dims == 0 ? "a scalar" : "1 dimension");
     else if (tensor->elements == 0)
         snprintf(reason, QDQ_REASON, "no elements");
     else

@@ -5,10 +5,12 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "core/error.h"
 
-enum { MAX_COLUMNS = 16 };
+enum { MAX_COLUMNS = 16, GAP = 2, LEAST_NAME = 16 };
 
 struct qdq_table {
     char *titles; /* parted by NULs */
@@ -76,7 +78,7 @@ void qdq_table_name(qdq_table *table, const char *name) {
 
 void qdq_table_number(qdq_table *table, double value) {
     /* One spelling, whatever the sign of a NaN. */
-    qdq_table_cell(table, isnan(value) ? "nan" : "%.6g", value);
+    qdq_table_cell(table, isnan(value) ? "nan" : "%.4g", value);
 }
 
 unsigned long qdq_table_rows(const qdq_table *table) { return table != NULL ? table->n_cells / table->n_columns : 0; }
@@ -92,13 +94,89 @@ static size_t width_of(const char *text) {
     return width;
 }
 
-static void print_cell(const char *text, size_t width, bool right, bool last) {
-    int gap = (int)(width - width_of(text));
+/* Columns of the terminal that shows standard output; 0: there is none. */
+static size_t terminal_width(void) {
+    struct winsize size;
+    return isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
+/* A text that is wider than its column loses its beginning: names differ at their ends. */
+static void print_cell(const char *text, size_t width, bool right, int gap) {
+    size_t own = width_of(text);
+    bool cut = own > width;
+    for (; own > width - cut; own--) do
+            text++;
+        while ((*text & 0xc0) == 0x80);
+    int room = (int)(width - own - cut);
     if (right)
-        printf("%*s%s", gap, "", text);
+        printf("%*s%s", room, "", text);
     else
-        printf("%s%*s", text, last ? 0 : gap, "");
-    fputs(last ? "" : "  ", stdout);
+        printf("%s%s%*s", cut ? "…" : "", text, gap == 0 ? 0 : room, "");
+    printf("%*s", gap, "");
+}
+
+/* By their ends. */
+static int compare_ends(const void *a, const void *b) {
+    const char *x = *(char *const *)a, *y = *(char *const *)b;
+    size_t m = strlen(x), n = strlen(y);
+    while (m > 0 && n > 0 && x[m - 1] == y[n - 1]) m--, n--;
+    if (m == 0 || n == 0) return (m > 0) - (n > 0);
+    return (unsigned char)x[m - 1] < (unsigned char)y[n - 1] ? -1 : 1;
+}
+
+static size_t common_end(const char *x, const char *y) {
+    size_t m = strlen(x), n = strlen(y), common = 0;
+    while (common < m && common < n && x[m - 1 - common] == y[n - 1 - common]) common++;
+    return common;
+}
+
+/* How wide the first column must be for different names to stay different when they lose their beginnings. */
+static size_t least_name(const qdq_table *table) {
+    unsigned long rows = qdq_table_rows(table);
+    char **names = malloc((rows + 1) * sizeof *names);
+    if (names == NULL) return SIZE_MAX;
+    for (unsigned long i = 0; i < rows; i++) names[i] = table->cells[i * table->n_columns];
+    qsort(names, rows, sizeof *names, compare_ends);
+    size_t least = LEAST_NAME;
+    for (unsigned long i = 1; i < rows; i++) {
+        size_t common = common_end(names[i - 1], names[i]);
+        if (strcmp(names[i - 1], names[i]) != 0 && common + 2 > least) least = common + 2; /* and the mark of the cut */
+    }
+    free(names);
+    return least;
+}
+
+/* What a table is wider than the terminal is taken from the gaps, then from the first column, the names. */
+static size_t fit(const qdq_table *table, size_t whole, size_t *first, int *gap) {
+    size_t terminal = terminal_width();
+    *gap = GAP;
+    if (terminal == 0 || whole <= terminal) return whole;
+    *gap = 1;
+    whole -= (table->n_columns - 1) * (GAP - 1);
+    if (whole <= terminal) return whole;
+    size_t least = least_name(table), cut = whole - terminal;
+    if (*first <= least) return whole;
+    if (cut > *first - least) cut = *first - least;
+    *first -= cut;
+    return whole - cut;
+}
+
+typedef struct layout {
+    size_t width[MAX_COLUMNS], whole;
+    int gap;
+} layout;
+
+static layout lay_out(const qdq_table *table) {
+    layout l = {.whole = 0};
+    unsigned n = table->n_columns;
+    for (unsigned c = 0; c < n; c++) l.width[c] = width_of(table->title[c]);
+    for (unsigned long i = 0; i < table->n_cells; i++) {
+        size_t w = width_of(table->cells[i]);
+        if (w > l.width[i % n]) l.width[i % n] = w;
+    }
+    for (unsigned c = 0; c < n; c++) l.whole += l.width[c] + (c + 1 < n ? GAP : 0);
+    l.whole = fit(table, l.whole, &l.width[0], &l.gap);
+    return l;
 }
 
 qdq_status qdq_table_print(qdq_table *table) {
@@ -107,25 +185,19 @@ qdq_status qdq_table_print(qdq_table *table) {
         qdq_table_free(table);
         return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the table");
     }
-    size_t width[MAX_COLUMNS], whole = 0;
     unsigned n = table->n_columns;
-    for (unsigned c = 0; c < n; c++) width[c] = width_of(table->title[c]);
-    for (unsigned long i = 0; i < table->n_cells; i++) {
-        size_t w = width_of(table->cells[i]);
-        if (w > width[i % n]) width[i % n] = w;
-    }
-    for (unsigned c = 0; c < n; c++) whole += width[c] + (c + 1 < n ? 2 : 0);
+    layout l = lay_out(table);
     bool coloured = qdq_coloured(stdout);
     fputs(coloured ? "\033[1m" : "", stdout);
-    for (unsigned c = 0; c < n; c++) print_cell(table->title[c], width[c], table->right[c], c + 1 == n);
+    for (unsigned c = 0; c < n; c++) print_cell(table->title[c], l.width[c], table->right[c], c + 1 < n ? l.gap : 0);
     fputs(coloured ? "\033[0m\n" : "\n", stdout);
     for (unsigned long i = 0; i < table->n_cells; i++) {
         unsigned c = (unsigned)(i % n);
         if (table->rule > 0 && i == table->rule * n) {
-            for (size_t k = 0; k < whole; k++) putchar('-');
+            for (size_t k = 0; k < l.whole; k++) putchar('-');
             putchar('\n');
         }
-        print_cell(table->cells[i], width[c], table->right[c], c + 1 == n);
+        print_cell(table->cells[i], l.width[c], table->right[c], c + 1 < n ? l.gap : 0);
         if (c + 1 == n) putchar('\n');
     }
     qdq_table_free(table);
