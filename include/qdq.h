@@ -84,7 +84,7 @@ QDQ_API size_t qdq_dtype_size(qdq_dtype dtype);      /* bytes an element; 0 for 
 
 /* A format is a small number, valid for this process. Formats are 0 … qdq_format_count() - 1. */
 typedef int32_t qdq_format;
-#define QDQ_FORMAT_NONE (-1)
+#define QDQ_FORMAT_NONE   (-1)
 /* Where a `high` format is asked for: the weights themselves, unquantized. */
 #define QDQ_FORMAT_SOURCE (-2)
 
@@ -176,10 +176,10 @@ typedef struct qdq_device qdq_device;
 QDQ_API qdq_status qdq_device_open(const char *name, qdq_device **device);
 /* As qdq_device_open; threads: how many threads a CPU device uses, 0 for one a core. */
 QDQ_API qdq_status qdq_device_open_threads(const char *name, int threads, qdq_device **device);
-/* As qdq_device_open, for "cuda" and "cuda:N": the device puts its work on `stream`, a CUstream or cudaStream_t that the
- * caller owns and keeps, NULL being the default stream, in order with the caller's own work there. Commits do not wait,
- * and waits are for the encoder's work only. QDQ_UNSUPPORTED: the device has no streams; QDQ_INVALID_ARGUMENT: the stream
- * belongs to another device. */
+/* As qdq_device_open, for "cuda" and "cuda:N": the device puts its work on `stream`, a CUstream or cudaStream_t that
+ * the caller owns and keeps, NULL being the default stream, in order with the caller's own work there. Commits do not
+ * wait, and waits are for the encoder's work only. QDQ_UNSUPPORTED: the device has no streams; QDQ_INVALID_ARGUMENT:
+ * the stream belongs to another device. */
 QDQ_API qdq_status qdq_device_open_stream(const char *name, void *stream, qdq_device **device);
 /* NULL is allowed. Buffers and encoders of the device keep it alive. */
 QDQ_API void qdq_device_close(qdq_device *device);

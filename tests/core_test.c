@@ -158,8 +158,8 @@ static void check_golden(const char *suffix, const float *importance) {
     assert_ok(qdq_encoder_create(device, &encoder));
     assert_ok(qdq_buffer_wrap(device, QDQ_F32, 2, (uint64_t[]){n / 1024, 1024}, x, size, &in));
     if (importance)
-        assert_ok(qdq_buffer_wrap(device, QDQ_F32, 1, (uint64_t[]){1024}, (void *)(uintptr_t)importance, 4096,
-                                  &weights));
+        assert_ok(
+            qdq_buffer_wrap(device, QDQ_F32, 1, (uint64_t[]){1024}, (void *)(uintptr_t)importance, 4096, &weights));
     qdq_options options = {.size = sizeof options, .importance = weights};
     for (qdq_format f = 0; f < qdq_format_count(); f++) {
         qdq_format_info info = describe(f);
@@ -352,8 +352,8 @@ static void run_on(qdq_device *device, float *x, float *g, size_t n, size_t chun
         assert_ok(qdq_buffer_wrap(device, QDQ_F32, 1, &m, g + at, m * 4, &grad));
         assert_ok(qdq_buffer_wrap(device, QDQ_F32, 1, &m, y + at, m * 4, &out));
         assert_ok(qdq_encode_error(encoder, n_formats, formats, in, r->error, NULL));
-        assert_ok(qdq_encode_sensitivity(encoder, format_named("q4_0"), format_named("q8_0"), in, grad,
-                                         &r->sensitivity, NULL));
+        assert_ok(qdq_encode_sensitivity(encoder, format_named("q4_0"), format_named("q8_0"), in, grad, &r->sensitivity,
+                                         NULL));
         assert_ok(qdq_encode_roundtrip(encoder, format_named("q5_1"), in, out, NULL));
         qdq_buffer_free(in); /* the encoder keeps what it needs */
         qdq_buffer_free(grad);
@@ -568,8 +568,8 @@ static void test_kernel_names(void **state) {
     static const char *const good[] = {"qdq_q4_0_f32", "quantize_q8_0_bf16", "dequantize_q5_1_f32", "error_q4_1_f16",
                                        "sensitivity_q4_0_f32"};
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) assert_ok(qdq_device_build_kernel(device, good[i]));
-    static const char *const wrong[] = {"", "qdq", "qdq_q4_0", "qdq_q9_9_f32", "qdq_q4_0_f64", "dequantize_q4_0_f16",
-                                        "x_q4_0_f32", "qdq__f32", "_"};
+    static const char *const wrong[] = {
+        "", "qdq", "qdq_q4_0", "qdq_q9_9_f32", "qdq_q4_0_f64", "dequantize_q4_0_f16", "x_q4_0_f32", "qdq__f32", "_"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
         assert_refused(qdq_device_build_kernel(device, wrong[i]), QDQ_INVALID_ARGUMENT, "no kernel is called");
     qdq_device_close(device);

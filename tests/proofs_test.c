@@ -193,13 +193,13 @@ static void inputs_come_again(void **state) {
 /* ---- The plain C itself ---- */
 
 static void plain_c_gives_the_golden_blocks(void **state) {
-    size_t size;
+    size_t size = 0;
     float *x = read_data("input.f32", &size);
     assert_non_null(x);
     for (size_t f = 0; f < 5; f++) {
         char name[32];
         snprintf(name, sizeof name, "%s.blk", plain_formats[f]);
-        size_t bytes;
+        size_t bytes = 0;
         uint8_t *golden = read_data(name, &bytes);
         assert_non_null(golden);
         const qdq_reference *reference = qdq_reference_of(plain_formats[f]);

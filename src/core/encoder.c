@@ -47,8 +47,8 @@ qdq_status qdq_encoder_commit(qdq_encoder *encoder) {
     if (!encoder) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_encoder_commit: a NULL");
     if (encoder->committed)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_encoder_commit: already committed; wait for it first");
-    encoder->submitted = encoder->device->backend->submit(encoder->device->state, encoder->ops, encoder->n_ops,
-                                                          &encoder->ticket);
+    encoder->submitted =
+        encoder->device->backend->submit(encoder->device->state, encoder->ops, encoder->n_ops, &encoder->ticket);
     encoder->committed = true;
     return encoder->submitted;
 }
@@ -133,9 +133,9 @@ static qdq_status check_importance(const char *kernel, qdq_encoder *encoder, qdq
     qdq_status status = check_buffer(kernel, encoder, o.importance, "importance");
     if (status != QDQ_OK) return status;
     if (o.importance->dtype != QDQ_F32 || o.importance->count != op->row)
-        return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: importance has %llu elements of %s; a row has %llu, and f32 is needed",
-                        kernel, (unsigned long long)o.importance->count, qdq_dtype_name(o.importance->dtype),
-                        (unsigned long long)op->row);
+        return qdq_fail(
+            QDQ_INVALID_ARGUMENT, "%s: importance has %llu elements of %s; a row has %llu, and f32 is needed", kernel,
+            (unsigned long long)o.importance->count, qdq_dtype_name(o.importance->dtype), (unsigned long long)op->row);
     op->importance = span_of(o.importance);
     return hold(encoder, o.importance->storage);
 }
@@ -205,8 +205,7 @@ qdq_status qdq_encode_quantize(qdq_encoder *encoder, qdq_format format, const qd
     uint64_t bytes = qdq_format_bytes(format, input->count);
     if (blocks->count != bytes)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: output has %llu bytes; %llu elements make %llu", kernel,
-                        (unsigned long long)blocks->count, (unsigned long long)input->count,
-                        (unsigned long long)bytes);
+                        (unsigned long long)blocks->count, (unsigned long long)input->count, (unsigned long long)bytes);
     if (overlap(input, blocks)) return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: input and output overlap", kernel);
     op.output = span_of(blocks);
     return record(encoder, &op, (const qdq_buffer *const[]){input, blocks}, 2);

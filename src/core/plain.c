@@ -100,7 +100,6 @@ qdq_status qdq_error(qdq_format format, const float *x, uint64_t n, qdq_error_su
 qdq_status qdq_sensitivity(qdq_format low, qdq_format high, const float *x, const float *g, uint64_t n,
                            qdq_sensitivity_sums *sums) {
     if (!sums) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_sensitivity: no place for the sums");
-    qdq_op op = {
-        .kind = QDQ_SENSITIVITY, .count = n, .n_formats = 2, .format = {low, high}, .sensitivity = sums};
+    qdq_op op = {.kind = QDQ_SENSITIVITY, .count = n, .n_formats = 2, .format = {low, high}, .sensitivity = sums};
     return run(&op, (host_array[]){{x, QDQ_F32, n * 4, &op.input}, {g, QDQ_F32, n * 4, &op.gradient}}, 2);
 }
