@@ -1,5 +1,6 @@
 /* A device against the CPU, bit for bit: every operation and format, any length, any alignment, in place, cut anywhere,
- * from two threads, and used wrongly. The device is the program's argument, or QDQ_TEST_DEVICE, or "cpu". */
+ * from two threads, and used wrongly. The device is the program's argument, or QDQ_TEST_DEVICE, or "cpu"; a second
+ * argument, a pattern, chooses tests. */
 #include "support.h"
 
 #include <math.h>
@@ -645,6 +646,7 @@ static void the_validation_layer_is_silent(void **state) {
 int main(int argc, char **argv) {
     if (getenv("QDQ_TEST_DEVICE")) device_name = getenv("QDQ_TEST_DEVICE");
     if (argc > 1) device_name = argv[1];
+    if (argc > 2) cmocka_set_test_filter(argv[2]);
     setenv("QDQ_VULKAN_VALIDATION", "1", 0);
     if (qdq_device_open(device_name, &device) != QDQ_OK) {
         printf("SKIPPED: %s\n", qdq_error_message());

@@ -48,7 +48,8 @@ typedef struct qdq_backend {
     void *(*host)(void *memory); /* NULL where the host cannot see it */
     qdq_status (*write)(void *device, void *memory, uint64_t offset, const void *from, uint64_t bytes);
     qdq_status (*read)(void *device, void *memory, uint64_t offset, void *to, uint64_t bytes);
-    /* Builds the kernels that the operation needs; spans and counts are unset. QDQ_UNSUPPORTED where there is none. */
+    /* Builds the kernels that the operation needs. Counts may be unset, and spans but for their dtypes; importance.memory
+     * is not NULL if there is an importance matrix. QDQ_UNSUPPORTED where there is none. */
     qdq_status (*build)(void *device, const qdq_op *op);
     /* Runs the operations in order. ops live until wait. A failed submit is not waited for. */
     qdq_status (*submit)(void *device, const qdq_op *ops, size_t n, void **ticket);

@@ -134,36 +134,3 @@ qdq_status qdq_device_list(uint32_t index, qdq_device_info *info) {
     }
     return qdq_fail(QDQ_INVALID_ARGUMENT, "no device has that number");
 }
-
-/* "qdq_q4_0_f32" is a round trip, "quantize_q4_0_bf16" and its like name the operation first. */
-qdq_status qdq_device_build_kernel(qdq_device *device, const char *name) {
-    if (!device || !name) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_device_build_kernel: a NULL");
-    static const struct {
-        const char *prefix;
-        qdq_op_kind kind;
-    } kinds[] = {{"qdq_", QDQ_ROUNDTRIP},
-                 {"quantize_", QDQ_QUANTIZE},
-                 {"dequantize_", QDQ_DEQUANTIZE},
-                 {"error_", QDQ_ERROR},
-                 {"sensitivity_", QDQ_SENSITIVITY}};
-    const char *last = strrchr(name, '_');
-    for (size_t k = 0; last && k < sizeof kinds / sizeof kinds[0]; k++) {
-        size_t length = strlen(kinds[k].prefix);
-        char format[32];
-        if (strncmp(name, kinds[k].prefix, length) != 0 || last < name + length) continue;
-        snprintf(format, sizeof format, "%.*s", (int)(last - name - (ptrdiff_t)length), name + length);
-        qdq_op op = {.kind = kinds[k].kind, .n_formats = 1};
-        op.format[0] = qdq_format_by_name(format);
-        op.format[1] = QDQ_FORMAT_SOURCE;
-        if (op.format[0] == QDQ_FORMAT_NONE) continue;
-        for (qdq_dtype d = QDQ_F32; d <= QDQ_BF16; d = (qdq_dtype)(d + 1)) {
-            if (strcmp(last + 1, qdq_dtype_name(d)) != 0) continue;
-            if (op.kind == QDQ_DEQUANTIZE && d != QDQ_F32) continue;
-            op.input.dtype = op.kind == QDQ_DEQUANTIZE ? QDQ_U8 : d;
-            op.gradient.dtype = QDQ_F32;
-            op.output.dtype = op.kind == QDQ_QUANTIZE ? QDQ_U8 : QDQ_F32;
-            return device->backend->build(device->state, &op);
-        }
-    }
-    return qdq_fail(QDQ_INVALID_ARGUMENT, "no kernel is called '%.64s'", name);
-}

@@ -109,6 +109,7 @@ static bool overlap(const qdq_buffer *a, const qdq_buffer *b) {
 static qdq_status check_importance(const char *kernel, qdq_encoder *encoder, qdq_op *op, const qdq_buffer *input,
                                    const qdq_options *options) {
     qdq_options o = {0};
+    if (options && options->size == 0) return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: options->size is not set", kernel);
     if (options) memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
     op->row = o.row ? o.row : input->row;
     /* The first format that a row does not divide into blocks of, or any, if rows do not divide the whole. */
@@ -216,8 +217,10 @@ qdq_status qdq_encode_dequantize(qdq_encoder *encoder, qdq_format format, const 
     char kernel[QDQ_KERNEL_NAME];
     qdq_op op = {.kind = QDQ_DEQUANTIZE, .n_formats = 1, .format = {format}};
     qdq_kernel_name(kernel, op.kind, format, QDQ_F32);
+    qdq_status status = encoder ? check_buffer(kernel, encoder, output, "output") : QDQ_OK;
+    if (status != QDQ_OK) return status;
     /* The output has the elements, so it is what begin() checks. */
-    qdq_status status = begin(encoder, &op, output, kernel, NULL);
+    status = begin(encoder, &op, output, kernel, NULL);
     if (status != QDQ_OK) return status;
     status = check_buffer(kernel, encoder, blocks, "input");
     if (status != QDQ_OK) return status;

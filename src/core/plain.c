@@ -37,7 +37,14 @@ typedef struct host_array {
     qdq_span *span;
 } host_array;
 
-/* Runs op with each array wrapped into its span. */
+/* In place is allowed: the same floats. */
+static bool overlap(const host_array *a, const host_array *b) {
+    uintptr_t x = (uintptr_t)a->array, y = (uintptr_t)b->array;
+    if (x == y) return a->dtype != b->dtype;
+    return x < y ? y - x < a->bytes : x - y < b->bytes;
+}
+
+/* Runs op with each array wrapped into its span; the last is the one that is written, if any is. */
 static qdq_status run(qdq_op *op, const host_array *arrays, int n) {
     char kernel[QDQ_KERNEL_NAME];
     qdq_kernel_name(kernel, op->kind, op->format[0], QDQ_F32);
@@ -54,6 +61,8 @@ static qdq_status run(qdq_op *op, const host_array *arrays, int n) {
     }
     for (int i = 0; i < n; i++)
         if (!arrays[i].array) return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: an array is NULL", kernel);
+    if (n == 2 && op->kind != QDQ_SENSITIVITY && overlap(&arrays[0], &arrays[1]))
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: input and output overlap without being the same", kernel);
     qdq_device *device;
     status = take_device(&device);
     if (status != QDQ_OK) return status;

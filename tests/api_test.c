@@ -1,0 +1,401 @@
+/* The public API used wrongly: each entry point with NULLs, with nothing, with sizes that overflow, with structs of
+ * another size. All come back as errors that say what was wrong; nothing crashes. */
+#include "support.h"
+
+static const qdq_status bad = QDQ_INVALID_ARGUMENT;
+
+typedef struct things {
+    qdq_device *device;
+    qdq_encoder *encoder;
+    qdq_buffer *in, *out, *bytes;
+    qdq_format q4, q8;
+} things;
+
+static int set_up(void **state) {
+    static things t;
+    assert_ok(qdq_device_open("cpu", &t.device));
+    assert_ok(qdq_encoder_create(t.device, &t.encoder));
+    assert_ok(qdq_buffer_create(t.device, QDQ_F32, 1, (uint64_t[]){64}, &t.in));
+    assert_ok(qdq_buffer_create(t.device, QDQ_F32, 1, (uint64_t[]){64}, &t.out));
+    assert_ok(qdq_buffer_create(t.device, QDQ_U8, 1, (uint64_t[]){36}, &t.bytes));
+    t.q4 = qdq_format_by_name("q4_0");
+    t.q8 = qdq_format_by_name("q8_0");
+    *state = &t;
+    return 0;
+}
+
+static int tear_down(void **state) {
+    things *t = *state;
+    qdq_buffer_free(t->in);
+    qdq_buffer_free(t->out);
+    qdq_buffer_free(t->bytes);
+    qdq_encoder_free(t->encoder);
+    qdq_device_close(t->device);
+    return 0;
+}
+
+static void nothing_is_closed_and_described(void **state) {
+    qdq_device_close(NULL);
+    qdq_buffer_free(NULL);
+    qdq_encoder_free(NULL);
+    assert_int_equal(qdq_buffer_count(NULL), 0);
+    assert_int_equal(qdq_buffer_bytes(NULL), 0);
+    assert_int_equal(qdq_dtype_size(qdq_buffer_dtype(NULL)), 0);
+    assert_null(qdq_buffer_host(NULL));
+    assert_int_equal(qdq_format_by_name(NULL), QDQ_FORMAT_NONE);
+    assert_int_equal(qdq_format_by_name(""), QDQ_FORMAT_NONE);
+    assert_int_equal(qdq_format_by_ggml_type(UINT32_MAX), QDQ_FORMAT_NONE);
+    assert_int_equal(qdq_format_bytes(QDQ_FORMAT_NONE, 32), 0);
+    assert_int_equal(qdq_format_bytes(QDQ_FORMAT_SOURCE, 32), 0);
+    for (int s = -3; s < 12; s++) assert_true(strlen(qdq_status_name((qdq_status)s)) > 0);
+    assert_string_equal(qdq_status_name((qdq_status)99), "unknown status");
+    assert_string_equal(qdq_dtype_name((qdq_dtype)99), "?");
+    assert_int_equal(qdq_dtype_size((qdq_dtype)-1), 0);
+}
+
+static void nulls_are_refused_by_plain_calls(void **state) {
+    things *t = *state;
+    float x[64] = {0};
+    unsigned char blocks[72];
+    qdq_error_sums e = {0};
+    qdq_sensitivity_sums s = {0};
+    assert_refused(qdq_roundtrip(t->q4, NULL, x, 64), bad, "qdq_q4_0_f32: an array is NULL");
+    assert_refused(qdq_roundtrip(t->q4, x, NULL, 64), bad, "NULL");
+    assert_refused(qdq_quantize(t->q4, NULL, blocks, 64), bad, "quantize_q4_0_f32: an array is NULL");
+    assert_refused(qdq_quantize(t->q4, x, NULL, 64), bad, "NULL");
+    assert_refused(qdq_dequantize(t->q4, NULL, x, 64), bad, "dequantize_q4_0_f32: an array is NULL");
+    assert_refused(qdq_dequantize(t->q4, blocks, NULL, 64), bad, "NULL");
+    assert_refused(qdq_error(t->q4, NULL, 64, &e), bad, "error_q4_0_f32: an array is NULL");
+    assert_refused(qdq_error(t->q4, x, 64, NULL), bad, "no place for the sums");
+    assert_refused(qdq_sensitivity(t->q4, t->q8, NULL, x, 64, &s), bad, "sensitivity_q4_0_f32: an array is NULL");
+    assert_refused(qdq_sensitivity(t->q4, t->q8, x, NULL, 64, &s), bad, "NULL");
+    assert_refused(qdq_sensitivity(t->q4, t->q8, x, x, 64, NULL), bad, "no place for the sums");
+    assert_int_equal(e.count, 0);
+    assert_int_equal(s.count, 0);
+}
+
+/* No elements, and more than 64 bits can count, by every plain call. */
+static void counts_are_checked_by_plain_calls(void **state) {
+    things *t = *state;
+    float x[64] = {0};
+    unsigned char blocks[72];
+    qdq_error_sums e = {0};
+    qdq_sensitivity_sums s = {0};
+    static const struct {
+        uint64_t n;
+        const char *message;
+    } cases[] = {{0, "input must have at least one element"},
+                 {33, "input element count (33) must be divisible by block size (32)"},
+                 {UINT64_MAX, "must be divisible by block size"},
+                 {UINT64_MAX - 31, "more than memory can hold"},
+                 {(uint64_t)1 << 62, "more than memory can hold"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        uint64_t n = cases[i].n;
+        assert_refused(qdq_roundtrip(t->q4, x, x, n), bad, cases[i].message);
+        assert_refused(qdq_quantize(t->q4, x, blocks, n), bad, cases[i].message);
+        assert_refused(qdq_dequantize(t->q4, blocks, x, n), bad, cases[i].message);
+        assert_refused(qdq_error(t->q4, x, n, &e), bad, cases[i].message);
+        assert_refused(qdq_sensitivity(t->q4, t->q8, x, x, n, &s), bad, cases[i].message);
+    }
+    assert_refused(qdq_roundtrip(QDQ_FORMAT_NONE, x, x, 64), bad, "no format has the number -1");
+    assert_refused(qdq_roundtrip(qdq_format_count(), x, x, 64), bad, "no format has the number");
+    assert_refused(qdq_sensitivity(QDQ_FORMAT_SOURCE, t->q8, x, x, 64, &s), bad, "no format has the number -2");
+    assert_refused(qdq_sensitivity(t->q4, QDQ_FORMAT_NONE, x, x, 64, &s), bad, "no format has the number -1");
+}
+
+static void overlapping_arrays_are_refused(void **state) {
+    things *t = *state;
+    float x[96] = {1.0f};
+    assert_refused(qdq_roundtrip(t->q4, x, x + 1, 64), bad, "qdq_q4_0_f32: input and output overlap");
+    assert_refused(qdq_roundtrip(t->q4, x + 32, x, 64), bad, "overlap");
+    assert_refused(qdq_quantize(t->q4, x, x, 64), bad, "overlap");
+    assert_refused(qdq_dequantize(t->q4, (unsigned char *)x + 255, x, 64), bad, "overlap");
+    assert_ok(qdq_roundtrip(t->q4, x, x, 64));
+    assert_ok(qdq_roundtrip(t->q4, x, x + 32, 32)); /* they touch */
+    assert_ok(qdq_quantize(t->q4, x, x + 64, 64));
+}
+
+/* Formats that cannot do without an importance matrix say so. */
+static void a_needed_importance_is_asked_for(void **state) {
+    things *t = *state;
+    qdq_buffer *x, *y;
+    assert_ok(qdq_buffer_create(t->device, QDQ_F32, 1, (uint64_t[]){256}, &x));
+    assert_ok(qdq_buffer_create(t->device, QDQ_F32, 1, (uint64_t[]){256}, &y));
+    static float array[256];
+    for (qdq_format f = 0; f < qdq_format_count(); f++) {
+        qdq_format_info info = {.size = sizeof info};
+        assert_ok(qdq_format_describe(f, &info));
+        if (info.importance != 2) continue;
+        assert_refused(qdq_roundtrip(f, array, array, 256), QDQ_UNSUPPORTED, "needs an importance matrix");
+        assert_refused(qdq_encode_roundtrip(t->encoder, f, x, y, NULL), QDQ_UNSUPPORTED, "needs an importance matrix");
+    }
+    qdq_buffer_free(x);
+    qdq_buffer_free(y);
+}
+
+static void nulls_are_refused_by_devices(void **state) {
+    things *t = *state;
+    qdq_device_info info = {0};
+    assert_refused(qdq_device_open("cpu", NULL), bad, "no place for the device");
+    assert_refused(qdq_device_open_threads("cpu", 1, NULL), bad, "no place for the device");
+    assert_refused(qdq_device_open_stream("cuda", NULL, NULL), bad, "no place for the device");
+    assert_refused(qdq_device_describe(NULL, &info), bad, "a NULL");
+    assert_refused(qdq_device_describe(t->device, NULL), bad, "a NULL");
+    assert_refused(qdq_device_describe(t->device, &info), bad, "info->size is not set");
+    assert_refused(qdq_device_list(0, NULL), bad, "info->size is not set");
+    assert_refused(qdq_device_list(0, &info), bad, "info->size is not set");
+    info.size = sizeof info;
+    assert_refused(qdq_device_list(UINT32_MAX, &info), bad, "no device has that number");
+    assert_refused(qdq_device_build_kernel(NULL, "qdq_q4_0_f32"), bad, "a NULL");
+    assert_refused(qdq_device_build_kernel(t->device, NULL), bad, "a NULL");
+    qdq_device *none = t->device;
+    assert_refused(qdq_device_open("", &none), bad, "no device is called ''");
+    assert_null(none);
+    assert_refused(qdq_device_open("cpu:", &none), bad, "a number must follow the colon");
+    assert_refused(qdq_device_open("cpu:-1", &none), bad, "a number must follow the colon");
+    assert_refused(qdq_device_open("cpu:18446744073709551616", &none), QDQ_DEVICE_ERROR, "numbered from 0");
+    assert_refused(qdq_device_open_threads("cpu", -1, &none), bad, "-1 threads");
+    assert_refused(qdq_device_open_threads("cpu", INT32_MIN, &none), bad, "threads");
+    assert_refused(qdq_device_open_stream("cpu", NULL, &none), QDQ_UNSUPPORTED, "no streams");
+}
+
+static void nulls_are_refused_by_formats_and_statistics(void **state) {
+    things *t = *state;
+    qdq_format_info info = {0};
+    qdq_error_sums sums = {0};
+    qdq_error_stats stats = {0};
+    assert_refused(qdq_format_describe(t->q4, NULL), bad, "info->size is not set");
+    assert_refused(qdq_format_describe(t->q4, &info), bad, "info->size is not set");
+    info.size = sizeof info;
+    assert_refused(qdq_format_describe(QDQ_FORMAT_NONE, &info), bad, "no format has the number -1");
+    assert_refused(qdq_error_statistics(NULL, &stats), bad, "a NULL");
+    assert_refused(qdq_error_statistics(&sums, NULL), bad, "a NULL");
+    assert_refused(qdq_error_statistics(&sums, &stats), bad, "stats->size is not set");
+    stats.size = sizeof stats;
+    assert_ok(qdq_error_statistics(&sums, &stats)); /* of nothing */
+    assert_true(stats.rmse == 0 && stats.relative_rmse == 0 && stats.cosine == 1);
+}
+
+static void buffers_are_checked(void **state) {
+    things *t = *state;
+    qdq_buffer *b = t->in;
+    const uint64_t shape[8] = {2, 2, 2, 2, 2, 2, 2, 2};
+    float memory[256];
+    assert_refused(qdq_buffer_create(NULL, QDQ_F32, 1, shape, &b), bad, "qdq_buffer_create: a NULL");
+    assert_refused(qdq_buffer_create(t->device, QDQ_F32, 1, shape, NULL), bad, "a NULL");
+    assert_refused(qdq_buffer_create(t->device, QDQ_F32, 1, NULL, &b), bad, "1 dimensions");
+    assert_null(b);
+    assert_refused(qdq_buffer_create(t->device, QDQ_F32, 0, shape, &b), bad, "0 dimensions; from 1 to 8");
+    assert_refused(qdq_buffer_create(t->device, QDQ_F32, 9, shape, &b), bad, "9 dimensions; from 1 to 8");
+    assert_refused(qdq_buffer_create(t->device, (qdq_dtype)4, 1, shape, &b), bad, "no such dtype: 4");
+    assert_refused(qdq_buffer_create(t->device, QDQ_F32, 3, (uint64_t[]){2, 0, 2}, &b), bad,
+                   "extent 1 of the shape is 0");
+    assert_refused(qdq_buffer_create(t->device, QDQ_F32, 1, (uint64_t[]){(uint64_t)1 << 62}, &b), bad, "2^64 bytes");
+    assert_refused(qdq_buffer_create(t->device, QDQ_F16, 2, (uint64_t[]){(uint64_t)1 << 33, (uint64_t)1 << 31}, &b),
+                   bad, "2^64 elements");
+    assert_ok(qdq_buffer_create(t->device, QDQ_F16, 8, shape, &b));
+    assert_int_equal(qdq_buffer_count(b), 256);
+    assert_int_equal(qdq_buffer_bytes(b), 512);
+    assert_int_equal(qdq_buffer_dtype(b), QDQ_F16);
+    qdq_buffer_free(b);
+    assert_refused(qdq_buffer_wrap(NULL, QDQ_F32, 8, shape, memory, sizeof memory, &b), bad, "qdq_buffer_wrap: a NULL");
+    assert_refused(qdq_buffer_wrap(t->device, QDQ_F32, 8, shape, NULL, sizeof memory, &b), bad, "no memory given");
+    assert_refused(qdq_buffer_wrap(t->device, QDQ_F32, 8, shape, memory, sizeof memory, NULL), bad, "a NULL");
+    assert_refused(qdq_buffer_wrap(t->device, QDQ_F32, 8, shape, memory, 1023, &b), bad,
+                   "1023 bytes of memory; the shape needs 1024");
+    assert_refused(qdq_buffer_slice(NULL, 0, 1, &b), bad, "qdq_buffer_slice: a NULL");
+    assert_refused(qdq_buffer_slice(t->in, 0, 1, NULL), bad, "a NULL");
+    assert_refused(qdq_buffer_slice(t->in, 0, 0, &b), bad, "0 elements from 0");
+    assert_refused(qdq_buffer_slice(t->in, 64, 1, &b), bad, "1 elements from 64 of a buffer of 64");
+    assert_refused(qdq_buffer_slice(t->in, UINT64_MAX, 2, &b), bad, "of a buffer of 64");
+    assert_refused(qdq_buffer_slice(t->in, 1, UINT64_MAX, &b), bad, "of a buffer of 64");
+    assert_null(b);
+    assert_refused(qdq_buffer_write(NULL, 0, memory, 4), bad, "qdq_buffer_write: a NULL");
+    assert_refused(qdq_buffer_write(t->in, 0, NULL, 4), bad, "a NULL");
+    assert_refused(qdq_buffer_write(t->in, UINT64_MAX, memory, 4), bad, "of a buffer of 256");
+    assert_refused(qdq_buffer_write(t->in, 4, memory, UINT64_MAX), bad, "of a buffer of 256");
+    assert_refused(qdq_buffer_read(NULL, 0, memory, 4), bad, "qdq_buffer_read: a NULL");
+    assert_refused(qdq_buffer_read(t->in, 0, NULL, 4), bad, "a NULL");
+    assert_refused(qdq_buffer_read(t->in, 257, memory, 0), bad, "of a buffer of 256");
+    assert_ok(qdq_buffer_read(t->in, 256, NULL, 0));
+    assert_ok(qdq_buffer_write(t->in, 0, NULL, 0));
+}
+
+static void nulls_are_refused_by_encoders(void **state) {
+    things *t = *state;
+    qdq_error_sums e = {0};
+    qdq_sensitivity_sums s = {0};
+    assert_refused(qdq_encoder_create(NULL, &t->encoder), bad, "qdq_encoder_create: a NULL");
+    assert_refused(qdq_encoder_create(t->device, NULL), bad, "a NULL");
+    assert_refused(qdq_encoder_commit(NULL), bad, "qdq_encoder_commit: a NULL");
+    assert_refused(qdq_encoder_wait(NULL), bad, "qdq_encoder_wait: a NULL");
+    assert_refused(qdq_encoder_commit_and_wait(NULL), bad, "a NULL");
+    assert_refused(qdq_encode_roundtrip(NULL, t->q4, t->in, t->out, NULL), bad, "no encoder");
+    assert_refused(qdq_encode_roundtrip(t->encoder, t->q4, NULL, t->out, NULL), bad, "qdq_q4_0_f32: no input buffer");
+    assert_refused(qdq_encode_roundtrip(t->encoder, t->q4, t->in, NULL, NULL), bad, "no output buffer");
+    assert_refused(qdq_encode_quantize(NULL, t->q4, t->in, t->bytes, NULL), bad, "no encoder");
+    assert_refused(qdq_encode_quantize(t->encoder, t->q4, NULL, t->bytes, NULL), bad, "no input buffer");
+    assert_refused(qdq_encode_quantize(t->encoder, t->q4, t->in, NULL, NULL), bad, "no output buffer");
+    assert_refused(qdq_encode_dequantize(NULL, t->q4, t->bytes, t->out), bad, "no encoder");
+    assert_refused(qdq_encode_dequantize(t->encoder, t->q4, NULL, t->out), bad, "dequantize_q4_0_f32: no input buffer");
+    assert_refused(qdq_encode_dequantize(t->encoder, t->q4, t->bytes, NULL), bad, "no output buffer");
+    assert_refused(qdq_encode_error(NULL, 1, &t->q4, t->in, &e, NULL), bad, "no encoder");
+    assert_refused(qdq_encode_error(t->encoder, 1, NULL, t->in, &e, NULL), bad, "a NULL");
+    assert_refused(qdq_encode_error(t->encoder, 1, &t->q4, NULL, &e, NULL), bad, "no input buffer");
+    assert_refused(qdq_encode_error(t->encoder, 1, &t->q4, t->in, NULL, NULL), bad, "a NULL");
+    assert_refused(qdq_encode_error(t->encoder, 0, &t->q4, t->in, &e, NULL), bad, "0 formats");
+    assert_refused(qdq_encode_error(t->encoder, 65, &t->q4, t->in, &e, NULL), bad, "65 formats");
+    assert_refused(qdq_encode_error(t->encoder, UINT32_MAX, &t->q4, t->in, &e, NULL), bad, "formats");
+    assert_refused(qdq_encode_error(t->encoder, 1, (qdq_format[]){QDQ_FORMAT_SOURCE}, t->in, &e, NULL), bad,
+                   "no format has the number -2");
+    assert_refused(qdq_encode_sensitivity(NULL, t->q4, t->q8, t->in, t->in, &s, NULL), bad, "no encoder");
+    assert_refused(qdq_encode_sensitivity(t->encoder, t->q4, t->q8, NULL, t->in, &s, NULL), bad, "no input buffer");
+    assert_refused(qdq_encode_sensitivity(t->encoder, t->q4, t->q8, t->in, NULL, &s, NULL), bad, "no gradient buffer");
+    assert_refused(qdq_encode_sensitivity(t->encoder, t->q4, t->q8, t->in, t->in, NULL, NULL), bad, "no place");
+    assert_refused(qdq_encoder_wait(t->encoder), bad, "nothing is committed");
+    assert_ok(qdq_encoder_commit_and_wait(t->encoder)); /* nothing of the above was recorded */
+    assert_int_equal(e.count, 0);
+    assert_int_equal(s.count, 0);
+}
+
+static void options_are_checked(void **state) {
+    things *t = *state;
+    qdq_buffer *few, *half;
+    assert_ok(qdq_buffer_create(t->device, QDQ_F32, 1, (uint64_t[]){32}, &few));
+    assert_ok(qdq_buffer_create(t->device, QDQ_F16, 1, (uint64_t[]){64}, &half));
+    qdq_options o = {.importance = few, .row = 32};
+    assert_refused(qdq_encode_roundtrip(t->encoder, t->q4, t->in, t->out, &o), bad, "options->size is not set");
+    o.size = sizeof o;
+    assert_ok(qdq_encode_roundtrip(t->encoder, t->q4, t->in, t->out, &o));
+    o.row = 0; /* 64, the input's */
+    assert_refused(qdq_encode_roundtrip(t->encoder, t->q4, t->in, t->out, &o), bad,
+                   "importance has 32 elements of f32; a row has 64");
+    o.importance = half;
+    assert_refused(qdq_encode_roundtrip(t->encoder, t->q4, t->in, t->out, &o), bad, "64 elements of f16");
+    o.importance = NULL;
+    static const uint64_t rows[] = {1, 33, 48, 96, 128, UINT64_MAX};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        o.row = rows[i];
+        assert_refused(qdq_encode_roundtrip(t->encoder, t->q4, t->in, t->out, &o), bad,
+                       "must be divisible by block size");
+    }
+    o = (qdq_options){.size = offsetof(qdq_options, row), .row = 33}; /* an older caller's: row is past its end */
+    assert_ok(qdq_encode_roundtrip(t->encoder, t->q4, t->in, t->out, &o));
+    assert_ok(qdq_encoder_commit_and_wait(t->encoder));
+    qdq_buffer_free(few);
+    qdq_buffer_free(half);
+}
+
+/* What is past the caller's size is neither written nor, in a bigger struct of a newer caller, lost. */
+static void structs_have_the_callers_size(void **state) {
+    things *t = *state;
+    struct {
+        qdq_format_info info;
+        unsigned char more[16];
+    } format;
+    memset(&format, 0xa5, sizeof format);
+    format.info.size = offsetof(qdq_format_info, block_bytes);
+    assert_ok(qdq_format_describe(t->q4, &format.info));
+    assert_int_equal(format.info.block_elements, 32);
+    assert_int_equal(format.info.block_bytes, 0xa5a5a5a5u);
+    format.info.size = sizeof format;
+    assert_ok(qdq_format_describe(t->q4, &format.info));
+    assert_int_equal(format.info.block_bytes, 18);
+    assert_int_equal(format.info.size, sizeof format);
+    for (size_t i = 0; i < sizeof format.more; i++) assert_int_equal(format.more[i], 0xa5);
+
+    qdq_device_info device;
+    memset(&device, 0xa5, sizeof device);
+    device.size = offsetof(qdq_device_info, description);
+    assert_ok(qdq_device_describe(t->device, &device));
+    assert_string_equal(device.name, "cpu");
+    assert_int_equal((unsigned char)device.description[0], 0xa5);
+    device.size = 1; /* less than the size itself */
+    assert_ok(qdq_device_list(0, &device));
+
+    qdq_error_sums sums = {.err2 = 4, .ww = 16, .qq = 16, .wq = 16, .max_abs = 1, .count = 4};
+    qdq_error_stats stats;
+    memset(&stats, 0xa5, sizeof stats);
+    stats.size = offsetof(qdq_error_stats, relative_rmse);
+    double untouched;
+    memcpy(&untouched, &stats.relative_rmse, sizeof untouched);
+    assert_ok(qdq_error_statistics(&sums, &stats));
+    assert_true(stats.rmse == 1);
+    assert_memory_equal(&stats.relative_rmse, &untouched, sizeof untouched);
+}
+
+static void kernels_are_built_by_name(void **state) {
+    things *t = *state;
+    static const char *const operations[] = {"qdq", "quantize", "error", "sensitivity"};
+    static const char *const dtypes[] = {"f32", "f16", "bf16"};
+    char name[96];
+    for (qdq_format f = 0; f < qdq_format_count(); f++) {
+        qdq_format_info info = {.size = sizeof info};
+        assert_ok(qdq_format_describe(f, &info));
+        for (int o = 0; o < 4; o++)
+            for (int d = 0; d < 3; d++) {
+                snprintf(name, sizeof name, "%s_%s_%s", operations[o], info.name, dtypes[d]);
+                assert_ok(qdq_device_build_kernel(t->device, name));
+            }
+        snprintf(name, sizeof name, "dequantize_%s_f32", info.name);
+        assert_ok(qdq_device_build_kernel(t->device, name));
+        snprintf(name, sizeof name, "sensitivity_%s_q8_0_f32", info.name);
+        assert_ok(qdq_device_build_kernel(t->device, name));
+    }
+    static const char *const wrong[] = {"",
+                                        "_",
+                                        "__",
+                                        "qdq",
+                                        "qdq_",
+                                        "qdq__f32",
+                                        "qdq_q4_0",
+                                        "qdq_q4_0_",
+                                        "q4_0_f32",
+                                        "x_q4_0_f32",
+                                        "qdq_q9_9_f32",
+                                        "qdq_q4_0_f64",
+                                        "dequantize_q4_0_f16",
+                                        "qdq_q4_0_u8",
+                                        "qdq_f32",
+                                        "error__f32",
+                                        "qdq_q4_0_q8_0_f32",
+                                        "sensitivity_q4_0__f32",
+                                        "sensitivity_q4_0_q9_9_f32",
+                                        "sensitivity__q8_0_f32",
+                                        "qdq_q4_0_f32 ",
+                                        "qdq_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa_f32"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        assert_refused(qdq_device_build_kernel(t->device, wrong[i]), bad, "no kernel is called");
+}
+
+/* A message is the thread's own, the last failure's, and whole however long a name is. */
+static void messages_are_bounded(void **state) {
+    char name[5000];
+    memset(name, 'x', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    qdq_device *none;
+    assert_refused(qdq_device_open(name, &none), bad, "no device is called 'xxx");
+    assert_true(strlen(qdq_error_message()) < 1024);
+    assert_refused(qdq_device_open("what", &none), bad, "no device is called 'what'; there are: auto, cpu");
+    assert_true(qdq_format_count() > 0); /* a success changes nothing */
+    assert_non_null(strstr(qdq_error_message(), "'what'"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_is_closed_and_described),
+        cmocka_unit_test(nulls_are_refused_by_plain_calls),
+        cmocka_unit_test(counts_are_checked_by_plain_calls),
+        cmocka_unit_test(overlapping_arrays_are_refused),
+        cmocka_unit_test(a_needed_importance_is_asked_for),
+        cmocka_unit_test(nulls_are_refused_by_devices),
+        cmocka_unit_test(nulls_are_refused_by_formats_and_statistics),
+        cmocka_unit_test(buffers_are_checked),
+        cmocka_unit_test(nulls_are_refused_by_encoders),
+        cmocka_unit_test(options_are_checked),
+        cmocka_unit_test(structs_have_the_callers_size),
+        cmocka_unit_test(kernels_are_built_by_name),
+        cmocka_unit_test(messages_are_bounded),
+    };
+    return cmocka_run_group_tests_name("api", tests, set_up, tear_down);
+}
