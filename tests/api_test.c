@@ -240,9 +240,9 @@ static void nulls_are_refused_by_encoders(void **state) {
     assert_refused(qdq_encode_dequantize(t->encoder, t->q4, NULL, t->out), bad, "dequantize_q4_0_f32: no input buffer");
     assert_refused(qdq_encode_dequantize(t->encoder, t->q4, t->bytes, NULL), bad, "no output buffer");
     assert_refused(qdq_encode_error(NULL, 1, &t->q4, t->in, &e, NULL), bad, "no encoder");
-    assert_refused(qdq_encode_error(t->encoder, 1, NULL, t->in, &e, NULL), bad, "a NULL");
+    assert_refused(qdq_encode_error(t->encoder, 1, NULL, t->in, &e, NULL), bad, "no formats given");
     assert_refused(qdq_encode_error(t->encoder, 1, &t->q4, NULL, &e, NULL), bad, "no input buffer");
-    assert_refused(qdq_encode_error(t->encoder, 1, &t->q4, t->in, NULL, NULL), bad, "a NULL");
+    assert_refused(qdq_encode_error(t->encoder, 1, &t->q4, t->in, NULL, NULL), bad, "no place for the sums");
     assert_refused(qdq_encode_error(t->encoder, 0, &t->q4, t->in, &e, NULL), bad, "0 formats");
     assert_refused(qdq_encode_error(t->encoder, 65, &t->q4, t->in, &e, NULL), bad, "65 formats");
     assert_refused(qdq_encode_error(t->encoder, UINT32_MAX, &t->q4, t->in, &e, NULL), bad, "formats");

@@ -241,9 +241,12 @@ qdq_status qdq_encode_dequantize(qdq_encoder *encoder, qdq_format format, const 
 qdq_status qdq_encode_error(qdq_encoder *encoder, uint32_t n_formats, const qdq_format *formats,
                             const qdq_buffer *input, qdq_error_sums *sums, const qdq_options *options) {
     char kernel[QDQ_KERNEL_NAME];
-    if (n_formats == 0 || n_formats > QDQ_MAX_OP_FORMATS || !formats || !sums)
-        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_encode_error: %u formats; from 1 to %d, with a place for the sums",
-                        (unsigned)n_formats, QDQ_MAX_OP_FORMATS);
+    if (n_formats == 0 || n_formats > QDQ_MAX_OP_FORMATS)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_encode_error: %u formats; from 1 to %d", (unsigned)n_formats,
+                        QDQ_MAX_OP_FORMATS);
+    if (!formats || !sums)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_encode_error: no %s",
+                        formats ? "place for the sums" : "formats given");
     qdq_op op = {.kind = QDQ_ERROR, .n_formats = n_formats, .error = sums};
     memcpy(op.format, formats, n_formats * sizeof *formats);
     qdq_status status = begin(encoder, &op, input, kernel, options);
