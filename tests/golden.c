@@ -29,11 +29,11 @@ static uint64_t hash(const void *bytes, uint64_t size) {
 
 /* Sums of four uniform numbers; the exponent changes from stretch to stretch, some stretches have bf16 values, ties of
  * magnitude, or, where wild, any finite bits at all. Integers and exact float operations only. */
-static void fill(float *x, bool wild) {
-    for (int i = 0; i < N; i += 64) {
+static void fill(float *x, int n, bool wild) {
+    for (int i = 0; i < n; i += 64) {
         uint64_t kind = next();
         int shift = wild ? (int)(kind >> 8 & 31) : 8 + (int)(kind >> 8 & 15);
-        for (int k = 0; k < 64 && i + k < N; k++) {
+        for (int k = 0; k < 64 && i + k < n; k++) {
             uint64_t r = next();
             int32_t sum = (int32_t)(r & 0xfffff) + (int32_t)(r >> 20 & 0xfffff) - (int32_t)(r >> 40 & 0x1fffff);
             float v = (float)sum / (float)(1u << shift);
@@ -58,6 +58,7 @@ static void fill_hostile(float *x) {
     uint32_t exponent = 0;
     for (int i = 0; i < M; i += 32) {
         uint64_t kind = next();
+        if (i / QDQ_TILE % 3 == 2) kind &= ~(uint64_t)3;
         if (i % 256 == 0) exponent = (uint32_t)(kind >> 32) % 255 << 23;
         uint32_t own = kind >> 8 & 1 ? exponent : ((uint32_t)(kind >> 9 & 15) + 120) << 23;
         for (int k = 0; k < 32; k++) {
@@ -134,7 +135,8 @@ static bool print_decoded(qdq_format f, const qdq_format_info *info) {
     return true;
 }
 
-/* A hostile array and its gradient, in rows, through an encoder. Sums are taken tile by tile: one NaN hides a whole. */
+/* A hostile array and its tame gradient, in rows, through an encoder. Sums are taken tile by tile: one NaN hides a
+ * whole. */
 static bool print_rows(qdq_encoder *encoder, qdq_format f, const char *name, const char *what, qdq_buffer *x,
                        qdq_buffer *g, const qdq_buffer *weights, qdq_buffer *y, qdq_buffer *bytes) {
     static qdq_error_sums errors[M / QDQ_TILE];
@@ -176,9 +178,9 @@ static qdq_buffer *floats(qdq_device *device, uint64_t n) {
 
 int main(void) {
     static float wild[N], tame[N], g[N];
-    fill(wild, true);
-    fill(tame, false);
-    fill(g, false);
+    fill(wild, N, true);
+    fill(tame, N, false);
+    fill(g, N, false);
     qdq_device *device = NULL;
     qdq_encoder *encoder = NULL;
     qdq_buffer *bytes = NULL;
@@ -190,7 +192,7 @@ int main(void) {
     good = good && x && slopes && y && weights;
     if (good) {
         fill_hostile(qdq_buffer_host(x));
-        fill_hostile(qdq_buffer_host(slopes));
+        fill(qdq_buffer_host(slopes), M, false);
         fill_weights(qdq_buffer_host(weights));
     }
     for (qdq_format f = 0; f < qdq_format_count() && good; f++) {
