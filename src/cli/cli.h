@@ -63,7 +63,7 @@ typedef struct qdq_cli_option {
     const char *name;  /* "format" of --format; NULL ends a table */
     const char *value; /* "FORMAT", as help calls the value; NULL: none */
     qdq_arg arg;
-    const char *choices; /* "f32 source" */
+    const char *choices; /* "f32 source"; of a format: words that stand beside the formats */
     const char *help;    /* lower case, no full stop at the end; a word in CAPITALS is a value */
 } qdq_cli_option;
 

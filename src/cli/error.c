@@ -216,7 +216,7 @@ int qdq_command_error(int argc, char **argv) {
 }
 
 static const qdq_cli_option options[] = {
-    {'f', "format", "FORMAT[,FORMAT]...", QDQ_ARG_TARGET, NULL,
+    {'f', "format", "FORMAT[,FORMAT]...", QDQ_ARG_TARGET, "all",
      "the formats to measure, f32, f16 and bf16 among them; each tensor is read once for all of them. all is every "
      "format "
      "of blocks, without an importance matrix those that need none"},
@@ -237,7 +237,7 @@ static const qdq_cli_example examples[] = {
 
 const qdq_cli_command qdq_cli_error = {
     .name = "error",
-    .summary = "what formats do to the weights: RMSE, relative RMSE, maximum, SNR, cosine",
+    .summary = "what formats do to each tensor: RMSE, maximum, SNR, cosine",
     .operands = "-f FORMAT[,FORMAT]... IN",
     .text =
         "Measures the difference between each eligible tensor w and its round trip q in each format: the root mean "

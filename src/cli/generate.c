@@ -37,7 +37,7 @@ static bool has_letter(const qdq_cli_option *option) { return option->letter < Q
 
 /* ---- Help ------------------------------------------------------------------------------------------------------ */
 
-enum { HELP_WIDTH = 100, HELP_INDENT = 29 };
+enum { HELP_WIDTH = 80, HELP_INDENT = 29 };
 
 /* Words from column `at` on, further lines indented; ends the line. An empty line parts paragraphs. */
 static void print_wrapped(const char *text, int at, int indent) {
@@ -164,11 +164,15 @@ void qdq_print_man_page(void) {
 
 /* ---- Completion ------------------------------------------------------------------------------------------------ */
 
-/* What each kind of value offers, one word a line in the shell's function of that name. */
-static void print_formats(qdq_arg arg) {
+/* The words that stand for a format, parted by spaces. */
+static void print_formats(const qdq_cli_option *o) {
     for (qdq_format f = 0; f < qdq_format_count(); f++) printf("%s%s", f > 0 ? " " : "", qdq_describe_format(f).name);
-    if (arg == QDQ_ARG_TARGET) fputs(" f32 f16 bf16", stdout);
+    if (o->arg == QDQ_ARG_TARGET) fputs(" f32 f16 bf16", stdout);
+    if (o->choices != NULL) printf(" %s", o->choices);
 }
+
+/* Several may be given, parted by commas. */
+static bool is_list(const qdq_cli_option *o) { return strchr(o->value, ',') != NULL; }
 
 static const char devices[] = "auto cpu cuda vulkan";
 
@@ -181,8 +185,11 @@ static void print_bash_values(const qdq_cli_command *command) {
         fputs(") ", stdout);
         switch (o->arg) {
         case QDQ_ARG_FILE: fputs("COMPREPLY=($(compgen -f -- \"$word\"))", stdout); break;
-        case QDQ_ARG_FORMAT: fputs("COMPREPLY=($(compgen -W \"$formats\" -- \"$word\"))", stdout); break;
-        case QDQ_ARG_TARGET: fputs("COMPREPLY=($(compgen -W \"$formats f32 f16 bf16\" -- \"$word\"))", stdout); break;
+        case QDQ_ARG_FORMAT:
+        case QDQ_ARG_TARGET:
+            printf("_qdq_%s ", is_list(o) ? "list" : "word");
+            print_formats(o);
+            break;
         case QDQ_ARG_DEVICE: printf("COMPREPLY=($(compgen -W \"%s\" -- \"$word\"))", devices); break;
         case QDQ_ARG_CHOICE: printf("COMPREPLY=($(compgen -W \"%s\" -- \"$word\"))", o->choices); break;
         default: fputs("COMPREPLY=()", stdout);
@@ -192,11 +199,21 @@ static void print_bash_values(const qdq_cli_command *command) {
 }
 
 static void print_bash(void) {
-    fputs("# bash completion of qdq\n_qdq() {\n    local word=${COMP_WORDS[COMP_CWORD]} "
-          "before=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}\n    local formats=\"",
+    /* Of a list what is before its last comma stays. */
+    fputs("# bash completion of qdq\n"
+          "_qdq_word() { COMPREPLY=($(compgen -W \"$*\" -- \"$word\")); }\n"
+          "_qdq_list() {\n"
+          "    local head=\n"
+          "    case $word in *,*) head=${word%,*}, ;; esac\n"
+          "    COMPREPLY=($(compgen -P \"$head\" -W \"$*\" -- \"${word##*,}\"))\n"
+          "}\n"
+          "_qdq() {\n    local word=${COMP_WORDS[COMP_CWORD]} "
+          "before=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}\n"
+          "    # --option=value is three words\n"
+          "    if [ \"$word\" = = ]; then word=; fi\n"
+          "    if [ \"$before\" = = ]; then before=${COMP_WORDS[COMP_CWORD - 2]}; fi\n"
+          "    COMPREPLY=()\n    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        COMPREPLY=($(compgen -W \"",
           stdout);
-    print_formats(QDQ_ARG_FORMAT);
-    fputs("\"\n    COMPREPLY=()\n    if [ \"$COMP_CWORD\" -eq 1 ]; then\n        COMPREPLY=($(compgen -W \"", stdout);
     for (const qdq_cli_command *const *c = qdq_cli_commands; *c != NULL; c++) printf("%s ", (*c)->name);
     puts("--help --version\" -- \"$word\"))\n        return\n    fi\n    case $command:$before in");
     for (const qdq_cli_command *const *c = qdq_cli_commands; *c != NULL; c++) print_bash_values(*c);
@@ -242,9 +259,9 @@ static void print_zsh_option(const qdq_cli_option *o) {
     case QDQ_ARG_CHOICE: printf(":%s:(%s)", o->value, o->choices); break;
     case QDQ_ARG_FORMAT:
     case QDQ_ARG_TARGET:
-        printf(":%s:(", o->value);
-        print_formats(o->arg);
-        putchar(')');
+        printf(is_list(o) ? ":%s:_values -s , format " : ":%s:(", o->value);
+        print_formats(o);
+        if (!is_list(o)) putchar(')');
     }
     putchar('\'');
 }
@@ -278,9 +295,9 @@ static void print_fish_option(const char *command, const qdq_cli_option *o) {
     case QDQ_ARG_CHOICE: printf(" -x -a '%s'", o->choices); break;
     case QDQ_ARG_FORMAT:
     case QDQ_ARG_TARGET:
-        fputs(" -x -a '", stdout);
-        print_formats(o->arg);
-        putchar('\'');
+        fputs(is_list(o) ? " -x -a '(__qdq_list " : " -x -a '", stdout);
+        print_formats(o);
+        fputs(is_list(o) ? ")'" : "'", stdout);
     }
     fputs(" -d '", stdout);
     print_quoted(o->help, false);
@@ -288,7 +305,14 @@ static void print_fish_option(const char *command, const qdq_cli_option *o) {
 }
 
 static void print_fish(void) {
-    puts("# fish completion of qdq\ncomplete -c qdq -n __fish_use_subcommand -f");
+    /* Of a list what is before its last comma stays. */
+    puts("# fish completion of qdq\n"
+         "function __qdq_list\n"
+         "    set -l head (string match -r -- '^.*,' (commandline -ct | string replace -r -- '^--[^=]*=' ''))\n"
+         "    set -q head[1]; or set head ''\n"
+         "    printf '%s\\n' $head$argv\n"
+         "end\n"
+         "complete -c qdq -n __fish_use_subcommand -f");
     for (const qdq_cli_command *const *c = qdq_cli_commands; *c != NULL; c++) {
         printf("complete -c qdq -n __fish_use_subcommand -a %s -d '", (*c)->name);
         print_quoted((*c)->summary, false);

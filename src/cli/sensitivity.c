@@ -261,7 +261,7 @@ int qdq_command_sensitivity(int argc, char **argv) {
 
 static const qdq_cli_option options[] = {
     {LOW, "low", "FORMAT", QDQ_ARG_FORMAT, NULL, "the format that a tensor would have at first"},
-    {HIGH, "high", "FORMAT", QDQ_ARG_FORMAT, NULL, "the better one; source stands for the weights as they are"},
+    {HIGH, "high", "FORMAT", QDQ_ARG_FORMAT, "source", "the better one; source stands for the weights as they are"},
     {GRAD, "grad", "FILE", QDQ_ARG_FILE, NULL,
      "the gradients: a model of safetensors or GGUF with the same names and shapes as IN, in F32, F16 or BF16"},
     {IMATRIX, "imatrix", "FILE", QDQ_ARG_FILE, NULL,
@@ -283,7 +283,7 @@ static const qdq_cli_example examples[] = {
 
 const qdq_cli_command qdq_cli_sensitivity = {
     .name = "sensitivity",
-    .summary = "gradient-Taylor scores of each tensor between two formats, most sensitive first",
+    .summary = "gradient-Taylor scores of each tensor between two formats",
     .operands = "--low FORMAT --high FORMAT|source --grad FILE IN",
     .text =
         "Scores each eligible tensor by g D, where g is the gradient of a loss and D = W_low - W_high the difference "
