@@ -179,7 +179,7 @@ class TestRules(QuantizeTest):
         text = self.done("quantize", "-f", "q4_K", "m.gguf", "-o", "o.gguf")
         self.assertIn("5 of 12 tensors are q4_K", text)
         self.assertIn("2 tensors in another format than q4_K:\n", text)
-        self.assertRegex(text, r"(?m)^blk\.0\.ffn_down\.weight +4 x 96 +q5_0 +rows of 96 elements .* block of q4_K, 256$")
+        self.assertRegex(text, r"(?m)^blk\.0\.ffn_down\.weight +4 x 96 +q5_0 +rows of 96 elements; q4_K has blocks of 256$")
         self.assertRegex(text, r"(?m)^blk\.0\.ffn_odd\.weight +4 x 100 +f16 +rows of 100 elements")
         self.assertIn("5 tensors kept as they are:\n", text)
         self.assertRegex(text, r"(?m)^blk\.0\.ffn_gate_inp\.weight .*llama-quantize keeps it \(ffn_gate_inp\.weight\)$")
@@ -190,7 +190,7 @@ class TestRules(QuantizeTest):
         self.assertEqual({t["name"]: t["dtype"] for t in result["tensors"]}["blk.0.ffn_down.weight"], "q5_0")
         self.assertEqual([s["name"] for s in result["skipped"]], self.KEPT)
         text = self.done("quantize", "-f", "q8_0", "m.gguf", "-o", "o.gguf")
-        self.assertRegex(text, r"(?m)^blk\.0\.ffn_odd\.weight .*no multiple of the block of q8_0, 32, and there is no other")
+        self.assertRegex(text, r"(?m)^blk\.0\.ffn_odd\.weight .*rows of 100 elements; q8_0 has blocks of 32, and there is no other")
 
     def test_overrides(self):
         self.put("types.txt", b"attn_k=q6_k\n  OUTPUT=F16\tffn_d.*n=Q4_K\n")

@@ -91,11 +91,11 @@ static qdq_status print_summary(quantization *q, uint64_t file_bytes) {
     char name[512];
     qdq_status status = QDQ_OK;
     if (qdq_common_tables(r->session.common)) {
-        printf("%s: %s, %.4g bits a weight; %llu of %llu tensors are %s", qdq_printable(q->output, name, sizeof name),
-               QDQ_SIZE(file_bytes), bits_per_weight(r->written, r->elements),
+        printf("%s: %s, %.4g bits a weight\n", qdq_printable(q->output, name, sizeof name), QDQ_SIZE(file_bytes),
+               bits_per_weight(r->written, r->elements));
+        printf("%llu of %llu tensors are %s; %s of %s in the source\n",
                (unsigned long long)(r->quantized - qdq_table_rows(q->exceptions_table)), (unsigned long long)r->n,
-               name_of(&q->targets));
-        printf(", %s of %s in the source\n", QDQ_SIZE(r->written), QDQ_SIZE(r->bytes));
+               name_of(&q->targets), QDQ_SIZE(r->written), QDQ_SIZE(r->bytes));
         if (q->seconds > 0)
             printf("%.1f seconds, %s/s of the source\n", q->seconds,
                    QDQ_SIZE((uint64_t)((double)r->bytes / q->seconds)));

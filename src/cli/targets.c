@@ -87,9 +87,8 @@ static void fall_back(const qdq_tensor *t, uint32_t *type, qdq_target_choice *ch
     uint32_t written;
     bool stops = qdq_rules_fallback(*type, row, &written) != QDQ_OK;
     if (!stops && written == *type) return;
-    snprintf(choice->reason, QDQ_REASON, "rows of %llu elements are no multiple of the block of %s, %u%s",
-             (unsigned long long)row, wanted->name, (unsigned)wanted->block_elements,
-             stops ? ", and there is no other format to fall back to" : "");
+    snprintf(choice->reason, QDQ_REASON, "rows of %llu elements; %s has blocks of %u%s", (unsigned long long)row,
+             wanted->name, (unsigned)wanted->block_elements, stops ? ", and there is no other to fall back to" : "");
     choice->exception = true;
     *type = stops ? t->ggml_type : written;
 }
