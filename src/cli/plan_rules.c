@@ -131,11 +131,10 @@ static qdq_status make_problem(qdq_planner *p) {
 static qdq_status no_gradients(const qdq_planner *p, const char *planned) {
     const qdq_model *gradients = qdq_gradients_model(p->gradients);
     const char *theirs = qdq_model_tensor_count(gradients) > 0 ? qdq_model_tensor(gradients, 0)->name : "no tensor";
-    return qdq_fail(
-        QDQ_BAD_DATA,
-        "%s: has no gradient for any tensor of %s: it has \"%s\", the model \"%s\"; if these are two names of "
-        "one tensor, --arch or --map tells",
-        SHOWN(qdq_model_path(gradients)), SHOWN(qdq_model_path(p->session.model)), SHOWN(theirs), SHOWN(planned));
+    bool gguf = qdq_model_layout(p->session.model) == QDQ_LAYOUT_GGUF;
+    return qdq_fail(QDQ_BAD_DATA, "%s: has no gradient for any tensor of %s: it has \"%s\", the model \"%s\"%s",
+                    SHOWN(qdq_model_path(gradients)), SHOWN(qdq_model_path(p->session.model)), SHOWN(theirs),
+                    SHOWN(planned), gguf ? "; if these are two names of one tensor, --arch or --map tells" : "");
 }
 
 /* Tensors without a gradient have no damage to weigh: they get the one format that the rules leave, or stay. */
