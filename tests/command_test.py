@@ -303,6 +303,37 @@ class TestError(CommandTest):
         self.put("i.dat", imatrix_bytes({"a.weight": (4, weights[:-1])}))
         self.fails(1, ["a.weight", "95", "96"], "error", "-f", "q8_0", "--imatrix", "i.dat", self.model)
 
+    def test_imatrix_where_a_format_does_not_fit(self):
+        self.put("i.dat", imatrix_bytes({"a.weight": (4, [float(i % 5) for i in range(96)])}))
+        alone = self.json("error", "-f", "q8_0", "--imatrix", "i.dat", self.model)["tensors"][0]
+        beside = self.json("error", "-f", "q8_0,q4_K", "--imatrix", "i.dat", self.model)["tensors"][0]
+        self.assertEqual(alone, beside)
+        self.assertTrue(alone["weighted"])
+
+    def test_weighted_table(self):
+        self.put("i.dat", imatrix_bytes({"a.weight": (4, [float(i % 5) for i in range(96)])}))
+        text = self.done("error", "-f", "q8_0", "--imatrix", "i.dat", self.model)
+        self.assertRegex(text, r"(?m)^tensor +shape +format +weighted RMSE ")
+        self.assertRegex(text, r"(?m)^a\.weight +64 x 96 ")
+        self.assertRegex(text, r"(?m)^b\.weight \* +32 x 64 ")
+        self.assertRegex(text, r"(?m)^all +6144 elements ")
+        self.assertRegex(text, r"(?m)^all \* +4096 elements ")
+        self.assertIn("\n* not weighted: the importance matrix has no entry for it\n", text)
+
+    def test_all(self):
+        known = [f for f in self.json("formats")["formats"] if f["importance"] != "needed"]
+        result = self.json("error", "-f", "all", "--include", "c", self.model)  # rows of 128
+        self.assertEqual([e["format"] for e in result["tensors"][0]["errors"]],
+                         [f["name"] for f in known if 128 % f["block_elements"] == 0])
+        reasons = [s["reason"] for s in result["skipped"] if s["name"] == "c.weight"]
+        self.assertEqual(reasons, ["rows of 128 elements are no multiple of 256, the block of " +
+                                   ", ".join(f["name"] for f in known if f["block_elements"] == 256)])
+        self.put("m.safetensors", safetensors_bytes({"w": ("F32", [4, 256], f32(gauss(1, 1024)))}))
+        self.put("i.dat", imatrix_bytes({"w": (1, [1.0] * 256)}))
+        result = self.json("error", "-f", "all", "--imatrix", "i.dat", "m.safetensors")
+        self.assertEqual([e["format"] for e in result["tensors"][0]["errors"]],
+                         [f["name"] for f in self.json("formats")["formats"]])
+
     def test_json_file(self):
         text = self.done("error", "-f", "q4_0", "--json", "e.json", self.model)
         self.assertIn("RMSE", text)

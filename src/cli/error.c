@@ -25,6 +25,23 @@ typedef struct plan {
 
 /* ---- Which tensors ---------------------------------------------------------------------------------------------- */
 
+/* Lists the formats whose block does not divide the row: those of one block size together. */
+static void skip_blocks(plan *p, const qdq_tensor *t, uint32_t f) {
+    uint64_t row = t->shape[t->n_dims - 1];
+    uint32_t block = qdq_describe_format(p->formats[f]).block_elements, names = 0;
+    char reason[QDQ_REASON];
+    for (uint32_t k = 0; k < f; k++)
+        if (qdq_describe_format(p->formats[k]).block_elements == block) return; /* listed with the first of them */
+    int used = snprintf(reason, sizeof reason, "rows of %llu elements are no multiple of %u, the block of ",
+                        (unsigned long long)row, (unsigned)block);
+    for (uint32_t k = f; k < p->n_formats; k++) {
+        qdq_format_info info = qdq_describe_format(p->formats[k]);
+        if (info.block_elements != block || used >= QDQ_REASON) continue;
+        used += snprintf(reason + used, sizeof reason - (size_t)used, "%s%s", names++ > 0 ? ", " : "", info.name);
+    }
+    qdq_session_skip(&p->session, t->name, reason);
+}
+
 static qdq_status add_tensor(plan *p, const qdq_tensor *t) {
     char reason[QDQ_REASON];
     if (!qdq_session_takes(&p->session, t, reason)) {
@@ -34,13 +51,18 @@ static qdq_status add_tensor(plan *p, const qdq_tensor *t) {
     measured *m = &p->tensors[p->n];
     *m = (measured){.tensor = t};
     for (uint32_t f = 0; f < p->n_formats; f++) {
+        const qdq_imatrix_entry *importance; /* NULL where the format does not fit */
         bool fits;
-        qdq_status status = qdq_session_fits(&p->session, t, p->formats[f], &m->importance, &fits, reason);
+        qdq_status status = qdq_session_fits(&p->session, t, p->formats[f], &importance, &fits, reason);
         if (status != QDQ_OK) return status;
-        if (fits)
+        if (fits) {
+            m->importance = importance;
             p->taken[p->n * p->n_formats + m->n++] = p->formats[f];
-        else
+        } else if (t->shape[t->n_dims - 1] % qdq_describe_format(p->formats[f]).block_elements != 0) {
+            skip_blocks(p, t, f);
+        } else {
             qdq_session_skip(&p->session, t->name, reason);
+        }
     }
     if (m->n == 0) return QDQ_OK;
     p->n++;
