@@ -328,8 +328,11 @@ class TestError(CommandTest):
         reasons = [s["reason"] for s in result["skipped"] if s["name"] == "c.weight"]
         self.assertEqual(reasons, ["rows of 128 elements are no multiple of 256, the block of " +
                                    ", ".join(f["name"] for f in known if f["block_elements"] == 256)])
-        self.put("m.safetensors", safetensors_bytes({"w": ("F32", [4, 256], f32(gauss(1, 1024)))}))
+        self.put("m.safetensors", safetensors_bytes({"w": ("F32", [4, 256], f32(gauss(1, 1024))),
+                                                     "x": ("F32", [4, 96], f32(gauss(2, 384)))}))
         self.put("i.dat", imatrix_bytes({"w": (1, [1.0] * 256)}))
+        self.assertIn("\n1 tensor not measured, or not in every format:\n",
+                      self.done("error", "-f", "all", "m.safetensors"))
         result = self.json("error", "-f", "all", "--imatrix", "i.dat", "m.safetensors")
         self.assertEqual([e["format"] for e in result["tensors"][0]["errors"]],
                          [f["name"] for f in self.json("formats")["formats"]])

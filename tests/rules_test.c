@@ -188,6 +188,31 @@ static void first_match_counts(void **unused) {
     qdq_type_file_free(f);
 }
 
+/* Options and files in the order in which they were given. */
+static void entries_from_everywhere(void **unused) {
+    (void)unused;
+    qdq_type_file *f;
+    assert_int_equal(qdq_type_file_create(&f), QDQ_OK);
+    assert_int_equal(qdq_type_file_add(f, "--tensor-type", "Attn_Q=Q8_0"), QDQ_OK);
+    static const char text[] = "attn=q6_K ffn=q5_K";
+    assert_int_equal(qdq_type_file_add_text(f, "types.txt", text, sizeof text - 1), QDQ_OK);
+    assert_int_equal(qdq_type_file_add(f, "--tensor-type", "a b=f16"), QDQ_OK); /* a shell's word may have spaces */
+    expect_failure(qdq_type_file_add(f, "--tensor-type", "attn_q"), QDQ_BAD_DATA, "--tensor-type: \"attn_q\" is not");
+    expect_failure(qdq_type_file_add_text(f, "more.txt", "x=q4_0 y", 8), QDQ_BAD_DATA,
+                   "more.txt: word 2: \"y\" is not");
+    static const char *const entries[] = {"Attn_Q=Q8_0", "attn=q6_K", "ffn=q5_K", "a b=f16", "x=q4_0"};
+    assert_int_equal(qdq_type_file_count(f), 5);
+    for (size_t i = 0; i < 5; i++) assert_string_equal(qdq_type_file_entry(f, i), entries[i]);
+    size_t entry;
+    uint32_t type;
+    assert_int_equal(qdq_type_file_match(f, "blk.0.attn_q.weight", &entry, &type), QDQ_OK);
+    assert_int_equal(entry, 0);
+    assert_int_equal(type, type_of("q8_0"));
+    assert_int_equal(qdq_type_file_match(f, "blk.0.attn_k.weight", &entry, &type), QDQ_OK);
+    assert_int_equal(entry, 1);
+    qdq_type_file_free(f);
+}
+
 static void expect_refusal(const char *text, qdq_status status, const char *words) {
     qdq_type_file *f;
     expect_failure(qdq_type_file_read("types.txt", text, strlen(text), &f), status, words);
@@ -334,6 +359,7 @@ int main(void) {
         cmocka_unit_test(fallbacks),
         cmocka_unit_test(importance_matrices),
         cmocka_unit_test(first_match_counts),
+        cmocka_unit_test(entries_from_everywhere),
         cmocka_unit_test(broken_files),
         cmocka_unit_test(types_of_tensors),
         cmocka_unit_test(patterns_mean_what_std_regex_says),

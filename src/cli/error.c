@@ -1,5 +1,6 @@
 /* qdq error: what formats do to a model's weights. */
 #include <stdlib.h>
+#include <string.h>
 #include <strings.h>
 
 #include "cli/session.h"
@@ -19,27 +20,41 @@ typedef struct plan {
     qdq_format formats[QDQ_MAX_FORMATS];
     measured *tensors;
     uint64_t n, bytes;
+    bool partly;          /* a tensor is measured, but not in every format */
     qdq_format *taken;    /* n_formats a tensor */
     qdq_error_sums *sums; /* likewise */
 } plan;
 
 /* ---- Which tensors ---------------------------------------------------------------------------------------------- */
 
-/* Lists the formats whose block does not divide the row: those of one block size together. */
-static void skip_blocks(plan *p, const qdq_tensor *t, uint32_t f) {
-    uint64_t row = t->shape[t->n_dims - 1];
-    uint32_t block = qdq_describe_format(p->formats[f]).block_elements, names = 0;
-    char reason[QDQ_REASON];
-    for (uint32_t k = 0; k < f; k++)
-        if (qdq_describe_format(p->formats[k]).block_elements == block) return; /* listed with the first of them */
-    int used = snprintf(reason, sizeof reason, "rows of %llu elements are no multiple of %u, the block of ",
-                        (unsigned long long)row, (unsigned)block);
-    for (uint32_t k = f; k < p->n_formats; k++) {
-        qdq_format_info info = qdq_describe_format(p->formats[k]);
-        if (info.block_elements != block || used >= QDQ_REASON) continue;
-        used += snprintf(reason + used, sizeof reason - (size_t)used, "%s%s", names++ > 0 ? ", " : "", info.name);
+/* What keeps a format from a tensor: the block that does not divide its rows, or 0, the importance that it lacks. */
+static uint32_t obstacle(const qdq_tensor *t, qdq_format format) {
+    uint32_t block = qdq_describe_format(format).block_elements;
+    return t->shape[t->n_dims - 1] % block != 0 ? block : 0;
+}
+
+/* Lists the tensor for the formats that do not fit, those with the same obstacle together. */
+static void skip_formats(plan *p, const qdq_tensor *t, const bool *fits) {
+    for (uint32_t f = 0; f < p->n_formats; f++) {
+        if (fits[f]) continue;
+        uint32_t why = obstacle(t, p->formats[f]), names = 0, first = 0;
+        char list[QDQ_REASON] = "", reason[2 * QDQ_REASON];
+        while (fits[first] || obstacle(t, p->formats[first]) != why) first++;
+        if (first != f) continue;
+        for (uint32_t k = f; k < p->n_formats; k++) {
+            if (fits[k] || obstacle(t, p->formats[k]) != why) continue;
+            size_t used = strlen(list);
+            snprintf(list + used, sizeof list - used, "%s%s", names++ > 0 ? ", " : "",
+                     qdq_describe_format(p->formats[k]).name);
+        }
+        if (why > 0)
+            snprintf(reason, sizeof reason, "rows of %llu elements are no multiple of %u, the block of %s",
+                     (unsigned long long)t->shape[t->n_dims - 1], (unsigned)why, list);
+        else
+            snprintf(reason, sizeof reason, "the importance matrix has no entry for it, which %s need%s", list,
+                     names == 1 ? "s" : "");
+        qdq_session_skip(&p->session, t->name, reason);
     }
-    qdq_session_skip(&p->session, t->name, reason);
 }
 
 static qdq_status add_tensor(plan *p, const qdq_tensor *t) {
@@ -50,21 +65,18 @@ static qdq_status add_tensor(plan *p, const qdq_tensor *t) {
     }
     measured *m = &p->tensors[p->n];
     *m = (measured){.tensor = t};
+    bool fits[QDQ_MAX_FORMATS];
     for (uint32_t f = 0; f < p->n_formats; f++) {
         const qdq_imatrix_entry *importance; /* NULL where the format does not fit */
-        bool fits;
-        qdq_status status = qdq_session_fits(&p->session, t, p->formats[f], &importance, &fits, reason);
+        qdq_status status = qdq_session_fits(&p->session, t, p->formats[f], &importance, &fits[f], reason);
         if (status != QDQ_OK) return status;
-        if (fits) {
-            m->importance = importance;
-            p->taken[p->n * p->n_formats + m->n++] = p->formats[f];
-        } else if (t->shape[t->n_dims - 1] % qdq_describe_format(p->formats[f]).block_elements != 0) {
-            skip_blocks(p, t, f);
-        } else {
-            qdq_session_skip(&p->session, t->name, reason);
-        }
+        if (!fits[f]) continue;
+        m->importance = importance;
+        p->taken[p->n * p->n_formats + m->n++] = p->formats[f];
     }
+    skip_formats(p, t, fits);
     if (m->n == 0) return QDQ_OK;
+    p->partly = p->partly || m->n < p->n_formats;
     p->n++;
     p->bytes += t->bytes;
     return QDQ_OK;
@@ -190,10 +202,12 @@ static qdq_status print(plan *p) {
     qdq_table_rule(table);
     add_overall(p, table, "all", weighted);
     if (weighted && without > 0) add_overall(p, table, "all *", false);
-    if (!weighted || without == 0) return qdq_session_print(&p->session, table, "not measured");
+    const char *heading = p->partly ? "not measured, or not in every format" : "not measured";
+    if (!weighted || without == 0) return qdq_session_print(&p->session, table, heading);
     qdq_status status = qdq_table_print(table);
-    if (status == QDQ_OK) puts("* not weighted: the importance matrix has no entry for it");
-    return status == QDQ_OK ? qdq_session_print(&p->session, NULL, "not measured") : status;
+    if (status == QDQ_OK)
+        printf("* not weighted: the importance matrix has no entry for it\n%s", p->session.n_skipped > 0 ? "\n" : "");
+    return status == QDQ_OK ? qdq_session_print(&p->session, NULL, heading) : status;
 }
 
 /* -f all: every format; without an importance matrix not those that need one. */

@@ -59,7 +59,8 @@ const qdq_cli_command qdq_cli_formats = {
     .operands = "",
     .text =
         "Lists the formats: ggml's type number, elements and bytes a block, bits a weight, and whether an importance "
-        "matrix changes what is chosen (used), must be given (needed) or makes no difference (not used).",
+        "matrix changes what is chosen (used), must be given (needed) or makes no difference (not used). quantize, "
+        "roundtrip and error also take f32, f16 and bf16.",
     .takes = QDQ_TAKES_JSON | QDQ_TAKES_QUIET,
     .examples = examples,
     .run = qdq_command_formats,

@@ -161,6 +161,8 @@ void qdq_session_skip(qdq_session *session, const char *name, const char *reason
                           json_pack("{s:o, s:o}", "name", qdq_json_text(name), "reason", qdq_json_text(reason)));
     qdq_table *table = session->skipped_table;
     const qdq_tensor *tensor = qdq_model_find(session->model, name);
+    if (session->last_skipped == NULL || strcmp(session->last_skipped, name) != 0) session->n_skipped++;
+    session->last_skipped = name;
     qdq_table_name(table, name);
     qdq_table_name(table, tensor != NULL ? QDQ_EXTENTS(tensor) : "-");
     qdq_table_name(table, tensor != NULL ? tensor->type_name : "-");
@@ -172,7 +174,7 @@ qdq_status qdq_session_print(qdq_session *session, qdq_table *table, const char 
         qdq_table_free(table);
         return QDQ_OK;
     }
-    unsigned long skipped = qdq_table_rows(session->skipped_table);
+    unsigned long skipped = session->n_skipped;
     bool any = qdq_table_rows(table) > 0;
     qdq_status status = any ? qdq_table_print(table) : (qdq_table_free(table), QDQ_OK);
     if (status != QDQ_OK || skipped == 0) return status;

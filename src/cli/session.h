@@ -18,6 +18,8 @@ typedef struct qdq_session {
     qdq_json_file json;
     json_t *tensors, *skipped; /* arrays of the result; with room for them even when no JSON is wanted */
     qdq_table *skipped_table;
+    const char *last_skipped; /* a tensor may be listed with several reasons, one after another */
+    unsigned long n_skipped;
 } qdq_session;
 
 /* Opens everything. imatrix: a path or NULL. On failure everything is closed again. */
@@ -39,7 +41,7 @@ bool qdq_session_takes(const qdq_session *session, const qdq_tensor *tensor, cha
  * tensor's entry, or NULL. QDQ_BAD_DATA: the entry has another size than the tensor. */
 qdq_status qdq_session_fits(const qdq_session *session, const qdq_tensor *tensor, qdq_format format,
                             const qdq_imatrix_entry **importance, bool *fits, char reason[QDQ_REASON]);
-/* Lists a tensor as skipped. */
+/* Lists a tensor as skipped. name: lives as long as the session. */
 void qdq_session_skip(qdq_session *session, const char *name, const char *reason);
 /* Prints table (NULL: none) and the skipped ones under it, if tables are wanted; frees table. heading: "not
  * measured". */
