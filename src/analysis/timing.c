@@ -159,12 +159,13 @@ static double bytes_of(const qdq_timing *t, qdq_dtype dtype) {
 
 enum { STRETCH = 1 << 16 }; /* elements after which inputs repeat */
 
-/* STRETCH random weights over and over, narrowed to the buffer's dtype by cutting or, for f16, by its own bits. */
+/* STRETCH random weights over and over, each 1,024 on a scale of their own, as rows of a model are, narrowed to the
+ * buffer's dtype by cutting or, for f16, by its own bits. */
 static qdq_status fill(qdq_buffer *buffer, uint64_t seed) {
     float *x = malloc(STRETCH * sizeof *x);
     if (!x) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for inputs");
-    qdq_inputs inputs = qdq_inputs_random(seed, STRETCH / 32);
-    for (uint64_t i = 0; i < STRETCH / 32; i++) inputs.fill(&inputs, i, x + 32 * i, 32);
+    qdq_inputs inputs = qdq_inputs_random(seed, STRETCH / QDQ_TILE);
+    for (uint64_t i = 0; i < STRETCH / QDQ_TILE; i++) inputs.fill(&inputs, i, x + QDQ_TILE * i, QDQ_TILE);
     uint16_t *half = (uint16_t *)(void *)x;
     if (buffer->dtype != QDQ_F32)
         for (int i = 0; i < STRETCH; i++) {

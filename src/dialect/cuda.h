@@ -87,6 +87,10 @@ FN REAL max_r(REAL a, REAL b) { return a > b ? a : b; }
 FN REAL min_r(REAL a, REAL b) { return a < b ? a : b; }
 #endif
 
+FN MASK lt_loose(REAL a, REAL b) { return a < b; }
+FN REAL max_loose(REAL a, REAL b) { return fmaxf(a, b); }
+FN REAL min_loose(REAL a, REAL b) { return fminf(a, b); }
+
 /* The NaNs of this processor have lost what they came from. */
 FN REAL nan_v(REAL a, REAL b, REAL r) {
     UINT n = ne(b, b) ? as_uint(b) | 0x00400000u : 0xffc00000u;

@@ -47,12 +47,16 @@
 #define as_uint(x) floatBitsToUint(x)
 #define as_real(u) uintBitsToFloat(u)
 
-#define gt(a, b)          ((a) > (b))
-#define ge(a, b)          ((a) >= (b))
-#define lt(a, b)          ((a) < (b))
-#define le(a, b)          ((a) <= (b))
-#define eq(a, b)          ((a) == (b))
-#define ne(a, b)          (!((a) == (b)))
+/* A device may take subnormals for zeros where it compares, though it keeps them where it adds and multiplies. So a second
+ * comparison is of numbers that are 2^64 larger: it is right for those, and where it overflows, the first is. */
+FN REAL enlarged(REAL x) { return x * 18446744073709551616.0; }
+FN MASK gt(REAL a, REAL b) { return any(bvec2(a > b, enlarged(a) > enlarged(b))); }
+FN MASK lt(REAL a, REAL b) { return any(bvec2(a < b, enlarged(a) < enlarged(b))); }
+FN MASK ge(REAL a, REAL b) { return all(bvec2(a >= b, enlarged(a) >= enlarged(b))); }
+FN MASK le(REAL a, REAL b) { return all(bvec2(a <= b, enlarged(a) <= enlarged(b))); }
+FN MASK eq(REAL a, REAL b) { return all(bvec2(a == b, enlarged(a) == enlarged(b))); }
+FN MASK ne(REAL a, REAL b) { return !eq(a, b); }
+
 #define gt_i(a, b)        (int(a) > int(b))
 #define lt_i(a, b)        (int(a) < int(b))
 #define eq_i(a, b)        (int(a) == int(b))
@@ -64,8 +68,11 @@
 #define select_i(m, a, b) ((m) ? (a) : (b))
 #define select_u(m, a, b) ((m) ? (a) : (b))
 
-FN REAL max_r(REAL a, REAL b) { return a > b ? a : b; }
-FN REAL min_r(REAL a, REAL b) { return a < b ? a : b; }
+FN MASK lt_loose(REAL a, REAL b) { return a < b; }
+FN REAL max_r(REAL a, REAL b) { return gt(a, b) ? a : b; }
+FN REAL min_r(REAL a, REAL b) { return lt(a, b) ? a : b; }
+FN REAL max_loose(REAL a, REAL b) { return max(a, b); }
+FN REAL min_loose(REAL a, REAL b) { return min(a, b); }
 FN INT max_i(INT a, INT b) { return max(a, b); }
 FN INT min_i(INT a, INT b) { return min(a, b); }
 FN REAL abs_(REAL x) { return as_real(as_uint(x) & 0x7fffffffu); }
@@ -108,21 +115,15 @@ FN UINT significand(UINT u, out INT e) {
 
 /* The quotient of two significands, 24 bits each: q of 24 bits and the rest r < mb with ma 2^k = q mb + r, where k is 23,
  * or 24 if ma < mb. The device's own division gives the bits of a guess at q, which may be 2.5 off. The rest of a guess
- * is small, and so comes out exact modulo 2^32; it says how far the guess is off, rarely more than one. */
+ * is small, and so comes out exact modulo 2^32; it says which way the guess is off, and four steps set it right. */
 FN UINT divide(UINT ma, UINT mb, out UINT r) {
     REAL guess = as_real(ma + 0x3f000000u) / as_real(mb + 0x3f000000u); /* both 1 … 2 */
     UINT q = as_uint(guess) - (ma < mb ? 0x3e800000u : 0x3f000000u);
     r = (ma << (ma < mb ? 24 : 23)) - q * mb;
-    bool over = r > 0x7fffffffu;
-    r += over ? mb : 0u;
-    q -= over ? 1u : 0u;
-    bool under = r >= mb && r <= 0x7fffffffu;
-    r -= under ? mb : 0u;
-    q += under ? 1u : 0u;
-    for (INT turn = 0; turn < 8 && r >= mb; turn++) {
-        bool below = r <= 0x7fffffffu;
-        r = below ? r - mb : r + mb;
-        q = below ? q + 1u : q - 1u;
+    for (INT turn = 0; turn < 4; turn++) {
+        bool over = r > 0x7fffffffu, under = !over && r >= mb;
+        r += over ? mb : under ? 0u - mb : 0u;
+        q += over ? 0xffffffffu : under ? 1u : 0u;
     }
     return q;
 }
@@ -169,10 +170,10 @@ FN REAL sqrt_rn(REAL a) {
     m <<= 1 - (e & 1);
     UINT s = uint(sqrt(float(m) * 8388608.0));
     UINT r = (m << 23) - s * s;
-    for (INT turn = 0; turn < 16 && r > 2u * s; turn++) {
-        bool over = r > 0x7fffffffu;
-        r = over ? r + 2u * s - 1u : r - 2u * s - 1u;
-        s = over ? s - 1u : s + 1u;
+    for (INT turn = 0; turn < 8; turn++) {
+        bool over = r > 0x7fffffffu, under = !over && r > 2u * s;
+        r += over ? 2u * s - 1u : under ? 0u - 2u * s - 1u : 0u;
+        s += over ? 0xffffffffu : under ? 1u : 0u;
     }
     return as_real((uint((e + 126 + (e & 1)) >> 1) << 23) + (s - 0x00800000u) + (r > s ? 1u : 0u));
 }

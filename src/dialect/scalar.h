@@ -72,6 +72,9 @@ FN INT to_int(REAL x) { return (INT)x; }
 FN REAL to_real(INT i) { return (REAL)i; }
 FN REAL trunc_r(REAL x) { return (REAL)(INT)x; }
 FN REAL nearest(REAL x) { return (x + 12582912.0f) - 12582912.0f; }
+FN MASK lt_loose(REAL a, REAL b) { return lt(a, b); }
+FN REAL max_loose(REAL a, REAL b) { return max_r(a, b); }
+FN REAL min_loose(REAL a, REAL b) { return min_r(a, b); }
 FN REAL positive_zero(REAL x) { return x + 0.0f; }
 
 #define TABLE4(name, a, b, c, d)             static const float name[4] = {a, b, c, d};

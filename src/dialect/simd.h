@@ -83,11 +83,11 @@ FN REAL div_rn(REAL a, REAL b) { return a / b; }
 #define and_m(a, b)       ((MASK)((a) & (b)))
 #define or_m(a, b)        ((MASK)((a) | (b)))
 #define not_m(a)          ((MASK) ~(a))
-#define any(m)            ((m) != 0)
 #define select_r(m, a, b) ((REAL)_mm512_mask_blend_ps(m, (__m512)(b), (__m512)(a)))
 #define select_i(m, a, b) ((INT)_mm512_mask_blend_epi32(m, (__m512i)(b), (__m512i)(a)))
 #define select_u(m, a, b) ((UINT)_mm512_mask_blend_epi32(m, (__m512i)(b), (__m512i)(a)))
 
+FN bool any(MASK m) { return m != 0; }
 FN REAL max_r(REAL a, REAL b) { return (REAL)_mm512_max_ps((__m512)a, (__m512)b); }
 FN REAL min_r(REAL a, REAL b) { return (REAL)_mm512_min_ps((__m512)a, (__m512)b); }
 FN INT max_i(INT a, INT b) { return (INT)_mm512_max_epi32((__m512i)a, (__m512i)b); }
@@ -197,6 +197,9 @@ FN UINT WORD(WORDS_IN(t), INT i) { return (UINT){t[i[0]], t[i[1]], t[i[2]], t[i[
 
 #endif
 
+FN MASK lt_loose(REAL a, REAL b) { return lt(a, b); }
+FN REAL max_loose(REAL a, REAL b) { return max_r(a, b); }
+FN REAL min_loose(REAL a, REAL b) { return min_r(a, b); }
 FN REAL positive_zero(REAL x) { return x + 0.0f; }
 
 #include "nan.h"

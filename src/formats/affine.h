@@ -23,7 +23,8 @@ FN affine fit_affine(BLOCK_IN(x), BLOCK_IN(w), int parts, float top, float first
         low[p] = high[p] = x[n * p];
         f.weight[p] = w[n * p];
         sum_x[p] = w[n * p] * x[n * p];
-        for (int i = n * p + 1; i < n * p + n; i++) {
+        for (int k = 1; k < n; k++) {
+            int i = n * p + k;
             low[p] = min_r(x[i], low[p]);
             high[p] = max_r(x[i], high[p]);
             f.weight[p] = f.weight[p] + w[i];
@@ -40,7 +41,8 @@ FN affine fit_affine(BLOCK_IN(x), BLOCK_IN(w), int parts, float top, float first
         f.scale[p] = div_rn(splat(1.0f), f.inverse[p]);
         best[p] = splat(0.0f);
         bool calm = tame && !any(wild(f.inverse[p] * (high[p] - low[p])));
-        for (int i = n * p; i < n * p + n; i++) {
+        for (int k = 0; k < n; k++) {
+            int i = n * p + k;
             REAL v = f.inverse[p] * (x[i] - low[p]);
             REAL c = calm ? calm_code(v, top) : whole_code(v, top);
             REAL off = f.scale[p] * c + low[p] - x[i];
@@ -52,16 +54,17 @@ FN affine fit_affine(BLOCK_IN(x), BLOCK_IN(w), int parts, float top, float first
         for (int p = 0; p < parts; p++) {
             REAL inverse = div_rn(reach, select_r(same[p], splat(1.0f), high[p] - min[p]));
             REAL farthest = max_r(abs_(low[p] - min[p]), abs_(high[p] - min[p]));
-            REAL most = abs_(inverse * farthest); /* of the elements' v below */
+            REAL most = abs_(inverse * farthest);                  /* of the elements' v below */
             if (tame && !any(not_m(le(most, splat(top + 0.45f))))) /* none is above top once rounded */
-                for (int i = n * p; i < n * p + n; i++)
-                    code[i] = max_r(nearest(inverse * (x[i] - min[p])), splat(0.0f));
+                for (int k = 0; k < n; k++)
+                    code[n * p + k] = max_loose(nearest(inverse * (x[n * p + k] - min[p])), splat(0.0f));
             else if (tame && !any(wild(most)))
-                for (int i = n * p; i < n * p + n; i++) code[i] = calm_code(inverse * (x[i] - min[p]), top);
+                for (int k = 0; k < n; k++) code[n * p + k] = calm_code(inverse * (x[n * p + k] - min[p]), top);
             else
-                for (int i = n * p; i < n * p + n; i++) code[i] = whole_code(inverse * (x[i] - min[p]), top);
+                for (int k = 0; k < n; k++) code[n * p + k] = whole_code(inverse * (x[n * p + k] - min[p]), top);
             REAL l = splat(0.0f), ll = splat(0.0f), xl = splat(0.0f);
-            for (int i = n * p; i < n * p + n; i++) {
+            for (int k = 0; k < n; k++) {
+                int i = n * p + k;
                 REAL v = w[i] * code[i];
                 l = l + v;
                 ll = ll + v * code[i];
@@ -73,7 +76,8 @@ FN affine fit_affine(BLOCK_IN(x), BLOCK_IN(w), int parts, float top, float first
             m = select_r(above, splat(0.0f), m);
             REAL s = div_rn(select_r(above, xl, f.weight[p] * xl - sum_x[p] * l), select_r(above, ll, det));
             REAL error = splat(0.0f);
-            for (int i = n * p; i < n * p + n; i++) {
+            for (int k = 0; k < n; k++) {
+                int i = n * p + k;
                 REAL off = s * code[i] + m - x[i];
                 error = error + w[i] * (magnitudes ? abs_(off) : off * off);
             }

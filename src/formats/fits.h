@@ -12,7 +12,8 @@ FN REAL signed_max(BLOCK_IN(x), int at, int n) {
     REAL high[4], low[4];
     for (int c = 0; c < 4; c++) {
         high[c] = low[c] = splat(0.0f);
-        for (int i = at + n / 4 * c; i < at + n / 4 * (c + 1); i++) {
+        for (int k = 0; k < n / 4; k++) {
+            int i = at + n / 4 * c + k;
             high[c] = max_r(x[i], high[c]);
             low[c] = min_r(x[i], low[c]);
         }
@@ -37,9 +38,9 @@ FN extremes low_and_high(BLOCK_IN(x)) {
     for (int c = 0; c < 4; c++) {
         low[c] = splat(3.40282346638528859812e+38f);
         high[c] = splat(-3.40282346638528859812e+38f);
-        for (int i = 8 * c; i < 8 * c + 8; i++) {
-            low[c] = min_r(x[i], low[c]);
-            high[c] = max_r(x[i], high[c]);
+        for (int k = 0; k < 8; k++) {
+            low[c] = min_r(x[8 * c + k], low[c]);
+            high[c] = max_r(x[8 * c + k], high[c]);
         }
     }
     extremes e;
@@ -59,7 +60,7 @@ FN magnitude max_magnitude(BLOCK_IN(x)) {
     INT top[4];
     for (int c = 0; c < 4; c++) {
         top[c] = splat_i(0);
-        for (int i = 8 * c; i < 8 * c + 8; i++) top[c] = max_i(INT_OF(as_uint(abs_(x[i]))), top[c]);
+        for (int k = 0; k < 8; k++) top[c] = max_i(INT_OF(as_uint(abs_(x[8 * c + k]))), top[c]);
     }
     INT all = max_i(max_i(top[0], top[1]), max_i(top[2], top[3]));
     magnitude m;
@@ -82,10 +83,10 @@ FN REAL importance_weight(REAL x, REAL m, REAL mean) { return m * sqrt_rn(mean +
 /* Codes by nearest_int, which an integer clamp follows. calm_code is the quicker one, for v that is not wild: up to
  * 4194303 in magnitude, and no NaN. */
 FN MASK wild(REAL v) { return not_m(le(abs_(v), splat(4194303.0f))); }
-FN REAL calm_code(REAL v, float top) { return min_r(max_r(nearest(v), splat(0.0f)), splat(top)); }
+FN REAL calm_code(REAL v, float top) { return min_loose(max_loose(nearest(v), splat(0.0f)), splat(top)); }
 FN REAL whole_code(REAL v, float top) { return to_real(min_i(max_i(nearest_int(v), splat_i(0)), splat_i(top))); }
 /* The same for codes from -top to top - 1. */
-FN REAL calm_signed_code(REAL v, float top) { return min_r(max_r(nearest(v), splat(-top)), splat(top - 1.0f)); }
+FN REAL calm_signed_code(REAL v, float top) { return min_loose(max_loose(nearest(v), splat(-top)), splat(top - 1.0f)); }
 FN REAL signed_code(REAL v, float top) {
     return to_real(min_i(max_i(nearest_int(v), splat_i(-top)), splat_i(top - 1.0f)));
 }
@@ -95,7 +96,7 @@ FN REAL signed_code(REAL v, float top) {
  * unless they lie about half-way between two: only then, and where they are wild, is there a division. */
 FN REAL quotient_code(REAL a, REAL d, REAL r, float low, float high) {
     REAL q = a * r, c = nearest(q);
-    MASK sure = and_m(lt(abs_(q - c), splat(0.49998f)), lt(abs_(q), splat(4194303.0f)));
+    MASK sure = and_m(lt_loose(abs_(q - c), splat(0.49998f)), lt_loose(abs_(q), splat(4194303.0f)));
     c = min_r(max_r(c, splat(low)), splat(high));
     if (any(not_m(sure))) c = to_real(min_i(max_i(nearest_int(div_rn(a, d)), splat_i(low)), splat_i(high)));
     return c;
@@ -103,6 +104,6 @@ FN REAL quotient_code(REAL a, REAL d, REAL r, float low, float high) {
 FN MASK not_finite(REAL x) { return not_m(le(abs_(x), splat(3.40282346638528859812e+38f))); }
 
 /* A C cast to an integer that saturates at 0 and top, a NaN to 0. */
-FN REAL cast_code(REAL v, float top) { return trunc_r(min_r(max_r(v, splat(0.0f)), splat(top))); }
+FN REAL cast_code(REAL v, float top) { return trunc_r(min_loose(max_loose(v, splat(0.0f)), splat(top))); }
 
 #endif

@@ -23,13 +23,13 @@ STRUCT(iq4_choice) {
 /* The code of the value nearest to v, the higher of two that are as near; 15 for a NaN. */
 FN iq4_choice iq4_choose(REAL v) {
     iq4_choice c;
-    MASK low = lt(v, splat(-4.5f));
+    MASK low = lt_loose(v, splat(-4.5f));
     c.pair = select_i(low, splat_i(0), splat_i(1));
-    low = lt(v, select_r(low, splat(-57.0f), splat(45.5f)));
+    low = lt_loose(v, select_r(low, splat(-57.0f), splat(45.5f)));
     c.pair = c.pair + c.pair + select_i(low, splat_i(0), splat_i(1));
-    low = lt(v, LOOKUP4(iq4_third, c.pair));
+    low = lt_loose(v, LOOKUP4(iq4_third, c.pair));
     c.pair = c.pair + c.pair + select_i(low, splat_i(0), splat_i(1));
-    c.even = lt(v, LOOKUP8(iq4_last, c.pair));
+    c.even = lt_loose(v, LOOKUP8(iq4_last, c.pair));
     return c;
 }
 

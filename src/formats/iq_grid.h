@@ -155,7 +155,7 @@ FN iq_part iq_fit(WORDS_IN(t), int points, int elements, int parts, BLOCK_IN(x),
         REAL best = splat(0.0f), scale = start[p], far = splat(0.0f);
         UINT off = splat_u(again == IQ_OFF ? 0u : 1u);
         for (int g = 0; g < groups; g++) f.point[groups * p + g] = splat_u(0u);
-        for (int i = n * p; i < n * p + n; i++) far = max_r(abs_(x[i]), far); /* whatever NaNs there are */
+        for (int i = n * p; i < n * p + n; i++) far = far + abs_(x[i]);
         REAL most = select_r(nothing[p], splat(1.0f), reach[p]);
         bool calm = !any(wild(div_rn(splat(2.0f * top), most) * far));
         MASK redo = nothing[p];

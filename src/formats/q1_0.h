@@ -24,7 +24,10 @@ FN q1_0_params q1_0_fit(BLOCK_IN(x), REAL sum) {
 
 FN REAL q1_0_code(REAL x, q1_0_params p, int i) { return select_r(ge(x, splat(0.0f)), splat(1.0f), splat(0.0f)); }
 
-FN REAL q1_0_value(REAL code, q1_0_params p, int i) { return select_r(gt(code, splat(0.5f)), p.d, -p.d); }
+/* d, or d with its sign turned, a NaN's too. */
+FN REAL q1_0_value(REAL code, q1_0_params p, int i) {
+    return as_real(as_uint(p.d) ^ select_u(gt(code, splat(0.5f)), splat_u(0u), splat_u(0x80000000u)));
+}
 
 FN UINT q1_0_head(q1_0_params p, int k) { return f16_bits(p.d); }
 

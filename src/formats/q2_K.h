@@ -22,9 +22,9 @@
 #define q2_K_code_weighted q2_K_code
 
 STRUCT(q2_K_params) {
-    REAL d[2], m[2], per_d[2];  /* per_d: 1 / d */
-    REAL inverse[2], base[2];   /* where d is 0, the fit's codes stay */
-    bool stays;                 /* in some lane */
+    REAL d[2], m[2], per_d[2]; /* per_d: 1 / d */
+    REAL inverse[2], base[2];  /* where d is 0, the fit's codes stay */
+    bool stays;                /* in some lane */
     UINT steps, own;
 };
 

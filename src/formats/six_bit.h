@@ -23,6 +23,7 @@ STRUCT(six_bit_params) {
     REAL per_d;         /* 1 / d */
     REAL inverse, base; /* where d is 0, the fit's codes stay */
     bool stays;         /* in some lane */
+    bool tame;          /* d and m are finite */
     UINT steps, own;    /* for the packer: the block's two binary16, the lane's scale and minimum */
 };
 
@@ -67,6 +68,7 @@ FN six_bit_params six_bit_counted(six_bit_part s, REAL d, REAL m, INT scale, INT
     p.inverse = s.inverse;
     p.base = s.base;
     p.stays = any(eq(p.d, splat(0.0f)));
+    p.tame = !any(or_m(not_finite(p.d), not_finite(p.m)));
     p.steps = f16_bits(dh) | f16_bits(mh) << 16;
     p.own = UINT_OF(scale) | UINT_OF(min) << 8;
     return p;
@@ -118,7 +120,7 @@ FN REAL six_bit_code(REAL x, six_bit_params p, float top) {
     return c;
 }
 
-FN REAL six_bit_value(REAL code, six_bit_params p) { return sub_v(mul_v(code, p.d), p.m); }
+FN REAL six_bit_value(REAL code, six_bit_params p) { return p.tame ? code * p.d - p.m : sub_v(mul_v(code, p.d), p.m); }
 
 FN UINT six_bit_head(six_bit_params p, int k) { return k == 0 ? p.steps : p.own; }
 
@@ -145,6 +147,7 @@ FN six_bit_params six_bit_read(BYTES_IN(b), int lane) {
     p.m = mul_v(f16_value(GET16(b, 2)), to_real(INT_OF(min)));
     p.per_d = p.inverse = p.base = splat(0.0f);
     p.stays = false;
+    p.tame = !any(or_m(not_finite(p.d), not_finite(p.m)));
     p.steps = p.own = splat_u(0u);
     return p;
 }

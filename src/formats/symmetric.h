@@ -20,7 +20,8 @@ FN symmetric fit_symmetric(BLOCK_IN(x), BLOCK_IN(w), int n, int parts, float top
         max[p] = signed_max(x, size * p, size);
         f.scale[p] = f.inverse[p] = best[p] = splat(0.0f);
         REAL sum = splat(0.0f);
-        for (int i = size * p; i < size * p + size; i++) {
+        for (int k = 0; k < size; k++) {
+            int i = size * p + k;
             wx[i] = w[i] * x[i];
             sum = sum + wx[i];
         }
@@ -32,13 +33,15 @@ FN symmetric fit_symmetric(BLOCK_IN(x), BLOCK_IN(w), int n, int parts, float top
         for (int p = 0; p < parts; p++) {
             REAL inverse = div_rn(reach, max[p]), lx = splat(0.0f), ll = splat(0.0f);
             if (tame)
-                for (int i = size * p; i < size * p + size; i++) {
+                for (int j = 0; j < size; j++) {
+                    int i = size * p + j;
                     REAL c = calm_signed_code(inverse * x[i], top);
                     lx = lx + wx[i] * c;
                     ll = ll + w[i] * c * c;
                 }
             else
-                for (int i = size * p; i < size * p + size; i++) {
+                for (int j = 0; j < size; j++) {
+                    int i = size * p + j;
                     REAL c = signed_code(inverse * x[i], top);
                     lx = lx + wx[i] * c;
                     ll = ll + w[i] * c * c;

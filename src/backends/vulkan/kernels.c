@@ -102,12 +102,14 @@ typedef struct recipe {
 
 /* Bytes of shared memory that a tile takes: tile.glsl, lanes.glsl. */
 static uint32_t shared_bytes(const recipe *r) {
-    const uint32_t staged = 32 * 33, most_heads = 8;
+    const uint32_t staged = 32 * 9 * 4, most_heads = 8;
     uint32_t lanes = r->row && r->row->block_elements > 32 ? r->row->block_elements / 32 : 1;
-    uint32_t packed = r->row ? 32 * ((r->row->block_bytes + lanes - 1) / lanes) : 0;
-    uint32_t words = (packed > staged ? packed : staged) + 32 * r->module->shared;
+    uint32_t words = staged + 32 * r->module->shared;
     if (r->weighted || r->op >= QDQ_VK_SENSITIVITY_LOW) words += staged;
+    if (r->op == QDQ_VK_QUANTIZE || r->op == QDQ_VK_DEQUANTIZE)
+        words += r->row ? 32 * ((r->row->block_bytes + lanes - 1) / lanes) : 0;
     if (r->op == QDQ_VK_QUANTIZE) words += 32 * (9 + most_heads);
+    if (r->op >= QDQ_VK_ERROR) words += 5 * 33;
     return 4 * words;
 }
 

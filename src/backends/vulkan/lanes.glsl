@@ -7,9 +7,11 @@
 
 const uint LANES = F(LANES);
 const uint LANE_BYTES = F(BYTES) / F(LANES) + (F(BYTES) % F(LANES) > 0 ? 1 : 0);
-// Packed blocks are staged too: words as they are read, a byte a word as they are made.
-const uint STAGE_WORDS = max(32 * 33, 32 * LANE_BYTES);
 #include "backends/vulkan/tile.glsl"
+
+// A tile's packed blocks: words as they are read, a byte a word as they are made.
+const uint TILE_PACKED = 32 * LANE_BYTES;
+shared uint packed[OP == QUANTIZE || OP == DEQUANTIZE ? TILES * TILE_PACKED : 1];
 
 const uint CODE_WORDS = 9; // a lane's 32 codes, four a word, and one word against bank conflicts
 shared uint codes[OP == QUANTIZE ? TILES * 32 * CODE_WORDS : 1];
@@ -25,13 +27,13 @@ uint code_value(uint first, int i) {
     return (codes[first + uint(i >> 5) * CODE_WORDS + (uint(i) >> 2 & 7u)] >> (8u * (uint(i) & 3u))) & 255u;
 }
 uint head_word(uint first, int k, int j) { return heads[first + uint(32 * k + j)]; }
-uint packed_byte(uint at) { return (stage[at >> 2] >> (8u * (at & 3u))) & 255u; }
-void put_byte(uint at, uint value) { stage[at] = value & 255u; }
+uint packed_byte(uint at) { return (packed[at >> 2] >> (8u * (at & 3u))) & 255u; }
+void put_byte(uint at, uint value) { packed[at] = value & 255u; }
 
 uint block_lane() { return lane() & ~(LANES - 1u); } // the first lane of this block
 
 // What the format wants added up in order, see dialect/README.md.
-float ordered_sum(int kind, uint base) {
+float ordered_sum(int kind) {
     float sum = 0.0f;
     if (kind == SUM_NONE) return sum;
     if (kind == SUM_ROW) {
@@ -40,7 +42,7 @@ float ordered_sum(int kind, uint base) {
     }
     for (uint l = block_lane(); l < block_lane() + LANES; l++)
         for (uint i = 0; i < 32; i++) {
-            float x = as_real(stage[base + 33u * l + i]);
+            float x = staged_element(l, i);
             sum = sum + (kind == SUM_MAGNITUDES ? abs_(x) : x * x);
         }
     return sum;
@@ -62,13 +64,13 @@ const bool FIT_WEIGHTED = WEIGHTED || FORMAT_IMPORTANCE == 2;
 const bool FIT_WEIGHTED = false;
 #endif
 
-F(params) fit_lane(float x[32], uint base, uint base_2) {
+F(params) fit_lane(float x[32]) {
     F(params) p;
 #if FORMAT_IMPORTANCE > 0
     if (FIT_WEIGHTED) {
         float m[32];
-        for (uint i = 0; i < 32; i++) m[i] = second_stage(base_2, i);
-        float sum = ordered_sum(F(WEIGHTED_SUM), base);
+        for (uint i = 0; i < 32; i++) m[i] = second_stage(i);
+        float sum = ordered_sum(F(WEIGHTED_SUM));
 #if FORMAT_SHARED > 0
         F(part) part = F(fit_weighted)(x, m, sum);
         p = F(fold_weighted)(part, share(part));
@@ -79,7 +81,7 @@ F(params) fit_lane(float x[32], uint base, uint base_2) {
 #endif
 #if FORMAT_IMPORTANCE < 2
     if (!FIT_WEIGHTED) {
-        float sum = ordered_sum(F(SUM), base);
+        float sum = ordered_sum(F(SUM));
 #if FORMAT_SHARED > 0
         F(part) part = F(fit)(x, sum);
         p = F(fold)(part, share(part));
@@ -107,19 +109,20 @@ float requantize(float x, F(params) p, int i) { return F(value)(encode(x, p, i),
 uint tile_bytes(uint elements) { return elements / (32 * F(LANES)) * F(BYTES); }
 
 // Bytes of this tile's blocks, staged a byte a word, to the output. The words at the ends may hold others' bytes.
-void store_bytes(uint base, uint n) {
+void store_bytes(uint n) {
     if (n == 0u) return;
+    uint base = tile_here() * TILE_PACKED;
     uint first = output_at + this_tile() * tile_bytes(1024u), end = first + tile_bytes(n);
     for (uint w = (first >> 2) + lane(); 4u * w < end; w += 32u) {
         uint from = base + 4u * w - first; // wraps below a first byte that is not the word's
         if (4u * w >= first && 4u * w + 4u <= end) {
-            output_words[w] = stage[from] | stage[from + 1u] << 8 | stage[from + 2u] << 16 | stage[from + 3u] << 24;
+            output_words[w] = packed[from] | packed[from + 1u] << 8 | packed[from + 2u] << 16 | packed[from + 3u] << 24;
             continue;
         }
         uint bits = 0u, mask = 0u;
         for (uint j = 0; j < 4; j++) {
             if (4u * w + j < first || 4u * w + j >= end) continue;
-            bits |= stage[from + j] << (8u * j);
+            bits |= packed[from + j] << (8u * j);
             mask |= 255u << (8u * j);
         }
         atomicAnd(output_words[w], ~mask);
@@ -127,7 +130,7 @@ void store_bytes(uint base, uint n) {
     }
 }
 
-void quantize(float x[32], F(params) p, uint n, uint base) {
+void quantize(float x[32], F(params) p, uint n) {
     uint here = tile_here() * 32u;
     for (uint w = 0; w < 8; w++) {
         uint word = 0u;
@@ -137,26 +140,26 @@ void quantize(float x[32], F(params) p, uint n, uint base) {
     for (int k = 0; k < F(HEADS); k++) heads[here * F(HEADS) + 32u * uint(k) + lane()] = F(head)(p, k);
     barrier();
     F(pack)((here + block_lane()) * CODE_WORDS, here * F(HEADS) + block_lane(),
-            base + block_lane() / LANES * F(BYTES));
+            tile_here() * TILE_PACKED + block_lane() / LANES * F(BYTES));
     barrier();
-    store_bytes(base, n);
+    store_bytes(n);
 }
 
-void dequantize(uint n, uint base) {
+void dequantize(uint n) {
+    uint base = tile_here() * TILE_PACKED;
     uint first = input_at + this_tile() * tile_bytes(1024u), end = first + tile_bytes(n);
     if (n > 0u)
-        for (uint w = (first >> 2) + lane(); 4u * w < end; w += 32u) stage[base + w - (first >> 2)] = input_words[w];
+        for (uint w = (first >> 2) + lane(); 4u * w < end; w += 32u) packed[base + w - (first >> 2)] = input_words[w];
     barrier();
     uint block = 4u * base + (first & 3u) + block_lane() / LANES * F(BYTES);
     F(params) p = F(read)(block, pack_lane);
     int c[32];
     F(codes)(block, pack_lane, c);
-    barrier();
     float y[32];
     for (int i = 0; i < 32; i++) y[i] = F(value)(to_real(c[i]), p, i);
-    write_row(base, y);
+    write_row(y);
     barrier();
-    store_tile(n, base);
+    store_tile(n);
 }
 
 // Stage 2 holds the importance while it is needed, then the low values, then the gradient.
@@ -164,47 +167,47 @@ const bool EARLY = !WEIGHTED;
 const bool LATE = WEIGHTED && (OP == SENSITIVITY_LOW || OP == SENSITIVITY_HIGH);
 
 void main() {
-    uint n = tile_elements(), base = tile_here() * STAGE_WORDS, base_2 = tile_here() * STAGED;
+    uint n = tile_elements();
     pack_lane = int(lane() & (LANES - 1u));
     pack_lanes = int(LANES);
     if (OP == DEQUANTIZE) {
-        dequantize(n, base);
+        dequantize(n);
         return;
     }
-    load_input_tile(n, base);
-    if (WEIGHTED) load_importance(n, base_2);
-    if (OP == SENSITIVITY_LOW && EARLY) load_gradient_tile(n, base_2);
-    if (OP == SENSITIVITY_HIGH && EARLY) load_low(low_at + 4096u * this_tile(), F32, n, base_2);
+    load_input_tile(n);
+    if (WEIGHTED) load_importance(n);
+    if (OP == SENSITIVITY_LOW && EARLY) load_gradient_tile(n);
+    if (OP == SENSITIVITY_HIGH && EARLY) load_low(low_at + 4096u * this_tile(), F32, n);
     barrier();
 
     float x[32], y[32];
-    read_row(base, x);
-    F(params) p = fit_lane(x, base, base_2);
+    read_row(x);
+    F(params) p = fit_lane(x);
     if (OP == QUANTIZE) {
-        quantize(x, p, n, base);
+        quantize(x, p, n);
         return;
     }
     for (int i = 0; i < 32; i++) y[i] = requantize(x[i], p, i);
     if (OP == ROUNDTRIP) {
         if (F(LANES) > 1) barrier(); // a block's sum may still be read
-        write_row(base, y);
+        write_row(y);
         barrier();
-        store_tile(n, base);
+        store_tile(n);
     } else if (OP == ERROR) {
-        error_sums(x, y, n, base, base_2, (output_at >> 2) + 5u * this_tile());
+        error_sums(x, y, n, (output_at >> 2) + 5u * this_tile());
     } else {
         if (LATE) {
             barrier();
-            if (OP == SENSITIVITY_LOW) load_gradient_tile(n, base_2);
-            if (OP == SENSITIVITY_HIGH) load_low(low_at + 4096u * this_tile(), F32, n, base_2);
+            if (OP == SENSITIVITY_LOW) load_gradient_tile(n);
+            if (OP == SENSITIVITY_HIGH) load_low(low_at + 4096u * this_tile(), F32, n);
             barrier();
         }
-        for (int i = 0; i < 32; i++) y[i] = OP == SENSITIVITY_LOW ? y[i] - x[i] : second_stage(base_2, uint(i)) - y[i];
+        for (int i = 0; i < 32; i++) y[i] = OP == SENSITIVITY_LOW ? y[i] - x[i] : second_stage(uint(i)) - y[i];
         if (OP == SENSITIVITY_HIGH) {
             barrier();
-            load_gradient_tile(n, base_2);
+            load_gradient_tile(n);
             barrier();
         }
-        sensitivity_sums(y, n, base, base_2);
+        sensitivity_sums(y, n);
     }
 }

@@ -3,7 +3,6 @@
 // numbers.
 #include "dialect/glsl.h"
 
-const uint STAGE_WORDS = 32 * 33;
 #include "backends/vulkan/tile.glsl"
 #include "backends/vulkan/unshared.glsl"
 

@@ -3,12 +3,11 @@
 // columns at a time.
 #include "dialect/glsl.h"
 
-const uint STAGE_WORDS = 32 * 33;
 #include "backends/vulkan/tile.glsl"
 #include "backends/vulkan/unshared.glsl"
 
 void main() {
-    uint base = tile_here() * STAGE_WORDS, first = 32u * this_tile(), rows = count / row;
+    uint first = 32u * this_tile(), rows = count / row;
     float sum = 0.0f;
     for (uint column_at = 0; column_at < row; column_at += 32u) {
         for (uint k = 0; k < 32; k++) {
@@ -19,11 +18,11 @@ void main() {
                 value = input_words[byte >> 2];
                 if (input_dtype != F32) value = widened((value >> (8u * (byte & 2u))) & 0xffffu, input_dtype);
             }
-            stage[base + 33u * k + lane()] = value;
+            staged[stage_base() + quad_of(32u * k + lane())][lane() & 3u] = value;
         }
         barrier();
         for (uint i = 0; i < min(32u, row - column_at); i++) {
-            float x = as_real(stage[base + 33u * lane() + i]);
+            float x = staged_element(lane(), i);
             sum = sum + x * x;
         }
         barrier();

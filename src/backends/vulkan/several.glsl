@@ -7,7 +7,6 @@ layout(constant_id = 5) const int FORMAT_1 = -1;
 layout(constant_id = 6) const int FORMAT_2 = -1;
 layout(constant_id = 7) const int FORMAT_3 = -1;
 
-const uint STAGE_WORDS = 32 * 33;
 #include "backends/vulkan/tile.glsl"
 #include "backends/vulkan/unshared.glsl"
 
@@ -37,31 +36,31 @@ void roundtrip_2(float x[32], out float y[32]) { EACH_FORMAT(ROUNDTRIP_IF_IT_IS)
 void roundtrip_3(float x[32], out float y[32]) { EACH_FORMAT(ROUNDTRIP_IF_IT_IS) }
 
 void main() {
-    uint n = tile_elements(), base = tile_here() * STAGE_WORDS, base_2 = tile_here() * STAGED;
-    load_input_tile(n, base);
-    if (OP == SENSITIVITY_PAIR) load_gradient_tile(n, base_2);
+    uint n = tile_elements();
+    load_input_tile(n);
+    if (OP == SENSITIVITY_PAIR) load_gradient_tile(n);
     barrier();
     float x[32], y[32], z[32];
-    read_row(base, x);
+    read_row(x);
     if (OP == SENSITIVITY_PAIR) {
         roundtrip_0(x, y);
         roundtrip_1(x, z);
         for (uint i = 0; i < 32; i++) y[i] = y[i] - z[i];
-        sensitivity_sums(y, n, base, base_2);
+        sensitivity_sums(y, n);
         return;
     }
     // Sums lie format by format.
     uint at = (output_at >> 2) + 5u * this_tile(), next = 5u * ((count + 1023u) / 1024u);
     roundtrip_0(x, y);
     if (FORMAT_1 >= 0) roundtrip_1(x, z);
-    error_sums(x, y, n, base, base_2, at);
-    if (FORMAT_1 >= 0) error_sums(x, z, n, base, base_2, at + next);
+    error_sums(x, y, n, at);
+    if (FORMAT_1 >= 0) error_sums(x, z, n, at + next);
     if (FORMAT_2 >= 0) {
         roundtrip_2(x, y);
-        error_sums(x, y, n, base, base_2, at + 2u * next);
+        error_sums(x, y, n, at + 2u * next);
     }
     if (FORMAT_3 >= 0) {
         roundtrip_3(x, y);
-        error_sums(x, y, n, base, base_2, at + 3u * next);
+        error_sums(x, y, n, at + 3u * next);
     }
 }

@@ -1,7 +1,7 @@
 /* A build tool: spirv_embed NAME SHARED IN.spv OUT.spv OUT.c
  *
  * Makes a compiled module exact and embeds it. Every float arithmetic instruction is decorated NoContraction, not only
- * those a `precise` would reach; the module asks for float controls (spirv.c drops those that a device lacks); names
+ * those a `precise` would reach; minima and maxima pass NaNs over; the module asks for float controls (spirv.c drops those that a device lacks); names
  * and other debug instructions are left out. OUT.spv is for spirv-val, OUT.c for the library. */
 #include <stdbool.h>
 #include <stdint.h>
@@ -52,6 +52,11 @@ static bool is_float_arithmetic(uint32_t op) {
     }
 }
 
+/* GLSL.std.450's min, max and clamp leave NaNs open; NMin, NMax and NClamp pass them over. */
+static uint32_t number_instruction(uint32_t instruction) {
+    return instruction == 37 ? 79 : instruction == 40 ? 80 : instruction == 43 ? 81 : instruction;
+}
+
 static bool is_debug(uint32_t op) { return (op >= 2 && op <= 8) || op == 317 || op == 330; }
 
 static bool is_annotation(uint32_t op) { return op == SPIRV_DECORATE || op == 72; }
@@ -100,7 +105,8 @@ static void rewrite(const words *in, words *out) {
             }
             decorated = true;
         }
-        for (uint32_t k = 0; k < length; k++) add(out, in->at[i + k]);
+        for (uint32_t k = 0; k < length; k++)
+            add(out, op == 12 && k == 4 ? number_instruction(in->at[i + k]) : in->at[i + k]); /* ExtInst */
         if (op == 15 && entry == 0) entry = in->at[i + 2]; /* EntryPoint */
         if (op == 16 && entry != 0) {                      /* ExecutionMode, of which a kernel has one: its size */
             for (int m = 0; m < N_MODES; m++) {

@@ -1,8 +1,8 @@
 // What every kernel does with tiles: loads, stores and sums. An invocation is a lane of 32 elements, 32 of them hold a
 // tile, a workgroup holds TILES tiles. The host chooses TILES by the device's shared memory.
 //
-// A staged tile lies in shared memory as 32 rows of 33 words, a lane's elements in its row: lanes reading one column
-// and lanes writing four neighbouring words of a row both touch 32 different banks.
+// A staged tile lies in shared memory as 32 rows of 9 quads, a lane's elements in the first 8 of its row: 8 lanes reading
+// one column, and 8 writing neighbouring quads, both touch 32 different banks.
 
 layout(constant_id = 0) const uint OP = 0;
 layout(constant_id = 1) const uint TILES = 2;
@@ -42,10 +42,13 @@ layout(set = 0, binding = 6) readonly buffer Words { uint words[]; };
 
 uint word_value(uint at) { return words[at]; }
 
-const uint STAGED = 32 * 33;
-shared uint stage[TILES * STAGE_WORDS]; // STAGE_WORDS >= STAGED, by the driver
+const uint TILE_QUADS = 32 * 9;
+shared uvec4 staged[TILES * TILE_QUADS];
 const bool TWO_STAGES = WEIGHTED || OP >= SENSITIVITY_LOW;
-shared uint stage_2[TWO_STAGES ? TILES * STAGED : 1];
+shared uvec4 staged_2[TWO_STAGES ? TILES * TILE_QUADS : 1];
+// Sum s of lane l at 33 s + l.
+const uint TILE_SUMS = 5 * 33;
+shared uint lane_sums[OP >= ERROR ? TILES * TILE_SUMS : 1];
 
 uint lane() { return gl_LocalInvocationID.x & 31u; }
 uint tile_here() { return gl_LocalInvocationID.x >> 5; }
@@ -55,36 +58,35 @@ uint tile_elements() {
     uint tile = this_tile();
     return tile * 1024u < count ? min(count - tile * 1024u, 1024u) : 0u;
 }
-uint cell(uint element) { return (element >> 5) * 33u + (element & 31u); }
+uint quad_of(uint element) { return (element >> 5) * 9u + ((element & 31u) >> 2); }
+uint stage_base() { return tile_here() * TILE_QUADS; }
 
 uint widened(uint half_bits, uint dtype) {
     return dtype == BF16 ? half_bits << 16 : as_uint(f16_value(half_bits & 0xffffu));
 }
 
-// LOADER(name, words, quads, stage) makes name(at, dtype, n, base): n elements from byte `at` into the staged tile at
-// word `base`, and +0 for what is missing of 1,024. Full tiles at multiples of 16 bytes are read 16 bytes an
-// invocation. Ranges are below 4 GiB, so that positions fit.
+// Two neighbours of 16 bits each in a word.
+uvec2 widened_pair(uint word, uint dtype) { return uvec2(widened(word & 0xffffu, dtype), widened(word >> 16, dtype)); }
+
+// LOADER(name, words, quads, stage) makes name(at, dtype, n): n elements from byte `at` into the staged tile, and +0 for
+// what is missing of 1,024. Full tiles at multiples of 16 bytes are read 16 bytes an invocation. Ranges are below
+// 4 GiB, so that positions fit.
 #define LOADER(NAME, WORDS, QUADS, STAGE)                                                                              \
-    void NAME(uint at, uint dtype, uint n, uint base) {                                                                \
-        uint t = lane();                                                                                               \
+    void NAME(uint at, uint dtype, uint n) {                                                                           \
+        uint t = lane(), base = stage_base();                                                                          \
         if (n == 1024u && (at & 15u) == 0u) {                                                                          \
             uint first = (at >> 4) + t;                                                                                \
             if (dtype == F32) {                                                                                        \
                 uvec4 quad[8];                                                                                         \
                 for (uint k = 0; k < 8; k++) quad[k] = QUADS[first + 32u * k];                                         \
-                for (uint k = 0; k < 8; k++) {                                                                         \
-                    uint to = base + cell(128u * k + 4u * t);                                                          \
-                    for (uint j = 0; j < 4; j++) STAGE[to + j] = quad[k][j];                                           \
-                }                                                                                                      \
+                for (uint k = 0; k < 8; k++) STAGE[base + quad_of(128u * k + 4u * t)] = quad[k];                       \
             } else {                                                                                                   \
                 uvec4 quad[4];                                                                                         \
                 for (uint k = 0; k < 4; k++) quad[k] = QUADS[first + 32u * k];                                         \
                 for (uint k = 0; k < 4; k++) {                                                                         \
-                    uint to = base + cell(256u * k + 8u * t);                                                          \
-                    for (uint j = 0; j < 4; j++) {                                                                     \
-                        STAGE[to + 2u * j] = widened(quad[k][j] & 0xffffu, dtype);                                     \
-                        STAGE[to + 2u * j + 1u] = widened(quad[k][j] >> 16, dtype);                                    \
-                    }                                                                                                  \
+                    uint to = base + quad_of(256u * k + 8u * t);                                                       \
+                    STAGE[to] = uvec4(widened_pair(quad[k].x, dtype), widened_pair(quad[k].y, dtype));                 \
+                    STAGE[to + 1u] = uvec4(widened_pair(quad[k].z, dtype), widened_pair(quad[k].w, dtype));            \
                 }                                                                                                      \
             }                                                                                                          \
             return;                                                                                                    \
@@ -96,100 +98,104 @@ uint widened(uint half_bits, uint dtype) {
                 value = WORDS[byte >> 2];                                                                              \
                 if (dtype != F32) value = widened((value >> (8u * (byte & 2u))) & 0xffffu, dtype);                     \
             }                                                                                                          \
-            STAGE[base + cell(i)] = value;                                                                             \
+            STAGE[base + quad_of(i)][i & 3u] = value;                                                                  \
         }                                                                                                              \
     }
 
-LOADER(load_input, input_words, input_quads, stage)
-LOADER(load_gradient, gradient_words, gradient_quads, stage_2)
-LOADER(load_low, low_words, low_quads, stage_2)
+LOADER(load_input, input_words, input_quads, staged)
+LOADER(load_gradient, gradient_words, gradient_quads, staged_2)
+LOADER(load_low, low_words, low_quads, staged_2)
 
 // The importance of the tile's columns. A row has 32 elements or more.
-void load_importance(uint n, uint base) {
+void load_importance(uint n) {
     uint c = (column + this_tile() * 1024u % row + lane()) % row;
     for (uint i = lane(); i < 1024u; i += 32u) {
-        stage_2[base + cell(i)] = i < n ? importance_words[(importance_at >> 2) + c] : 0u;
+        staged_2[stage_base() + quad_of(i)][i & 3u] = i < n ? importance_words[(importance_at >> 2) + c] : 0u;
         c += 32u;
         c -= c >= row ? row : 0u;
     }
 }
 
 // The staged floats of a tile to the output.
-void store_tile(uint n, uint base) {
-    uint at = output_at + 4096u * this_tile();
-    uint t = lane();
+void store_tile(uint n) {
+    uint at = output_at + 4096u * this_tile(), t = lane(), base = stage_base();
     if (n == 1024u && (at & 15u) == 0u) {
-        for (uint k = 0; k < 8; k++) {
-            uint from = base + cell(128u * k + 4u * t);
-            output_quads[(at >> 4) + 32u * k + t] =
-                uvec4(stage[from], stage[from + 1u], stage[from + 2u], stage[from + 3u]);
-        }
+        for (uint k = 0; k < 8; k++)
+            output_quads[(at >> 4) + 32u * k + t] = staged[base + quad_of(128u * k + 4u * t)];
     } else {
-        for (uint i = t; i < n; i += 32u) output_words[(at >> 2) + i] = stage[base + cell(i)];
+        for (uint i = t; i < n; i += 32u) output_words[(at >> 2) + i] = staged[base + quad_of(i)][i & 3u];
     }
 }
 
 // This lane's elements.
-void read_row(uint base, out float x[32]) {
-    for (uint i = 0; i < 32; i++) x[i] = as_real(stage[base + 33u * lane() + i]);
+void read_row(out float x[32]) {
+    for (uint k = 0; k < 8; k++) {
+        vec4 quad = uintBitsToFloat(staged[stage_base() + 9u * lane() + k]);
+        for (uint j = 0; j < 4; j++) x[4u * k + j] = quad[j];
+    }
 }
-void write_row(uint base, float x[32]) {
-    for (uint i = 0; i < 32; i++) stage[base + 33u * lane() + i] = as_uint(x[i]);
+void write_row(float x[32]) {
+    for (uint k = 0; k < 8; k++)
+        staged[stage_base() + 9u * lane() + k] =
+            floatBitsToUint(vec4(x[4u * k], x[4u * k + 1u], x[4u * k + 2u], x[4u * k + 3u]));
 }
-float second_stage(uint base, uint i) { return as_real(stage_2[base + 33u * lane() + i]); }
+float staged_element(uint l, uint i) { return as_real(staged[stage_base() + 9u * l + (i >> 2)][i & 3u]); }
+float second_stage(uint i) { return as_real(staged_2[stage_base() + 9u * lane() + (i >> 2)][i & 3u]); }
 
-void load_input_tile(uint n, uint base) {
-    load_input(input_at + this_tile() * (input_dtype == F32 ? 4096u : 2048u), input_dtype, n, base);
+void load_input_tile(uint n) {
+    load_input(input_at + this_tile() * (input_dtype == F32 ? 4096u : 2048u), input_dtype, n);
 }
-void load_gradient_tile(uint n, uint base) {
-    load_gradient(gradient_at + this_tile() * (gradient_dtype == F32 ? 4096u : 2048u), gradient_dtype, n, base);
+void load_gradient_tile(uint n) {
+    load_gradient(gradient_at + this_tile() * (gradient_dtype == F32 ? 4096u : 2048u), gradient_dtype, n);
 }
 
 float sum8(float t[8]) { return ((t[0] + t[1]) + (t[2] + t[3])) + ((t[4] + t[5]) + (t[6] + t[7])); }
 float sum4(float t[4]) { return (t[0] + t[1]) + (t[2] + t[3]); }
 
-// The rest of the tree, over lanes: lane l takes lane l+16, 8, 4, 2, 1. Sum s of lane l lies at base + 33 s + l. Eight
-// invocations a sum take the first two levels, one of them the rest; it has the result.
-float sum_lanes(uint n_sums, uint base) {
-    uint s = lane() >> 3, l = lane() & 7u, at = base + 33u * s + l;
+// The rest of the tree, over lanes: lane l takes lane l+16, 8, 4, 2, 1. Eight invocations a sum take the first two
+// levels, one of them the rest; it has the result.
+float sum_lanes(uint n_sums) {
+    uint s = lane() >> 3, l = lane() & 7u, at = tile_here() * TILE_SUMS + 33u * s + l;
     float v = 0.0f;
     if (s < n_sums)
-        v = (as_real(stage[at]) + as_real(stage[at + 16u])) + (as_real(stage[at + 8u]) + as_real(stage[at + 24u]));
+        v = (as_real(lane_sums[at]) + as_real(lane_sums[at + 16u])) + (as_real(lane_sums[at + 8u]) + as_real(lane_sums[at + 24u]));
     barrier();
-    if (s < n_sums) stage[at] = as_uint(v);
+    if (s < n_sums) lane_sums[at] = as_uint(v);
     barrier();
     if (l == 0u && s < n_sums) {
         float c[8];
-        for (uint i = 0; i < 8; i++) c[i] = as_real(stage[at + i]);
+        for (uint i = 0; i < 8; i++) c[i] = as_real(lane_sums[at + i]);
         v = ((c[0] + c[4]) + (c[2] + c[6])) + ((c[1] + c[5]) + (c[3] + c[7]));
     }
     return v;
 }
 
 // A lane's four sums and its largest error to the tile's five words of output.
-void store_error(float sums[4], float largest, uint n, uint base, uint at) {
+void store_error(float sums[4], float largest, uint n, uint at) {
+    uint base = tile_here() * TILE_SUMS;
     barrier();
-    for (uint s = 0; s < 4; s++) stage[base + 33u * s + lane()] = as_uint(sums[s]);
-    if (lane() == 0u) stage[base + 33u * 4u] = 0u;
+    for (uint s = 0; s < 4; s++) lane_sums[base + 33u * s + lane()] = as_uint(sums[s]);
+    if (lane() == 0u) lane_sums[base + 33u * 4u] = 0u;
     barrier();
-    atomicMax(stage[base + 33u * 4u], as_uint(largest)); // floats that are not negative compare as their bits
-    float v = sum_lanes(4, base);
+    atomicMax(lane_sums[base + 33u * 4u], as_uint(largest)); // floats that are not negative compare as their bits
+    float v = sum_lanes(4);
     if (n == 0u) return;
     if ((lane() & 7u) == 0u) output_words[at + (lane() >> 3)] = as_uint(v);
-    if (lane() == 0u) output_words[at + 4u] = stage[base + 33u * 4u];
+    if (lane() == 0u) output_words[at + 4u] = lane_sums[base + 33u * 4u];
 }
 
 // A lane's three sums to the tile's three words of output.
-void store_sensitivity(float sums[3], uint n, uint base, uint at) {
+void store_sensitivity(float sums[3], uint n, uint at) {
+    uint base = tile_here() * TILE_SUMS;
     barrier();
-    for (uint s = 0; s < 3; s++) stage[base + 33u * s + lane()] = as_uint(sums[s]);
+    for (uint s = 0; s < 3; s++) lane_sums[base + 33u * s + lane()] = as_uint(sums[s]);
     barrier();
-    float v = sum_lanes(3, base);
+    float v = sum_lanes(3);
     if (n > 0u && (lane() & 7u) == 0u && lane() < 24u) output_words[at + (lane() >> 3)] = as_uint(v);
 }
 
 // The sums of weights x and values q of this lane, to the five words at `at`.
-void error_sums(float x[32], float q[32], uint n, uint base, uint base_2, uint at) {
+void error_sums(float x[32], float q[32], uint n, uint at) {
     float sums[4], part[4][4], largest = 0.0f;
     for (uint g = 0; g < 4; g++) {
         float t0[8], t1[8], t2[8], t3[8];
@@ -201,7 +207,7 @@ void error_sums(float x[32], float q[32], uint n, uint base, uint base_2, uint a
             t2[k] = v * v;
             t3[k] = w * v;
             if (WEIGHTED) {
-                float m = second_stage(base_2, 8u * g + k);
+                float m = second_stage(8u * g + k);
                 t0[k] = m * t0[k];
                 t1[k] = m * t1[k];
                 t2[k] = m * t2[k];
@@ -214,16 +220,16 @@ void error_sums(float x[32], float q[32], uint n, uint base, uint base_2, uint a
         part[3][g] = sum8(t3);
     }
     for (uint s = 0; s < 4; s++) sums[s] = sum4(part[s]);
-    store_error(sums, largest, n, base, at);
+    store_error(sums, largest, n, at);
 }
 
 // The scores of d = low - high with the gradient in stage 2.
-void sensitivity_sums(float d[32], uint n, uint base, uint base_2) {
+void sensitivity_sums(float d[32], uint n) {
     float sums[3], part[3][4];
     for (uint g = 0; g < 4; g++) {
         float t0[8], t1[8], t2[8];
         for (uint k = 0; k < 8; k++) {
-            float t = second_stage(base_2, 8u * g + k) * d[8u * g + k];
+            float t = second_stage(8u * g + k) * d[8u * g + k];
             t0[k] = t;
             t1[k] = abs_(t);
             t2[k] = t * t;
@@ -233,5 +239,5 @@ void sensitivity_sums(float d[32], uint n, uint base, uint base_2) {
         part[2][g] = sum8(t2);
     }
     for (uint s = 0; s < 3; s++) sums[s] = sum4(part[s]);
-    store_sensitivity(sums, n, base, (output_at >> 2) + 3u * this_tile());
+    store_sensitivity(sums, n, (output_at >> 2) + 3u * this_tile());
 }
