@@ -74,6 +74,11 @@ class TestWords(CommandTest):
         for arguments in wrong:
             self.fails(2, "Try 'qdq|abacus", *arguments)
 
+    def test_mixtures(self):
+        """What users of llama-quantize type."""
+        for name, most in [("Q4_K_M", "q4_K"), ("q5_k_s", "q5_K"), ("IQ3_M", "iq3_s")]:
+            self.fails(2, name + " is a mixture that llama-quantize makes, .* are " + most, "error", "-f", name, self.model)
+
     def test_escapes(self):
         self.fails(2, r"x\\x1b\[31m", "x\033[31m")
         self.fails(1, r"\\x1b", "error", "-f", "q4_0", "\033[2J.safetensors")

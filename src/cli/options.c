@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "analysis/rules.h"
 #include "core/error.h"
 
 enum {
@@ -270,6 +271,13 @@ static qdq_format target_by_name(const char *name) {
 }
 
 static qdq_status no_format(const char *name, size_t length, bool with_floats) {
+    char text[32];
+    snprintf(text, sizeof text, "%.*s", (int)(length < sizeof text ? length : sizeof text - 1), name);
+    const qdq_preset *preset = length < sizeof text ? qdq_preset_by_name(text) : NULL;
+    if (preset != NULL)
+        return qdq_fail(QDQ_INVALID_ARGUMENT,
+                        "%s is a mixture that llama-quantize makes, not a format: most of its tensors are %s", text,
+                        qdq_ggml_type_by_id(preset->type)->name);
     char known[512] = "";
     for (qdq_format f = 0; f < qdq_format_count(); f++) {
         size_t used = strlen(known);

@@ -211,11 +211,15 @@ int qdq_command_quantize(int argc, char **argv) {
             wrong = qdq_error_message();
         }
     }
-    if (wrong == NULL && parser.n_operands != 1) wrong = "one input is wanted";
+    int exit_status;
     if (wrong == NULL && q.output == NULL) wrong = "no output: say -o OUT.gguf";
     if (wrong == NULL && status == QDQ_OK) wrong = check_wish(&q, format);
-    int exit_status =
-        wrong != NULL ? qdq_usage_error(&parser, "%s", wrong) : run_wish(&q, &common, parser.operands[0], status);
+    if (parser.n_operands != 1)
+        exit_status = qdq_usage_error(&parser, "one input is wanted, not %d", parser.n_operands);
+    else if (wrong != NULL)
+        exit_status = qdq_usage_error(&parser, "%s", wrong);
+    else
+        exit_status = run_wish(&q, &common, parser.operands[0], status);
     close_all(&q);
     qdq_common_free(&common);
     return exit_status;
