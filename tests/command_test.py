@@ -770,6 +770,32 @@ class TestTerminal(CommandTest):
         self.assertTrue(re.search("\033\\[K[^\r]*tensor", shown), "the line is gone before the table")
         self.assertEqual(self.on_terminal(*arguments, "--quiet"), "")
 
+    def test_interrupted(self):
+        """The line of progress is gone when the shell's prompt comes back."""
+        rows = 1 << 19
+        head = header_bytes(json.dumps({"w": {"dtype": "F32", "shape": [rows, 1024], "data_offsets": [0, rows * 4096]}}))
+        os.truncate(self.put("big.safetensors", head), len(head) + rows * 4096)
+        master, slave = pty.openpty()
+        process = subprocess.Popen([QDQ, "error", "-f", "q4_0,q4_1,q5_0,q5_1,q8_0", "-d", "cpu", "--threads", "1",
+                                    "--cpu-mask", "1", "big.safetensors"], cwd=self.directory, env=ENVIRONMENT, stdin=slave,
+                                   stdout=slave, stderr=slave)
+        os.close(slave)
+        shown = b""
+        while b" left" not in shown:
+            shown += os.read(master, 65536)
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(), -signal.SIGINT)
+        try:
+            while True:
+                piece = os.read(master, 65536)
+                if not piece:
+                    break
+                shown += piece
+        except OSError:
+            pass
+        os.close(master)
+        self.assertTrue(shown.endswith(b"\r\033[K"), shown[-80:])
+
     def test_names_are_harmless(self):
         self.put("m.safetensors", safetensors_bytes({"a\033[2Jb": ("F32", [1, 32], bytes(128))}))
         self.assertIn("a\\x1b[2Jb", self.done("error", "-f", "q4_0", "m.safetensors"))

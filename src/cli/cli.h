@@ -210,6 +210,8 @@ void qdq_progress_begin(const char *what, uint64_t total, bool quiet);
 void qdq_progress_add(uint64_t bytes);
 /* Removes the line. */
 void qdq_progress_end(void);
+/* The same from a signal's handler that ends the process. */
+void qdq_progress_abort(void);
 /* Seconds of a clock that never goes back. */
 double qdq_seconds(void);
 

@@ -17,6 +17,7 @@ const qdq_cli_command *const qdq_cli_commands[] = {
 
 static void end_by(int number) {
     qdq_out_abort_all();
+    qdq_progress_abort();
     signal(number, SIG_DFL);
     raise(number); /* blocked until this returns; then the parent sees what ended the process */
 }
@@ -35,6 +36,7 @@ static void lost_input(int number, siginfo_t *info, void *context) {
         return;
     }
     qdq_out_abort_all();
+    qdq_progress_abort();
     say("qdq: ");
     say(path);
     say(": can no longer be read: it was cut short while in use, or its disk fails; no output was left\n");

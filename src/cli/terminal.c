@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +42,7 @@ static struct {
     const char *what; /* NULL: no line */
     uint64_t total, done;
     double began, shown;
-    bool visible;
+    volatile sig_atomic_t visible;
 } progress;
 
 static void erase(void) {
@@ -86,6 +87,13 @@ void qdq_progress_add(uint64_t bytes) {
 void qdq_progress_end(void) {
     erase();
     progress.what = NULL;
+}
+
+void qdq_progress_abort(void) {
+    static const char erasing[] = "\r\033[K";
+    if (!progress.visible) return;
+    ssize_t written = write(STDERR_FILENO, erasing, sizeof erasing - 1);
+    (void)written;
 }
 
 /* ---- Messages -------------------------------------------------------------------------------------------------- */
