@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -291,7 +292,7 @@ class PlanTest(unittest.TestCase):
         return self.put(name, data)
 
     def test_importance(self):
-        options = ("--target", "5.2bpw", "--formats", "q4_0,q5_0,q8_0")
+        options = ("--target", "5.2bpw", "--formats", "q4_0,q5_0,q8_0", "--score", "relative")
         plain = self.damages(self.plan(*options))
         names = [f"{n}.weight" for n in WEIGHTS if n != "token_embd"]
         columns = {f"{n}.weight": WEIGHTS[n][1] for n in WEIGHTS}
@@ -417,6 +418,13 @@ class PlanTest(unittest.TestCase):
 
     def test_the_score_that_fits_the_gradients(self):
         self.assertEqual(self.plan("--target", "5bpw")["score"], "relative")
+        self.imatrix("even.dat", {f"{n}.weight": [0.5 + i % 3 for i in range(WEIGHTS[n][1])] for n in WEIGHTS})
+        even, relative = (self.plan("--target", "5bpw", "--imatrix", "even.dat", *o) for o in ((), ("--score", "relative")))
+        self.assertEqual((even["score"], relative["score"]), ("even", "relative"))
+        for a, b in zip(even["tensors"], relative["tensors"]):
+            elements = math.prod(a["shape"])
+            for x, y in zip(a["choices"], b["choices"]):
+                self.assertAlmostEqual(x["damage"], math.sqrt(elements) * y["damage"] ** 2, delta=1e-12 * x["damage"])
         self.assertEqual(self.plan("--target", "5bpw", "--grad", self.moved)["score"], "absolute")
         tensors, _ = read_safetensors(self.moved)
         self.put("rms.safetensors", safetensors_bytes(tensors, {"reduction": "root mean square over samples"}))
@@ -453,10 +461,12 @@ class PlanTest(unittest.TestCase):
         self.assertIn("2 \u00d7 32 \u00d7 256", page)
         for whole, sum_of_parts in zip(stacked, map(sum, zip(*self.damages(plan).values()))):
             self.assertAlmostEqual(whole, sum_of_parts, delta=1e-9 * whole)
-        weighted = [self.plan("--target", "7bpw", "--imatrix", "moe.dat", "--score", "error", model=f"moe.{kind}")
-                    for kind in ("gguf", "safetensors")]
-        for whole, sum_of_parts in zip(self.damages(weighted[0])[name], map(sum, zip(*self.damages(weighted[1]).values()))):
-            self.assertAlmostEqual(whole, sum_of_parts, delta=1e-9 * whole)
+        for score in ("error", "relative", "even"):
+            weighted = [self.plan("--target", "7bpw", "--imatrix", "moe.dat", "--score", score, model=f"moe.{kind}")
+                        for kind in ("gguf", "safetensors")]
+            sums = map(sum, zip(*self.damages(weighted[1]).values()))
+            for whole, sum_of_parts in zip(self.damages(weighted[0])[name], sums):
+                self.assertAlmostEqual(whole, sum_of_parts, delta=1e-9 * whole)
         self.imatrix("short.dat", {name: [1.0] * 256})
         self.refused(1, *options, "--imatrix", "short.dat", model="moe.safetensors", says=["expert 1", "another model"])
 

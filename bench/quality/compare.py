@@ -27,6 +27,7 @@ SCORES = {
     False: {
         "error": ("error", None),
         "relative": ("relative", None),
+        "even": ("even", None),
         "signed, at W_low": ("signed", "low"),
         "absolute, at W_low": ("absolute", "low"),
         "squared, at W_low": ("squared", "low"),
@@ -36,6 +37,7 @@ SCORES = {
     True: {
         "error": ("error", None),
         "relative": ("relative", None),
+        "even": ("even", None),
         "absolute, at W_low": ("absolute", "low"),
         "absolute, RMS at W": ("absolute", "rms"),
         "squared, RMS at W": ("squared", "rms"),

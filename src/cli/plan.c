@@ -221,7 +221,8 @@ int qdq_command_plan(int argc, char **argv) {
         case HF: r->hf = value; break;
         case IMATRIX: r->imatrix = value; break;
         case SCORE:
-            if (!parse_score(value, &r->score)) wrong = "--score is auto, error, relative, signed, absolute or squared";
+            if (!parse_score(value, &r->score))
+                wrong = "--score is auto, error, relative, even, signed, absolute or squared";
             break;
         case SCORES: r->scores = value; break;
         case RECIPE: r->recipe = value; break;
@@ -257,10 +258,10 @@ static const qdq_cli_option options[] = {
     {HF, "hf", "MODEL", QDQ_ARG_FILE, NULL,
      "for IN of GGUF: the model that the gradients were taken of; tells whose rows the conversion has moved"},
     {IMATRIX, "imatrix", "FILE", QDQ_ARG_FILE, NULL, "an importance matrix of llama-imatrix, which weighs errors"},
-    {SCORE, "score", "SCORE", QDQ_ARG_CHOICE, "auto error relative signed absolute squared",
-     "what damage is: error or relative, of the weights; signed, absolute or squared, of the gradients. auto is "
-     "relative "
-     "without --grad, and with it absolute, or squared if the file's metadata say that they are root mean squares"},
+    {SCORE, "score", "SCORE", QDQ_ARG_CHOICE, "auto error relative even signed absolute squared",
+     "what damage is: error, relative or even, of the weights; signed, absolute or squared, of the gradients. auto is "
+     "relative without --grad, even with an importance matrix, and with --grad absolute, or squared if the file's "
+     "metadata say that they are root mean squares"},
     {PIN, "pin", "REGEX=F", QDQ_ARG_TEXT, NULL, "tensors whose names match get that format; may be repeated"},
     {SAME, "same", "REGEX", QDQ_ARG_TEXT, NULL,
      "tensors that match, with the same text in the regex's parentheses, share a format; or qkv, gate-up, experts, of "
@@ -295,8 +296,9 @@ const qdq_cli_command qdq_cli_plan = {
         "Measures what each format does to each tensor, and chooses one for each so that the damage, summed over the "
         "tensors, is least within the size. The choice is proven to be the best, or its distance from a bound is "
         "stated. The size is that of the file which qdq quantize --plan writes, to the byte.\n\n"
-        "Damage is, without gradients, the squared error relative to the tensor's squared weights, weighted by an "
-        "importance matrix if there is one. With gradients g it is sum|g D|, D being the difference between the "
+        "Damage is, without gradients, the squared error relative to the tensor's squared weights; with an importance "
+        "matrix that error is weighted, and squared once more, which keeps tensors alike. With gradients g it is sum|g "
+        "D|, D being the difference between the "
         "format's values and the weights; with root mean square gradients, taken at the weights themselves, it is "
         "sum((g D)^2), the diagonal Fisher estimate of the loss. docs/planner.md has what each score has been measured "
         "to be worth, and how to get the gradients.\n\n"

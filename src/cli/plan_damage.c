@@ -15,6 +15,7 @@ enum { SOURCE_TEXT = 400 };
 const qdq_score_text qdq_score_texts[] = {
     [QDQ_ERROR] = {"error", "squared error"},
     [QDQ_RELATIVE] = {"relative", "squared error relative to the tensor's squared weights"},
+    [QDQ_EVEN] = {"even", "the relative squared error, squared, times the root of the tensor's elements"},
     [QDQ_SIGNED] = {"signed", "first-order change of the loss, sum(g D), 0 where negative"},
     [QDQ_ABSOLUTE] = {"absolute", "sum|g D| of the gradients"},
     [QDQ_SQUARED] = {"squared", "sum((g D)^2) of the gradients"},
@@ -27,7 +28,7 @@ bool qdq_score_takes_gradients(qdq_score s) { return s == QDQ_SIGNED || s == QDQ
 qdq_score qdq_planner_best_score(const qdq_planner *p) {
     const char *text;
     uint64_t length;
-    if (p->gradients == NULL) return QDQ_RELATIVE;
+    if (p->gradients == NULL) return p->session.imatrix != NULL ? QDQ_EVEN : QDQ_RELATIVE;
     const qdq_kv *kv = qdq_model_find_kv(qdq_gradients_model(p->gradients), "reduction");
     static const char rms[] = "root mean square";
     return kv != NULL && qdq_kv_string(kv, &text, &length) && length >= sizeof rms - 1 &&
@@ -89,40 +90,45 @@ static qdq_status mean_importance(const qdq_imatrix_entry *entry, double *mean) 
     return QDQ_OK;
 }
 
-/* What a tensor's error is relative to: its squared weights, times the mean importance. (Weighted column by column they
- * would be ruled by a few columns with large inputs, whose own errors matter less: docs/planner.md.) */
-static qdq_status find_scale(const qdq_planner *p, const qdq_item *it, double *scale) {
+/* The next slice after `at` of the tensor of GGUF that item `first` is a slice of; n_items: there is none. */
+static uint64_t next_slice(const qdq_planner *p, uint64_t first, uint64_t at) {
+    const qdq_item *it = &p->items[first];
+    for (at++; qdq_item_is_expert(it) && at < p->n_items; at++)
+        if (qdq_item_planned(&p->items[at]) && qdq_item_is_expert(&p->items[at]) &&
+            strcmp(p->items[at].gguf.name, it->gguf.name) == 0)
+            return at;
+    return p->n_items;
+}
+
+/* A tensor's squared weights, and its mean importance. */
+static qdq_status find_energy(const qdq_planner *p, const qdq_item *it, double *energy, double *mean) {
     qdq_scores_error sums;
-    double mean = 0;
-    *scale = 0;
-    if (it->n_formats == 0 || it->reason[0] != '\0') return QDQ_OK;
-    if (it->importance != NULL && qdq_scores_get_energy(p->scores, it->tensor->name, scale)) {
-        qdq_status status = mean_importance(it->importance, &mean);
-        *scale *= mean;
-        return status;
-    }
+    *energy = 0;
+    *mean = 1;
+    if (it->n_formats == 0) return QDQ_OK;
+    if (it->importance != NULL && qdq_scores_get_energy(p->scores, it->tensor->name, energy))
+        return mean_importance(it->importance, mean);
     if (qdq_scores_get_error(p->scores, it->tensor->name, qdq_describe_format(it->formats[0]).name, &sums))
-        *scale = sums.ww;
+        *energy = sums.ww;
     return QDQ_OK;
 }
 
-/* An expert's damage is relative to all of the tensor that it is a slice of in GGUF. */
+/* What errors are relative to: the squared weights, times the mean importance. (Weighted column by column they would be
+ * ruled by a few columns with large inputs, whose own errors matter less: docs/planner.md.) An expert's error is
+ * relative to all of the tensor that it is a slice of in GGUF. */
 static qdq_status set_scales(qdq_planner *p) {
     qdq_status status = QDQ_OK;
     for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++) {
-        qdq_item *it = &p->items[i];
-        if (it->scale >= 0) continue; /* a slice of an earlier one */
-        status = find_scale(p, it, &it->scale);
-        for (uint64_t k = i + 1; qdq_item_is_expert(it) && k < p->n_items && status == QDQ_OK; k++) {
-            double scale = 0;
-            if (!qdq_item_is_expert(&p->items[k]) || strcmp(p->items[k].gguf.name, it->gguf.name) != 0) continue;
-            status = find_scale(p, &p->items[k], &scale);
-            it->scale += scale;
-            p->items[k].scale = 0;
+        if (!qdq_item_planned(&p->items[i]) || p->items[i].scale >= 0) continue; /* kept; a slice of an earlier one */
+        double energies = 0, means = 0, slices = 0;
+        for (uint64_t k = i; k < p->n_items && status == QDQ_OK; k = next_slice(p, i, k)) {
+            double energy, mean;
+            status = find_energy(p, &p->items[k], &energy, &mean);
+            energies += energy;
+            means += mean;
+            slices++;
         }
-        for (uint64_t k = i + 1; qdq_item_is_expert(it) && k < p->n_items; k++)
-            if (qdq_item_is_expert(&p->items[k]) && strcmp(p->items[k].gguf.name, it->gguf.name) == 0)
-                p->items[k].scale = it->scale;
+        for (uint64_t k = i; k < p->n_items; k = next_slice(p, i, k)) p->items[k].scale = energies * (means / slices);
     }
     return status;
 }
@@ -148,10 +154,34 @@ static void set_damage(qdq_planner *p) {
                 p->items[i].candidates[c].damage = damage_of(p, &p->items[i], p->formats[c].name);
 }
 
+/* Of relative errors makes their squares, times the root of the elements. What a unit of relative error does in one
+ * tensor and in another differs by factors that weights do not show; squares keep errors alike, so that no tensor is
+ * given up for what others seem to gain. Slices of one tensor of GGUF share in the square of their sum. */
+static qdq_status even_out(qdq_planner *p) {
+    bool *done = calloc((size_t)p->n_items + 1, sizeof *done);
+    if (done == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu tensors", (ull)p->n_items);
+    for (uint64_t i = 0; i < p->n_items; i++) {
+        double relative[QDQ_MAX_FORMATS + 1] = {0}, elements = 0;
+        if (!qdq_item_planned(&p->items[i]) || done[i]) continue;
+        for (uint64_t k = i; k < p->n_items; k = next_slice(p, i, k)) {
+            elements += (double)p->items[k].tensor->elements;
+            for (uint32_t c = 0; c < p->n_formats; c++) relative[c] += p->items[k].candidates[c].damage;
+        }
+        for (uint64_t k = i; k < p->n_items; k = next_slice(p, i, k)) {
+            for (uint32_t c = 0; c < p->n_formats; c++)
+                p->items[k].candidates[c].damage *= relative[c] * sqrt(elements);
+            done[k] = true;
+        }
+    }
+    free(done);
+    return QDQ_OK;
+}
+
 qdq_status qdq_planner_damage(qdq_planner *p, size_t *passes) {
     qdq_status status = open_scores(p);
     if (status == QDQ_OK) status = measure(p, passes);
-    if (status == QDQ_OK && p->request->score == QDQ_RELATIVE) status = set_scales(p);
+    bool even = p->request->score == QDQ_EVEN;
+    if (status == QDQ_OK && (p->request->score == QDQ_RELATIVE || even)) status = set_scales(p);
     if (status == QDQ_OK) set_damage(p);
-    return status;
+    return status == QDQ_OK && even ? even_out(p) : status;
 }

@@ -11,7 +11,7 @@
 
 /* ---- What is asked for ------------------------------------------------------------------------------------------ */
 
-typedef enum qdq_score { QDQ_ERROR, QDQ_RELATIVE, QDQ_SIGNED, QDQ_ABSOLUTE, QDQ_SQUARED, QDQ_AUTO } qdq_score;
+typedef enum qdq_score { QDQ_ERROR, QDQ_RELATIVE, QDQ_EVEN, QDQ_SIGNED, QDQ_ABSOLUTE, QDQ_SQUARED, QDQ_AUTO } qdq_score;
 
 typedef struct qdq_score_text {
     const char *name, *meaning;
