@@ -108,6 +108,8 @@ static bool make(struct grid *g, maker *m) {
     for (uint32_t p = 0; p < g->points; p++) m->words[g->points + m->low[p] + m->halves * m->high[p]] = p;
     for (uint32_t c = 0; c < cells; c++)
         if ((g->bits[c / 32] >> c % 32 & 1u) == 0 && !put_neighbours(g, m, c)) return false;
+    for (int i = 0; i < 8; i++)
+        if (!put(m, 0)) return false;
     return true;
 }
 

@@ -5,7 +5,8 @@
  *
  * A cell that is a point has the list that is the point's own word. Any other has a list further on, of its neighbours:
  * the points at the least distance, then those at the next, for as many distances as the format says, each in order of
- * their numbers; two points a word, an odd one twice. Distances are Euclid's, in levels. */
+ * their numbers; two points a word, an odd one twice. Eight words more than the lists have may be read. Distances are
+ * Euclid's, in levels. */
 #ifndef QDQ_CORE_GRID_H
 #define QDQ_CORE_GRID_H
 

@@ -204,5 +204,8 @@ FN REAL positive_zero(REAL x) { return x + 0.0f; }
 
 #include "nan.h"
 #include "common.h"
+#if WIDTH > 4
+#include "lists.h"
+#endif
 
 #endif

@@ -58,7 +58,12 @@ FN UINT iq1_levels(ARRAY_IN(INT, index, 32), int n, INT first, INT second, int f
 }
 
 /* The point of the list nearest to x[at …] at that scale. */
-LARGE UINT iq1_nearest(WORDS_IN(t), UINT list, BLOCK_IN(x), BLOCK_IN(w), int at, REAL scale, UINT down) {
+#ifndef LIST_NONE
+FN UINT iq1_nearest(WORDS_IN(t), UINT list, LIST_IN(x), LIST_IN(w), int at, REAL scale, UINT down) {
+    return list_nearest(t, list, x, w, at, 4, scale, iq1_values, INT_OF(down << 2));
+}
+#else
+LARGE UINT iq1_nearest(WORDS_IN(t), UINT list, LIST_IN(x), LIST_IN(w), int at, REAL scale, UINT down) {
     INT word = INT_OF(list & 0x3ffffu), left = INT_OF(list >> 18);
     UINT pair = WORD(t, word), best = pair & 0xffffu;
     REAL least = splat(3.40282346638528859812e+38f);
@@ -81,6 +86,7 @@ LARGE UINT iq1_nearest(WORDS_IN(t), UINT list, BLOCK_IN(x), BLOCK_IN(w), int at,
         pair = WORD(t, word);
     }
 }
+#endif
 
 STRUCT(iq1_pick) {
     REAL scale;
@@ -91,10 +97,12 @@ STRUCT(iq1_pick) {
  * it, the scale is that of least squares. Bit g of down: group g is shifted down. */
 FN iq1_pick iq1_on_grid(WORDS_IN(t), iq1_pick s, BLOCK_IN(x), BLOCK_IN(w), int first, int n, UINT down) {
     UINT off = splat_u(0u);
+    LIST_ROWS(x)
+    LIST_ROWS(w)
     ROLLED for (int g = first; g < first + n; g++) {
         UINT list = iq_point_list(t, 2048, s.point[g], 8);
         off = off | select_u(iq_is_point(list, 2048), splat_u(0u), splat_u(1u));
-        s.point[g] = iq1_nearest(t, list, x, w, 8 * g, s.scale, (down >> g) & 1u);
+        s.point[g] = iq1_nearest(t, list, LIST_OF(x), LIST_OF(w), 8 * g, s.scale, (down >> g) & 1u);
     }
     REAL xq = splat(0.0f), qq = splat(0.0f);
     ROLLED for (int g = first; g < first + n; g++) for (int k = 0; k < 8; k++) {

@@ -45,12 +45,9 @@ LARGE iq4_xs_part iq4_xs_fit_weighted(BLOCK_IN(x), BLOCK_IN(m), REAL sum) {
 FN REAL iq4_xs_share(iq4_xs_part s, int k) { return s.scale; }
 
 FN iq4_xs_params iq4_xs_fold(iq4_xs_part s, PEERS(peers)) {
-    REAL max = splat(0.0f);
-    for (int j = 0; j < 8; j++) {
-        REAL v = PEER(peers, 0, j);
-        max = select_r(gt(abs_(v), abs_(max)), v, max);
-    }
-    REAL step = max * -0.03125f, dh = f16_round(step);
+    REAL scale[32];
+    for (int j = 0; j < 8; j++) scale[j] = PEER(peers, 0, j);
+    REAL max = signed_max(scale, 0, 8), step = max * -0.03125f, dh = f16_round(step);
     INT count = max_i(min_i(nearest_int(inverse(step) * s.scale), splat_i(31)), splat_i(-32));
     iq4_xs_params p;
     p.d = mul_v(dh, to_real(count));

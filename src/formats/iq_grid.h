@@ -7,6 +7,14 @@
 
 #include "fits.h"
 
+/* Where vectors look through lists (dialect/lists.h), an array must lie in rows for them. */
+#ifndef LIST_ROWS
+#define LIST_NONE
+#define LIST_ROWS(x)
+#define LIST_OF(x) x
+#define LIST_IN(x) BLOCK_IN(x)
+#endif
+
 TABLE8(iq_odd, 1.0f, 3.0f, 5.0f, 7.0f, 9.0f, 11.0f, 13.0f, 15.0f)
 
 FN UINT iq_level(UINT point, int elements, int k) { return (point >> 16 / elements * k) & (elements == 8 ? 3u : 7u); }
@@ -31,7 +39,12 @@ FN UINT iq_point_list(WORDS_IN(t), int points, UINT point, int elements) {
 
 /* The point of the list for which scale (2 level + 1) is nearest to the group x[at …], by squares that the weights w
  * multiply; of equally near ones the first. */
-FN UINT iq_nearest(WORDS_IN(t), UINT list, BLOCK_IN(x), BLOCK_IN(w), int at, int elements, REAL scale) {
+#ifndef LIST_NONE
+FN UINT iq_nearest(WORDS_IN(t), UINT list, LIST_IN(x), LIST_IN(w), int at, int elements, REAL scale) {
+    return list_nearest(t, list, x, w, at, elements == 8 ? 4 : 8, scale, iq_odd, splat_i(0));
+}
+#else
+FN UINT iq_nearest(WORDS_IN(t), UINT list, LIST_IN(x), LIST_IN(w), int at, int elements, REAL scale) {
     INT word = INT_OF(list & 0x3ffffu), left = INT_OF(list >> 18);
     UINT pair = WORD(t, word), best = pair & 0xffffu;
     REAL least = splat(3.40282346638528859812e+38f);
@@ -54,6 +67,7 @@ FN UINT iq_nearest(WORDS_IN(t), UINT list, BLOCK_IN(x), BLOCK_IN(w), int at, int
         pair = WORD(t, word);
     }
 }
+#endif
 
 /* The list of the cell that x[at …] / scale falls into, for inverse = 1 / scale. calm: no element is wild. */
 FN UINT iq_cell_list(WORDS_IN(t), int points, BLOCK_IN(x), int at, int elements, REAL inverse, bool calm) {
@@ -151,6 +165,8 @@ FN iq_part iq_fit(WORDS_IN(t), int points, int elements, int parts, BLOCK_IN(x),
         root[i] = sqrt_rn(w[i]);
         wx[i] = w[i] * x[i];
     }
+    LIST_ROWS(x)
+    LIST_ROWS(root)
     ROLLED for (int p = 0; p < parts; p++) {
         REAL best = splat(0.0f), scale = start[p], far = splat(0.0f);
         UINT off = splat_u(again == IQ_OFF ? 0u : 1u);
@@ -174,7 +190,7 @@ FN iq_part iq_fit(WORDS_IN(t), int points, int elements, int parts, BLOCK_IN(x),
             ROLLED for (int g = groups * p; g < groups * p + groups; g++) {
                 UINT list = iq_cell_list(t, points, x, g * elements, elements, inverse, calm);
                 UINT bit = splat_u(1u << (g - groups * p));
-                point[g] = iq_nearest(t, list, x, root, g * elements, elements, tried);
+                point[g] = iq_nearest(t, list, LIST_OF(x), LIST_OF(root), g * elements, elements, tried);
                 turned = turned | select_u(iq_is_point(list, points), splat_u(0u), bit);
                 if (last && again == IQ_OFF) point[g] = select_u(gt_i(off & bit, splat_u(0u)), point[g], f.point[g]);
             }

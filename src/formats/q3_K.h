@@ -25,7 +25,8 @@
 STRUCT(q3_K_part) { REAL scale[2], weight[2], codes[4]; /* codes: the fit's, eight a REAL, as digits in base 8 */ };
 
 STRUCT(q3_K_params) {
-    REAL d[2], codes[4]; /* where d is 0, the fit's codes stay */
+    REAL d[2], per_d[2]; /* per_d: 1 / d */
+    REAL codes[4];       /* where d is 0, the fit's codes stay */
     bool stays;          /* in some lane */
     UINT head;
 };
@@ -65,9 +66,9 @@ LARGE q3_K_part q3_K_fit(BLOCK_IN(x), REAL sum) {
                 REAL ll_others = ll[p] - ll_own[i];
                 REAL product = x[i] * ll_others;
                 /* The code would be product / lx_others. While that is within a half of what it is, as for most it is,
-                 * there is nothing to do. */
+                 * there is nothing to do. (Rounding is off by less than 1e-6 here.) */
                 REAL held = min_r(max_r(product, lx_others * -4.0f), lx_others * 3.0f);
-                MASK off = not_m(lt(abs_(held - code[i] * lx_others), lx_others * 0.49f));
+                MASK off = not_m(lt(abs_(held - code[i] * lx_others), lx_others * 0.49999f));
                 if (!any(and_m(off, gt(lx_others, splat(0.0f))))) continue;
                 REAL c = signed_code(div_rn(product, lx_others), 4.0f);
                 REAL lx_c = wx[i] * c, ll_c = w[i] * c * c;
@@ -124,6 +125,7 @@ FN q3_K_params q3_K_counted(q3_K_part s, REAL d, UINT first, UINT second) {
     q3_K_params p;
     p.d[0] = mul_v(d, to_real(INT_OF(first) - 32));
     p.d[1] = mul_v(d, to_real(INT_OF(second) - 32));
+    for (int k = 0; k < 2; k++) p.per_d[k] = div_rn(splat(1.0f), p.d[k]);
     p.stays = any(or_m(eq(p.d[0], splat(0.0f)), eq(p.d[1], splat(0.0f))));
     for (int k = 0; k < 4; k++) p.codes[k] = s.codes[k];
     p.head = f16_bits(d) | first << 16 | second << 24;
@@ -131,12 +133,10 @@ FN q3_K_params q3_K_counted(q3_K_part s, REAL d, UINT first, UINT second) {
 }
 
 FN q3_K_params q3_K_fold(q3_K_part s, PEERS(peers)) {
-    REAL max = splat(0.0f);
+    REAL scale[32];
     for (int j = 0; j < 8; j++)
-        for (int k = 0; k < 2; k++) {
-            REAL v = PEER(peers, k, j);
-            max = select_r(gt(abs_(v), abs_(max)), v, max);
-        }
+        for (int k = 0; k < 2; k++) scale[2 * j + k] = PEER(peers, k, j);
+    REAL max = signed_max(scale, 0, 16);
     MASK nothing = eq(max, splat(0.0f));
     REAL inverse = div_rn(splat(-32.0f), max);
     REAL d = select_r(nothing, splat(0.0f), f16_round(div_rn(splat(1.0f), inverse)));
@@ -164,7 +164,7 @@ FN q3_K_params q3_K_fold_weighted(q3_K_part s, PEERS(peers)) {
 
 FN REAL q3_K_code(REAL x, q3_K_params p, int i) {
     REAL d = p.d[i / 16];
-    REAL c = signed_code(div_rn(x, d), 4.0f) + 4.0f;
+    REAL c = quotient_code(x, d, p.per_d[i / 16], -4.0f, 3.0f) + 4.0f;
     if (p.stays) {
         INT kept = to_int(p.codes[i / 8]) >> (3 * (i & 7)) & 7;
         c = select_r(eq(d, splat(0.0f)), to_real(kept), c);
@@ -209,6 +209,7 @@ FN q3_K_params q3_K_read(BYTES_IN(b), int lane) {
         UINT low = GET8(b, 96 + (s & 7)) >> s / 8 * 4 & 15u;
         UINT high = GET8(b, 104 + (s & 3)) >> s / 4 * 2 & 3u;
         p.d[k] = mul_v(d, to_real(INT_OF(low | high << 4) - 32));
+        p.per_d[k] = splat(0.0f);
     }
     for (int k = 0; k < 4; k++) p.codes[k] = splat(0.0f);
     p.stays = false;

@@ -40,12 +40,10 @@ LARGE q6_K_part q6_K_fit_weighted(BLOCK_IN(x), BLOCK_IN(m), REAL sum) { return f
 FN REAL q6_K_share(q6_K_part s, int k) { return s.scale[k]; }
 
 FN q6_K_params q6_K_fold(q6_K_part s, PEERS(peers)) {
-    REAL max = splat(0.0f);
+    REAL scale[32];
     for (int j = 0; j < 8; j++)
-        for (int k = 0; k < 2; k++) {
-            REAL v = PEER(peers, k, j);
-            max = select_r(gt(abs_(v), abs_(max)), v, max);
-        }
+        for (int k = 0; k < 2; k++) scale[2 * j + k] = PEER(peers, k, j);
+    REAL max = signed_max(scale, 0, 16);
     MASK nothing = lt(abs_(max), splat(1e-15f));
     REAL inverse = div_rn(splat(-128.0f), max);
     REAL d = select_r(nothing, splat(0.0f), f16_round(div_rn(splat(1.0f), inverse)));

@@ -54,7 +54,13 @@ FN steps fit_steps(BLOCK_IN(v), BLOCK_IN(w), int n, float top) {
         for (int i = 0; i < n; i++) {
             REAL lx_others = lx - w[i] * v[i] * f.count[i];
             REAL ll_others = ll - w[i] * f.count[i] * f.count[i];
-            REAL c = step_count(div_rn(v[i] * ll_others, lx_others), false, top);
+            REAL product = v[i] * ll_others;
+            /* The count would be product / lx_others. While that is within a half of what it is, as for most it is,
+             * there is nothing to do. (Rounding is off by less than 2e-5 here.) */
+            MASK same = lt(abs_(min_r(product, lx_others * top) - f.count[i] * lx_others), lx_others * 0.4999f);
+            same = and_m(same, lt(product, lx_others * 4194303.0f));
+            if (!any(and_m(not_m(same), gt(lx_others, splat(0.0f))))) continue;
+            REAL c = step_count(div_rn(product, lx_others), false, top);
             REAL lx_new = lx_others + w[i] * v[i] * c;
             REAL ll_new = ll_others + w[i] * c * c;
             MASK better = and_m(gt(lx_others, splat(0.0f)), gt(ll_others, splat(0.0f)));

@@ -43,7 +43,8 @@ static void V(roundtrip)(const float *x, const float *m, const float *sums, floa
         load_pass(x, pass, in);
         if (WEIGHTED && F(SHARED) == 0) load_pass(m, pass, weight);
         F(params) p = V(fit_pass)(in, weight, load_sum(sums, pass), pass, &shared);
-        for (int i = 0; i < 32; i++) {
+        UNROLLED for (int part = 0; part < 32; part += 8) KEEP_LOOP for (int e = 0; e < 8; e++) {
+            int i = part + e;
             REAL v = load_vector(x + 32 * i + WIDTH * pass);
             store_vector(V(requantize)(v, p, i), y + 32 * i + WIDTH * pass);
         }

@@ -11,8 +11,10 @@
 /* A loop that is not unrolled: gcc would load a whole tile ahead of its first use, and spill it. */
 #ifdef __clang__
 #define KEEP_LOOP _Pragma("clang loop unroll(disable)")
+#define UNROLLED  _Pragma("clang loop unroll(full)")
 #else
 #define KEEP_LOOP _Pragma("GCC unroll 1")
+#define UNROLLED  _Pragma("GCC unroll 32")
 #endif
 
 /* One vector, at any alignment of a float. (memcpy would do, but gcc makes two halves of it, and a load of the whole
