@@ -121,7 +121,6 @@ typedef struct qdq_error_sums {
     double err2;     /* sum m (w - q)^2 */
     double ww;       /* sum m w^2 */
     double qq;       /* sum m q^2 */
-    double wq;       /* sum m w q */
     float max_abs;   /* max |w - q|, unweighted */
     uint32_t unused; /* 0 */
     uint64_t count;  /* elements summed */
@@ -141,7 +140,7 @@ typedef struct qdq_error_stats {
     double relative_rmse; /* sqrt(err2 / ww); 0 for 0 / 0 */
     double max_abs;
     double snr_db; /* 10 log10(ww / err2); +inf for an exact round trip */
-    double cosine; /* wq / sqrt(ww qq); 1 when both are 0, 0 when one is */
+    double cosine; /* of w and q: (ww + qq - err2) / (2 sqrt(ww qq)); 1 when both are 0, 0 when one is */
 } qdq_error_stats;
 
 /* The usual figures of accumulated sums. QDQ_INVALID_ARGUMENT: a NULL, or stats->size is 0. */

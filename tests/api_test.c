@@ -313,7 +313,7 @@ static void structs_have_the_callers_size(void **state) {
     device.size = 1; /* less than the size itself */
     assert_ok(qdq_device_list(0, &device));
 
-    qdq_error_sums sums = {.err2 = 4, .ww = 16, .qq = 16, .wq = 16, .max_abs = 1, .count = 4};
+    qdq_error_sums sums = {.err2 = 4, .ww = 16, .qq = 16, .max_abs = 1, .count = 4};
     qdq_error_stats stats;
     memset(&stats, 0xa5, sizeof stats);
     stats.size = offsetof(qdq_error_stats, relative_rmse);

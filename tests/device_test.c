@@ -168,9 +168,9 @@ static void check_case(const test_case *c, bool specials) {
     assert_same_floats(got.dequantized, expected.dequantized, c->n, what);
     for (int f = 0; f < 2; f++)
         if (memcmp(&got.error[f], &expected.error[f], sizeof got.error[f]) != 0)
-            fail_msg("%s: error %d: %a %a %a %a %a, expected %a %a %a %a %a", what, f, got.error[f].err2,
-                     got.error[f].ww, got.error[f].qq, got.error[f].wq, (double)got.error[f].max_abs,
-                     expected.error[f].err2, expected.error[f].ww, expected.error[f].qq, expected.error[f].wq,
+            fail_msg("%s: error %d: %a %a %a %a, expected %a %a %a %a", what, f, got.error[f].err2,
+                     got.error[f].ww, got.error[f].qq, (double)got.error[f].max_abs,
+                     expected.error[f].err2, expected.error[f].ww, expected.error[f].qq,
                      (double)expected.error[f].max_abs);
     if (memcmp(&got.scores, &expected.scores, sizeof got.scores) != 0)
         fail_msg("%s: scores %a %a %a, expected %a %a %a", what, got.scores.signed_sum, got.scores.absolute,

@@ -112,7 +112,6 @@ static bool print_plain(qdq_format f, const char *name, const float *wild, const
     print_double(e.err2);
     print_double(e.ww);
     print_double(e.qq);
-    print_double(e.wq);
     print_double((double)e.max_abs);
     printf("\n%-8s sensitivity", name);
     print_double(s.signed_sum);

@@ -73,7 +73,7 @@ extern const qdq_backend qdq_cpu_backend, qdq_cuda_backend, qdq_vulkan_backend;
 
 /* In order: the tile's sums added in binary64. A NaN sum becomes the one quiet NaN, whatever the device made of it. */
 typedef struct qdq_tile_error {
-    float err2, ww, qq, wq, max_abs;
+    float err2, ww, qq, max_abs;
 } qdq_tile_error;
 typedef struct qdq_tile_sensitivity {
     float signed_sum, absolute, squared;

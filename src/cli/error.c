@@ -168,7 +168,6 @@ static qdq_error_sums overall(const plan *p, qdq_format format, bool weighted) {
             all.err2 += one->err2;
             all.ww += one->ww;
             all.qq += one->qq;
-            all.wq += one->wq;
             all.count += one->count;
             if (one->max_abs > all.max_abs) all.max_abs = one->max_abs;
         }

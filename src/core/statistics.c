@@ -12,13 +12,11 @@ void qdq_add_tile_errors(qdq_error_sums *sums, const qdq_tile_error *tiles, uint
         sums->err2 += (double)tiles[t].err2;
         sums->ww += (double)tiles[t].ww;
         sums->qq += (double)tiles[t].qq;
-        sums->wq += (double)tiles[t].wq;
         if (tiles[t].max_abs > sums->max_abs) sums->max_abs = tiles[t].max_abs;
     }
     sums->err2 = one_nan(sums->err2);
     sums->ww = one_nan(sums->ww);
     sums->qq = one_nan(sums->qq);
-    sums->wq = one_nan(sums->wq);
 }
 
 void qdq_add_tile_sensitivities(qdq_sensitivity_sums *sums, const qdq_tile_sensitivity *tiles, uint64_t n) {
@@ -32,10 +30,12 @@ void qdq_add_tile_sensitivities(qdq_sensitivity_sums *sums, const qdq_tile_sensi
     sums->squared = one_nan(sums->squared);
 }
 
+/* 2 w q is w w + q q - (w - q)(w - q); so near 1, where it matters, little is lost. */
 static double cosine(const qdq_error_sums *s) {
     if (s->ww == 0 && s->qq == 0) return 1;
     if (s->ww == 0 || s->qq == 0) return 0;
-    return s->wq / (sqrt(s->ww) * sqrt(s->qq));
+    double c = (s->ww + s->qq - s->err2) / (2 * sqrt(s->ww) * sqrt(s->qq));
+    return c > 1 ? 1 : c;
 }
 
 qdq_status qdq_error_statistics(const qdq_error_sums *sums, qdq_error_stats *stats) {

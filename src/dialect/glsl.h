@@ -78,7 +78,7 @@ FN INT min_i(INT a, INT b) { return min(a, b); }
 FN REAL abs_(REAL x) { return as_real(as_uint(x) & 0x7fffffffu); }
 FN INT to_int(REAL x) { return int(x); }
 FN REAL to_real(INT i) { return float(i); }
-FN REAL trunc_r(REAL x) { return float(int(x)); }
+FN REAL trunc_r(REAL x) { return trunc(x); }
 FN REAL nearest(REAL x) { return (x + 12582912.0f) - 12582912.0f; }
 FN REAL positive_zero(REAL x) { return as_real((as_uint(x) << 1) == 0u ? 0u : as_uint(x)); }
 
@@ -89,7 +89,8 @@ FN UINT nan_bits(REAL a, REAL b) {
     return 0xffc00000u;
 }
 FN REAL nan_v(REAL a, REAL b, REAL r) {
-    return (as_uint(r) & 0x7fffffffu) > 0x7f800000u ? as_real(nan_bits(a, b)) : r;
+    [[dont_flatten]] if ((as_uint(r) & 0x7fffffffu) > 0x7f800000u) r = as_real(nan_bits(a, b));
+    return r;
 }
 FN REAL mul_v(REAL a, REAL b) { return nan_v(a, b, a * b); }
 FN REAL add_v(REAL a, REAL b) { return nan_v(a, b, a + b); }

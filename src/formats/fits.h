@@ -24,7 +24,7 @@ FN REAL signed_max(BLOCK_IN(x), int at, int n) {
     MASK tie = and_m(eq(top, -bottom), gt(top, splat(0.0f)));
     if (any(tie)) {
         REAL first = splat(0.0f);
-        for (int i = at + n - 1; i >= at; i--) first = select_r(eq(abs_(x[i]), top), x[i], first);
+        for (int k = 1; k <= n; k++) first = select_r(eq(abs_(x[at + n - k]), top), x[at + n - k], first);
         best = select_r(tie, first, best);
     }
     return best;

@@ -124,27 +124,26 @@ FN void error_terms(const float *x, const float *q, const float *m, bool weighte
     t[0] = d * d;
     t[1] = w * w;
     t[2] = v * v;
-    t[3] = w * v;
     if (weighted)
-        for (int s = 0; s < 4; s++) t[s] = load_row(m, e, pass) * t[s];
+        for (int s = 0; s < 3; s++) t[s] = load_row(m, e, pass) * t[s];
 }
 
 FN qdq_tile_error tile_error(const float *x, const float *q, const float *m, bool weighted) {
-    _Alignas(64) float lanes[5][QDQ_TILE_LANES];
+    _Alignas(64) float lanes[4][QDQ_TILE_LANES];
     for (int pass = 0; pass < PASSES; pass++) {
-        REAL max = splat(0.0f), part[4][4];
+        REAL max = splat(0.0f), part[3][4];
         KEEP_LOOP for (int g = 0; g < 4; g++) {
-            REAL t[8][4];
+            REAL t[8][3];
             for (int k = 0; k < 8; k++) error_terms(x, q, m, weighted, 8 * g + k, pass, t[k], &max);
-            for (int s = 0; s < 4; s++)
+            for (int s = 0; s < 3; s++)
                 part[s][g] = ((t[0][s] + t[1][s]) + (t[2][s] + t[3][s])) + ((t[4][s] + t[5][s]) + (t[6][s] + t[7][s]));
         }
-        for (int s = 0; s < 4; s++) put_lanes((part[s][0] + part[s][1]) + (part[s][2] + part[s][3]), lanes[s], pass);
-        put_lanes(max, lanes[4], pass);
+        for (int s = 0; s < 3; s++) put_lanes((part[s][0] + part[s][1]) + (part[s][2] + part[s][3]), lanes[s], pass);
+        put_lanes(max, lanes[3], pass);
     }
-    qdq_tile_error sums = {sum_lanes(lanes[0]), sum_lanes(lanes[1]), sum_lanes(lanes[2]), sum_lanes(lanes[3]), 0.0f};
+    qdq_tile_error sums = {sum_lanes(lanes[0]), sum_lanes(lanes[1]), sum_lanes(lanes[2]), 0.0f};
     for (int l = 0; l < QDQ_TILE_LANES; l++)
-        if (lanes[4][l] > sums.max_abs) sums.max_abs = lanes[4][l];
+        if (lanes[3][l] > sums.max_abs) sums.max_abs = lanes[3][l];
     return sums;
 }
 

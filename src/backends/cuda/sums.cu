@@ -24,12 +24,12 @@ struct tree {
     }
 };
 
-/* Four lanes' sums across the warp, lane l taking lane l+16, l+8, … l+1. At the first two levels each half of the lanes
- * adds another of the four. The sum of v_k is then in lane 8 k. */
-FN float sum_lanes4(float v0, float v1, float v2, float v3, int lane) {
+/* Three sums across the warp, lane l taking lane l+16, l+8, … l+1. At the first two levels each half of the lanes adds
+ * another of the three. The sum of v_k is then in lane 8 k. */
+FN float sum_lanes(float v0, float v1, float v2, int lane) {
     bool high = lane & 16, odd = lane & 8;
     float a = (high ? v2 : v0) + __shfl_xor_sync(0xffffffffu, high ? v0 : v2, 16);
-    float b = (high ? v3 : v1) + __shfl_xor_sync(0xffffffffu, high ? v1 : v3, 16);
+    float b = v1 + __shfl_xor_sync(0xffffffffu, v1, 16);
     float c = (odd ? b : a) + __shfl_xor_sync(0xffffffffu, odd ? a : b, 8);
 #pragma unroll
     for (int half = 4; half > 0; half /= 2) c = c + __shfl_down_sync(0xffffffffu, c, half);
@@ -50,14 +50,13 @@ FN float max_lanes(float v) {
 
 /* What the 32 elements of a lane add to a tile's error. */
 template <bool weighted> struct lane_error {
-    tree err2, qq, wq;
+    tree err2, qq;
     float worst;
     __device__ __forceinline__ void add(int i, float x, float q, const float *m) {
         float d = x - q;
         worst = fmaxf(fabsf(d), i == 0 ? 0.0f : worst);
         err2.add(i, weighted ? m[i] * (d * d) : d * d);
         qq.add(i, weighted ? m[i] * (q * q) : q * q);
-        wq.add(i, weighted ? m[i] * (x * q) : x * q);
     }
 };
 
@@ -101,12 +100,11 @@ template <bool weighted> FN void error_kernel(const qdq_cuda_error_args &a) {
             }
         }
         }
-        float sum = sum_lanes4(e.err2.sum, ww.sum, e.qq.sum, e.wq.sum, t.lane);
+        float sum = sum_lanes(e.err2.sum, ww.sum, e.qq.sum, t.lane);
         float worst = max_lanes(e.worst);
-        /* err2, ww, qq, wq, max_abs */
-        float *to = (float *)a.sums + (f * tiles + t.tile) * 5;
-        if (t.lane % 8 == 0) to[t.lane / 8] = sum;
-        if (t.lane == 1) to[4] = worst;
+        /* err2, ww, qq, max_abs */
+        float *to = (float *)a.sums + (f * tiles + t.tile) * 4;
+        if (t.lane % 8 == 0) to[t.lane / 8] = t.lane < 24 ? sum : worst;
     }
 }
 
@@ -170,7 +168,7 @@ extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) qdq_sensitivity(con
             squared.add(i + k, v * v);
         }
     }
-    float all = sum_lanes4(sum.sum, absolute.sum, squared.sum, 0.0f, t.lane);
+    float all = sum_lanes(sum.sum, absolute.sum, squared.sum, t.lane);
     /* signed, absolute, squared */
     float *to = (float *)a.sums + t.tile * 3;
     if (t.lane % 8 == 0 && t.lane < 24) to[t.lane / 8] = all;

@@ -109,13 +109,14 @@ static uint32_t shared_bytes(const recipe *r) {
     if (r->op == QDQ_VK_QUANTIZE || r->op == QDQ_VK_DEQUANTIZE)
         words += r->row ? 32 * ((r->row->block_bytes + lanes - 1) / lanes) : 0;
     if (r->op == QDQ_VK_QUANTIZE) words += 32 * (9 + most_heads);
-    if (r->op >= QDQ_VK_ERROR) words += 5 * 33;
+    if (r->op >= QDQ_VK_ERROR) words += 4 * 33;
     return 4 * words;
 }
 
 static qdq_status build(qdq_vk_device *device, const recipe *r, qdq_vk_pipeline *pipeline) {
     uint32_t room = device->physical->properties.limits.maxComputeSharedMemorySize, tile = shared_bytes(r);
-    uint32_t tiles = room / tile >= 2 ? 2 : 1;
+    /* Warps that only wait for themselves keep memory busier; those of blocks of several lanes are few, and go in pairs. */
+    uint32_t tiles = r->module->shared > 0 && room / tile >= 2 ? 2 : 1;
     if (room < tile)
         return qdq_fail(QDQ_UNSUPPORTED, "%s has %u bytes of shared memory; the kernel takes %u",
                         device->physical->properties.deviceName, (unsigned)room, (unsigned)tile);

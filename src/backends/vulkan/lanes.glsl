@@ -194,7 +194,7 @@ void main() {
         barrier();
         store_tile(n);
     } else if (OP == ERROR) {
-        error_sums(x, y, n, (output_at >> 2) + 5u * this_tile());
+        error_sums(x, y, n, (output_at >> 2) + 4u * this_tile());
     } else {
         if (LATE) {
             barrier();

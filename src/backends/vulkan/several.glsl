@@ -50,7 +50,7 @@ void main() {
         return;
     }
     // Sums lie format by format.
-    uint at = (output_at >> 2) + 5u * this_tile(), next = 5u * ((count + 1023u) / 1024u);
+    uint at = (output_at >> 2) + 4u * this_tile(), next = 4u * ((count + 1023u) / 1024u);
     roundtrip_0(x, y);
     if (FORMAT_1 >= 0) roundtrip_1(x, z);
     error_sums(x, y, n, at);

@@ -47,7 +47,7 @@ shared uvec4 staged[TILES * TILE_QUADS];
 const bool TWO_STAGES = WEIGHTED || OP >= SENSITIVITY_LOW;
 shared uvec4 staged_2[TWO_STAGES ? TILES * TILE_QUADS : 1];
 // Sum s of lane l at 33 s + l.
-const uint TILE_SUMS = 5 * 33;
+const uint TILE_SUMS = 4 * 33;
 shared uint lane_sums[OP >= ERROR ? TILES * TILE_SUMS : 1];
 
 uint lane() { return gl_LocalInvocationID.x & 31u; }
@@ -170,18 +170,18 @@ float sum_lanes(uint n_sums) {
     return v;
 }
 
-// A lane's four sums and its largest error to the tile's five words of output.
-void store_error(float sums[4], float largest, uint n, uint at) {
+// A lane's three sums and its largest error to the tile's four words of output.
+void store_error(float sums[3], float largest, uint n, uint at) {
     uint base = tile_here() * TILE_SUMS;
     barrier();
-    for (uint s = 0; s < 4; s++) lane_sums[base + 33u * s + lane()] = as_uint(sums[s]);
-    if (lane() == 0u) lane_sums[base + 33u * 4u] = 0u;
+    for (uint s = 0; s < 3; s++) lane_sums[base + 33u * s + lane()] = as_uint(sums[s]);
+    if (lane() == 0u) lane_sums[base + 33u * 3u] = 0u;
     barrier();
-    atomicMax(lane_sums[base + 33u * 4u], as_uint(largest)); // floats that are not negative compare as their bits
-    float v = sum_lanes(4);
+    atomicMax(lane_sums[base + 33u * 3u], as_uint(largest)); // floats that are not negative compare as their bits
+    float v = sum_lanes(3);
     if (n == 0u) return;
-    if ((lane() & 7u) == 0u) output_words[at + (lane() >> 3)] = as_uint(v);
-    if (lane() == 0u) output_words[at + 4u] = lane_sums[base + 33u * 4u];
+    if ((lane() & 7u) == 0u && lane() < 24u) output_words[at + (lane() >> 3)] = as_uint(v);
+    if (lane() == 0u) output_words[at + 3u] = lane_sums[base + 33u * 3u];
 }
 
 // A lane's three sums to the tile's three words of output.
@@ -194,32 +194,29 @@ void store_sensitivity(float sums[3], uint n, uint at) {
     if (n > 0u && (lane() & 7u) == 0u && lane() < 24u) output_words[at + (lane() >> 3)] = as_uint(v);
 }
 
-// The sums of weights x and values q of this lane, to the five words at `at`.
+// The sums of weights x and values q of this lane, to the four words at `at`.
 void error_sums(float x[32], float q[32], uint n, uint at) {
-    float sums[4], part[4][4], largest = 0.0f;
+    float sums[3], part[3][4], largest = 0.0f;
     for (uint g = 0; g < 4; g++) {
-        float t0[8], t1[8], t2[8], t3[8];
+        float t0[8], t1[8], t2[8];
         for (uint k = 0; k < 8; k++) {
             float w = x[8u * g + k], v = q[8u * g + k], d = w - v;
             largest = max_r(abs_(d), largest);
             t0[k] = d * d;
             t1[k] = w * w;
             t2[k] = v * v;
-            t3[k] = w * v;
             if (WEIGHTED) {
                 float m = second_stage(8u * g + k);
                 t0[k] = m * t0[k];
                 t1[k] = m * t1[k];
                 t2[k] = m * t2[k];
-                t3[k] = m * t3[k];
             }
         }
         part[0][g] = sum8(t0);
         part[1][g] = sum8(t1);
         part[2][g] = sum8(t2);
-        part[3][g] = sum8(t3);
     }
-    for (uint s = 0; s < 4; s++) sums[s] = sum4(part[s]);
+    for (uint s = 0; s < 3; s++) sums[s] = sum4(part[s]);
     store_error(sums, largest, n, at);
 }
 
