@@ -104,7 +104,7 @@ def read_safetensors(path):
 
 GGML_ID = {"F32": 0, "F16": 1, "BF16": 30, "Q4_0": 2, "Q4_1": 3, "Q5_0": 6, "Q5_1": 7, "Q8_0": 8}
 BLOCK = {0: (1, 4), 1: (1, 2), 27: (1, 8), 30: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34)}
-U32, STRING, ARRAY, U64, U16, I32 = 4, 8, 9, 10, 2, 5
+U32, STRING, ARRAY, U64, U16, I32, FLOAT = 4, 8, 9, 10, 2, 5, 6
 
 
 def gguf_string(text):
@@ -118,7 +118,7 @@ def gguf_value(kind, value):
     if kind == ARRAY:
         element, items = value
         return struct.pack("<IQ", element, len(items)) + b"".join(gguf_value(element, v) for v in items)
-    return struct.pack({U32: "<I", U64: "<Q", U16: "<H", I32: "<i"}[kind], value)
+    return struct.pack({U32: "<I", U64: "<Q", U16: "<H", I32: "<i", FLOAT: "<f"}[kind], value)
 
 
 def gguf_bytes(tensors, metadata):
@@ -126,13 +126,14 @@ def gguf_bytes(tensors, metadata):
     head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(metadata))
     for key, kind, value in metadata:
         head += gguf_string(key) + struct.pack("<I", kind) + gguf_value(kind, value)
-    data = b""
+    data, offset = [], 0
     for name, (dtype, shape, raw) in tensors.items():
         head += gguf_string(name) + struct.pack("<I", len(shape))
         head += b"".join(struct.pack("<Q", extent) for extent in reversed(shape))
-        head += struct.pack("<IQ", GGML_ID[dtype], len(data))
-        data += raw + b"\0" * (-len(raw) % 32)
-    return head + b"\0" * (-len(head) % 32) + data
+        head += struct.pack("<IQ", GGML_ID[dtype], offset)
+        data += [raw, b"\0" * (-len(raw) % 32)]
+        offset += len(raw) + -len(raw) % 32
+    return b"".join([head, b"\0" * (-len(head) % 32), *data])
 
 
 class Reader:
