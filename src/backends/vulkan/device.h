@@ -136,7 +136,8 @@ qdq_status qdq_vk_several_kernel(qdq_vk_device *device, qdq_vk_kernel_op op, con
 const qdq_vk_memory *qdq_vk_words(qdq_vk_device *device, qdq_format format);
 bool qdq_vk_is_combinable(qdq_format format);
 qdq_status qdq_vk_rows_kernel(qdq_vk_device *device, qdq_vk_pipeline *pipeline);
-/* A new one, the caller's to destroy. */
+/* New ones, the caller's to destroy. */
+qdq_status qdq_vk_copy_kernel(qdq_vk_device *device, qdq_vk_pipeline *pipeline);
 qdq_status qdq_vk_proof_kernel(qdq_vk_device *device, uint32_t operation, qdq_vk_pipeline *pipeline);
 
 /* The pipeline cache's bytes in the user's cache folder. load returns NULL where there are none that fit. */

@@ -12,7 +12,7 @@
 #include "formats/formats.def"
 #undef FORMAT
 
-extern const qdq_spirv qdq_spirv_several, qdq_spirv_rows, qdq_spirv_proof;
+extern const qdq_spirv qdq_spirv_several, qdq_spirv_rows, qdq_spirv_proof, qdq_spirv_copy;
 
 static const qdq_spirv *const modules[] = {
 #define FORMAT(name, type, block, bytes, importance, file_type) &qdq_spirv_##name,
@@ -228,6 +228,11 @@ qdq_status qdq_vk_several_kernel(qdq_vk_device *device, qdq_vk_kernel_op op, con
 qdq_status qdq_vk_rows_kernel(qdq_vk_device *device, qdq_vk_pipeline *pipeline) {
     const recipe r = {.module = &qdq_spirv_rows};
     return take(device, &r, &device->rows, pipeline);
+}
+
+qdq_status qdq_vk_copy_kernel(qdq_vk_device *device, qdq_vk_pipeline *pipeline) {
+    const recipe r = {.module = &qdq_spirv_copy};
+    return build(device, &r, pipeline);
 }
 
 qdq_status qdq_vk_proof_kernel(qdq_vk_device *device, uint32_t operation, qdq_vk_pipeline *pipeline) {

@@ -1,4 +1,5 @@
 /* Plans, run: recorded into command buffers, submitted, waited for, their tiles' sums added up. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -358,6 +359,42 @@ qdq_status qdq_vk_time_ops(void *state, const qdq_op *ops, size_t n, uint32_t re
     return status;
 }
 
+/* A copy by kernel, where a kernel can be bound to all of it. */
+static qdq_status time_copy_kernel(qdq_vk_device *device, const qdq_vk_memory *to, const qdq_vk_memory *from,
+                                   uint64_t bytes, uint32_t repeats, double *seconds) {
+    qdq_vk_pipeline kernel;
+    qdq_status status = qdq_vk_copy_kernel(device, &kernel);
+    if (status != QDQ_OK) return status;
+    uint64_t groups = bytes / 4096; /* eight quads an invocation, 32 invocations or more a group */
+    uint32_t most = device->physical->properties.limits.maxComputeWorkGroupCount[0];
+    qdq_vk_step step = {.pipeline = kernel.handle,
+                        .groups = groups < most ? (uint32_t)groups : most,
+                        .work = {.count = (uint32_t)(bytes / 16), .row = 32}};
+    step.buffers[QDQ_VK_BIND_INPUT] = (VkDescriptorBufferInfo){from->buffer, 0, bytes};
+    step.buffers[QDQ_VK_BIND_OUTPUT] = (VkDescriptorBufferInfo){to->buffer, 0, bytes};
+    status = time_plan(device, &(qdq_vk_plan){.steps = &step, .n = 1}, NULL, NULL, 0, repeats, seconds);
+    qdq_vk.vkDestroyPipeline(device->handle, kernel.handle, NULL);
+    return status;
+}
+
+static double least(const double *seconds, uint32_t n) {
+    double best = INFINITY;
+    for (uint32_t i = 0; i < n; i++) best = fmin(best, seconds[i]);
+    return best;
+}
+
+/* The driver's copy or the kernel's, whichever is quicker. */
 qdq_status qdq_vk_time_copy(void *state, void *to, void *from, uint64_t bytes, uint32_t repeats, double *seconds) {
-    return time_plan(state, &(qdq_vk_plan){0}, to, from, bytes, repeats, seconds);
+    qdq_vk_device *device = state;
+    qdq_status status = time_plan(device, &(qdq_vk_plan){0}, to, from, bytes, repeats, seconds);
+    if (status != QDQ_OK || repeats == 0 || bytes < 4096 || bytes % 16 != 0 ||
+        bytes > device->physical->properties.limits.maxStorageBufferRange)
+        return status;
+    double *kernel = malloc(repeats * sizeof *kernel);
+    if (!kernel) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %u times", (unsigned)repeats);
+    status = time_copy_kernel(device, to, from, bytes, repeats, kernel);
+    if (status == QDQ_OK && least(kernel, repeats) < least(seconds, repeats))
+        memcpy(seconds, kernel, repeats * sizeof *kernel);
+    free(kernel);
+    return status;
 }
