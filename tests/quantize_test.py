@@ -231,6 +231,16 @@ class TestRules(QuantizeTest):
             self.fails(2, "passes over --tensor-type", "quantize", "-f", name, "--tensor-type", "a=q8_0", "m.gguf", "-o",
                        "o.gguf")
 
+    def test_importance_is_told(self):
+        self.put_model()
+        self.put("i.dat", imatrix_bytes({"blk.0.attn_q.weight": (1, [1.0] * 256), "other": (1, [1.0])}))
+        self.put("other.dat", imatrix_bytes({"other": (1, [1.0])}))
+        for command, output in [("quantize", "o.gguf"), ("roundtrip", "o.safetensors")]:
+            text = self.done(command, "-f", "q4_0", "--imatrix", "i.dat", "m.gguf", "-o", output)
+            self.assertRegex(text, r"(?m)^The importance matrix has entries for 1 of the \d+ tensors\.$")
+            text = self.done(command, "-f", "q4_0", "--imatrix", "other.dat", "m.gguf", "-o", output)
+            self.assertIn("entry for none of the tensors: was it made for another model?", text)
+
     def test_missing_importance(self):
         """What needs an importance matrix and finds no entry stays as it is, and is listed."""
         self.put_model()

@@ -96,6 +96,7 @@ static qdq_status print_summary(quantization *q, uint64_t file_bytes) {
         printf("%llu of %llu tensors are %s; %s of %s in the source\n",
                (unsigned long long)(r->quantized - qdq_table_rows(q->exceptions_table)), (unsigned long long)r->n,
                name_of(&q->targets), QDQ_SIZE(r->written), QDQ_SIZE(r->bytes));
+        qdq_rewrite_print_importance(r);
         if (q->seconds > 0)
             printf("%.1f seconds, %s/s of the source\n", q->seconds,
                    QDQ_SIZE((uint64_t)((double)r->bytes / q->seconds)));

@@ -45,6 +45,7 @@ qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, qdq_format form
         return QDQ_OK;
     }
     rewrite->quantized++;
+    rewrite->weighted += importance != NULL;
     rewrite->quantized_elements += t->elements;
     rewrite->quantized_bytes += bytes;
     json_array_append_new(rewrite->session.tensors,
@@ -109,6 +110,15 @@ qdq_status qdq_rewrite_run(qdq_rewrite *rewrite, const char *what) {
     qdq_writer *writer = rewrite->writer;
     rewrite->writer = NULL;
     return qdq_writer_finish(writer);
+}
+
+void qdq_rewrite_print_importance(const qdq_rewrite *rewrite) {
+    if (rewrite->session.imatrix == NULL || rewrite->quantized == 0) return;
+    if (rewrite->weighted > 0)
+        printf("The importance matrix has entries for %llu of the %llu tensors.\n",
+               (unsigned long long)rewrite->weighted, (unsigned long long)rewrite->quantized);
+    else
+        puts("The importance matrix has an entry for none of the tensors: was it made for another model?");
 }
 
 void qdq_rewrite_close(qdq_rewrite *rewrite) {

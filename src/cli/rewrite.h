@@ -17,6 +17,7 @@ typedef struct qdq_rewrite {
     uint64_t narrow_room;
     uint64_t bytes;                              /* to be read */
     uint64_t quantized, quantized_elements;      /* tensors and their elements that a format takes */
+    uint64_t weighted;                           /* of these, tensors that the importance matrix has an entry for */
     uint64_t elements, written, quantized_bytes; /* of all tensors; bytes of all, and of those */
 } qdq_rewrite;
 
@@ -26,6 +27,8 @@ qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, qdq_format form
                            const char *reason);
 /* The name of the type in which the output has the tensor. */
 const char *qdq_rewrite_type(const qdq_rewrite *rewrite, uint64_t index);
+/* Says, where an importance matrix was given, for how many of the tensors it has an entry. */
+void qdq_rewrite_print_importance(const qdq_rewrite *rewrite);
 /* Computes and writes all that was added, and finishes the output. what: for progress. */
 qdq_status qdq_rewrite_run(qdq_rewrite *rewrite, const char *what);
 /* Closes the session too; an output that is not finished is gone. */

@@ -28,9 +28,11 @@ static json_t *result(qdq_rewrite *r, qdq_format format) {
 
 static qdq_status print_summary(qdq_rewrite *r, qdq_format format, const char *output) {
     char name[512];
-    if (qdq_common_tables(r->session.common))
+    if (qdq_common_tables(r->session.common)) {
         printf("%s: %llu of %llu tensors are their %s round trip\n", qdq_printable(output, name, sizeof name),
                (unsigned long long)r->quantized, (unsigned long long)r->n, qdq_describe_format(format).name);
+        qdq_rewrite_print_importance(r);
+    }
     return qdq_session_print(&r->session, NULL, "passed through as they are");
 }
 
