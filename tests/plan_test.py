@@ -419,12 +419,11 @@ class PlanTest(unittest.TestCase):
     def test_the_score_that_fits_the_gradients(self):
         self.assertEqual(self.plan("--target", "5bpw")["score"], "relative")
         self.imatrix("even.dat", {f"{n}.weight": [0.5 + i % 3 for i in range(WEIGHTS[n][1])] for n in WEIGHTS})
-        even, relative = (self.plan("--target", "5bpw", "--imatrix", "even.dat", *o) for o in ((), ("--score", "relative")))
-        self.assertEqual((even["score"], relative["score"]), ("even", "relative"))
-        for a, b in zip(even["tensors"], relative["tensors"]):
-            elements = math.prod(a["shape"])
+        sized, relative = (self.plan("--target", "5bpw", "--imatrix", "even.dat", *o) for o in ((), ("--score", "relative")))
+        self.assertEqual((sized["score"], relative["score"]), ("sized", "relative"))
+        for a, b in zip(sized["tensors"], relative["tensors"]):
             for x, y in zip(a["choices"], b["choices"]):
-                self.assertAlmostEqual(x["damage"], math.sqrt(elements) * y["damage"] ** 2, delta=1e-12 * x["damage"])
+                self.assertAlmostEqual(x["damage"], math.sqrt(math.prod(a["shape"])) * y["damage"], delta=1e-12 * x["damage"])
         self.assertEqual(self.plan("--target", "5bpw", "--grad", self.moved)["score"], "absolute")
         tensors, _ = read_safetensors(self.moved)
         self.put("rms.safetensors", safetensors_bytes(tensors, {"reduction": "root mean square over samples"}))
@@ -461,7 +460,7 @@ class PlanTest(unittest.TestCase):
         self.assertIn("2 \u00d7 32 \u00d7 256", page)
         for whole, sum_of_parts in zip(stacked, map(sum, zip(*self.damages(plan).values()))):
             self.assertAlmostEqual(whole, sum_of_parts, delta=1e-9 * whole)
-        for score in ("error", "relative", "even"):
+        for score in ("error", "relative", "sized"):
             weighted = [self.plan("--target", "7bpw", "--imatrix", "moe.dat", "--score", score, model=f"moe.{kind}")
                         for kind in ("gguf", "safetensors")]
             sums = map(sum, zip(*self.damages(weighted[1]).values()))

@@ -27,7 +27,7 @@ SCORES = {
     False: {
         "error": ("error", None),
         "relative": ("relative", None),
-        "even": ("even", None),
+        "sized": ("sized", None),
         "signed, at W_low": ("signed", "low"),
         "absolute, at W_low": ("absolute", "low"),
         "squared, at W_low": ("squared", "low"),
@@ -37,7 +37,7 @@ SCORES = {
     True: {
         "error": ("error", None),
         "relative": ("relative", None),
-        "even": ("even", None),
+        "sized": ("sized", None),
         "absolute, at W_low": ("absolute", "low"),
         "absolute, RMS at W": ("absolute", "rms"),
         "squared, RMS at W": ("squared", "rms"),

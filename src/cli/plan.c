@@ -222,7 +222,7 @@ int qdq_command_plan(int argc, char **argv) {
         case IMATRIX: r->imatrix = value; break;
         case SCORE:
             if (!parse_score(value, &r->score))
-                wrong = "--score is auto, error, relative, even, signed, absolute or squared";
+                wrong = "--score is auto, error, relative, sized, signed, absolute or squared";
             break;
         case SCORES: r->scores = value; break;
         case RECIPE: r->recipe = value; break;
@@ -258,9 +258,9 @@ static const qdq_cli_option options[] = {
     {HF, "hf", "MODEL", QDQ_ARG_FILE, NULL,
      "for IN of GGUF: the model that the gradients were taken of; tells whose rows the conversion has moved"},
     {IMATRIX, "imatrix", "FILE", QDQ_ARG_FILE, NULL, "an importance matrix of llama-imatrix, which weighs errors"},
-    {SCORE, "score", "SCORE", QDQ_ARG_CHOICE, "auto error relative even signed absolute squared",
-     "what damage is: error, relative or even, of the weights; signed, absolute or squared, of the gradients. auto is "
-     "relative without --grad, even with an importance matrix, and with --grad absolute, or squared if the file's "
+    {SCORE, "score", "SCORE", QDQ_ARG_CHOICE, "auto error relative sized signed absolute squared",
+     "what damage is: error, relative or sized, of the weights; signed, absolute or squared, of the gradients. auto is "
+     "relative without --grad, sized with an importance matrix, and with --grad absolute, or squared if the file's "
      "metadata say that they are root mean squares"},
     {PIN, "pin", "REGEX=F", QDQ_ARG_TEXT, NULL, "tensors whose names match get that format; may be repeated"},
     {SAME, "same", "REGEX", QDQ_ARG_TEXT, NULL,
@@ -297,8 +297,9 @@ const qdq_cli_command qdq_cli_plan = {
         "tensors, is least within the size. The choice is proven to be the best, or its distance from a bound is "
         "stated. The size is that of the file which qdq quantize --plan writes, to the byte.\n\n"
         "Damage is, without gradients, the squared error relative to the tensor's squared weights; with an importance "
-        "matrix that error is weighted, and squared once more, which keeps tensors alike. With gradients g it is sum|g "
-        "D|, D being the difference between the "
+        "matrix that error is weighted, and counts more in larger tensors. With gradients g it is sum|g D|, D being "
+        "the "
+        "difference between the "
         "format's values and the weights; with root mean square gradients, taken at the weights themselves, it is "
         "sum((g D)^2), the diagonal Fisher estimate of the loss. docs/planner.md has what each score has been measured "
         "to be worth, and how to get the gradients.\n\n"

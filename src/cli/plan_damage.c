@@ -15,7 +15,7 @@ enum { SOURCE_TEXT = 400 };
 const qdq_score_text qdq_score_texts[] = {
     [QDQ_ERROR] = {"error", "squared error"},
     [QDQ_RELATIVE] = {"relative", "squared error relative to the tensor's squared weights"},
-    [QDQ_EVEN] = {"even", "the relative squared error, squared, times the root of the tensor's elements"},
+    [QDQ_SIZED] = {"sized", "squared error relative to the tensor's squared weights, times the root of its elements"},
     [QDQ_SIGNED] = {"signed", "first-order change of the loss, sum(g D), 0 where negative"},
     [QDQ_ABSOLUTE] = {"absolute", "sum|g D| of the gradients"},
     [QDQ_SQUARED] = {"squared", "sum((g D)^2) of the gradients"},
@@ -28,7 +28,7 @@ bool qdq_score_takes_gradients(qdq_score s) { return s == QDQ_SIGNED || s == QDQ
 qdq_score qdq_planner_best_score(const qdq_planner *p) {
     const char *text;
     uint64_t length;
-    if (p->gradients == NULL) return p->session.imatrix != NULL ? QDQ_EVEN : QDQ_RELATIVE;
+    if (p->gradients == NULL) return p->session.imatrix != NULL ? QDQ_SIZED : QDQ_RELATIVE;
     const qdq_kv *kv = qdq_model_find_kv(qdq_gradients_model(p->gradients), "reduction");
     static const char rms[] = "root mean square";
     return kv != NULL && qdq_kv_string(kv, &text, &length) && length >= sizeof rms - 1 &&
@@ -115,20 +115,24 @@ static qdq_status find_energy(const qdq_planner *p, const qdq_item *it, double *
 
 /* What errors are relative to: the squared weights, times the mean importance. (Weighted column by column they would be
  * ruled by a few columns with large inputs, whose own errors matter less: docs/planner.md.) An expert's error is
- * relative to all of the tensor that it is a slice of in GGUF. */
+ * relative to all of the tensor that it is a slice of in GGUF. Of `sized`, over the root of that tensor's elements:
+ * what a unit of relative error does, a tensor's weights do not show, but more of it is likely in a larger tensor. */
 static qdq_status set_scales(qdq_planner *p) {
     qdq_status status = QDQ_OK;
     for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++) {
         if (!qdq_item_planned(&p->items[i]) || p->items[i].scale >= 0) continue; /* kept; a slice of an earlier one */
-        double energies = 0, means = 0, slices = 0;
+        double energies = 0, means = 0, slices = 0, elements = 0;
         for (uint64_t k = i; k < p->n_items && status == QDQ_OK; k = next_slice(p, i, k)) {
             double energy, mean;
             status = find_energy(p, &p->items[k], &energy, &mean);
             energies += energy;
             means += mean;
+            elements += (double)p->items[k].tensor->elements;
             slices++;
         }
-        for (uint64_t k = i; k < p->n_items; k = next_slice(p, i, k)) p->items[k].scale = energies * (means / slices);
+        double scale = energies * (means / slices);
+        if (p->request->score == QDQ_SIZED) scale /= sqrt(elements);
+        for (uint64_t k = i; k < p->n_items; k = next_slice(p, i, k)) p->items[k].scale = scale;
     }
     return status;
 }
@@ -154,34 +158,11 @@ static void set_damage(qdq_planner *p) {
                 p->items[i].candidates[c].damage = damage_of(p, &p->items[i], p->formats[c].name);
 }
 
-/* Of relative errors makes their squares, times the root of the elements. What a unit of relative error does in one
- * tensor and in another differs by factors that weights do not show; squares keep errors alike, so that no tensor is
- * given up for what others seem to gain. Slices of one tensor of GGUF share in the square of their sum. */
-static qdq_status even_out(qdq_planner *p) {
-    bool *done = calloc((size_t)p->n_items + 1, sizeof *done);
-    if (done == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu tensors", (ull)p->n_items);
-    for (uint64_t i = 0; i < p->n_items; i++) {
-        double relative[QDQ_MAX_FORMATS + 1] = {0}, elements = 0;
-        if (!qdq_item_planned(&p->items[i]) || done[i]) continue;
-        for (uint64_t k = i; k < p->n_items; k = next_slice(p, i, k)) {
-            elements += (double)p->items[k].tensor->elements;
-            for (uint32_t c = 0; c < p->n_formats; c++) relative[c] += p->items[k].candidates[c].damage;
-        }
-        for (uint64_t k = i; k < p->n_items; k = next_slice(p, i, k)) {
-            for (uint32_t c = 0; c < p->n_formats; c++)
-                p->items[k].candidates[c].damage *= relative[c] * sqrt(elements);
-            done[k] = true;
-        }
-    }
-    free(done);
-    return QDQ_OK;
-}
-
 qdq_status qdq_planner_damage(qdq_planner *p, size_t *passes) {
+    qdq_score score = p->request->score;
     qdq_status status = open_scores(p);
     if (status == QDQ_OK) status = measure(p, passes);
-    bool even = p->request->score == QDQ_EVEN;
-    if (status == QDQ_OK && (p->request->score == QDQ_RELATIVE || even)) status = set_scales(p);
+    if (status == QDQ_OK && (score == QDQ_RELATIVE || score == QDQ_SIZED)) status = set_scales(p);
     if (status == QDQ_OK) set_damage(p);
-    return status == QDQ_OK && even ? even_out(p) : status;
+    return status;
 }

@@ -11,7 +11,15 @@
 
 /* ---- What is asked for ------------------------------------------------------------------------------------------ */
 
-typedef enum qdq_score { QDQ_ERROR, QDQ_RELATIVE, QDQ_EVEN, QDQ_SIGNED, QDQ_ABSOLUTE, QDQ_SQUARED, QDQ_AUTO } qdq_score;
+typedef enum qdq_score {
+    QDQ_ERROR,
+    QDQ_RELATIVE,
+    QDQ_SIZED,
+    QDQ_SIGNED,
+    QDQ_ABSOLUTE,
+    QDQ_SQUARED,
+    QDQ_AUTO
+} qdq_score;
 
 typedef struct qdq_score_text {
     const char *name, *meaning;
@@ -53,7 +61,7 @@ typedef struct qdq_item {
     qdq_format *formats;     /* of its candidates, those that are measured */
     uint32_t n_formats;
     qdq_candidate *candidates; /* one a format to choose from */
-    double scale;              /* of relative damage: the squared weights that its own are part of */
+    double scale;              /* what errors are relative to; below 0: not yet known */
     uint32_t chosen;
     size_t index; /* in the problem */
 } qdq_item;

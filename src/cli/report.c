@@ -211,10 +211,9 @@ static const char *meaning_of(const char *score, bool weighted) {
         return weighted ? "squared error, weighted by the importance matrix" : "squared error";
     if (strcmp(score, "relative") == 0)
         return weighted ? "relative squared error, weighted by the importance matrix" : "relative squared error";
-    if (strcmp(score, "even") == 0)
-        return weighted ? "the square of the relative squared error, weighted by the importance matrix, times the root "
-                          "of the elements"
-                        : "the square of the relative squared error times the root of the elements";
+    if (strcmp(score, "sized") == 0)
+        return weighted ? "relative squared error, weighted by the importance matrix, times the root of the elements"
+                        : "relative squared error times the root of the elements";
     if (strcmp(score, "signed") == 0) return "first-order change of the loss, sum(g D)";
     if (strcmp(score, "absolute") == 0) return "sum|g D| of gradients";
     if (strcmp(score, "squared") == 0) return "sum((g D)^2) of gradients";
