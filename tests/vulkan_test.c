@@ -2,6 +2,7 @@
  * QDQ_TEST_FULL=1 adds all 2^32 square roots and many more quotients. */
 #include "support.h"
 
+#include "backends/proof.h"
 #include "backends/vulkan/proof.h"
 #include "core/device.h"
 
@@ -106,7 +107,7 @@ static void all_numerators_are_exact(void **state) {
 /* "auto" takes a device that is no CPU and whose proof passed; lavapipe's passes, and is not taken. */
 static void auto_takes_proved_gpus(void **state) {
     (void)state;
-    assert_true(qdq_vulkan_proved(device->index));
+    assert_true(qdq_backend_proved(&qdq_vulkan_backend, device->index));
     qdq_device_info info = {.size = sizeof info};
     assert_ok(qdq_device_describe(device, &info));
     bool software = strstr(info.driver, "llvmpipe") || strstr(info.description, "llvmpipe");

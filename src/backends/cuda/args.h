@@ -58,4 +58,10 @@ typedef struct qdq_cuda_sensitivity_args {
     uint32_t format[2];
 } qdq_cuda_sensitivity_args;
 
+/* out[i]: operation number `operation` (dialect/operations.h) on a[i] and b[i]. */
+typedef struct qdq_cuda_dialect_args {
+    uint64_t a, b, out, count;
+    uint32_t operation;
+} qdq_cuda_dialect_args;
+
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "backends/cuda/device.h"
+#include "backends/proof.h"
 #include "core/error.h"
 
 enum { OLDEST = 75 }; /* compute capability 7.5: what the PTX is for */
@@ -67,7 +68,7 @@ static void describe(uint32_t index, qdq_device_info *info) {
 static bool recommended(uint32_t index) {
     qdq_device_info info = {.size = sizeof info};
     describe(index, &info);
-    return info.available;
+    return info.available && qdq_backend_proved(&qdq_cuda_backend, index);
 }
 
 static void describe_open(const void *device, qdq_device_info *info) {
@@ -262,4 +263,5 @@ const qdq_backend qdq_cuda_backend = {.name = "cuda",
                                       .wait = qdq_cuda_wait,
                                       .open_stream = open_stream,
                                       .time_ops = qdq_cuda_time_ops,
-                                      .time_copy = qdq_cuda_time_copy};
+                                      .time_copy = qdq_cuda_time_copy,
+                                      .dialect = qdq_cuda_dialect};

@@ -33,8 +33,8 @@ typedef struct qdq_cuda_device {
 
     pthread_mutex_t mutex; /* for what follows, and for the order of what is put on `stream` */
     qdq_cuda_format_kernels *formats;
-    CUmodule sums_module;
-    CUfunction error, error_weighted, sensitivity, row_squares;
+    CUmodule sums_module, proof_module;
+    CUfunction error, error_weighted, sensitivity, row_squares, dialect;
     CUdeviceptr scratch[2];   /* round trips of formats that the sums' kernels do not know; 0 until needed */
     CUdeviceptr row_sums;     /* likewise */
     qdq_cuda_ticket *tickets; /* to be used again */
@@ -54,6 +54,7 @@ void qdq_cuda_leave(qdq_cuda_device *device);
 /* The kernels that sum make the round trip of the operation's format number f themselves. */
 bool qdq_cuda_is_light(const qdq_op *op, uint32_t f);
 qdq_status qdq_cuda_load(qdq_cuda_device *device, const qdq_op *op);
+qdq_status qdq_cuda_load_proof(qdq_cuda_device *device);
 void qdq_cuda_unload(qdq_cuda_device *device);
 
 /* run.c */
@@ -62,6 +63,10 @@ qdq_status qdq_cuda_wait(void *device, void *ticket);
 qdq_status qdq_cuda_time_ops(void *device, const qdq_op *ops, size_t n, uint32_t repeats, double *seconds);
 qdq_status qdq_cuda_time_copy(void *device, void *to, void *from, uint64_t bytes, uint32_t repeats, double *seconds);
 void qdq_cuda_free_tickets(qdq_cuda_device *device);
+
+/* proof.c */
+qdq_status qdq_cuda_dialect(void *device, qdq_dialect_operation operation, const uint32_t *a, const uint32_t *b,
+                            uint32_t *out, size_t n);
 
 /* transfer.c */
 /* What is put on the stream from now on waits for the copies to the device that were begun. The mutex is held. */

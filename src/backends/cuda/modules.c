@@ -78,6 +78,13 @@ static qdq_status load_sums(qdq_cuda_device *device) {
     return status;
 }
 
+qdq_status qdq_cuda_load_proof(qdq_cuda_device *device) {
+    if (device->dialect) return QDQ_OK;
+    qdq_status status = QDQ_OK;
+    if (!device->proof_module) status = load_module(device, "proofs", qdq_cuda_proof_image(), &device->proof_module);
+    return status == QDQ_OK ? find(device, device->proof_module, "qdq_dialect", &device->dialect) : status;
+}
+
 bool qdq_cuda_is_light(const qdq_op *op, uint32_t f) {
     if (op->format[f] == QDQ_FORMAT_SOURCE) return true;
     const qdq_cuda_image *image = qdq_cuda_format_image(op->format[f]);
@@ -99,5 +106,6 @@ void qdq_cuda_unload(qdq_cuda_device *device) {
         if (device->formats[f].words) device->cuda->memory_free(device->formats[f].words);
     }
     if (device->sums_module) device->cuda->module_unload(device->sums_module);
+    if (device->proof_module) device->cuda->module_unload(device->proof_module);
     free(device->formats);
 }

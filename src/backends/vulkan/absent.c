@@ -22,21 +22,6 @@ qdq_status qdq_vulkan_dialect(void *device, qdq_dialect_operation operation, con
     return qdq_fail(QDQ_UNSUPPORTED, "built without Vulkan");
 }
 
-uint32_t qdq_dialect_expected(qdq_dialect_operation operation, uint32_t a, uint32_t b) {
-    (void)operation, (void)a, (void)b;
-    return 0;
-}
-
-bool qdq_dialect_agrees(qdq_dialect_operation operation, uint32_t expected, uint32_t got) {
-    (void)operation;
-    return expected == got;
-}
-
-bool qdq_vulkan_proved(uint32_t index) {
-    (void)index;
-    return false;
-}
-
 uint32_t qdq_vulkan_messages(const char **first) {
     if (first) *first = "";
     return 0;

@@ -12,15 +12,6 @@
 /* out[i] = the operation on a[i] and b[i], as bits, on the open device (a backend's). n <= 2^24. */
 qdq_status qdq_vulkan_dialect(void *device, qdq_dialect_operation operation, const uint32_t *a, const uint32_t *b,
                               uint32_t *out, size_t n);
-/* What IEEE-754 and the dialect say of one element. */
-uint32_t qdq_dialect_expected(qdq_dialect_operation operation, uint32_t a, uint32_t b);
-/* Whether a device's bits are as expected: the same, or NaNs where a NaN's bits are not promised. */
-bool qdq_dialect_agrees(qdq_dialect_operation operation, uint32_t expected, uint32_t got);
-
-/* The quick proof of device `index`, made once a process: the operations above on numbers that devices get wrong, and
- * whole formats, beside the CPU's. "auto" takes no device that fails it. */
-bool qdq_vulkan_proved(uint32_t index);
-
 /* The validation layer's warnings and errors in this process, if QDQ_VULKAN_VALIDATION=1 asked for them: how many, and
  * the first. */
 uint32_t qdq_vulkan_messages(const char **first);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backends/proof.h"
 #include "backends/vulkan/device.h"
 #include "backends/vulkan/proof.h"
 #include "core/error.h"
@@ -11,7 +12,7 @@ static uint32_t count(void) { return qdq_vk_machine()->n_devices; }
 
 static bool recommended(uint32_t index) {
     const qdq_vk_physical *p = &qdq_vk_machine()->devices[index];
-    return p->properties.deviceType != VK_PHYSICAL_DEVICE_TYPE_CPU && qdq_vulkan_proved(index);
+    return p->properties.deviceType != VK_PHYSICAL_DEVICE_TYPE_CPU && qdq_backend_proved(&qdq_vulkan_backend, index);
 }
 
 static uint64_t device_memory(const qdq_vk_physical *p) {
