@@ -168,10 +168,9 @@ static void check_case(const test_case *c, bool specials) {
     assert_same_floats(got.dequantized, expected.dequantized, c->n, what);
     for (int f = 0; f < 2; f++)
         if (memcmp(&got.error[f], &expected.error[f], sizeof got.error[f]) != 0)
-            fail_msg("%s: error %d: %a %a %a %a, expected %a %a %a %a", what, f, got.error[f].err2,
-                     got.error[f].ww, got.error[f].qq, (double)got.error[f].max_abs,
-                     expected.error[f].err2, expected.error[f].ww, expected.error[f].qq,
-                     (double)expected.error[f].max_abs);
+            fail_msg("%s: error %d: %a %a %a %a, expected %a %a %a %a", what, f, got.error[f].err2, got.error[f].ww,
+                     got.error[f].qq, (double)got.error[f].max_abs, expected.error[f].err2, expected.error[f].ww,
+                     expected.error[f].qq, (double)expected.error[f].max_abs);
     if (memcmp(&got.scores, &expected.scores, sizeof got.scores) != 0)
         fail_msg("%s: scores %a %a %a, expected %a %a %a", what, got.scores.signed_sum, got.scores.absolute,
                  got.scores.squared, expected.scores.signed_sum, expected.scores.absolute, expected.scores.squared);
@@ -455,6 +454,43 @@ static void large_buffers(void **state) {
     free(z);
 }
 
+/* Positions over 4 GiB: 5 GiB of zeros with weights at both ends and about every GiB. On devices with memory for it. */
+static void buffers_of_5_gib(void **state) {
+    (void)state;
+    qdq_device_info info = {.size = sizeof info};
+    assert_ok(qdq_device_describe(device, &info));
+    if (info.shared || info.memory < 24ull << 30) skip();
+    enum { N = 4 * QDQ_TILE, PLACES = 6 };
+    const uint64_t gib = 1ull << 28, n = 5 * gib; /* elements */
+    static float x[N], y[N], expected[N];
+    make_input(x, N, 51, false);
+    qdq_format f = qdq_format_by_name("q4_0"), k = qdq_format_by_name("q6_K");
+    qdq_buffer *in = make_buffer(device, QDQ_F32, n, NULL), *out = make_buffer(device, QDQ_F32, n, NULL);
+    qdq_error_sums sums[2] = {0}, whole[2] = {0};
+    for (uint64_t p = 0; p < PLACES; p++) {
+        uint64_t at = p == 0 ? 0 : p * gib - (p == 5 ? N : N / 2);
+        assert_ok(qdq_buffer_write(in, at * 4, x, sizeof x));
+        assert_ok(qdq_error(f, x, N, &whole[0]));
+        assert_ok(qdq_error(k, x, N, &whole[1]));
+    }
+    whole[0].count = whole[1].count = n;
+    qdq_encoder *encoder;
+    assert_ok(qdq_encoder_create(device, &encoder));
+    assert_ok(qdq_encode_roundtrip(encoder, f, in, out, NULL));
+    assert_ok(qdq_encode_error(encoder, 2, (qdq_format[]){f, k}, in, sums, NULL));
+    assert_ok(qdq_encoder_commit_and_wait(encoder));
+    assert_ok(qdq_roundtrip(f, x, expected, N));
+    for (uint64_t p = 0; p < PLACES; p++) {
+        uint64_t at = p == 0 ? 0 : p * gib - (p == 5 ? N : N / 2);
+        assert_ok(qdq_buffer_read(out, at * 4, y, sizeof y));
+        assert_same_floats(y, expected, N, "a place in 5 GiB");
+    }
+    assert_memory_equal(sums, whole, sizeof sums);
+    qdq_encoder_free(encoder);
+    qdq_buffer_free(in);
+    qdq_buffer_free(out);
+}
+
 typedef struct worker {
     qdq_format format;
     uint64_t seed;
@@ -665,6 +701,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(pieces_give_the_whole),
         cmocka_unit_test(dispatches_run_in_order),
         cmocka_unit_test(large_buffers),
+        cmocka_unit_test(buffers_of_5_gib),
         cmocka_unit_test(two_encoders_from_two_threads),
         cmocka_unit_test(two_devices_at_once),
         cmocka_unit_test(wrong_use_is_refused),
