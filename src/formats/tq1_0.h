@@ -48,22 +48,18 @@ FN void tq1_0_pack(PACK_ARGS(c, h, b)) {
 
 FN tq1_0_params tq1_0_read(BYTES_IN(b), int lane) { return tq_read(GET16(b, 52)); }
 
+/* 3^n, for n up to 4. */
+FN UINT tq1_0_power(int n) { return n == 0 ? 1u : n == 1 ? 3u : n == 2 ? 9u : n == 3 ? 27u : 81u; }
+
+/* A byte times 3^n has digit n above the point once what is over 256 is cut off. Lanes 0 … 4 hold one digit of 32 bytes,
+ * lanes 5 and 6 two digits of 16, lane 7 one of these and four of the last four bytes. */
 FN void tq1_0_codes(BYTES_IN(b), int lane, CODES_OUT(c)) {
+    UINT low = tq1_0_power(lane < 5 ? lane : lane < 7 ? 2 * lane - 10 : 4);
+    UINT high = tq1_0_power(lane < 5 ? lane : 2 * lane - 9);
     for (int i = 0; i < 32; i++) {
-        int at = 32 * lane + i, n, j;
-        if (at < 160) {
-            n = at / 32;
-            j = at % 32;
-        } else if (at < 240) {
-            n = (at - 160) / 16;
-            j = 32 + at % 16;
-        } else {
-            n = (at - 240) / 4;
-            j = 48 + at % 4;
-        }
-        UINT rest = GET8(b, j);
-        for (int k = 0; k < n; k++) rest = rest * 3u & 255u;
-        c[i] = INT_OF(rest * 3u >> 8);
+        int j = lane < 5 ? i : i < 16 || lane < 7 ? 32 + i % 16 : 48 + i % 4;
+        UINT power = i < 16 ? low : lane < 7 ? high : tq1_0_power((i - 16) / 4);
+        c[i] = INT_OF((GET8(b, j) * power & 255u) * 3u >> 8);
     }
 }
 

@@ -1,4 +1,4 @@
-/* One format in one tier's lanes. Compiled once a format and tier with -DFORMAT=q4_0 -DFORMAT_FILE="formats/q4_0.h"
+/* One format in one tier's lanes. Compiled once a format and tier with -DFORMAT=NAME -DFORMAT_FILE="formats/NAME.h"
  * -DTIER=avx2 and that tier's instruction set; the tier named c has no vectors. */
 #include "backends/cpu/kernels.h"
 

@@ -1,5 +1,5 @@
-/* One format's kernels: round trip and quantize, without and with importance, and dequantize. Compiled once a format with -DFORMAT=q4_0
- * -DFORMAT_FILE="formats/q4_0.h" -DPACK_LANES=1, its lanes. Any source dtype and alignment: the loads alone differ. */
+/* One format's kernels: round trip and quantize, without and with importance, and dequantize. Compiled once a format with -DFORMAT=NAME
+ * -DFORMAT_FILE="formats/NAME.h" -DPACK_LANES=1, its lanes. Any source dtype and alignment: the loads alone differ. */
 #define JOIN2(a, b) a##_##b
 #define JOIN(a, b)  JOIN2(a, b)
 #define F(name)     JOIN(FORMAT, name)
