@@ -61,7 +61,7 @@ FN void iq2_xs_pack(PACK_ARGS(c, h, b)) {
 }
 
 FN iq_params iq2_xs_read(BYTES_IN(b), int lane) {
-    iq_params p = iq_read_params();
+    iq_params p = iq_no_params();
     UINT count = GET8(b, 66 + lane);
     REAL d = f16_value(GET16(b, 0));
     p.d[0] = mul_v(d, (to_real(INT_OF(count & 15u)) + 0.5f) * 0.25f);

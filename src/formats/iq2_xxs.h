@@ -64,7 +64,7 @@ FN void iq2_xxs_pack(PACK_ARGS(c, h, b)) {
 }
 
 FN iq_params iq2_xxs_read(BYTES_IN(b), int lane) {
-    iq_params p = iq_read_params();
+    iq_params p = iq_no_params();
     REAL count = to_real(INT_OF(GET8(b, 9 + 8 * lane) >> 4));
     p.d[0] = mul_v(f16_value(GET16(b, 0)), (count + 0.5f) * 0.25f);
     return p;

@@ -108,7 +108,7 @@ FN void iq3_s_pack(PACK_ARGS(c, h, b)) {
 }
 
 FN iq_params iq3_s_read(BYTES_IN(b), int lane) {
-    iq_params p = iq_read_params();
+    iq_params p = iq_no_params();
     UINT count = (GET8(b, 106 + lane / 2) >> lane % 2 * 4) & 15u;
     p.d[0] = mul_v(f16_value(GET16(b, 0)), to_real(INT_OF(2u * count + 1u)));
     return p;

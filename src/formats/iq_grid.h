@@ -159,6 +159,8 @@ FN iq_part iq_fit(WORDS_IN(t), int points, int elements, int parts, BLOCK_IN(x),
     REAL root[32], wx[32];
     UINT point[8];
     f.signs = signs;
+    f.scale[0] = f.scale[1] = splat(0.0f);
+    for (int g = 0; g < 8; g++) f.point[g] = splat_u(0u);
     int n = 32 / parts, groups = n / elements;
     float top = elements == 8 ? 5.0f : 15.0f;
     for (int i = 0; i < 32; i++) {
@@ -170,7 +172,6 @@ FN iq_part iq_fit(WORDS_IN(t), int points, int elements, int parts, BLOCK_IN(x),
     ROLLED for (int p = 0; p < parts; p++) {
         REAL best = splat(0.0f), scale = start[p], far = splat(0.0f);
         UINT off = splat_u(again == IQ_OFF ? 0u : 1u);
-        for (int g = 0; g < groups; g++) f.point[groups * p + g] = splat_u(0u);
         for (int i = n * p; i < n * p + n; i++) far = far + abs_(x[i]);
         REAL most = select_r(nothing[p], splat(1.0f), reach[p]);
         bool calm = !any(wild(div_rn(splat(2.0f * top), most) * far));
@@ -237,10 +238,19 @@ STRUCT(iq_params) {
     UINT head; /* the block's scale, a binary16 | part 0's count << 16 | part 1's << 20 */
 };
 
+/* All zero. */
+FN iq_params iq_no_params(void) {
+    iq_params p;
+    p.d[0] = p.d[1] = splat(0.0f);
+    for (int g = 0; g < 8; g++) p.point[g] = splat_u(0u);
+    p.signs = p.head = splat_u(0u);
+    return p;
+}
+
 /* A block's scale is a 31st of its largest, times fudge; a part's is 2 count + 1 of these, with count 0 … 15. unit:
  * what a value is counted in. erase: a block of nothing has neither points nor signs. */
 FN iq_params iq_fold(iq_part s, PEERS(peers), int parts, int groups, float fudge, float unit, bool erase) {
-    iq_params p;
+    iq_params p = iq_no_params();
     REAL max = splat(0.0f);
     for (int j = 0; j < 8; j++)
         for (int k = 0; k < parts; k++) max = max_r(PEER(peers, k, j), max);
@@ -272,14 +282,6 @@ FN REAL iq_code(iq_params p, int elements, int i) {
 
 /* d times the magnitude of a code's level, unit. The reference turns the sign last, a NaN's too. */
 FN REAL iq_value(REAL d, REAL unit, INT code) { return as_real(as_uint(mul_v(d, unit)) ^ (UINT_OF(code) >> 3 << 31)); }
-
-FN iq_params iq_read_params(void) {
-    iq_params p;
-    p.d[0] = p.d[1] = splat(0.0f);
-    for (int g = 0; g < 8; g++) p.point[g] = splat_u(0u);
-    p.signs = p.head = splat_u(0u);
-    return p;
-}
 
 /* The bits from `shift` up of four points' numbers, `width` bits each. */
 LARGE UINT iq_bits(WORDS_IN(t), int points, UINT a, UINT b, UINT c, UINT d, int elements, int shift, int width) {
