@@ -205,17 +205,18 @@ def any_plan(comparison, fitted):
     return plan or sys.exit("compare: these formats have no plan of 3 to 8 bits a weight")
 
 
-def markdown(rows, columns, unit):
+def markdown(rows, columns, unit, which=0):
+    """which: of what the task measures, the first or the second."""
     lines = [f"| bits | bytes | {' | '.join(columns)} |", "|" + "---:|" * (len(columns) + 2)]
     for row in rows:
-        best = min(row[c][0] for c in columns if c in row)
+        best = min(row[c][which] for c in columns if c in row)
         cells = []
         for c in columns:
             if c not in row:
                 cells.append("-")
                 continue
-            text = f"{row[c][0] * unit:.3g}"
-            text = f"**{text}**" if row[c][0] == best else text
+            text = f"{row[c][which] * unit:.{4 if which else 3}g}"
+            text = f"**{text}**" if row[c][which] == best else text
             cells.append(f"{text} ({row['uniform format']})" if c == "uniform" else text)
         lines.append(f"| {row['bpw']:.3f} | {row['bytes']} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -258,6 +259,8 @@ def main():
         codes = "fitted to an importance matrix" if fitted else "as they come"
         print(f"\n{task.measure}, in units of {task.unit:g}; codes {codes}\n")
         print(markdown(rows, columns, 1 / task.unit))
+        print(f"\n{task.second}; of the source {task.evaluate(comparison.source)[1]:.4g}\n")
+        print(markdown(rows, columns, 1, which=1))
         print("\nShare of the better of uniform formats and mlx-lm's rule\n")
         print(summary(rows, SCORES[fitted]), flush=True)
 

@@ -55,8 +55,8 @@ def mean_squares(model, samples, scalar):
 class Tiny:
     """The example: KL(source || quantized) in nats a byte on held-out text, and the loss on the same."""
 
-    measure = "KL divergence in nats per byte"
-    unit = 1e-3
+    measure, unit = "KL divergence in nats per byte", 1e-3
+    second = "loss in nats per byte"
     EVALUATED, CALIBRATED = 64, 64  # windows of 256 bytes
 
     def __init__(self, text):
@@ -157,8 +157,8 @@ class Bert:
 class MiniLM:
     """all-MiniLM-L6-v2: 1 - cosine between a sentence's embeddings, the mean over sentences."""
 
-    measure = "1 - cosine of embeddings"
-    unit = 1e-3
+    measure, unit = "1 - cosine of embeddings", 1e-3
+    second = "the largest 1 - cosine of a sentence"
     EVALUATED, CALIBRATED, LENGTH = 256, 128, 32
 
     def __init__(self, folder, text):
