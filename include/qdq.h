@@ -21,10 +21,19 @@
  *     qdq_buffer_read(out, 0, y, n * 4);
  *
  * Conventions. Every call that can fail returns a qdq_status; no call aborts, exits or prints. After a failure
- * qdq_error_message() tells this thread what was wrong, with the numbers. Counts are in elements and sizes in bytes,
- * both 64-bit. Structs that may grow begin with their size: set it to sizeof the struct. Handles are opaque. Devices
- * may be used from several threads at once; a buffer or an encoder by one thread at a time, except that any number of
- * encoders may read one buffer.
+ * qdq_error_message() tells this thread what was wrong, with the numbers. A NULL that no line allows is
+ * QDQ_INVALID_ARGUMENT, and a call that fails sets the handle it would have given to NULL. Counts are in elements and
+ * sizes in bytes, both 64-bit; sizes that do not fit 64 bits are refused. Structs that may grow begin with their size:
+ * set it to sizeof the struct; only that many bytes are read or written, so that programs and libraries of different
+ * ages fit together. Handles are opaque.
+ *
+ * Threads. Every call may be made from any thread. Devices may be used from several threads at once; a buffer or an
+ * encoder by one thread at a time, except that any number of encoders may read one buffer. What is freed must not be in
+ * use elsewhere.
+ *
+ * Algorithms. Each format's is ggml's, at the revision that tests/data/README.md names: ggml_quantize_chunk and
+ * dequantize_row_* of ggml-quants.c; src/formats/NAME.h cites the function that it follows. The sensitivity is the
+ * gradient-Taylor score of mlx-lm's dynamic_quant.py.
  */
 #ifndef QDQ_H
 #define QDQ_H
@@ -61,11 +70,11 @@ typedef enum qdq_status {
     QDQ_BAD_DATA = 6          /* a file was read but is not what it claims to be */
 } qdq_status;
 
-/* "invalid argument", "out of memory", …; never NULL, also for values outside the enum. */
+/* "invalid argument", "out of memory", …; "unknown status" for values outside the enum. Never NULL, never freed. */
 QDQ_API const char *qdq_status_name(qdq_status status);
 
-/* What the last failed call of this thread found wrong; "" before the first failure. Valid until this thread's next
- * failure. */
+/* What the last failed call of this thread found wrong, at most 1,023 bytes of UTF-8; "" before the first failure.
+ * Valid until this thread's next failure; calls that succeed leave it alone. */
 QDQ_API const char *qdq_error_message(void);
 
 /* ---- Element types --------------------------------------------------------------------------------------------- */
@@ -77,12 +86,13 @@ typedef enum qdq_dtype {
     QDQ_U8 = 3    /* packed blocks, as bytes */
 } qdq_dtype;
 
-QDQ_API const char *qdq_dtype_name(qdq_dtype dtype); /* "f32"; "?" for no dtype */
-QDQ_API size_t qdq_dtype_size(qdq_dtype dtype);      /* bytes an element; 0 for no dtype */
+QDQ_API const char *qdq_dtype_name(qdq_dtype dtype); /* "f32"; "?" for values outside the enum */
+QDQ_API size_t qdq_dtype_size(qdq_dtype dtype);      /* bytes an element; 0 for values outside the enum */
 
 /* ---- Formats --------------------------------------------------------------------------------------------------- */
 
-/* A format is a small number, valid for this process. Formats are 0 … qdq_format_count() - 1. */
+/* A format is a small number, valid for this process and not to be stored: a name or ggml type is. Formats are
+ * 0 … qdq_format_count() - 1. */
 typedef int32_t qdq_format;
 #define QDQ_FORMAT_NONE   (-1)
 /* Where a `high` format is asked for: the weights themselves, unquantized. */
@@ -99,11 +109,12 @@ typedef struct qdq_format_info {
 } qdq_format_info;
 
 QDQ_API int32_t qdq_format_count(void);
-/* The format of that name, in any case; QDQ_FORMAT_NONE when there is none. */
+/* The format of that name, in any case; QDQ_FORMAT_NONE when there is none, or name is NULL. */
 QDQ_API qdq_format qdq_format_by_name(const char *name);
 /* The format with that ggml type id; QDQ_FORMAT_NONE when there is none. */
 QDQ_API qdq_format qdq_format_by_ggml_type(uint32_t ggml_type);
-/* Fills the first info->size bytes. QDQ_INVALID_ARGUMENT: no such format, or info->size is 0. */
+/* Fills the first info->size bytes; info->name lives as long as the library. QDQ_INVALID_ARGUMENT: no such format, a
+ * NULL, or info->size is 0. */
 QDQ_API qdq_status qdq_format_describe(qdq_format format, qdq_format_info *info);
 /* Bytes of `elements` packed elements; 0 when elements is no multiple of the block, the format does not exist or the
  * size does not fit 64 bits. */
@@ -143,24 +154,27 @@ typedef struct qdq_error_stats {
     double cosine; /* of w and q: (ww + qq - err2) / (2 sqrt(ww qq)); 1 when both are 0, 0 when one is */
 } qdq_error_stats;
 
-/* The usual figures of accumulated sums. QDQ_INVALID_ARGUMENT: a NULL, or stats->size is 0. */
+/* The usual figures of accumulated sums, into the first stats->size bytes; of no elements 0, 0, 0, +inf and 1.
+ * QDQ_INVALID_ARGUMENT: a NULL, or stats->size is 0. */
 QDQ_API qdq_status qdq_error_statistics(const qdq_error_sums *sums, qdq_error_stats *stats);
 
 /* ---- Plain calls on host arrays, on the CPU -------------------------------------------------------------------- */
 
 /* All of them: arrays may have any alignment; n is a positive multiple of the format's block; all the machine's cores
- * are used for large arrays. QDQ_INVALID_ARGUMENT: no such format, a NULL, n = 0 ("input must have at least one
- * element"), n no multiple ("must be divisible by block size"), a size over 64 bits. QDQ_UNSUPPORTED: the format needs
- * an importance matrix. */
+ * are used for large arrays; the whole of n is one row. QDQ_INVALID_ARGUMENT: no such format, a NULL, n = 0 ("input
+ * must have at least one element"), n no multiple ("must be divisible by block size"), a size over 64 bits, arrays that
+ * overlap. QDQ_UNSUPPORTED: the format needs an importance matrix (use an encoder). QDQ_OUT_OF_MEMORY: none is left for
+ * a format's codebook or a thread. A refused call writes nothing. */
 
 /* y[i] = the value that x[i] has after quantize and dequantize. x and y: n floats; x == y is allowed, any other
- * overlap is not. */
+ * overlap is refused. NaN and infinite elements: docs/exactness.md. */
 QDQ_API qdq_status qdq_roundtrip(qdq_format format, const float *x, float *y, uint64_t n);
-/* blocks: qdq_format_bytes(format, n) bytes, the bytes of a GGUF tensor's data. */
+/* x: n floats. blocks: qdq_format_bytes(format, n) bytes, the bytes of a GGUF tensor's data. */
 QDQ_API qdq_status qdq_quantize(qdq_format format, const float *x, void *blocks, uint64_t n);
-/* Any bytes are decoded as ggml decodes them, NaN scales included. */
+/* blocks: qdq_format_bytes(format, n) bytes; y: n floats. Any bytes are decoded as ggml decodes them, NaN scales
+ * included. */
 QDQ_API qdq_status qdq_dequantize(qdq_format format, const void *blocks, float *y, uint64_t n);
-/* Adds to *sums (zero it first) what the round trip of x does. */
+/* Adds to *sums (zero it first) what the round trip of x, n floats, does. */
 QDQ_API qdq_status qdq_error(qdq_format format, const float *x, uint64_t n, qdq_error_sums *sums);
 /* Adds to *sums (zero it first) the scores of x with the gradient g, n floats each. high may be QDQ_FORMAT_SOURCE. */
 QDQ_API qdq_status qdq_sensitivity(qdq_format low, qdq_format high, const float *x, const float *g, uint64_t n,
@@ -170,17 +184,20 @@ QDQ_API qdq_status qdq_sensitivity(qdq_format low, qdq_format high, const float 
 
 typedef struct qdq_device qdq_device;
 
-/* name: "auto" (the fastest there is), "cpu", "cuda", "cuda:N", "vulkan", "vulkan:N"; NULL is "auto". The handle is
- * counted: each open wants one close. QDQ_INVALID_ARGUMENT: no such name; QDQ_DEVICE_ERROR: not on this machine. */
+/* name: "auto" (the first of qdq_device_list() that opens and, on Vulkan, gives the right bits), "cpu", "cuda",
+ * "cuda:N", "vulkan", "vulkan:N"; NULL is "auto". Each open gives a handle of its own, which wants one close.
+ * QDQ_INVALID_ARGUMENT: no such name; QDQ_DEVICE_ERROR: not on this machine, or the driver failed; QDQ_OUT_OF_MEMORY.
+ */
 QDQ_API qdq_status qdq_device_open(const char *name, qdq_device **device);
-/* As qdq_device_open; threads: how many threads a CPU device uses, 0 for one a core. */
+/* As qdq_device_open; threads: how many threads a CPU device uses, 0 for one a core; other devices ignore it.
+ * QDQ_INVALID_ARGUMENT: threads is not from 0 to 4,096. */
 QDQ_API qdq_status qdq_device_open_threads(const char *name, int threads, qdq_device **device);
 /* As qdq_device_open, for "cuda" and "cuda:N": the device puts its work on `stream`, a CUstream or cudaStream_t that
  * the caller owns and keeps, NULL being the default stream, in order with the caller's own work there. Commits do not
  * wait, and waits are for the encoder's work only. QDQ_UNSUPPORTED: the device has no streams; QDQ_INVALID_ARGUMENT:
  * the stream belongs to another device. */
 QDQ_API qdq_status qdq_device_open_stream(const char *name, void *stream, qdq_device **device);
-/* NULL is allowed. Buffers and encoders of the device keep it alive. */
+/* NULL is allowed. Buffers and encoders of the device keep it alive, so they may be freed after it is closed. */
 QDQ_API void qdq_device_close(qdq_device *device);
 
 typedef struct qdq_device_info {
@@ -193,14 +210,16 @@ typedef struct qdq_device_info {
     uint32_t available;    /* 0: description says what is missing */
 } qdq_device_info;
 
+/* Fills the first info->size bytes. QDQ_INVALID_ARGUMENT: a NULL, or info->size is 0. */
 QDQ_API qdq_status qdq_device_describe(const qdq_device *device, qdq_device_info *info);
 /* Every device there is, backends that are absent included (available = 0), in the order in which "auto" tries them.
- * index from 0; QDQ_INVALID_ARGUMENT past the last. */
+ * index from 0. QDQ_INVALID_ARGUMENT: past the last, a NULL, or info->size is 0. */
 QDQ_API qdq_status qdq_device_list(uint32_t index, qdq_device_info *info);
 
 /* Which CPU kernels may be used: bit 0 portable C (always on), 1 the 128-bit lanes (SSE2, NEON), 2 AVX2, 3 AVX-512;
  * the strongest that is allowed and present is taken by devices opened after the call, and by the plain calls. The
- * environment variable QDQ_CPU_MASK sets the same. Returns the mask in force. */
+ * environment variable QDQ_CPU_MASK, a number as C writes it, sets the same before the first call; what is no number is
+ * ignored. Returns the mask in force. */
 QDQ_API uint32_t qdq_cpu_mask(uint32_t mask);
 /* The CPU tier in force: "c", "simd128", "avx2", "avx512". */
 QDQ_API const char *qdq_cpu_tier(void);
@@ -210,7 +229,8 @@ QDQ_API const char *qdq_cpu_tier(void);
 typedef struct qdq_buffer qdq_buffer;
 
 /* A zeroed array of the device. shape: n_dims (1 to 8) extents, slowest first; the last is the row. For packed blocks:
- * QDQ_U8 and bytes. QDQ_INVALID_ARGUMENT: an extent of 0, a size over 64 bits; QDQ_OUT_OF_MEMORY. */
+ * QDQ_U8 and bytes. QDQ_INVALID_ARGUMENT: no such dtype, another number of extents, an extent of 0, a size over 64
+ * bits; QDQ_OUT_OF_MEMORY: the device has too little; QDQ_DEVICE_ERROR: the driver failed. */
 QDQ_API qdq_status qdq_buffer_create(qdq_device *device, qdq_dtype dtype, uint32_t n_dims, const uint64_t *shape,
                                      qdq_buffer **buffer);
 /* The same over memory that the caller owns and keeps alive: host memory for "cpu", a device pointer for "cuda".
@@ -218,17 +238,19 @@ QDQ_API qdq_status qdq_buffer_create(qdq_device *device, qdq_dtype dtype, uint32
 QDQ_API qdq_status qdq_buffer_wrap(qdq_device *device, qdq_dtype dtype, uint32_t n_dims, const uint64_t *shape,
                                    void *memory, uint64_t bytes, qdq_buffer **buffer);
 /* `count` elements of `buffer` from element `first`, as a buffer of one dimension that shares its memory and keeps it
- * alive. Any first is allowed. */
+ * alive. Any first is allowed. QDQ_INVALID_ARGUMENT: no elements, or some past the end. */
 QDQ_API qdq_status qdq_buffer_slice(qdq_buffer *buffer, uint64_t first, uint64_t count, qdq_buffer **slice);
 /* NULL is allowed. A buffer that a committed encoder still uses is freed when the encoder is done. */
 QDQ_API void qdq_buffer_free(qdq_buffer *buffer);
-QDQ_API qdq_dtype qdq_buffer_dtype(const qdq_buffer *buffer);
-QDQ_API uint64_t qdq_buffer_count(const qdq_buffer *buffer); /* elements */
-QDQ_API uint64_t qdq_buffer_bytes(const qdq_buffer *buffer);
-/* The buffer's memory as the host sees it, without a copy; NULL where the device keeps it to itself. */
+QDQ_API qdq_dtype qdq_buffer_dtype(const qdq_buffer *buffer); /* of NULL, a value outside the enum */
+QDQ_API uint64_t qdq_buffer_count(const qdq_buffer *buffer);  /* elements; of NULL, 0 */
+QDQ_API uint64_t qdq_buffer_bytes(const qdq_buffer *buffer);  /* of NULL, 0 */
+/* The buffer's memory as the host sees it, without a copy, valid until the buffer is freed; NULL where the device keeps
+ * it to itself. */
 QDQ_API void *qdq_buffer_host(qdq_buffer *buffer);
 /* Copies, complete at return. They do not wait for encoders: wait for those that use the buffer first. offset and
- * bytes in bytes. QDQ_INVALID_ARGUMENT: outside the buffer. */
+ * bytes in bytes; no bytes are allowed, and then a NULL too. QDQ_INVALID_ARGUMENT: outside the buffer;
+ * QDQ_DEVICE_ERROR: the driver failed. */
 QDQ_API qdq_status qdq_buffer_write(qdq_buffer *buffer, uint64_t offset, const void *from, uint64_t bytes);
 QDQ_API qdq_status qdq_buffer_read(qdq_buffer *buffer, uint64_t offset, void *to, uint64_t bytes);
 
@@ -239,18 +261,23 @@ QDQ_API qdq_status qdq_buffer_read(qdq_buffer *buffer, uint64_t offset, void *to
  * empty and may record again. Dispatches run in the order recorded: each sees what those before it wrote. */
 typedef struct qdq_encoder qdq_encoder;
 
+/* An empty encoder. QDQ_OUT_OF_MEMORY. */
 QDQ_API qdq_status qdq_encoder_create(qdq_device *device, qdq_encoder **encoder);
-/* Waits first if something is committed. NULL is allowed. */
+/* Waits first if something is committed; drops what is not. NULL is allowed. */
 QDQ_API void qdq_encoder_free(qdq_encoder *encoder);
-/* QDQ_INVALID_ARGUMENT: already committed and not waited for. */
+/* No dispatches are allowed. QDQ_INVALID_ARGUMENT: already committed and not waited for; otherwise what the device says
+ * (QDQ_OUT_OF_MEMORY, QDQ_DEVICE_ERROR): the encoder is committed all the same, and a wait, which returns it again,
+ * empties it. */
 QDQ_API qdq_status qdq_encoder_commit(qdq_encoder *encoder);
-/* The first failure among the dispatches. QDQ_INVALID_ARGUMENT: not committed. */
+/* The first failure among the dispatches: QDQ_DEVICE_ERROR, QDQ_OUT_OF_MEMORY. QDQ_INVALID_ARGUMENT: not committed. */
 QDQ_API qdq_status qdq_encoder_wait(qdq_encoder *encoder);
+/* Both, one after the other. */
 QDQ_API qdq_status qdq_encoder_commit_and_wait(qdq_encoder *encoder);
 
 typedef struct qdq_options {
     size_t size; /* sizeof(qdq_options), set by the caller */
-    /* One weight a column, f32: as many elements as a row has, finite and not negative; or NULL. */
+    /* One weight a column, f32: as many elements as a row has, finite and not negative; or NULL. Formats that can use
+     * it fit with it, and error sums weigh elements by it. */
     const qdq_buffer *importance;
     /* Elements a row; 0: the input's last extent. Must be a multiple of the block and divide the element count. */
     uint64_t row;
@@ -258,11 +285,13 @@ typedef struct qdq_options {
 
 /* Encode calls check everything that the host can know, name the kernel in the message
  * ("qdq_q4_0_f32: output element count 64 != input element count 32"), and return QDQ_INVALID_ARGUMENT for: no such
- * format; no elements; a count no multiple of the block; another device's buffer; a wrong dtype or count; an encoder
- * that is committed. QDQ_UNSUPPORTED: no such kernel on this device. options may be NULL. Inputs may be f32, f16 or
- * bf16. */
+ * format; no elements; a count no multiple of the block; another device's buffer; a wrong dtype or count; buffers that
+ * overlap; options->size of 0; an encoder that is committed. QDQ_UNSUPPORTED: no such kernel on this device, or the
+ * format needs an importance matrix. QDQ_OUT_OF_MEMORY, QDQ_DEVICE_ERROR: while a kernel was built. A call that fails
+ * records nothing. options may be NULL. Inputs may be f32, f16 or bf16. The encoder keeps the buffers alive: they may
+ * be freed at once. */
 
-/* output: f32, as many elements. input == output is allowed for f32; any other overlap is not. */
+/* output: f32, as many elements as input. input == output is allowed for f32; any other overlap is refused. */
 QDQ_API qdq_status qdq_encode_roundtrip(qdq_encoder *encoder, qdq_format format, const qdq_buffer *input,
                                         qdq_buffer *output, const qdq_options *options);
 /* blocks: QDQ_U8, qdq_format_bytes(format, elements) bytes. */
@@ -271,8 +300,8 @@ QDQ_API qdq_status qdq_encode_quantize(qdq_encoder *encoder, qdq_format format, 
 /* blocks: QDQ_U8; output: f32, as many elements as the blocks hold. */
 QDQ_API qdq_status qdq_encode_dequantize(qdq_encoder *encoder, qdq_format format, const qdq_buffer *blocks,
                                          qdq_buffer *output);
-/* Adds, when waited for, to sums[k] what formats[k] does to input: n_formats formats, one reading of input. sums must
- * live until then. */
+/* Adds, when waited for, to sums[k] what formats[k] does to input: n_formats formats, from 1 to 64, one reading of
+ * input. sums must live until then; formats is copied. */
 QDQ_API qdq_status qdq_encode_error(qdq_encoder *encoder, uint32_t n_formats, const qdq_format *formats,
                                     const qdq_buffer *input, qdq_error_sums *sums, const qdq_options *options);
 /* Adds, when waited for, to *sums the scores of `input` between low and high (which may be QDQ_FORMAT_SOURCE) with
@@ -284,9 +313,10 @@ QDQ_API qdq_status qdq_encode_sensitivity(qdq_encoder *encoder, qdq_format low, 
 /* ---- Kernels --------------------------------------------------------------------------------------------------- */
 
 /* Kernels are named OP_FORMAT_DTYPE: "qdq_q4_0_f32" (round trip of an f32 input), "quantize_q4_0_bf16",
- * "dequantize_q4_0_f32", "error_q4_0_f16", "sensitivity_q4_0_f32" (the low format and the weights' dtype). A device
- * builds one on first use and keeps it. This builds it now. QDQ_INVALID_ARGUMENT: no such name; QDQ_UNSUPPORTED: not
- * on this device. */
+ * "dequantize_q4_0_f32", "error_q4_0_f16", "sensitivity_q4_0_f32" (the low format against the weights themselves, and
+ * their dtype), "sensitivity_q4_0_q8_0_f32" (low, high). A device builds one on first use and keeps it. This builds it
+ * now, with and without an importance matrix where the format can use one. QDQ_INVALID_ARGUMENT: no such name;
+ * QDQ_UNSUPPORTED: not on this device; QDQ_OUT_OF_MEMORY, QDQ_DEVICE_ERROR: the driver failed. */
 QDQ_API qdq_status qdq_device_build_kernel(qdq_device *device, const char *name);
 
 #ifdef __cplusplus

@@ -2,6 +2,8 @@
  * another size. All come back as errors that say what was wrong; nothing crashes. */
 #include "support.h"
 
+#include <pthread.h>
+
 static const qdq_status bad = QDQ_INVALID_ARGUMENT;
 
 typedef struct things {
@@ -199,7 +201,9 @@ static void buffers_are_checked(void **state) {
     assert_int_equal(qdq_buffer_dtype(b), QDQ_F16);
     qdq_buffer_free(b);
     assert_refused(qdq_buffer_wrap(NULL, QDQ_F32, 8, shape, memory, sizeof memory, &b), bad, "qdq_buffer_wrap: a NULL");
+    b = t->in;
     assert_refused(qdq_buffer_wrap(t->device, QDQ_F32, 8, shape, NULL, sizeof memory, &b), bad, "no memory given");
+    assert_null(b);
     assert_refused(qdq_buffer_wrap(t->device, QDQ_F32, 8, shape, memory, sizeof memory, NULL), bad, "a NULL");
     assert_refused(qdq_buffer_wrap(t->device, QDQ_F32, 8, shape, memory, 1023, &b), bad,
                    "1023 bytes of memory; the shape needs 1024");
@@ -225,7 +229,9 @@ static void nulls_are_refused_by_encoders(void **state) {
     things *t = *state;
     qdq_error_sums e = {0};
     qdq_sensitivity_sums s = {0};
-    assert_refused(qdq_encoder_create(NULL, &t->encoder), bad, "qdq_encoder_create: a NULL");
+    qdq_encoder *none = t->encoder;
+    assert_refused(qdq_encoder_create(NULL, &none), bad, "qdq_encoder_create: a NULL");
+    assert_null(none);
     assert_refused(qdq_encoder_create(t->device, NULL), bad, "a NULL");
     assert_refused(qdq_encoder_commit(NULL), bad, "qdq_encoder_commit: a NULL");
     assert_refused(qdq_encoder_wait(NULL), bad, "qdq_encoder_wait: a NULL");
@@ -324,6 +330,26 @@ static void structs_have_the_callers_size(void **state) {
     assert_memory_equal(&stats.relative_rmse, &untouched, sizeof untouched);
 }
 
+/* Programs that are built already rely on these. */
+static void layouts_are_fixed(void **state) {
+    _Static_assert(sizeof(qdq_format) == 4 && sizeof(qdq_status) == 4 && sizeof(qdq_dtype) == 4, "");
+    _Static_assert(sizeof(qdq_error_sums) == 48 && offsetof(qdq_error_sums, max_abs) == 32 &&
+                       offsetof(qdq_error_sums, count) == 40,
+                   "");
+    _Static_assert(sizeof(qdq_sensitivity_sums) == 32 && offsetof(qdq_sensitivity_sums, count) == 24, "");
+    if (sizeof(void *) != 8) skip();
+    assert_int_equal(offsetof(qdq_format_info, ggml_type), 16);
+    assert_int_equal(offsetof(qdq_format_info, ggml_file_type), 32);
+    assert_int_equal(offsetof(qdq_error_stats, cosine), 40);
+    assert_int_equal(offsetof(qdq_device_info, description), 40);
+    assert_int_equal(offsetof(qdq_device_info, memory), 296);
+    assert_int_equal(offsetof(qdq_device_info, available), 308);
+    assert_int_equal(offsetof(qdq_options, importance), 8);
+    assert_int_equal(offsetof(qdq_options, row), 16);
+    assert_int_equal(QDQ_BAD_DATA, 6);
+    assert_int_equal(QDQ_U8, 3);
+}
+
 static void kernels_are_built_by_name(void **state) {
     things *t = *state;
     static const char *const operations[] = {"qdq", "quantize", "error", "sensitivity"};
@@ -381,6 +407,56 @@ static void messages_are_bounded(void **state) {
     assert_non_null(strstr(qdq_error_message(), "'what'"));
 }
 
+/* Plain calls, one device's encoders and messages, from several threads at once. */
+enum { THREADS = 4 };
+
+typedef struct caller {
+    things *t;
+    int number;
+    bool good;
+} caller;
+
+static void *call(void *context) {
+    caller *c = context;
+    qdq_format f = c->number % 2 ? c->t->q4 : c->t->q8;
+    float x[64], y[64], again[64];
+    char expected[64];
+    snprintf(expected, sizeof expected, "input element count (%d)", 33 + c->number);
+    c->good = true;
+    for (int turn = 0; turn < 200 && c->good; turn++) {
+        for (int i = 0; i < 64; i++) x[i] = (float)(i * (c->number + 1) - turn) * 0.125f;
+        qdq_error_sums plain = {0}, encoded = {0};
+        qdq_encoder *encoder = NULL;
+        qdq_buffer *in = NULL, *out = NULL;
+        const uint64_t n = 64;
+        c->good = qdq_roundtrip(f, x, y, n) == QDQ_OK && qdq_error(f, x, n, &plain) == QDQ_OK &&
+                  qdq_roundtrip(f, x, y, 33 + (uint64_t)c->number) == bad &&
+                  strstr(qdq_error_message(), expected) != NULL &&
+                  qdq_encoder_create(c->t->device, &encoder) == QDQ_OK &&
+                  qdq_buffer_wrap(c->t->device, QDQ_F32, 1, &n, x, sizeof x, &in) == QDQ_OK &&
+                  qdq_buffer_wrap(c->t->device, QDQ_F32, 1, &n, again, sizeof again, &out) == QDQ_OK &&
+                  qdq_encode_roundtrip(encoder, f, in, out, NULL) == QDQ_OK &&
+                  qdq_encode_error(encoder, 1, &f, in, &encoded, NULL) == QDQ_OK &&
+                  qdq_encoder_commit_and_wait(encoder) == QDQ_OK && memcmp(y, again, sizeof y) == 0 &&
+                  memcmp(&plain, &encoded, sizeof plain) == 0;
+        qdq_buffer_free(in);
+        qdq_buffer_free(out);
+        qdq_encoder_free(encoder);
+    }
+    return NULL;
+}
+
+static void threads_do_not_meet(void **state) {
+    pthread_t threads[THREADS];
+    caller callers[THREADS];
+    for (int i = 0; i < THREADS; i++) {
+        callers[i] = (caller){*state, i, false};
+        assert_int_equal(pthread_create(&threads[i], NULL, call, &callers[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+    for (int i = 0; i < THREADS; i++) assert_true(callers[i].good);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_closed_and_described),
@@ -394,8 +470,10 @@ int main(void) {
         cmocka_unit_test(nulls_are_refused_by_encoders),
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(structs_have_the_callers_size),
+        cmocka_unit_test(layouts_are_fixed),
         cmocka_unit_test(kernels_are_built_by_name),
         cmocka_unit_test(messages_are_bounded),
+        cmocka_unit_test(threads_do_not_meet),
     };
     return cmocka_run_group_tests_name("api", tests, set_up, tear_down);
 }

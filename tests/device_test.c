@@ -313,11 +313,13 @@ static void importance_of_rows(void **state) {
     }
 }
 
-/* One operation over every format, some of them twice; and each against each other. */
+/* One operation over every format, some of them twice; and each against others. Where each pair is a kernel that the
+ * driver compiles, each format is low beside itself and the next, and high beside itself and the one before. */
 static void several_formats_at_once(void **state) {
     (void)state;
     enum { N = 5 * QDQ_TILE + 256 };
     static float x[N], g[N];
+    const bool compiles = strncmp(device_name, "vulkan", 6) == 0;
     make_input(x, N, 91, true);
     make_input(g, N, 92, false);
     qdq_format formats[QDQ_MAX_OP_FORMATS];
@@ -339,7 +341,8 @@ static void several_formats_at_once(void **state) {
         }
     }
     for (uint32_t i = 0; i < n / 2; i++)
-        for (uint32_t k = 0; k < n / 2; k += 1 + i % 3) {
+        for (uint32_t k = 0; k < n / 2; k++) {
+            if (compiles ? (k + n / 2 - i) % (n / 2) > 1 : k % (1 + i % 3) != 0) continue;
             qdq_sensitivity_sums scores = {0}, expected = {0};
             assert_ok(qdq_encode_sensitivity(encoder, formats[i], formats[k], in, gr, &scores, NULL));
             assert_ok(qdq_encoder_commit_and_wait(encoder));

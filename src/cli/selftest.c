@@ -11,6 +11,7 @@
 #include "analysis/reference.h"
 
 enum { OPTION_QUICK = QDQ_LONG_OPTION, OPTION_FULL, OPTION_GGML, OPTION_SEED, OPTION_LIMIT };
+enum { IMPORTANCE_ROW = 1024 };
 
 static const qdq_cli_option options[] = {
     {'f', "format", "FORMAT[,FORMAT...]", QDQ_ARG_FORMAT, NULL, "only these formats; all of them by default"},
@@ -45,6 +46,7 @@ typedef struct selftest {
     int workers;
     bool subject_is_scalar; /* the device is the scalar lane itself */
     qdq_quantizer subject, scalar, reference, from_f16, from_bf16;
+    float weights[IMPORTANCE_ROW]; /* an importance matrix's row, all of it positive */
     qdq_format formats[QDQ_MAX_FORMATS];
     uint32_t n_formats;
     json_t *proofs, *ggml_rows;
@@ -199,6 +201,7 @@ static qdq_status fit_time(selftest *s, qdq_proof *p, const qdq_quantizer *subje
     qdq_verdict *v = malloc(sizeof *v);
     if (!v) return QDQ_OUT_OF_MEMORY;
     uint64_t some = 128 * (uint64_t)s->workers;
+    if (p->row) some = (some * qdq_describe_format(p->format).block_elements + p->row - 1) / p->row;
     trial.inputs = thinned(&p->inputs, (double)p->inputs.blocks / (double)some);
     double start = qdq_seconds();
     qdq_status status = qdq_prove(&trial, subject, reference, s->workers, NULL, NULL, v);
@@ -281,8 +284,7 @@ static qdq_status prove_family(selftest *s, qdq_format format, family kind, uint
 static const uint32_t extremes[] = {0x3f800000u, 0xc1000000u, 0x42fe0000u, 0xff7fffffu};
 
 static qdq_status run_families(selftest *s, qdq_format format, const qdq_quantizer *reference, bool plain) {
-    qdq_status status = QDQ_OK;
-    if (plain) status = prove_family(s, format, SCALES, 0, reference, plain);
+    qdq_status status = prove_family(s, format, SCALES, 0, reference, plain);
     size_t sweeps = plain ? sizeof extremes / sizeof extremes[0] : 2;
     for (size_t e = 0; e < sweeps && status == QDQ_OK; e++)
         status = prove_family(s, format, ELEMENTS, extremes[e], reference, plain);
@@ -295,18 +297,36 @@ static qdq_status run_families(selftest *s, qdq_format format, const qdq_quantiz
     return status;
 }
 
+/* The fit that an importance matrix steers, on rows of one kind each. */
+static qdq_status prove_weighted(selftest *s, qdq_format format, bool adversarial) {
+    uint64_t rows = (s->full ? 1 << 22 : 1 << 16) / (IMPORTANCE_ROW / 32);
+    qdq_proof p = {.format = format,
+                   .inputs = adversarial ? qdq_inputs_adversarial(s->seed, rows) : qdq_inputs_random(s->seed, rows),
+                   .weights = s->weights,
+                   .row = IMPORTANCE_ROW};
+    qdq_verdict *v = malloc(sizeof *v);
+    if (!v) return QDQ_OUT_OF_MEMORY;
+    const char *what = adversarial ? "adversarial weights with importance" : "random weights with importance";
+    qdq_status status = QDQ_OK;
+    if (!s->full || s->limit > 0) status = fit_time(s, &p, &s->subject, &s->scalar, s->full ? s->limit : 0.05);
+    if (status == QDQ_OK) status = prove(s, &p, &s->subject, &s->scalar, what, v);
+    if (status == QDQ_OK) report(s, name_of(format), what, s->scalar.name, v, false);
+    free(v);
+    return status;
+}
+
 static qdq_status prove_format(selftest *s, qdq_format format) {
     bool plain = qdq_reference_of(name_of(format)) != NULL;
-    if (qdq_describe_format(format).importance == 2) {
-        say(s, "--    %-8s needs an importance matrix; --ggml compares it\n", name_of(format));
-        return QDQ_OK;
-    }
+    uint32_t importance = qdq_describe_format(format).importance;
     if (!plain && s->subject_is_scalar) {
         say(s, "--    %-8s this device is the scalar lane, which other devices are held against\n", name_of(format));
         return QDQ_OK;
     }
     s->format_blocks = s->format_proofs = 0;
-    qdq_status status = run_families(s, format, plain ? &s->reference : &s->scalar, plain);
+    qdq_status status = QDQ_OK;
+    if (importance < 2) status = run_families(s, format, plain ? &s->reference : &s->scalar, plain);
+    for (int adversarial = 0; adversarial < 2 && importance > 0 && !s->subject_is_scalar; adversarial++)
+        if (status == QDQ_OK) status = prove_weighted(s, format, adversarial);
     if (!s->full && s->format_proofs)
         say(s, "%s  %-8s %s blocks in %s proofs, all equal to %s\n", verdict_word(true), name_of(format),
             count(s->format_blocks), count(s->format_proofs),
@@ -382,8 +402,6 @@ static qdq_status prove_operations(selftest *s) {
 
 /* ---- A ggml's -------------------------------------------------------------------------------------------------- */
 
-enum { IMPORTANCE_ROW = 1024 };
-
 typedef struct ggml_report {
     selftest *s;
     qdq_quantizer quantizer;
@@ -444,7 +462,7 @@ static qdq_status compare_with_ggml(ggml_report *r, qdq_format format, const cha
     return status;
 }
 
-static qdq_status compare_format(ggml_report *r, qdq_ggml *ggml, qdq_format format, const float *weights) {
+static qdq_status compare_format(ggml_report *r, qdq_ggml *ggml, qdq_format format) {
     selftest *s = r->s;
     const char *lacks = qdq_ggml_lacks(ggml, format);
     if (lacks) {
@@ -461,8 +479,8 @@ static qdq_status compare_format(ggml_report *r, qdq_ggml *ggml, qdq_format form
         if (status == QDQ_OK) status = compare_with_ggml(r, format, "adversarial", adversarial, NULL);
     }
     if (importance > 0 || qdq_ggml_needs_importance(ggml, format)) { /* of rows, each of one kind */
-        if (status == QDQ_OK) status = compare_with_ggml(r, format, "random", random, weights);
-        if (status == QDQ_OK) status = compare_with_ggml(r, format, "adversarial", adversarial, weights);
+        if (status == QDQ_OK) status = compare_with_ggml(r, format, "random", random, s->weights);
+        if (status == QDQ_OK) status = compare_with_ggml(r, format, "adversarial", adversarial, s->weights);
     }
     if (status == QDQ_UNSUPPORTED) {
         say(s, "--    %-8s %s\n", name_of(format), qdq_error_message());
@@ -493,15 +511,7 @@ static qdq_status compare_ggml(selftest *s, const char *path) {
     status = qdq_ggml_quantizer(ggml, s->workers, &r.quantizer);
     if (qdq_common_tables(&s->common))
         r.table = qdq_table_create("format|inputs|imatrix|>blocks|>differ|>undefined in C|>differ there");
-    float *weights = malloc(IMPORTANCE_ROW * sizeof *weights);
-    if (!weights) status = QDQ_OUT_OF_MEMORY;
-    if (status == QDQ_OK) {
-        qdq_inputs bells = qdq_inputs_random(s->seed, 1);
-        bells.fill(&bells, 0, weights, IMPORTANCE_ROW);
-        for (int i = 0; i < IMPORTANCE_ROW; i++) weights[i] = weights[i] * weights[i] + 0x1p-20f;
-    }
-    for (uint32_t f = 0; f < s->n_formats && status == QDQ_OK; f++)
-        status = compare_format(&r, ggml, s->formats[f], weights);
+    for (uint32_t f = 0; f < s->n_formats && status == QDQ_OK; f++) status = compare_format(&r, ggml, s->formats[f]);
     if (status == QDQ_OK && r.table) {
         printf("\n");
         status = qdq_table_print(r.table);
@@ -509,7 +519,6 @@ static qdq_status compare_ggml(selftest *s, const char *path) {
         explain(&r);
     }
     qdq_table_free(r.table);
-    free(weights);
     qdq_quantizer_close(&r.quantizer);
     qdq_ggml_close(ggml);
     return status;
@@ -518,6 +527,9 @@ static qdq_status compare_ggml(selftest *s, const char *path) {
 /* ---- The command ----------------------------------------------------------------------------------------------- */
 
 static qdq_status open_quantizers(selftest *s) {
+    qdq_inputs bells = qdq_inputs_random(s->seed, 1);
+    bells.fill(&bells, 0, s->weights, IMPORTANCE_ROW);
+    for (int i = 0; i < IMPORTANCE_ROW; i++) s->weights[i] = s->weights[i] * s->weights[i] + 0x1p-20f;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     s->workers = s->common.threads ? s->common.threads : cores > 0 ? (int)cores : 1;
     s->reference = qdq_reference_quantizer();
@@ -554,8 +566,8 @@ static qdq_status run(selftest *s, const char *ggml) {
         s->seed);
     if (!s->full)
         say(s, "A format's proofs are samples: extremes of a block and elements beside several extremes, from all 2^32 "
-               "binary32 numbers; each 16-bit word of packed blocks, decoded; random and adversarial weights; all "
-               "binary16 and bfloat16 numbers as the source. --full leaves nothing out.\n");
+               "binary32 numbers; each 16-bit word of packed blocks, decoded; random and adversarial weights, with an "
+               "importance matrix too; all binary16 and bfloat16 numbers as the source. --full leaves nothing out.\n");
     status = prove_operations(s);
     for (uint32_t f = 0; f < s->n_formats && status == QDQ_OK; f++) status = prove_format(s, s->formats[f]);
     if (status == QDQ_OK) status = prove_sums(s);

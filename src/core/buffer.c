@@ -32,8 +32,8 @@ static qdq_status measure(const char *call, qdq_dtype dtype, uint32_t n_dims, co
 /* Makes the handles around memory that make() gives: memory of the device's own, or the caller's. */
 static qdq_status create(const char *call, qdq_device *device, qdq_dtype dtype, uint32_t n_dims, const uint64_t *shape,
                          void *owned_by_caller, uint64_t available, qdq_buffer **out) {
+    if (out) *out = NULL;
     if (!device || !out) return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: a NULL", call);
-    *out = NULL;
     uint64_t count = 0, bytes = 0;
     qdq_status status = measure(call, dtype, n_dims, shape, &count, &bytes);
     if (status != QDQ_OK) return status;
@@ -69,13 +69,14 @@ qdq_status qdq_buffer_create(qdq_device *device, qdq_dtype dtype, uint32_t n_dim
 
 qdq_status qdq_buffer_wrap(qdq_device *device, qdq_dtype dtype, uint32_t n_dims, const uint64_t *shape, void *memory,
                            uint64_t bytes, qdq_buffer **buffer) {
+    if (buffer) *buffer = NULL;
     if (!memory) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_buffer_wrap: no memory given");
     return create("qdq_buffer_wrap", device, dtype, n_dims, shape, memory, bytes, buffer);
 }
 
 qdq_status qdq_buffer_slice(qdq_buffer *buffer, uint64_t first, uint64_t count, qdq_buffer **out) {
+    if (out) *out = NULL;
     if (!buffer || !out) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_buffer_slice: a NULL");
-    *out = NULL;
     if (count == 0 || first > buffer->count || count > buffer->count - first)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_buffer_slice: %llu elements from %llu of a buffer of %llu",
                         (unsigned long long)count, (unsigned long long)first, (unsigned long long)buffer->count);

@@ -18,6 +18,7 @@ struct qdq_encoder {
 };
 
 qdq_status qdq_encoder_create(qdq_device *device, qdq_encoder **out) {
+    if (out) *out = NULL;
     if (!device || !out) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_encoder_create: a NULL");
     qdq_encoder *encoder = *out = calloc(1, sizeof *encoder);
     if (!encoder) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for an encoder");
