@@ -1,6 +1,5 @@
 # make demo   installs what is missing, builds, and prints the sensitivity of the example's tensors
-# make test   likewise, and passes all tests, the core's also under the address sanitizer
-# make test-more  and with the thread sanitizer, clang, and as 64-bit Arm
+# make test   likewise, and passes all tests: also under the sanitizers, and the golden bits of clang and 64-bit Arm
 # make        builds into build/
 # make format formats the sources
 
@@ -9,6 +8,7 @@ TEST_PACKAGES = $(BUILD_PACKAGES) g++ libcmocka-dev python3 clang libclang-rt-14
                 libc6-dev-arm64-cross mesa-vulkan-drivers vulkan-validationlayers chromium-headless-shell
 CTEST = ctest --output-on-failure --no-tests=error
 EXAMPLE = examples/tiny
+WERROR = OFF
 
 all: build/build.ninja
 	@cmake --build build
@@ -24,19 +24,31 @@ build-packages:
 test-packages:
 	@tools/packages.sh $(TEST_PACKAGES)
 
-# Hostile sizes must come back as errors under the sanitizers, too.
-SANITIZED = ^(core_test|files_.*|choose_test|names_test|proofs_test|.*_replay)$$
-test: test-packages all
-	cd build && $(CTEST)
-	cmake --preset asan && cmake --build --preset asan
-	cd build-asan && ASAN_OPTIONS=allocator_may_return_null=1 $(CTEST) -R '$(SANITIZED)'
+# Each of these configures and builds a folder of its own.
+GOLDEN = $(CTEST) -R '^golden_'
+GOLDEN_ONLY = -DQDQ_BUILD_COMMAND=OFF -DQDQ_CUDA=OFF -DQDQ_VULKAN=OFF
+# Not the devices' tests, the tiers' once more, nor what needs an uninstrumented build.
+UNSANITIZED = ^(device_test_.*|vulkan_test|(core|proofs)_test_mask_.*|selftest_.*|header_.*|install|symbols|report_browser)$$
+SANITIZER_OPTIONS = allocator_may_return_null=1
+test: test-packages
+	cmake --preset release -DQDQ_WERROR=$(WERROR) && cmake --build build
+	cd build && $(CTEST) -j2
+	$(MAKE) test-asan test-tsan test-clang test-aarch64
 
-# More: the thread sanitizer, clang, and 64-bit Arm under qemu.
-test-more: test
-	cmake --preset tsan && cmake --build --preset tsan --target core_test golden
-	cd build-tsan && TSAN_OPTIONS=allocator_may_return_null=1 $(CTEST) -R '^(core_test|golden_mask_15)$$'
-	cmake --preset clang -DQDQ_BUILD_COMMAND=OFF && cmake --build build-clang --target golden && cd build-clang && $(CTEST)
-	cmake --preset aarch64 && cmake --build --preset aarch64 --target golden && cd build-aarch64 && $(CTEST)
+# Hostile sizes must come back as errors under the sanitizers, too, and nothing may leak.
+test-asan:
+	cmake --preset asan -DQDQ_WERROR=$(WERROR) && cmake --build --preset asan
+	cd build-asan && ASAN_OPTIONS=$(SANITIZER_OPTIONS):detect_leaks=1 $(CTEST) -j2 -E '$(UNSANITIZED)'
+test-tsan:
+	cmake --preset tsan -DQDQ_WERROR=$(WERROR) && cmake --build --preset tsan --target core_test api_test device_test golden
+	cd build-tsan && TSAN_OPTIONS=$(SANITIZER_OPTIONS) $(CTEST) -j2 -R '^(core_test|api_test|device_test|golden_mask_15)$$'
+# The bits of another compiler, and of another processor under qemu-user.
+test-clang:
+	cmake --preset clang $(GOLDEN_ONLY) -DQDQ_WERROR=$(WERROR) && cmake --build --preset clang --target golden
+	cd build-clang && $(GOLDEN)
+test-aarch64:
+	cmake --preset aarch64 $(GOLDEN_ONLY) -DQDQ_WERROR=$(WERROR) && cmake --build --preset aarch64 --target golden
+	cd build-aarch64 && $(GOLDEN)
 
 install: all
 	cmake --install build
@@ -47,4 +59,4 @@ format:
 clean:
 	rm -rf build build-*
 
-.PHONY: all demo test test-more build-packages test-packages install format clean
+.PHONY: all demo test test-asan test-tsan test-clang test-aarch64 build-packages test-packages install format clean

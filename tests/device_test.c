@@ -1,6 +1,6 @@
 /* A device against the CPU, bit for bit: every operation and format, any length, any alignment, in place, cut anywhere,
  * from two threads, and used wrongly. The device is the program's argument, or QDQ_TEST_DEVICE, or "cpu"; a second
- * argument, a pattern, chooses tests. */
+ * argument, a pattern, chooses tests, or with a - before it leaves them out. */
 #include "support.h"
 
 #include <math.h>
@@ -674,18 +674,22 @@ static void the_device_describes_itself(void **state) {
     assert_true(found);
 }
 
-static void the_validation_layer_is_silent(void **state) {
-    (void)state;
-    if (strncmp(device_name, "vulkan", 6) != 0 || !qdq_vulkan_validates()) skip();
+/* Whichever tests were chosen: the layer has said nothing. */
+static bool the_validation_layer_is_silent(void) {
+    if (strncmp(device_name, "vulkan", 6) != 0 || !qdq_vulkan_validates()) return true;
     const char *first;
     uint32_t n = qdq_vulkan_messages(&first);
-    if (n > 0) fail_msg("%u messages; the first: %s", (unsigned)n, first);
+    if (n > 0) printf("the validation layer has %u messages; the first: %s\n", (unsigned)n, first);
+    return n == 0;
 }
 
 int main(int argc, char **argv) {
     if (getenv("QDQ_TEST_DEVICE")) device_name = getenv("QDQ_TEST_DEVICE");
     if (argc > 1) device_name = argv[1];
-    if (argc > 2) cmocka_set_test_filter(argv[2]);
+    if (argc > 2 && argv[2][0] == '-')
+        cmocka_set_skip_filter(argv[2] + 1);
+    else if (argc > 2)
+        cmocka_set_test_filter(argv[2]);
     setenv("QDQ_VULKAN_VALIDATION", "1", 0);
     if (qdq_device_open(device_name, &device) != QDQ_OK) {
         printf("SKIPPED: %s\n", qdq_error_message());
@@ -711,10 +715,9 @@ int main(int argc, char **argv) {
         cmocka_unit_test(fresh_buffers_are_zero),
         cmocka_unit_test(copies_at_any_byte),
         cmocka_unit_test(times_are_told),
-        cmocka_unit_test(the_validation_layer_is_silent),
     };
     int failed = cmocka_run_group_tests_name(device_name, tests, NULL, NULL);
     qdq_device_close(device);
     qdq_device_close(cpu);
-    return failed;
+    return failed || !the_validation_layer_is_silent();
 }

@@ -1,10 +1,12 @@
 #include "analysis/quantizers.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <errno.h>
 #include <unistd.h>
 
 #include "analysis/reference.h"
@@ -248,9 +250,21 @@ static qdq_status wait_for(pid_t child) {
     if (child < 0) return qdq_fail(QDQ_OUT_OF_MEMORY, "no child process for ggml: %s", strerror(errno));
     while (waitpid(child, &status, 0) < 0)
         if (errno != EINTR) return qdq_fail(QDQ_DEVICE_ERROR, "waiting for ggml: %s", strerror(errno));
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT)
+        return qdq_fail(QDQ_DEVICE_ERROR, "ggml's own assertion failed");
     if (WIFSIGNALED(status)) return qdq_fail(QDQ_DEVICE_ERROR, "ggml ended with signal %d", WTERMSIG(status));
     if (WEXITSTATUS(status) != 0) return qdq_fail(QDQ_DEVICE_ERROR, "ggml exited with status %d", WEXITSTATUS(status));
     return QDQ_OK;
+}
+
+/* In the child: what a failed assertion of ggml's prints, and the debugger that it starts, are not the user's. */
+static void be_silent(void) {
+    int nowhere = open("/dev/null", O_WRONLY);
+    if (nowhere >= 0) {
+        dup2(nowhere, STDOUT_FILENO);
+        dup2(nowhere, STDERR_FILENO);
+    }
+    setenv("GGML_NO_BACKTRACE", "1", 1);
 }
 
 static qdq_status ggml_run(void *context, int worker, qdq_format format, const float *x, uint64_t n,
@@ -267,6 +281,7 @@ static qdq_status ggml_run(void *context, int worker, qdq_format format, const f
     if (!decode) qdq_ggml_prepare(c->ggml, format);
     pid_t child = fork();
     if (child == 0) {
+        be_silent();
         if (decode)
             memcpy(b, decode, bytes);
         else
