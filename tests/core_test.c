@@ -367,20 +367,23 @@ static void run_on(qdq_device *device, float *x, float *g, size_t n, size_t chun
 
 /* The same bits at every number of threads, every chunking and every tier. */
 static void test_independence(void **state) {
-    const size_t n = 1024 * 331 + 512;
+    const size_t n = 1024 * 71 + 512;
     float *x = malloc(n * 4), *g = malloc(n * 4);
     fill(x, n, 21);
     fill(g, n, 22);
     results first, other;
     uint32_t mask = qdq_cpu_mask(1);
     bool have = false;
+    const char *tier = "";
     for (uint32_t m = 1; m < 16; m = 2 * m + 1) {
         qdq_cpu_mask(m);
+        if (strcmp(tier, qdq_cpu_tier()) == 0) continue; /* this machine has no stronger one */
+        tier = qdq_cpu_tier();
         static const int threads[] = {1, 2, 7};
         for (int t = 0; t < 3; t++) {
             qdq_device *device;
             assert_ok(qdq_device_open_threads("cpu", threads[t], &device));
-            static const size_t chunk[] = {1024 * 1000, 1024, 1024 * 100};
+            static const size_t chunk[] = {1024 * 1000, 1024, 1024 * 20};
             for (int c = 0; c < 3; c++) {
                 run_on(device, x, g, n, chunk[c], have ? &other : &first);
                 if (have) assert_memory_equal(&first, &other, sizeof first);
