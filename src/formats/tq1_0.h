@@ -49,7 +49,9 @@ FN void tq1_0_pack(PACK_ARGS(c, h, b)) {
 FN tq1_0_params tq1_0_read(BYTES_IN(b), int lane) { return tq_read(GET16(b, 52)); }
 
 /* 3^n, for n up to 4. */
-FN UINT tq1_0_power(int n) { return n == 0 ? 1u : n == 1 ? 3u : n == 2 ? 9u : n == 3 ? 27u : 81u; }
+FN UINT tq1_0_power(int n) {
+    return n == 0 ? splat_u(1u) : n == 1 ? splat_u(3u) : n == 2 ? splat_u(9u) : splat_u(n == 3 ? 27u : 81u);
+}
 
 /* A byte times 3^n has digit n above the point once what is over 256 is cut off. Lanes 0 … 4 hold one digit of 32 bytes,
  * lanes 5 and 6 two digits of 16, lane 7 one of these and four of the last four bytes. */

@@ -173,11 +173,15 @@ static void quantize_chunk(void *context, uint64_t chunk) {
 static void dequantize_chunk(void *context, uint64_t chunk) {
     const job *j = context;
     const qdq_format_row *row = qdq_format_get(j->op->format[0]);
-    uint64_t chunk_blocks = (uint64_t)CHUNK_TILES * QDQ_TILE / row->block_elements;
-    uint64_t all = j->op->count / row->block_elements, first = chunk * chunk_blocks;
-    uint64_t n = all - first < chunk_blocks ? all - first : chunk_blocks;
-    float *out = (float *)(void *)(j->output + first * row->block_elements * 4);
-    j->kernels->formats[j->op->format[0]].bytes->unpack(j->input + first * row->block_bytes, out, (size_t)n);
+    const qdq_cpu_format_kernels *format = &j->kernels->formats[j->op->format[0]];
+    uint64_t first, end = chunk_end(j, chunk, &first);
+    _Alignas(64) uint8_t codes[QDQ_TILE];
+    for (uint64_t t = first; t < end; t++) {
+        const uint8_t *blocks = j->input + t * QDQ_TILE / row->block_elements * row->block_bytes;
+        size_t n = tile_count(j, t) / row->block_elements;
+        format->bytes->codes(blocks, codes, n);
+        format->lanes->decode(blocks, codes, (float *)(void *)(j->output + t * QDQ_TILE * 4), n);
+    }
 }
 
 static void error_chunk(void *context, uint64_t chunk) {

@@ -8,20 +8,16 @@
 #include "backends/cpu/names.h"
 
 static void pack(const uint8_t *codes, const uint32_t *heads, uint8_t *blocks, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        F(pack)(codes + 32 * F(LANES) * i, heads + F(LANES) * i, blocks + F(BYTES) * i);
+    for (size_t i = 0; i < n; i++) F(pack)(codes + 32 * F(LANES) * i, heads + F(LANES) * i, blocks + F(BYTES) * i);
 }
 
-static void unpack(const uint8_t *blocks, float *y, size_t n) {
+static void codes_of(const uint8_t *blocks, uint8_t *codes, size_t n) {
     for (size_t i = 0; i < n; i++, blocks += F(BYTES))
-        for (int lane = 0; lane < F(LANES); lane++, y += 32) {
-            INT codes[32];
-            float values[32];
-            F(params) p = F(read)(blocks, lane);
-            F(codes)(blocks, lane, codes);
-            for (int e = 0; e < 32; e++) values[e] = F(value)(to_real(codes[e]), p, e);
-            memcpy(y, values, sizeof values);
+        for (int lane = 0; lane < F(LANES); lane++, codes += 32) {
+            INT c[32];
+            F(codes)(blocks, lane, c);
+            for (int e = 0; e < 32; e++) codes[e] = (uint8_t)c[e];
         }
 }
 
-const qdq_cpu_format_bytes KERNELS(bytes) = {pack, unpack};
+const qdq_cpu_format_bytes KERNELS(bytes) = {pack, codes_of};

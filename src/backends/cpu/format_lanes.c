@@ -8,8 +8,10 @@
 #include "dialect/simd.h"
 #endif
 #include "dialect/peers.h"
+#include "dialect/splat_bytes.h"
 #include "backends/cpu/transpose.h"
 #include FORMAT_FILE
+#undef CODE /* of packing, which is not done here */
 #include "backends/cpu/names.h"
 
 enum { PASSES = QDQ_TILE_LANES / WIDTH, BLOCKS = QDQ_TILE_LANES / F(LANES) };
@@ -19,6 +21,17 @@ FN void load_pass(const float *tile, int pass, BLOCK_OUT(x)) {
 }
 FN void store_pass(BLOCK_IN(x), int pass, float *tile) {
     for (int i = 0; i < 32; i++) store_vector(x[i], tile + 32 * i + WIDTH * pass);
+}
+
+FN INT load_codes(const uint8_t *codes) {
+#if WIDTH == 1
+    return *codes;
+#else
+    typedef uint8_t bytes __attribute__((vector_size(WIDTH)));
+    bytes b;
+    memcpy(&b, codes, sizeof b);
+    return __builtin_convertvector(b, INT);
+#endif
 }
 
 FN REAL load_sum(const float *sums, int pass) {
@@ -54,6 +67,16 @@ typedef struct shared_values {
     float value[F(SHARED)][QDQ_TILE_LANES];
 } shared_values;
 #endif
+
+/* WIDTH elements of one lane at a time: all of a vector's have the lane's parameters. No format's differ within a
+ * sixteen. */
+static void decode(const uint8_t *blocks, const uint8_t *codes, float *y, size_t n) {
+    for (size_t i = 0; i < n; i++, blocks += F(BYTES))
+        for (int lane = 0; lane < F(LANES); lane++, codes += 32, y += 32) {
+            F(params) p = F(read)(blocks, lane);
+            for (int e = 0; e < 32; e += WIDTH) store_vector(F(value)(to_real(load_codes(codes + e)), p, e), y + e);
+        }
+}
 
 #if F(IMPORTANCE) < 2
 
@@ -130,13 +153,13 @@ static void roundtrip_past(const float *x, float *y, size_t tiles) { linear(x, y
 #define WEIGHTED       1
 #include "backends/cpu/format_variant.h"
 
-const qdq_cpu_format_lanes KERNELS(lanes) = {F(LANES),  F(HEADS),           SUM == SUM_ROW,
-                                             roundtrip, roundtrip_linear,   roundtrip_past,
-                                             encode,    weighted_roundtrip, weighted_encode};
+const qdq_cpu_format_lanes KERNELS(lanes) = {F(LANES),         F(HEADS),       SUM == SUM_ROW, roundtrip,
+                                             roundtrip_linear, roundtrip_past, encode,         weighted_roundtrip,
+                                             weighted_encode,  decode};
 
 #else
 
 const qdq_cpu_format_lanes KERNELS(lanes) = {F(LANES),       F(HEADS), false, roundtrip, roundtrip_linear,
-                                             roundtrip_past, encode,   NULL,  NULL};
+                                             roundtrip_past, encode,   NULL,  NULL,      decode};
 
 #endif
