@@ -35,7 +35,7 @@ typedef struct qdq_op {
 
 typedef struct qdq_backend {
     const char *name;
-    uint32_t (*count)(void); /* devices; 0 when the backend is absent */
+    uint32_t (*count)(void);             /* devices; 0 when the backend is absent */
     bool (*recommended)(uint32_t index); /* may "auto" take it? NULL: yes */
     /* Fills info for device index; for index 0 of an absent backend, says what is missing (available = 0). */
     void (*describe)(uint32_t index, qdq_device_info *info);
@@ -48,8 +48,8 @@ typedef struct qdq_backend {
     void *(*host)(void *memory); /* NULL where the host cannot see it */
     qdq_status (*write)(void *device, void *memory, uint64_t offset, const void *from, uint64_t bytes);
     qdq_status (*read)(void *device, void *memory, uint64_t offset, void *to, uint64_t bytes);
-    /* Builds the kernels that the operation needs. Counts may be unset, and spans but for their dtypes; importance.memory
-     * is not NULL if there is an importance matrix. QDQ_UNSUPPORTED where there is none. */
+    /* Builds the kernels that the operation needs. Counts may be unset, and spans but for their dtypes;
+     * importance.memory is not NULL if there is an importance matrix. QDQ_UNSUPPORTED where there is none. */
     qdq_status (*build)(void *device, const qdq_op *op);
     /* Runs the operations in order. ops live until wait. A failed submit is not waited for. */
     qdq_status (*submit)(void *device, const qdq_op *ops, size_t n, void **ticket);

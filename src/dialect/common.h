@@ -21,8 +21,9 @@ FN REAL round_half_away(REAL x) {
 }
 
 /* The nearest binary16, ties to even, as a binary32: overflow (from 65520) is infinite. A NaN becomes 0xffc00000: what
- * formats round are scales, a NaN among them is one that arithmetic made, and processors differ in its sign. Normal results round the 13 low bits off with an integer carry; subnormal ones, multiples
- * of 2^-24, are what is left of a sum with 0.5, whose last place is 2^-24. */
+ * formats round are scales, a NaN among them is one that arithmetic made, and processors differ in its sign. Normal
+ * results round the 13 low bits off with an integer carry; subnormal ones, multiples of 2^-24, are what is left of a
+ * sum with 0.5, whose last place is 2^-24. */
 FN REAL f16_round(REAL x) {
     UINT sign = as_uint(x) & 0x80000000u;
     UINT a = as_uint(x) & 0x7fffffffu;

@@ -18,11 +18,11 @@ typedef bool MASK;
 #define STRUCT(name)                                                                                                   \
     typedef struct name name;                                                                                          \
     struct name
-#define BLOCK_IN(x)  const REAL *__restrict__ x
-#define BLOCK_OUT(x) REAL *__restrict__ x
-#define CODES_IN(c)  const INT *__restrict__ c
-#define CODES_OUT(c) INT *__restrict__ c
-#define CODES_INOUT(c) INT *__restrict__ c
+#define BLOCK_IN(x)          const REAL *__restrict__ x
+#define BLOCK_OUT(x)         REAL *__restrict__ x
+#define CODES_IN(c)          const INT *__restrict__ c
+#define CODES_OUT(c)         INT *__restrict__ c
+#define CODES_INOUT(c)       INT *__restrict__ c
 #define ARRAY_IN(type, x, n) const type *x
 
 #define splat(f)   ((float)(f))
@@ -77,8 +77,8 @@ FN REAL positive_zero(REAL x) { return x + 0.0f; }
 #define WORDS_IN(t)    const uint32_t *__restrict__ t
 #define WORD(t, i)     __ldg((t) + (i))
 
-/* The processor's own maximum differs from the dialect's where b is a NaN, which what formats gather never is, and in the
- * zeros' signs, which no sum shows. */
+/* The processor's own maximum differs from the dialect's where b is a NaN, which what formats gather never is, and in
+ * the zeros' signs, which no sum shows. */
 #ifdef QDQ_SUMS_ONLY
 FN REAL max_r(REAL a, REAL b) { return fmaxf(a, b); }
 FN REAL min_r(REAL a, REAL b) { return fminf(a, b); }
@@ -124,7 +124,7 @@ FN REAL sub_v(REAL a, REAL b) { return nan_v(a, b, a - b); }
 #define GET32(b, k)        (GET16(b, k) | GET16(b, (k) + 2) << 16)
 #define PACK_ARGS(c, h, b) const uint8_t *c, const uint32_t *h, uint8_t *b
 #define CODE(c, i)         ((UINT)(c)[i])
-#define HEAD(h, k, j)      ((h)[(k) * 32 + (j)])
+#define HEAD(h, k, j)      ((h)[(k)*32 + (j)])
 #define PUT8(b, k, v)      ((b)[k] = (uint8_t)(v))
 #define PUT16(b, k, v)     (PUT8(b, k, v), PUT8(b, (k) + 1, (v) >> 8))
 #define PUT32(b, k, v)     (PUT16(b, k, v), PUT16(b, (k) + 2, (v) >> 16))

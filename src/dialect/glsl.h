@@ -2,9 +2,9 @@
  *
  * Vulkan promises correctly rounded `+ - *` and little else. So division and square root are corrected here in
  * integers, from whatever the device's own give; every arithmetic instruction is decorated NoContraction after the
- * compiler (spirv_embed.c), which also keeps a driver from simplifying it; and the modules ask for subnormals and for signed
- * zeros, infinities and NaNs to be kept, where the device has those modes. A device that has the modes neither by
- * request nor by nature fails its proof (proof.c).
+ * compiler (spirv_embed.c), which also keeps a driver from simplifying it; and the modules ask for subnormals and for
+ * signed zeros, infinities and NaNs to be kept, where the device has those modes. A device that has the modes neither
+ * by request nor by nature fails its proof (proof.c).
  *
  * What a block's lanes share lies in shared memory, which the driver declares after it has seen the format; the
  * format reaches it through the five functions declared here, by index. */
@@ -22,12 +22,12 @@
 #define UINT uint
 #define MASK bool
 
-#define STRUCT(name) struct name
-#define BLOCK_IN(x)  in float x[32]
-#define BLOCK_OUT(x) out float x[32]
-#define CODES_IN(c)  in int c[32]
-#define CODES_OUT(c) out int c[32]
-#define CODES_INOUT(c) inout int c[32]
+#define STRUCT(name)         struct name
+#define BLOCK_IN(x)          in float x[32]
+#define BLOCK_OUT(x)         out float x[32]
+#define CODES_IN(c)          in int c[32]
+#define CODES_OUT(c)         out int c[32]
+#define CODES_INOUT(c)       inout int c[32]
 #define ARRAY_IN(type, x, n) in type x[n]
 
 /* Names that GLSL keeps for itself. */
@@ -47,8 +47,8 @@
 #define as_uint(x) floatBitsToUint(x)
 #define as_real(u) uintBitsToFloat(u)
 
-/* A device may take subnormals for zeros where it compares, though it keeps them where it adds and multiplies. So a second
- * comparison is of numbers that are 2^64 larger: it is right for those, and where it overflows, the first is. */
+/* A device may take subnormals for zeros where it compares, though it keeps them where it adds and multiplies. So a
+ * second comparison is of numbers that are 2^64 larger: it is right for those, and where it overflows, the first is. */
 FN REAL enlarged(REAL x) { return x * 18446744073709551616.0; }
 FN MASK gt(REAL a, REAL b) { return any(bvec2(a > b, enlarged(a) > enlarged(b))); }
 FN MASK lt(REAL a, REAL b) { return any(bvec2(a < b, enlarged(a) < enlarged(b))); }
@@ -114,9 +114,10 @@ FN UINT significand(UINT u, out INT e) {
     return u << up;
 }
 
-/* The quotient of two significands, 24 bits each: q of 24 bits and the rest r < mb with ma 2^k = q mb + r, where k is 23,
- * or 24 if ma < mb. The device's own division gives the bits of a guess at q, which may be 2.5 off. The rest of a guess
- * is small, and so comes out exact modulo 2^32; it says which way the guess is off, and four steps set it right. */
+/* The quotient of two significands, 24 bits each: q of 24 bits and the rest r < mb with ma 2^k = q mb + r, where k is
+ * 23, or 24 if ma < mb. The device's own division gives the bits of a guess at q, which may be 2.5 off. The rest of a
+ * guess is small, and so comes out exact modulo 2^32; it says which way the guess is off, and four steps set it right.
+ */
 FN UINT divide(UINT ma, UINT mb, out UINT r) {
     REAL guess = as_real(ma + 0x3f000000u) / as_real(mb + 0x3f000000u); /* both 1 … 2 */
     UINT q = as_uint(guess) - (ma < mb ? 0x3e800000u : 0x3f000000u);
@@ -182,11 +183,11 @@ FN REAL sqrt_rn(REAL a) {
 #include "common.h"
 
 /* What lanes share. Blocks and what is packed are indices into the driver's shared memory. */
-REAL peer_value(UINT at);         /* a value that the block's lanes show to each other */
+REAL peer_value(UINT at);           /* a value that the block's lanes show to each other */
 UINT code_value(UINT codes, INT i); /* the code of the block's element i */
 UINT head_word(UINT heads, INT k, INT j);
 UINT packed_byte(UINT at);
-UINT word_value(UINT at);         /* of the format's table of words */
+UINT word_value(UINT at); /* of the format's table of words */
 void put_byte(UINT at, UINT value);
 INT pack_lane, pack_lanes; /* this lane's place in its block, and how many there are */
 
@@ -199,10 +200,10 @@ INT pack_lane, pack_lanes; /* this lane's place in its block, and how many there
 #define WORDS_IN(t)    uint t
 #define WORD(t, i)     word_value((t) + uint(i))
 
-#define BYTES_IN(b)     uint b
-#define GET8(b, k)      packed_byte((b) + uint(k))
-#define GET16(b, k)     (GET8(b, k) | GET8(b, (k) + 1) << 8)
-#define GET32(b, k)     (GET16(b, k) | GET16(b, (k) + 2) << 16)
+#define BYTES_IN(b) uint b
+#define GET8(b, k)  packed_byte((b) + uint(k))
+#define GET16(b, k) (GET8(b, k) | GET8(b, (k) + 1) << 8)
+#define GET32(b, k) (GET16(b, k) | GET16(b, (k) + 2) << 16)
 
 #define PACK_ARGS(c, h, b) uint c, uint h, uint b
 #define CODE(c, i)         code_value(c, i)
@@ -216,9 +217,9 @@ FN void put_32(UINT at, UINT v) {
     put_16(at, v);
     put_16(at + 2u, v >> 16);
 }
-#define PUT16(b, k, v)     put_16((b) + uint(k), v)
-#define PUT32(b, k, v)     put_32((b) + uint(k), v)
-#define PARALLEL(i, n)     for (int i = pack_lane; i < (n); i += pack_lanes)
-#define ONCE               if (pack_lane == 0)
+#define PUT16(b, k, v) put_16((b) + uint(k), v)
+#define PUT32(b, k, v) put_32((b) + uint(k), v)
+#define PARALLEL(i, n) for (int i = pack_lane; i < (n); i += pack_lanes)
+#define ONCE           if (pack_lane == 0)
 
 #endif

@@ -1,5 +1,5 @@
-/* mul_v, add_v and sub_v for the CPU lanes. SSE and AVX give the NaNs that the contract asks for; other processors' NaNs
- * are made over, in the rare lanes that have one. */
+/* mul_v, add_v and sub_v for the CPU lanes. SSE and AVX give the NaNs that the contract asks for; other processors'
+ * NaNs are made over, in the rare lanes that have one. */
 #if defined(__SSE2__)
 
 FN REAL mul_v(REAL a, REAL b) { return a * b; }

@@ -1,5 +1,6 @@
 /* How a lane of a SIMD or scalar CPU sees the values that its block's lanes share: they lie in memory, value k of a
- * tile's lane l at 32 k + l. A block with more lanes than a vector is read by broadcast, one with fewer by a shuffle. */
+ * tile's lane l at 32 k + l. A block with more lanes than a vector is read by broadcast, one with fewer by a shuffle.
+ */
 #ifndef QDQ_DIALECT_PEERS_H
 #define QDQ_DIALECT_PEERS_H
 

@@ -20,11 +20,11 @@ typedef bool MASK;
 #define STRUCT(name)                                                                                                   \
     typedef struct name name;                                                                                          \
     struct name
-#define BLOCK_IN(x)   const REAL *restrict x
-#define BLOCK_OUT(x)  REAL *restrict x
-#define CODES_IN(c)   const INT *restrict c
-#define CODES_OUT(c)  INT *restrict c
-#define CODES_INOUT(c) INT *restrict c
+#define BLOCK_IN(x)          const REAL *restrict x
+#define BLOCK_OUT(x)         REAL *restrict x
+#define CODES_IN(c)          const INT *restrict c
+#define CODES_OUT(c)         INT *restrict c
+#define CODES_INOUT(c)       INT *restrict c
 #define ARRAY_IN(type, x, n) const type *x
 
 #define splat(f)   ((float)(f))

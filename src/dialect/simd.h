@@ -51,11 +51,11 @@ typedef INT MASK; /* all ones or all zeros */
 #define STRUCT(name)                                                                                                   \
     typedef struct name name;                                                                                          \
     struct name
-#define BLOCK_IN(x)  const REAL *restrict x
-#define BLOCK_OUT(x) REAL *restrict x
-#define CODES_IN(c)  const INT *restrict c
-#define CODES_OUT(c) INT *restrict c
-#define CODES_INOUT(c) INT *restrict c
+#define BLOCK_IN(x)          const REAL *restrict x
+#define BLOCK_OUT(x)         REAL *restrict x
+#define CODES_IN(c)          const INT *restrict c
+#define CODES_OUT(c)         INT *restrict c
+#define CODES_INOUT(c)       INT *restrict c
 #define ARRAY_IN(type, x, n) const type *x
 
 #define splat(f)   ((REAL){0} + (float)(f))
@@ -95,21 +95,15 @@ FN INT min_i(INT a, INT b) { return (INT)_mm512_min_epi32((__m512i)a, (__m512i)b
 FN REAL sqrt_rn(REAL a) { return (REAL)_mm512_sqrt_ps((__m512)a); }
 FN INT to_int(REAL x) { return (INT)_mm512_cvttps_epi32((__m512)x); }
 FN REAL to_real(INT i) { return (REAL)_mm512_cvtepi32_ps((__m512i)i); }
-FN REAL trunc_r(REAL x) {
-    return (REAL)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
-}
-FN REAL nearest(REAL x) {
-    return (REAL)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
+FN REAL trunc_r(REAL x) { return (REAL)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC); }
+FN REAL nearest(REAL x) { return (REAL)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 FN REAL LOOKUP4(const float *table, INT i) {
     return (REAL)_mm512_permutevar_ps(_mm512_broadcast_f32x4(_mm_loadu_ps(table)), (__m512i)i);
 }
 FN REAL LOOKUP8(const float *table, INT i) {
     return (REAL)_mm512_permutexvar_ps((__m512i)i, _mm512_broadcast_f32x8(_mm256_loadu_ps(table)));
 }
-FN REAL LOOKUP16(const float *table, INT i) {
-    return (REAL)_mm512_permutexvar_ps((__m512i)i, _mm512_loadu_ps(table));
-}
+FN REAL LOOKUP16(const float *table, INT i) { return (REAL)_mm512_permutexvar_ps((__m512i)i, _mm512_loadu_ps(table)); }
 FN UINT WORD(WORDS_IN(t), INT i) { return (UINT)_mm512_i32gather_epi32((__m512i)i, t, 4); }
 
 #else
@@ -131,9 +125,7 @@ FN UINT WORD(WORDS_IN(t), INT i) { return (UINT)_mm512_i32gather_epi32((__m512i)
 
 #if WIDTH == 8
 
-FN UINT select_u(MASK m, UINT a, UINT b) {
-    return (UINT)_mm256_blendv_ps((__m256)b, (__m256)a, (__m256)m);
-}
+FN UINT select_u(MASK m, UINT a, UINT b) { return (UINT)_mm256_blendv_ps((__m256)b, (__m256)a, (__m256)m); }
 FN bool any(MASK m) { return _mm256_movemask_ps((__m256)m) != 0; }
 FN REAL max_r(REAL a, REAL b) { return (REAL)_mm256_max_ps((__m256)a, (__m256)b); }
 FN REAL min_r(REAL a, REAL b) { return (REAL)_mm256_min_ps((__m256)a, (__m256)b); }
@@ -171,9 +163,7 @@ FN REAL nearest(REAL x) { return (x + 12582912.0f) - 12582912.0f; }
 
 #else /* NEON; its own max and min treat NaN and -0 otherwise */
 
-FN UINT select_u(MASK m, UINT a, UINT b) {
-    return (UINT)vbslq_u32((uint32x4_t)m, (uint32x4_t)a, (uint32x4_t)b);
-}
+FN UINT select_u(MASK m, UINT a, UINT b) { return (UINT)vbslq_u32((uint32x4_t)m, (uint32x4_t)a, (uint32x4_t)b); }
 FN bool any(MASK m) { return vmaxvq_u32((uint32x4_t)m) != 0; }
 FN REAL max_r(REAL a, REAL b) { return select_r(gt(a, b), a, b); }
 FN REAL min_r(REAL a, REAL b) { return select_r(lt(a, b), a, b); }

@@ -53,8 +53,8 @@ FN UINT tq1_0_power(int n) {
     return n == 0 ? splat_u(1u) : n == 1 ? splat_u(3u) : n == 2 ? splat_u(9u) : splat_u(n == 3 ? 27u : 81u);
 }
 
-/* A byte times 3^n has digit n above the point once what is over 256 is cut off. Lanes 0 … 4 hold one digit of 32 bytes,
- * lanes 5 and 6 two digits of 16, lane 7 one of these and four of the last four bytes. */
+/* A byte times 3^n has digit n above the point once what is over 256 is cut off. Lanes 0 … 4 hold one digit of 32
+ * bytes, lanes 5 and 6 two digits of 16, lane 7 one of these and four of the last four bytes. */
 FN void tq1_0_codes(BYTES_IN(b), int lane, CODES_OUT(c)) {
     UINT low = tq1_0_power(lane < 5 ? lane : lane < 7 ? 2 * lane - 10 : 4);
     UINT high = tq1_0_power(lane < 5 ? lane : 2 * lane - 9);

@@ -47,7 +47,8 @@ enum { CU_JIT_ERROR_LOG_BUFFER = 5, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES = 6 };
       (CUmodule * module, const void *image, unsigned n, int *options, void **values))                                 \
     X(module_unload, "cuModuleUnload", (CUmodule module))                                                              \
     X(module_function, "cuModuleGetFunction", (CUfunction * function, CUmodule module, const char *name))              \
-    X(module_global, "cuModuleGetGlobal_v2", (CUdeviceptr * address, size_t * bytes, CUmodule module, const char *name)) \
+    X(module_global, "cuModuleGetGlobal_v2",                                                                           \
+      (CUdeviceptr * address, size_t * bytes, CUmodule module, const char *name))                                      \
     X(memory_alloc, "cuMemAlloc_v2", (CUdeviceptr * address, size_t bytes))                                            \
     X(memory_free, "cuMemFree_v2", (CUdeviceptr address))                                                              \
     X(memory_info, "cuMemGetInfo_v2", (size_t * free_bytes, size_t * total))                                           \

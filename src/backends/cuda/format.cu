@@ -1,5 +1,6 @@
-/* One format's kernels: round trip and quantize, without and with importance, and dequantize. Compiled once a format with -DFORMAT=NAME
- * -DFORMAT_FILE="formats/NAME.h" -DPACK_LANES=1, its lanes. Any source dtype and alignment: the loads alone differ. */
+/* One format's kernels: round trip and quantize, without and with importance, and dequantize. Compiled once a format
+ * with -DFORMAT=NAME -DFORMAT_FILE="formats/NAME.h" -DPACK_LANES=1, its lanes. Any source dtype and alignment: the
+ * loads alone differ. */
 #define JOIN2(a, b) a##_##b
 #define JOIN(a, b)  JOIN2(a, b)
 #define F(name)     JOIN(FORMAT, name)
@@ -11,9 +12,9 @@ static_assert(F(LANES) == PACK_LANES, "the build knows a block's lanes");
 
 enum {
     LANES = F(LANES),
-    BLOCKS = 32 / LANES,                /* a tile's */
-    TILE_BYTES = BLOCKS * F(BYTES),     /* packed */
-    CODE_PITCH = 32 * LANES + 4,        /* a block's codes; the next block's begin a bank further */
+    BLOCKS = 32 / LANES,            /* a tile's */
+    TILE_BYTES = BLOCKS * F(BYTES), /* packed */
+    CODE_PITCH = 32 * LANES + 4,    /* a block's codes; the next block's begin a bank further */
     CODE_BYTES = BLOCKS * CODE_PITCH,
     KERNEL_THREADS = 32 * QDQ_CUDA_WARPS
 };
@@ -28,7 +29,9 @@ struct plain {
     static __device__ __forceinline__ auto fit(BLOCK_IN(x), BLOCK_IN(m), REAL s) { return F(fit)(x, s); }
     static __device__ __forceinline__ REAL code(REAL x, const F(params) & p, int i) { return F(code)(x, p, i); }
 #if F(SHARED) > 0
-    static __device__ __forceinline__ F(params) fold(const F(part) & part, PEERS(peers)) { return F(fold)(part, peers); }
+    static __device__ __forceinline__ F(params) fold(const F(part) & part, PEERS(peers)) {
+        return F(fold)(part, peers);
+    }
 #endif
 };
 #endif
@@ -36,9 +39,13 @@ struct plain {
 struct weighted {
     enum { weighs = 1, sum = F(WEIGHTED_SUM) };
     static __device__ __forceinline__ auto fit(BLOCK_IN(x), BLOCK_IN(m), REAL s) { return F(fit_weighted)(x, m, s); }
-    static __device__ __forceinline__ REAL code(REAL x, const F(params) & p, int i) { return F(code_weighted)(x, p, i); }
+    static __device__ __forceinline__ REAL code(REAL x, const F(params) & p, int i) {
+        return F(code_weighted)(x, p, i);
+    }
 #if F(SHARED) > 0
-    static __device__ __forceinline__ F(params) fold(const F(part) & part, PEERS(peers)) { return F(fold_weighted)(part, peers); }
+    static __device__ __forceinline__ F(params) fold(const F(part) & part, PEERS(peers)) {
+        return F(fold_weighted)(part, peers);
+    }
 #endif
 };
 #endif
@@ -60,8 +67,7 @@ FN REAL add_block(const float *rows, int lane, bool magnitudes) {
 
 /* The lane's elements, from the tile's rows, and their parameters. The rows are done with then, in every lane once the
  * warp is in step again. */
-template <class V>
-FN F(params) fit_lane(const qdq_cuda_format_args &a, const place &t, float *rows, float *x) {
+template <class V> FN F(params) fit_lane(const qdq_cuda_format_args &a, const place &t, float *rows, float *x) {
     float m[V::weighs ? 32 : 1];
     uint64_t row = 0;
     if (V::weighs) row = take_weights(a.importance, t.first, t.n, t.lane, m);

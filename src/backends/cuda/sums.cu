@@ -88,8 +88,7 @@ template <bool weighted> FN void error_kernel(const qdq_cuda_error_args &a) {
     }
 #include "qdq_light.def"
 #undef FORMAT
-        default: { /* QDQ_CUDA_GIVEN */
-            const float *given = (const float *)a.given + t.first + 32 * t.lane;
+        default: { /* QDQ_CUDA_GIVEN */ const float *given = (const float *)a.given + t.first + 32 * t.lane;
 #pragma unroll
             for (int i = 0; i < 32; i += 4) {
                 float4 q = 32 * t.lane < t.n ? *(const float4 *)&given[i] : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
@@ -120,7 +119,7 @@ FN void requantize(UINT format, float *x) {
     switch (format) {
 #define FORMAT(name, number)                                                                                           \
     case number: {                                                                                                     \
-        name##_params p = name##_fit(x, 0.0f);                                                                               \
+        name##_params p = name##_fit(x, 0.0f);                                                                         \
         for_elements(p, [&](const name##_params &p, int i) { x[i] = name##_value(name##_code(x[i], p, i), p, i); });   \
         break;                                                                                                         \
     }
@@ -186,9 +185,9 @@ extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) qdq_row_squares(con
 #pragma unroll 8
         for (int r = 0; r < n; r++) {
             uint64_t at = (first + r) * a.row + column + lane;
-            stage[warp][r][lane] = a.input.dtype == DTYPE_F32
-                                       ? ((const float *)a.input.address)[at]
-                                       : half_float(((const uint16_t *)a.input.address)[at], a.input.dtype == DTYPE_BF16);
+            stage[warp][r][lane] = a.input.dtype == DTYPE_F32 ? ((const float *)a.input.address)[at]
+                                                              : half_float(((const uint16_t *)a.input.address)[at],
+                                                                           a.input.dtype == DTYPE_BF16);
         }
         __syncwarp();
 #pragma unroll

@@ -115,7 +115,8 @@ static uint32_t shared_bytes(const recipe *r) {
 
 static qdq_status build(qdq_vk_device *device, const recipe *r, qdq_vk_pipeline *pipeline) {
     uint32_t room = device->physical->properties.limits.maxComputeSharedMemorySize, tile = shared_bytes(r);
-    /* Warps that only wait for themselves keep memory busier; those of blocks of several lanes are few, and go in pairs. */
+    /* Warps that only wait for themselves keep memory busier; those of blocks of several lanes are few, and go in
+     * pairs. */
     uint32_t tiles = r->module->shared > 0 && room / tile >= 2 ? 2 : 1;
     if (room < tile)
         return qdq_fail(QDQ_UNSUPPORTED, "%s has %u bytes of shared memory; the kernel takes %u",

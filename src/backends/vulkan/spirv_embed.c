@@ -1,8 +1,9 @@
 /* A build tool: spirv_embed NAME SHARED IN.spv OUT.spv OUT.c
  *
  * Makes a compiled module exact and embeds it. Every float arithmetic instruction is decorated NoContraction, not only
- * those a `precise` would reach; minima and maxima pass NaNs over; the module asks for float controls (spirv.c drops those that a device lacks); names
- * and other debug instructions are left out. OUT.spv is for spirv-val, OUT.c for the library. */
+ * those a `precise` would reach; minima and maxima pass NaNs over; the module asks for float controls (spirv.c drops
+ * those that a device lacks); names and other debug instructions are left out. OUT.spv is for spirv-val, OUT.c for the
+ * library. */
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -107,8 +108,8 @@ static void rewrite(const words *in, words *out) {
         }
         for (uint32_t k = 0; k < length; k++)
             add(out, op == 12 && k == 4 ? number_instruction(in->at[i + k]) : in->at[i + k]); /* ExtInst */
-        if (op == 15 && entry == 0) entry = in->at[i + 2]; /* EntryPoint */
-        if (op == 16 && entry != 0) {                      /* ExecutionMode, of which a kernel has one: its size */
+        if (op == 15 && entry == 0) entry = in->at[i + 2];                                    /* EntryPoint */
+        if (op == 16 && entry != 0) { /* ExecutionMode, of which a kernel has one: its size */
             for (int m = 0; m < N_MODES; m++) {
                 add(out, 4u << 16 | SPIRV_EXECUTION_MODE);
                 add(out, entry);
