@@ -26,6 +26,10 @@ FN void store_pass(BLOCK_IN(x), int pass, float *tile) {
 FN INT load_codes(const uint8_t *codes) {
 #if WIDTH == 1
     return *codes;
+#elif WIDTH == 16
+    return (INT)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)codes));
+#elif WIDTH == 8
+    return (INT)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)codes));
 #else
     typedef uint8_t bytes __attribute__((vector_size(WIDTH)));
     bytes b;
