@@ -75,13 +75,13 @@ void qdq_progress_add(uint64_t bytes) {
     if (now - progress.shown < 0.1) return;
     progress.shown = now;
     erase();
+    progress.visible = true; /* first: a signal may come between the line's pieces */
     fprintf(stderr, "%s: %s", progress.what, QDQ_SIZE(progress.done));
     if (progress.total > 0) fprintf(stderr, " of %s", QDQ_SIZE(progress.total));
     fprintf(stderr, ", %s/s", QDQ_SIZE((uint64_t)((double)progress.done / passed)));
     if (progress.total > progress.done && progress.done > 0)
         show_time(passed * (double)(progress.total - progress.done) / (double)progress.done);
     fflush(stderr);
-    progress.visible = true;
 }
 
 void qdq_progress_end(void) {

@@ -2,6 +2,7 @@
 #include "backends/cpu/pool.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -83,6 +84,18 @@ static int usable_cores(void) {
     return n > 0 ? (int)n : 1;
 }
 
+/* Signals that the process gets are for the program's own threads; a fault is the worker's. */
+static int create_worker(pthread_t *thread, qdq_pool *pool) {
+    static const int faults[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
+    sigset_t blocked, before;
+    sigfillset(&blocked);
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) sigdelset(&blocked, faults[i]);
+    pthread_sigmask(SIG_BLOCK, &blocked, &before);
+    int error = pthread_create(thread, NULL, work, pool);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
 qdq_status qdq_pool_create(int threads, qdq_pool **out) {
     if (threads < 0 || threads > 4096)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "%d threads: from 1 to 4096, or 0 for one a core", threads);
@@ -94,7 +107,7 @@ qdq_status qdq_pool_create(int threads, qdq_pool **out) {
     pthread_cond_init(&pool->start, NULL);
     pthread_cond_init(&pool->done, NULL);
     for (int t = 0; t < threads - 1; t++) {
-        if (pthread_create(&pool->thread[t], NULL, work, pool) != 0) {
+        if (create_worker(&pool->thread[t], pool) != 0) {
             qdq_pool_free(pool);
             return qdq_fail(QDQ_OUT_OF_MEMORY, "the system refused thread %d of %d; try fewer", t + 2, threads);
         }
