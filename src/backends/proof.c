@@ -10,33 +10,12 @@
 #include "core/format.h"
 #include "dialect/scalar.h"
 
+#include "dialect/operate.h" /* of the scalar dialect */
+
 /* ---- The dialect ------------------------------------------------------------------------------------------------ */
 
 uint32_t qdq_dialect_expected(qdq_dialect_operation operation, uint32_t ua, uint32_t ub) {
-    float a = as_real(ua), b = as_real(ub);
-    switch (operation) {
-    case QDQ_DIV_RN: return as_uint(a / b);
-    case QDQ_SQRT_RN: return as_uint(sqrtf(a));
-    case QDQ_PRODUCT:
-    case QDQ_MUL_V: return as_uint(mul_v(a, b));
-    case QDQ_SUM:
-    case QDQ_ADD_V: return as_uint(add_v(a, b));
-    case QDQ_DIFFERENCE:
-    case QDQ_SUB_V: return as_uint(sub_v(a, b));
-    case QDQ_MAX_R: return as_uint(max_r(a, b));
-    case QDQ_MIN_R: return as_uint(min_r(a, b));
-    case QDQ_COMPARE:
-        return (uint32_t)gt(a, b) | (uint32_t)ge(a, b) << 1 | (uint32_t)lt(a, b) << 2 | (uint32_t)le(a, b) << 3 |
-               (uint32_t)eq(a, b) << 4 | (uint32_t)ne(a, b) << 5;
-    case QDQ_F16_ROUND: return as_uint(f16_round(a));
-    case QDQ_F16_BITS: return f16_bits(a);
-    case QDQ_F16_VALUE: return as_uint(f16_value(ua & 0xffffu));
-    case QDQ_ROUND_HALF_AWAY: return abs_(a) < 4194304.0f ? as_uint(round_half_away(a)) : ua;
-    case QDQ_NEAREST_INT: return (uint32_t)nearest_int(a);
-    case QDQ_POSITIVE_ZERO: return as_uint(positive_zero(a));
-    case QDQ_DIALECT_OPERATION_COUNT: break;
-    }
-    return 0;
+    return operate(operation, ua, ub);
 }
 
 static bool is_nan(uint32_t u) { return (u & 0x7fffffffu) > 0x7f800000u; }

@@ -16,7 +16,9 @@ static qdq_format format_of(const char *text, size_t length) {
     return qdq_format_by_name(name);
 }
 
-/* "q4_0", and where the operation has two "q4_0_q8_0": names have underscores of their own, so each is tried. */
+/* A name, and where the operation has two, both with a _ between: names have underscores of their own, so each is
+ * tried.
+ */
 static bool read_formats(qdq_op *op, const char *text, size_t length) {
     op->n_formats = 1;
     op->format[0] = format_of(text, length);
