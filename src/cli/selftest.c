@@ -10,7 +10,7 @@
 #include "analysis/proofs.h"
 #include "analysis/reference.h"
 
-enum { OPTION_QUICK = QDQ_LONG_OPTION, OPTION_FULL, OPTION_GGML, OPTION_SEED, OPTION_LIMIT };
+enum { OPTION_QUICK = QDQ_LONG_OPTION, OPTION_FULL, OPTION_GGML, OPTION_SEED, OPTION_LIMIT, OPTION_ELEMENTS };
 enum { IMPORTANCE_ROW = 1024 };
 
 static const qdq_cli_option options[] = {
@@ -25,6 +25,9 @@ static const qdq_cli_option options[] = {
     {OPTION_LIMIT, "limit", "SECONDS", QDQ_ARG_TEXT, NULL,
      "with --full, for a proof whose reference is the scalar lane or ggml, which may take hours: thin it out to about "
      "that long (default 60); 0 takes everything"},
+    {OPTION_ELEMENTS, "elements", "N", QDQ_ARG_TEXT, NULL,
+     "with --ggml: N random and N adversarial weights of each format, without and with importance, however long that "
+     "takes"},
     {0},
 };
 
@@ -33,6 +36,8 @@ static const qdq_cli_example examples[] = {
     {"Minutes: every one of the 2^32 scales and elements, on a GPU", "qdq selftest --full -d cuda -f q4_0,q8_0"},
     {"Is this build of llama.cpp byte for byte the reference?",
      "qdq selftest --ggml ~/llama.cpp/build/bin/libggml-base.so"},
+    {"The same on a thousand million weights of each kind: hours",
+     "qdq selftest --ggml libggml-base.so --elements 1000000000"},
     {0},
 };
 
@@ -43,6 +48,7 @@ typedef struct selftest {
     bool full;
     uint64_t seed;
     double limit;
+    uint64_t elements; /* weights of each kind beside ggml; 0: as many as the time allows */
     int workers;
     bool subject_is_scalar; /* the device is the scalar lane itself */
     qdq_quantizer subject, scalar, reference, from_f16, from_bf16;
@@ -441,7 +447,9 @@ static qdq_status compare_with_ggml(ggml_report *r, qdq_format format, const cha
     qdq_verdict *v = malloc(sizeof *v);
     if (!v) return QDQ_OUT_OF_MEMORY;
     qdq_status status = QDQ_OK;
-    if (!s->full || s->limit > 0) status = fit_time(s, &p, &s->subject, &r->quantizer, s->full ? s->limit : 0.3);
+    bool limited = s->full ? s->limit > 0 : true;
+    if (limited && (inputs.packed || s->elements == 0))
+        status = fit_time(s, &p, &s->subject, &r->quantizer, s->full ? s->limit : 0.3);
     if (status == QDQ_OK) status = prove(s, &p, &s->subject, &r->quantizer, what, v);
     if (status == QDQ_OK) {
         add_ggml_row(r, format, what, weights != NULL, v);
@@ -462,6 +470,11 @@ static qdq_status compare_with_ggml(ggml_report *r, qdq_format format, const cha
     return status;
 }
 
+/* How many blocks, or rows, of so many elements. */
+static uint64_t beside_ggml(const selftest *s, uint64_t unit) {
+    return s->elements ? (s->elements + unit - 1) / unit : s->full ? 1 << 22 : 1 << 16;
+}
+
 static qdq_status compare_format(ggml_report *r, qdq_ggml *ggml, qdq_format format) {
     selftest *s = r->s;
     const char *lacks = qdq_ggml_lacks(ggml, format);
@@ -470,8 +483,10 @@ static qdq_status compare_format(ggml_report *r, qdq_ggml *ggml, qdq_format form
         json_array_append_new(s->ggml_rows, json_pack("{s:s, s:s}", "format", name_of(format), "lacks", lacks));
         return QDQ_OK;
     }
-    uint64_t blocks = s->full ? 1 << 22 : 1 << 16;
+    uint64_t blocks = beside_ggml(s, qdq_describe_format(format).block_elements);
     qdq_inputs random = qdq_inputs_random(s->seed, blocks), adversarial = qdq_inputs_adversarial(s->seed, blocks);
+    uint64_t n_rows = s->elements ? beside_ggml(s, IMPORTANCE_ROW) : blocks;
+    qdq_inputs rows = qdq_inputs_random(s->seed, n_rows), adversarial_rows = qdq_inputs_adversarial(s->seed, n_rows);
     uint32_t importance = qdq_describe_format(format).importance;
     qdq_status status = QDQ_OK;
     if (importance < 2 && !qdq_ggml_needs_importance(ggml, format)) {
@@ -479,8 +494,8 @@ static qdq_status compare_format(ggml_report *r, qdq_ggml *ggml, qdq_format form
         if (status == QDQ_OK) status = compare_with_ggml(r, format, "adversarial", adversarial, NULL);
     }
     if (importance > 0 || qdq_ggml_needs_importance(ggml, format)) { /* of rows, each of one kind */
-        if (status == QDQ_OK) status = compare_with_ggml(r, format, "random", random, s->weights);
-        if (status == QDQ_OK) status = compare_with_ggml(r, format, "adversarial", adversarial, s->weights);
+        if (status == QDQ_OK) status = compare_with_ggml(r, format, "random", rows, s->weights);
+        if (status == QDQ_OK) status = compare_with_ggml(r, format, "adversarial", adversarial_rows, s->weights);
     }
     if (status == QDQ_UNSUPPORTED) {
         say(s, "--    %-8s %s\n", name_of(format), qdq_error_message());
@@ -615,9 +630,15 @@ int qdq_command_selftest(int argc, char **argv) {
                 return qdq_usage_error(&parser, "--limit: '%s' is no number of seconds", parser.value);
             s.limit = (double)number;
             break;
+        case OPTION_ELEMENTS:
+            if (!qdq_parse_integer(parser.value, 1, INT64_C(1) << 40, &number))
+                return qdq_usage_error(&parser, "--elements: '%s' is no whole number from 1 to 2^40", parser.value);
+            s.elements = (uint64_t)number;
+            break;
         }
     }
     if (parser.n_operands) return qdq_usage_error(&parser, "unexpected operand '%s'", parser.operands[0]);
+    if (s.elements && !ggml) return qdq_usage_error(&parser, "--elements goes with --ggml");
     if (names) {
         if (qdq_parse_formats(names, s.formats, &s.n_formats) != QDQ_OK)
             return qdq_usage_error(&parser, "%s", qdq_error_message());
