@@ -10,8 +10,8 @@
 #include "core/error.h"
 
 /* Elements a chunk, multiples of QDQ_TILE. What the CPU scans before it computes should stay in the cache between; the
- * rest, and a GPU's transfers, may be large. */
-enum { SCANNED_CHUNK = 1 << 20, CHUNK = 1 << 22, N_SLOTS = 2 };
+ * rest may be larger, and a GPU's transfers large: each chunk costs some waking and waiting. */
+enum { SCANNED_CHUNK = 1 << 20, CHUNK = 1 << 22, DEVICE_CHUNK = 1 << 24, N_SLOTS = 2 };
 
 enum { N_DTYPES = 4 };
 
@@ -182,7 +182,9 @@ static qdq_status bring(qdq_stream *stream, const qdq_tensor *tensor, uint64_t f
     unsigned char *at = (unsigned char *)(uintptr_t)tensor->data + first * size;
     if (stream->on_cpu) return qdq_buffer_wrap(stream->device, tensor->dtype, 1, &count, at, count * size, buffer);
     int d = (int)tensor->dtype;
-    qdq_status status = grow(stream, &kept[d], &room[d], tensor->dtype, count < CHUNK ? CHUNK : count);
+    uint64_t wanted = CHUNK;
+    while (wanted < count) wanted *= 2;
+    qdq_status status = grow(stream, &kept[d], &room[d], tensor->dtype, wanted);
     if (status == QDQ_OK) status = qdq_buffer_write(kept[d], 0, at, count * size);
     return status == QDQ_OK ? qdq_buffer_slice(kept[d], 0, count, buffer) : status;
 }
@@ -328,7 +330,7 @@ static uint64_t greatest_common_divisor(uint64_t a, uint64_t b) {
 
 /* Elements a chunk: with an importance matrix whole rows, and tiles where sums are taken. */
 static uint64_t chunk_elements(const qdq_stream *stream, const qdq_work *work, uint64_t row) {
-    uint64_t wanted = stream->on_cpu && scans(work) ? SCANNED_CHUNK : CHUNK, unit = row;
+    uint64_t wanted = !stream->on_cpu ? DEVICE_CHUNK : scans(work) ? SCANNED_CHUNK : CHUNK, unit = row;
     if (work->importance == NULL) return wanted;
     if (work->kind == QDQ_WORK_ERROR || work->kind == QDQ_WORK_SENSITIVITY)
         unit *= QDQ_TILE / greatest_common_divisor(row, QDQ_TILE);

@@ -6,6 +6,9 @@
 #define SUM_SQUARES    2
 #define SUM_ROW        3
 
+/* a * b, as mul_v where it is not tame: where neither b is nan_safe nor a finite. */
+FN REAL mul_tame(bool tame, REAL a, REAL b) { return tame ? a * b : mul_v(a, b); }
+
 /* ggml's nearest_int, for any x: to nearest, ties to even, up to abs(x) = 2^22; past that, 23 bits of a sum, whatever
  * they may say, since the codes that come of it are the format's. A NaN gives 0. */
 FN INT nearest_int(REAL x) {
@@ -18,6 +21,12 @@ FN INT nearest_int(REAL x) {
 FN REAL round_half_away(REAL x) {
     REAL whole = trunc_r(abs_(x) + 0.49999997f);
     return as_real(as_uint(whole) | (as_uint(x) & 0x80000000u));
+}
+
+/* The same, but a zero is +0: below -0.49999997 a result is -1 or less. */
+FN REAL whole_half_away(REAL x) {
+    REAL whole = trunc_r(abs_(x) + 0.49999997f);
+    return select_r(lt_loose(x, splat(-0.49999997f)), -whole, whole);
 }
 
 /* The nearest binary16, ties to even, as a binary32: overflow (from 65520) is infinite. A NaN becomes 0xffc00000: what

@@ -53,6 +53,7 @@ typedef bool MASK;
 
 FN INT max_i(INT a, INT b) { return max(a, b); }
 FN INT min_i(INT a, INT b) { return min(a, b); }
+FN UINT max_u(UINT a, UINT b) { return max(a, b); }
 FN REAL abs_(REAL x) { return fabsf(x); }
 FN REAL div_rn(REAL a, REAL b) { return __fdiv_rn(a, b); }
 FN REAL sqrt_rn(REAL a) { return __fsqrt_rn(a); }
@@ -101,10 +102,12 @@ FN REAL nan_v(REAL a, REAL b, REAL r) {
 FN REAL mul_v(REAL a, REAL b) { return a * b; }
 FN REAL add_v(REAL a, REAL b) { return a + b; }
 FN REAL sub_v(REAL a, REAL b) { return a - b; }
+FN bool nan_safe(REAL x) { return true; }
 #else
 FN REAL mul_v(REAL a, REAL b) { return nan_v(a, b, a * b); }
 FN REAL add_v(REAL a, REAL b) { return nan_v(a, b, a + b); }
 FN REAL sub_v(REAL a, REAL b) { return nan_v(a, b, a - b); }
+FN bool nan_safe(REAL x) { return fabsf(x) <= 3.40282346638528859812e+38f; }
 #endif
 
 #include "dialect/common.h"

@@ -75,6 +75,7 @@ FN REAL max_loose(REAL a, REAL b) { return max(a, b); }
 FN REAL min_loose(REAL a, REAL b) { return min(a, b); }
 FN INT max_i(INT a, INT b) { return max(a, b); }
 FN INT min_i(INT a, INT b) { return min(a, b); }
+FN UINT max_u(UINT a, UINT b) { return max(a, b); }
 FN REAL abs_(REAL x) { return as_real(as_uint(x) & 0x7fffffffu); }
 FN INT to_int(REAL x) { return int(x); }
 FN REAL to_real(INT i) { return float(i); }
@@ -95,6 +96,7 @@ FN REAL nan_v(REAL a, REAL b, REAL r) {
 FN REAL mul_v(REAL a, REAL b) { return nan_v(a, b, a * b); }
 FN REAL add_v(REAL a, REAL b) { return nan_v(a, b, a + b); }
 FN REAL sub_v(REAL a, REAL b) { return nan_v(a, b, a - b); }
+FN bool nan_safe(REAL x) { return (as_uint(x) & 0x7fffffffu) < 0x7f800000u; }
 
 #define TABLE4(name, a, b, c, d)             const float name[4] = {a, b, c, d};
 #define TABLE8(name, a, b, c, d, e, f, g, h) const float name[8] = {a, b, c, d, e, f, g, h};

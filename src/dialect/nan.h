@@ -5,6 +5,10 @@
 FN REAL mul_v(REAL a, REAL b) { return a * b; }
 FN REAL add_v(REAL a, REAL b) { return a + b; }
 FN REAL sub_v(REAL a, REAL b) { return a - b; }
+FN bool nan_safe(REAL x) {
+    (void)x;
+    return true;
+}
 
 #else
 
@@ -18,5 +22,6 @@ FN REAL nan_v(REAL a, REAL b, REAL r) {
 FN REAL mul_v(REAL a, REAL b) { return nan_v(a, b, a * b); }
 FN REAL add_v(REAL a, REAL b) { return nan_v(a, b, a + b); }
 FN REAL sub_v(REAL a, REAL b) { return nan_v(a, b, a - b); }
+FN bool nan_safe(REAL x) { return !any(not_m(le(abs_(x), splat(3.40282346638528859812e+38f)))); }
 
 #endif

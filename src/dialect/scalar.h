@@ -65,6 +65,7 @@ FN REAL max_r(REAL a, REAL b) { return a > b ? a : b; }
 FN REAL min_r(REAL a, REAL b) { return a < b ? a : b; }
 FN INT max_i(INT a, INT b) { return a > b ? a : b; }
 FN INT min_i(INT a, INT b) { return a < b ? a : b; }
+FN UINT max_u(UINT a, UINT b) { return a > b ? a : b; }
 FN REAL abs_(REAL x) { return as_real(as_uint(x) & 0x7fffffffu); }
 FN REAL div_rn(REAL a, REAL b) { return a / b; }
 FN REAL sqrt_rn(REAL a) { return sqrtf(a); }

@@ -92,6 +92,7 @@ FN REAL max_r(REAL a, REAL b) { return (REAL)_mm512_max_ps((__m512)a, (__m512)b)
 FN REAL min_r(REAL a, REAL b) { return (REAL)_mm512_min_ps((__m512)a, (__m512)b); }
 FN INT max_i(INT a, INT b) { return (INT)_mm512_max_epi32((__m512i)a, (__m512i)b); }
 FN INT min_i(INT a, INT b) { return (INT)_mm512_min_epi32((__m512i)a, (__m512i)b); }
+FN UINT max_u(UINT a, UINT b) { return (UINT)_mm512_max_epu32((__m512i)a, (__m512i)b); }
 FN REAL sqrt_rn(REAL a) { return (REAL)_mm512_sqrt_ps((__m512)a); }
 FN INT to_int(REAL x) { return (INT)_mm512_cvttps_epi32((__m512)x); }
 FN REAL to_real(INT i) { return (REAL)_mm512_cvtepi32_ps((__m512i)i); }
@@ -131,6 +132,7 @@ FN REAL max_r(REAL a, REAL b) { return (REAL)_mm256_max_ps((__m256)a, (__m256)b)
 FN REAL min_r(REAL a, REAL b) { return (REAL)_mm256_min_ps((__m256)a, (__m256)b); }
 FN INT max_i(INT a, INT b) { return (INT)_mm256_max_epi32((__m256i)a, (__m256i)b); }
 FN INT min_i(INT a, INT b) { return (INT)_mm256_min_epi32((__m256i)a, (__m256i)b); }
+FN UINT max_u(UINT a, UINT b) { return (UINT)_mm256_max_epu32((__m256i)a, (__m256i)b); }
 FN REAL sqrt_rn(REAL a) { return (REAL)_mm256_sqrt_ps((__m256)a); }
 FN INT to_int(REAL x) { return (INT)_mm256_cvttps_epi32((__m256)x); }
 FN REAL to_real(INT i) { return (REAL)_mm256_cvtepi32_ps((__m256i)i); }
@@ -155,6 +157,7 @@ FN REAL max_r(REAL a, REAL b) { return (REAL)_mm_max_ps((__m128)a, (__m128)b); }
 FN REAL min_r(REAL a, REAL b) { return (REAL)_mm_min_ps((__m128)a, (__m128)b); }
 FN INT max_i(INT a, INT b) { return select_i(gt_i(a, b), a, b); }
 FN INT min_i(INT a, INT b) { return select_i(gt_i(a, b), b, a); }
+FN UINT max_u(UINT a, UINT b) { return select_u((MASK)(a > b), a, b); }
 FN REAL sqrt_rn(REAL a) { return (REAL)_mm_sqrt_ps((__m128)a); }
 FN INT to_int(REAL x) { return (INT)_mm_cvttps_epi32((__m128)x); }
 FN REAL to_real(INT i) { return (REAL)_mm_cvtepi32_ps((__m128i)i); }
@@ -169,6 +172,7 @@ FN REAL max_r(REAL a, REAL b) { return select_r(gt(a, b), a, b); }
 FN REAL min_r(REAL a, REAL b) { return select_r(lt(a, b), a, b); }
 FN INT max_i(INT a, INT b) { return (INT)vmaxq_s32((int32x4_t)a, (int32x4_t)b); }
 FN INT min_i(INT a, INT b) { return (INT)vminq_s32((int32x4_t)a, (int32x4_t)b); }
+FN UINT max_u(UINT a, UINT b) { return (UINT)vmaxq_u32((uint32x4_t)a, (uint32x4_t)b); }
 FN REAL sqrt_rn(REAL a) { return (REAL)vsqrtq_f32((float32x4_t)a); }
 FN INT to_int(REAL x) { return (INT)vcvtq_s32_f32((float32x4_t)x); }
 FN REAL to_real(INT i) { return (REAL)vcvtq_f32_s32((int32x4_t)i); }

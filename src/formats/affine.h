@@ -25,14 +25,22 @@ FN affine fit_affine(BLOCK_IN(x), BLOCK_IN(w), int parts, float top, float first
         sum_x[p] = w[n * p] * x[n * p];
         for (int k = 1; k < n; k++) {
             int i = n * p + k;
-            low[p] = min_r(x[i], low[p]);
-            high[p] = max_r(x[i], high[p]);
+            low[p] = min_loose(x[i], low[p]);
+            high[p] = max_loose(x[i], high[p]);
             f.weight[p] = f.weight[p] + w[i];
             sum_x[p] = sum_x[p] + w[i] * x[i];
         }
+        tame = tame && !any(not_finite(sum_x[p]));
+        /* A NaN, or the sign of a zero, wants the exact ones. */
+        if (!tame || any(eq(low[p], splat(0.0f)))) {
+            low[p] = high[p] = x[n * p];
+            for (int k = 1; k < n; k++) {
+                low[p] = min_r(x[n * p + k], low[p]);
+                high[p] = max_r(x[n * p + k], high[p]);
+            }
+        }
         low[p] = select_r(gt(low[p], splat(0.0f)), splat(0.0f), low[p]);
         same[p] = eq(high[p], low[p]);
-        tame = tame && !any(not_finite(sum_x[p]));
     }
     /* Turn -1 is the first scale and minimum as they are. */
     for (int p = 0; p < parts; p++) {
@@ -44,16 +52,16 @@ FN affine fit_affine(BLOCK_IN(x), BLOCK_IN(w), int parts, float top, float first
         for (int k = 0; k < n; k++) {
             int i = n * p + k;
             REAL v = f.inverse[p] * (x[i] - low[p]);
-            REAL c = calm ? calm_code(v, top) : whole_code(v, top);
+            REAL c = calm ? nearest(v) : whole_code(v, top); /* v is within 0 … top, but for rounding */
             REAL off = f.scale[p] * c + low[p] - x[i];
             best[p] = best[p] + w[i] * (magnitudes ? abs_(off) : off * off);
         }
     }
-    ROLLED for (int turn = 0; turn < turns; turn++) {
+    ROLLED for (float turn = 0.0f; turn < turns; turn += 1.0f) {
         REAL reach = splat(turn) * by + first + top;
         for (int p = 0; p < parts; p++) {
             REAL inverse = div_rn(reach, select_r(same[p], splat(1.0f), high[p] - min[p]));
-            REAL farthest = max_r(abs_(low[p] - min[p]), abs_(high[p] - min[p]));
+            REAL farthest = max_loose(abs_(low[p] - min[p]), abs_(high[p] - min[p]));
             REAL most = abs_(inverse * farthest);                  /* of the elements' v below */
             if (tame && !any(not_m(le(most, splat(top + 0.45f))))) /* none is above top once rounded */
                 for (int k = 0; k < n; k++)

@@ -5,29 +5,55 @@
 /* Maxima run in four chains of neighbours, for the processor to overlap; joined in order, the first of equals
  * still wins. */
 
+STRUCT(peak) {
+    REAL value;
+    bool finite; /* all elements, of all lanes that run together */
+};
+
 /* Of the n elements from x[at] on, the one of the largest magnitude, with its sign; of equal ones the first; +0 if all
- * are zero. NaNs are passed over. The largest and the smallest element decide, unless they are of equal magnitude: then
- * order does. */
-FN REAL signed_max(BLOCK_IN(x), int at, int n) {
-    REAL high[4], low[4];
+ * are zero. NaNs are passed over. As integers the bits of positive floats are above all others, and those of negative
+ * ones are above all others as unsigned; both in order of magnitude, infinities and NaNs at the top. The largest and
+ * the smallest element decide, unless they are of equal magnitude: then order does. */
+FN peak signed_peak(BLOCK_IN(x), int at, int n) {
+    INT high[4];
+    UINT low[4];
     for (int c = 0; c < 4; c++) {
-        high[c] = low[c] = splat(0.0f);
+        high[c] = splat_i(0);
+        low[c] = splat_u(0u);
         for (int k = 0; k < n / 4; k++) {
-            int i = at + n / 4 * c + k;
-            high[c] = max_r(x[i], high[c]);
-            low[c] = min_r(x[i], low[c]);
+            UINT u = as_uint(x[at + n / 4 * c + k]);
+            high[c] = max_i(INT_OF(u), high[c]);
+            low[c] = max_u(u, low[c]);
         }
     }
-    REAL top = max_r(max_r(high[3], high[2]), max_r(high[1], high[0]));
-    REAL bottom = min_r(min_r(low[3], low[2]), min_r(low[1], low[0]));
-    REAL best = select_r(ge(top, -bottom), top, bottom);
-    MASK tie = and_m(eq(top, -bottom), gt(top, splat(0.0f)));
-    if (any(tie)) {
-        REAL first = splat(0.0f);
-        for (int k = 1; k <= n; k++) first = select_r(eq(abs_(x[at + n - k]), top), x[at + n - k], first);
-        best = select_r(tie, first, best);
+    INT top = max_i(max_i(high[0], high[1]), max_i(high[2], high[3]));
+    INT bottom = INT_OF(max_u(max_u(low[0], low[1]), max_u(low[2], low[3])) ^ 0x80000000u);
+    bottom = max_i(bottom, splat_i(0)); /* the magnitude of the smallest element; 0 if none is negative */
+    peak p;
+    p.finite = !any(gt_i(max_i(top, bottom), splat_i(0x7f7fffff)));
+    if (!p.finite) {
+        REAL most = splat(0.0f), least = splat(0.0f);
+        for (int k = 0; k < n; k++) {
+            most = max_r(x[at + k], most);
+            least = min_r(x[at + k], least);
+        }
+        top = INT_OF(as_uint(most));
+        bottom = INT_OF(as_uint(abs_(least)));
     }
-    return best;
+    UINT best = select_u(gt_i(bottom, top), UINT_OF(bottom) | 0x80000000u, UINT_OF(top));
+    p.value = as_real(best);
+    MASK tie = and_m(eq_i(top, bottom), gt_i(top, splat_i(0)));
+    if (any(tie)) {
+        REAL first = splat(0.0f), size = as_real(UINT_OF(top));
+        for (int k = 1; k <= n; k++) first = select_r(eq(abs_(x[at + n - k]), size), x[at + n - k], first);
+        p.value = select_r(tie, first, p.value);
+    }
+    return p;
+}
+
+FN REAL signed_max(BLOCK_IN(x), int at, int n) {
+    peak p = signed_peak(x, at, n);
+    return p.value;
 }
 
 STRUCT(extremes) { REAL low, high; };
@@ -97,13 +123,15 @@ FN REAL signed_code(REAL v, float top) {
 FN REAL quotient_code(REAL a, REAL d, REAL r, float low, float high) {
     REAL q = a * r, c = nearest(q);
     MASK sure = and_m(lt_loose(abs_(q - c), splat(0.49998f)), lt_loose(abs_(q), splat(4194303.0f)));
-    c = min_r(max_r(c, splat(low)), splat(high));
+    c = min_loose(max_loose(c, splat(low)), splat(high));
     if (any(not_m(sure))) c = to_real(min_i(max_i(nearest_int(div_rn(a, d)), splat_i(low)), splat_i(high)));
     return c;
 }
 FN MASK not_finite(REAL x) { return not_m(le(abs_(x), splat(3.40282346638528859812e+38f))); }
 
-/* A C cast to an integer that saturates at 0 and top, a NaN to 0. */
-FN REAL cast_code(REAL v, float top) { return trunc_r(min_loose(max_loose(v, splat(0.0f)), splat(top))); }
+/* A C cast to an integer that saturates at 0 and top, a NaN to 0. Where all is tame, v is no NaN and above -1. */
+FN REAL cast_code(REAL v, float top, bool tame) {
+    return trunc_r(min_loose(tame ? v : max_loose(v, splat(0.0f)), splat(top)));
+}
 
 #endif

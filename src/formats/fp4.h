@@ -38,6 +38,6 @@ FN REAL fp4_code(REAL x, REAL d) {
     return n + select_r(and_m(lt(x, zero), gt(n, zero)), splat(8.0f), zero);
 }
 
-FN REAL fp4_value(REAL code, REAL d) { return mul_v(LOOKUP16(fp4_values, to_int(code)), d); }
+FN REAL fp4_value(REAL code, REAL d, bool tame) { return mul_tame(tame, LOOKUP16(fp4_values, to_int(code)), d); }
 
 #endif

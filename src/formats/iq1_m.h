@@ -26,6 +26,7 @@ STRUCT(iq1_m_part) {
 };
 STRUCT(iq1_m_params) {
     REAL d[2];
+    bool tame;
     UINT point[4], down, step, counts;
 };
 
@@ -146,6 +147,7 @@ LARGE iq1_m_params iq1_m_fold(iq1_m_part s, PEERS(peers)) {
         p.d[k] = mul_v(dh, count * 2.0f + 1.0f);
         p.counts = p.counts | UINT_OF(to_int(count)) << (3 * k);
     }
+    p.tame = nan_safe(p.d[0]) && nan_safe(p.d[1]);
     for (int g = 0; g < 4; g++) p.point[g] = s.point[g];
     p.down = select_u(none, splat_u(0u), s.down);
     return p;
@@ -157,7 +159,9 @@ FN REAL iq1_m_code(REAL x, iq1_m_params p, int i) {
 }
 FN REAL iq1_m_code_weighted(REAL x, iq1_m_params p, int i) { return iq1_m_code(x, p, i); }
 
-FN REAL iq1_m_value(REAL code, iq1_m_params p, int i) { return mul_v(p.d[i / 16], LOOKUP8(iq1_values, to_int(code))); }
+FN REAL iq1_m_value(REAL code, iq1_m_params p, int i) {
+    return mul_tame(p.tame, p.d[i / 16], LOOKUP8(iq1_values, to_int(code)));
+}
 
 FN UINT iq1_m_head(iq1_m_params p, int k) {
     if (k == 0) return iq_low_bytes(WORDS_OF(iq1_m), 2048, p.point, 0, 8);
@@ -183,6 +187,7 @@ FN iq1_m_params iq1_m_read(BYTES_IN(b), int lane) {
     UINT step = splat_u(0u), counts = GET16(b, 48 + lane / 2 * 2) >> lane % 2 * 6;
     for (int j = 0; j < 4; j++) step = step | (GET8(b, 49 + 2 * j) >> 4) << 4 * j;
     for (int k = 0; k < 2; k++) p.d[k] = mul_v(f16_value(step), to_real(INT_OF(2u * ((counts >> 3 * k) & 7u) + 1u)));
+    p.tame = nan_safe(p.d[0]) && nan_safe(p.d[1]);
     for (int g = 0; g < 4; g++) p.point[g] = splat_u(0u);
     p.down = p.step = p.counts = splat_u(0u);
     return p;

@@ -24,6 +24,7 @@ STRUCT(iq1_s_part) {
 };
 STRUCT(iq1_s_params) {
     REAL d;
+    bool tame;
     UINT point[4], down, head;
 };
 
@@ -86,6 +87,7 @@ FN iq1_s_params iq1_s_fold_weighted(iq1_s_part s, PEERS(peers)) {
     REAL d = div_rn(max, splat(15.0f)), dh = select_r(none, splat(0.0f), f16_round(d * 1.125f));
     REAL count = select_r(none, splat(0.0f), iq1_count(s.scale, div_rn(splat(1.0f), d)));
     p.d = mul_v(dh, count * 2.0f + 1.0f);
+    p.tame = nan_safe(p.d);
     p.down = select_u(none, splat_u(0u), s.down);
     for (int g = 0; g < 4; g++) p.point[g] = s.point[g];
     p.head = f16_bits(dh) | (UINT_OF(to_int(count)) | p.down << 3) << 28;
@@ -96,7 +98,9 @@ FN REAL iq1_s_code_weighted(REAL x, iq1_s_params p, int i) {
     return to_real(INT_OF(iq_level(p.point[i / 8], 8, i % 8) | p.down << 2));
 }
 
-FN REAL iq1_s_value(REAL code, iq1_s_params p, int i) { return mul_v(p.d, LOOKUP8(iq1_values, to_int(code))); }
+FN REAL iq1_s_value(REAL code, iq1_s_params p, int i) {
+    return mul_tame(p.tame, p.d, LOOKUP8(iq1_values, to_int(code)));
+}
 
 FN UINT iq1_s_head(iq1_s_params p, int k) {
     if (k == 0) return p.head | iq_high_bits(WORDS_OF(iq1_s), 2048, p.point, 0, 8, 3) << 16;
@@ -115,6 +119,7 @@ FN iq1_s_params iq1_s_read(BYTES_IN(b), int lane) {
     iq1_s_params p;
     UINT count = (GET16(b, 34 + 2 * lane) >> 12) & 7u;
     p.d = mul_v(f16_value(GET16(b, 0)), to_real(INT_OF(2u * count + 1u)));
+    p.tame = nan_safe(p.d);
     for (int g = 0; g < 4; g++) p.point[g] = splat_u(0u);
     p.down = p.head = splat_u(0u);
     return p;

@@ -51,7 +51,7 @@ FN REAL iq2_s_code_weighted(REAL x, iq_params p, int i) { return iq_code(p, 8, i
 
 FN REAL iq2_s_value(REAL code, iq_params p, int i) {
     INT c = to_int(code);
-    return iq_value(p.d[i / 16], LOOKUP4(iq2_s_magnitudes, c & 3), c);
+    return iq_value(p, i / 16, LOOKUP4(iq2_s_magnitudes, c & 3), c);
 }
 
 FN UINT iq2_s_head(iq_params p, int k) {
@@ -79,6 +79,7 @@ FN iq_params iq2_s_read(BYTES_IN(b), int lane) {
     REAL d = f16_value(GET16(b, 0));
     p.d[0] = mul_v(d, (to_real(INT_OF(count & 15u)) + 0.5f) * 0.25f);
     p.d[1] = mul_v(d, (to_real(INT_OF(count >> 4)) + 0.5f) * 0.25f);
+    p.tame = nan_safe(p.d[0]) && nan_safe(p.d[1]);
     return p;
 }
 

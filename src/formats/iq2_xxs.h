@@ -44,7 +44,7 @@ FN REAL iq2_xxs_code_weighted(REAL x, iq_params p, int i) { return iq_code(p, 8,
 
 FN REAL iq2_xxs_value(REAL code, iq_params p, int i) {
     INT c = to_int(code);
-    return iq_value(p.d[0], LOOKUP4(iq2_xxs_magnitudes, c & 3), c);
+    return iq_value(p, 0, LOOKUP4(iq2_xxs_magnitudes, c & 3), c);
 }
 
 FN UINT iq2_xxs_head(iq_params p, int k) {
@@ -67,6 +67,7 @@ FN iq_params iq2_xxs_read(BYTES_IN(b), int lane) {
     iq_params p = iq_no_params();
     REAL count = to_real(INT_OF(GET8(b, 9 + 8 * lane) >> 4));
     p.d[0] = mul_v(f16_value(GET16(b, 0)), (count + 0.5f) * 0.25f);
+    p.tame = nan_safe(p.d[0]);
     return p;
 }
 

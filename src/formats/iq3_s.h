@@ -84,7 +84,7 @@ FN REAL iq3_s_code_weighted(REAL x, iq_params p, int i) { return iq_code(p, 4, i
 
 FN REAL iq3_s_value(REAL code, iq_params p, int i) {
     INT c = to_int(code);
-    return iq_value(p.d[0], LOOKUP8(iq3_s_magnitudes, c & 7), c);
+    return iq_value(p, 0, LOOKUP8(iq3_s_magnitudes, c & 7), c);
 }
 
 FN UINT iq3_s_head(iq_params p, int k) {
@@ -111,6 +111,7 @@ FN iq_params iq3_s_read(BYTES_IN(b), int lane) {
     iq_params p = iq_no_params();
     UINT count = (GET8(b, 106 + lane / 2) >> lane % 2 * 4) & 15u;
     p.d[0] = mul_v(f16_value(GET16(b, 0)), to_real(INT_OF(2u * count + 1u)));
+    p.tame = nan_safe(p.d[0]);
     return p;
 }
 

@@ -49,7 +49,7 @@ FN REAL iq3_xxs_code_weighted(REAL x, iq_params p, int i) { return iq_code(p, 4,
 
 FN REAL iq3_xxs_value(REAL code, iq_params p, int i) {
     INT c = to_int(code);
-    return iq_value(p.d[0], LOOKUP8(iq3_xxs_magnitudes, c & 7), c);
+    return iq_value(p, 0, LOOKUP8(iq3_xxs_magnitudes, c & 7), c);
 }
 
 FN UINT iq3_xxs_head(iq_params p, int k) {
@@ -73,6 +73,7 @@ FN iq_params iq3_xxs_read(BYTES_IN(b), int lane) {
     iq_params p = iq_no_params();
     REAL count = to_real(INT_OF(GET8(b, 69 + 4 * lane) >> 4));
     p.d[0] = mul_v(f16_value(GET16(b, 0)), (count + 0.5f) * 0.5f);
+    p.tame = nan_safe(p.d[0]);
     return p;
 }
 

@@ -17,11 +17,15 @@
 
 #define iq4_nl_code_weighted iq4_nl_code
 
-STRUCT(iq4_nl_params) { REAL d, inverse; };
+STRUCT(iq4_nl_params) {
+    REAL d, inverse;
+    bool tame;
+};
 
 FN iq4_nl_params iq4_nl_found(REAL scale) {
     iq4_nl_params p;
     p.d = f16_round(scale);
+    p.tame = nan_safe(p.d);
     p.inverse = inverse(scale);
     return p;
 }
@@ -40,7 +44,7 @@ LARGE iq4_nl_params iq4_nl_fit_weighted(BLOCK_IN(x), BLOCK_IN(m), REAL sum) {
 
 FN REAL iq4_nl_code(REAL x, iq4_nl_params p, int i) { return iq4_code(x * p.inverse); }
 
-FN REAL iq4_nl_value(REAL code, iq4_nl_params p, int i) { return mul_v(p.d, iq4_value(code)); }
+FN REAL iq4_nl_value(REAL code, iq4_nl_params p, int i) { return mul_tame(p.tame, p.d, iq4_value(code)); }
 
 FN UINT iq4_nl_head(iq4_nl_params p, int k) { return f16_bits(p.d); }
 
@@ -54,6 +58,7 @@ FN void iq4_nl_pack(PACK_ARGS(c, h, b)) {
 FN iq4_nl_params iq4_nl_read(BYTES_IN(b), int lane) {
     iq4_nl_params p;
     p.d = f16_value(GET16(b, 0));
+    p.tame = nan_safe(p.d);
     p.inverse = splat(0.0f);
     return p;
 }

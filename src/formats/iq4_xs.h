@@ -23,6 +23,7 @@ STRUCT(iq4_xs_part) { REAL scale; };
 
 STRUCT(iq4_xs_params) {
     REAL d, inverse;
+    bool tame;
     UINT head; /* D, and u above it */
 };
 
@@ -51,6 +52,7 @@ FN iq4_xs_params iq4_xs_fold(iq4_xs_part s, PEERS(peers)) {
     INT count = max_i(min_i(nearest_int(inverse(step) * s.scale), splat_i(31)), splat_i(-32));
     iq4_xs_params p;
     p.d = mul_v(dh, to_real(count));
+    p.tame = nan_safe(p.d);
     p.inverse = inverse(step * to_real(count));
     p.head = f16_bits(dh) | UINT_OF(count + 32) << 16;
     return p;
@@ -58,7 +60,7 @@ FN iq4_xs_params iq4_xs_fold(iq4_xs_part s, PEERS(peers)) {
 
 FN REAL iq4_xs_code(REAL x, iq4_xs_params p, int i) { return iq4_code(x * p.inverse); }
 
-FN REAL iq4_xs_value(REAL code, iq4_xs_params p, int i) { return mul_v(p.d, iq4_value(code)); }
+FN REAL iq4_xs_value(REAL code, iq4_xs_params p, int i) { return mul_tame(p.tame, p.d, iq4_value(code)); }
 
 FN UINT iq4_xs_head(iq4_xs_params p, int k) { return p.head; }
 
@@ -83,6 +85,7 @@ FN iq4_xs_params iq4_xs_read(BYTES_IN(b), int lane) {
     UINT high = GET16(b, 2) >> (2 * lane) & 3u;
     iq4_xs_params p;
     p.d = mul_v(f16_value(GET16(b, 0)), to_real(INT_OF(low | high << 4) - 32));
+    p.tame = nan_safe(p.d);
     p.inverse = splat(0.0f);
     p.head = splat_u(0u);
     return p;

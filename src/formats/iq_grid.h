@@ -234,13 +234,15 @@ FN void iq_weights(BLOCK_IN(x), BLOCK_IN(m), REAL s, BLOCK_OUT(w)) {
 
 STRUCT(iq_params) {
     REAL d[2];
+    bool tame;
     UINT point[8], signs;
     UINT head; /* the block's scale, a binary16 | part 0's count << 16 | part 1's << 20 */
 };
 
-/* All zero. */
+/* All zero, and tame. */
 FN iq_params iq_no_params(void) {
     iq_params p;
+    p.tame = true;
     p.d[0] = p.d[1] = splat(0.0f);
     for (int g = 0; g < 8; g++) p.point[g] = splat_u(0u);
     p.signs = p.head = splat_u(0u);
@@ -263,6 +265,7 @@ FN iq_params iq_fold(iq_part s, PEERS(peers), int parts, int groups, float fudge
         REAL scale = max_r(s.scale[k], splat(0.0f));
         REAL count = select_r(none, splat(0.0f), whole_code((inverse * scale - 1.0f) * 0.5f, 15.0f));
         p.d[k] = mul_v(dh, (count + 0.5f) * unit);
+        p.tame = p.tame && nan_safe(p.d[k]);
         p.head = p.head | UINT_OF(to_int(count)) << (16 + 4 * k);
     }
     for (int g = 0; g < groups; g++) p.point[g] = s.point[g];
@@ -280,8 +283,10 @@ FN REAL iq_code(iq_params p, int elements, int i) {
     return to_real(INT_OF(iq_level(p.point[i / elements], elements, i % elements) | sign << 3));
 }
 
-/* d times the magnitude of a code's level, unit. The reference turns the sign last, a NaN's too. */
-FN REAL iq_value(REAL d, REAL unit, INT code) { return as_real(as_uint(mul_v(d, unit)) ^ (UINT_OF(code) >> 3 << 31)); }
+/* The part's d times the magnitude of a code's level, unit. The reference turns the sign last, a NaN's too. */
+FN REAL iq_value(iq_params p, int part, REAL unit, INT code) {
+    return as_real(as_uint(mul_tame(p.tame, p.d[part], unit)) ^ (UINT_OF(code) >> 3 << 31));
+}
 
 /* The bits from `shift` up of four points' numbers, `width` bits each. */
 LARGE UINT iq_bits(WORDS_IN(t), int points, UINT a, UINT b, UINT c, UINT d, int elements, int shift, int width) {

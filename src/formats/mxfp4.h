@@ -23,7 +23,7 @@
 
 STRUCT(mxfp4_params) {
     REAL d;
-    bool odd; /* in some lane */
+    bool tame; /* also: no lane is odd */
     UINT e;
 };
 
@@ -44,13 +44,13 @@ FN mxfp4_params mxfp4_fit(BLOCK_IN(x), REAL sum) {
     INT e = max_i(INT_OF((as_uint(m.max) + UINT_OF(up)) >> 23) - 2, splat_i(0));
     p.e = UINT_OF(select_i(eq(m.max, as_real(splat_u(0x7f800000u))), splat_i(255), e));
     p.d = mxfp4_scale(p.e);
-    p.odd = !m.finite || any(fp4_odd(m.max, p.d));
+    p.tame = m.finite && !any(fp4_odd(m.max, p.d)) && nan_safe(p.d);
     return p;
 }
 
-FN REAL mxfp4_code(REAL x, mxfp4_params p, int i) { return p.odd ? fp4_odd_code(x, p.d) : fp4_code(x, p.d); }
+FN REAL mxfp4_code(REAL x, mxfp4_params p, int i) { return p.tame ? fp4_code(x, p.d) : fp4_odd_code(x, p.d); }
 
-FN REAL mxfp4_value(REAL code, mxfp4_params p, int i) { return fp4_value(code, p.d); }
+FN REAL mxfp4_value(REAL code, mxfp4_params p, int i) { return fp4_value(code, p.d, p.tame); }
 
 FN UINT mxfp4_head(mxfp4_params p, int k) { return p.e; }
 
@@ -65,7 +65,7 @@ FN mxfp4_params mxfp4_read(BYTES_IN(b), int lane) {
     mxfp4_params p;
     p.e = GET8(b, 0);
     p.d = mxfp4_scale(p.e);
-    p.odd = false;
+    p.tame = nan_safe(p.d);
     return p;
 }
 

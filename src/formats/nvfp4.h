@@ -19,7 +19,7 @@
 
 STRUCT(nvfp4_params) {
     REAL d[2];
-    bool odd; /* in some lane */
+    bool tame; /* also: no lane is odd */
     UINT head;
 };
 
@@ -44,23 +44,23 @@ FN REAL nvfp4_half(UINT scale) {
 
 FN nvfp4_params nvfp4_fit(BLOCK_IN(x), REAL sum) {
     nvfp4_params p;
-    p.odd = false;
+    p.tame = true;
     p.head = splat_u(0u);
     for (int k = 0; k < 2; k++) {
         REAL max = abs_(signed_max(x, 16 * k, 16));
         UINT scale = nvfp4_scale_bits(div_rn(max, splat(6.0f)));
         p.d[k] = nvfp4_half(scale);
-        p.odd = p.odd || any(fp4_odd(max, p.d[k]));
+        p.tame = p.tame && !any(fp4_odd(max, p.d[k]));
         p.head = p.head | scale << (8 * k);
     }
     return p;
 }
 
 FN REAL nvfp4_code(REAL x, nvfp4_params p, int i) {
-    return p.odd ? fp4_odd_code(x, p.d[i / 16]) : fp4_code(x, p.d[i / 16]);
+    return p.tame ? fp4_code(x, p.d[i / 16]) : fp4_odd_code(x, p.d[i / 16]);
 }
 
-FN REAL nvfp4_value(REAL code, nvfp4_params p, int i) { return fp4_value(code, p.d[i / 16]); }
+FN REAL nvfp4_value(REAL code, nvfp4_params p, int i) { return fp4_value(code, p.d[i / 16], p.tame); }
 
 FN UINT nvfp4_head(nvfp4_params p, int k) { return p.head; }
 
@@ -77,7 +77,7 @@ FN void nvfp4_pack(PACK_ARGS(c, h, b)) {
 FN nvfp4_params nvfp4_read(BYTES_IN(b), int lane) {
     nvfp4_params p;
     for (int k = 0; k < 2; k++) p.d[k] = nvfp4_half(GET8(b, 2 * lane + k));
-    p.odd = false;
+    p.tame = true;
     p.head = splat_u(0u);
     return p;
 }

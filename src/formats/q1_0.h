@@ -14,11 +14,15 @@
 #define q1_0_SUM        SUM_MAGNITUDES
 #define q1_0_IMPORTANCE 0
 
-STRUCT(q1_0_params) { REAL d; };
+STRUCT(q1_0_params) {
+    REAL d;
+    bool tame; /* always */
+};
 
 FN q1_0_params q1_0_fit(BLOCK_IN(x), REAL sum) {
     q1_0_params p;
     p.d = f16_round(sum * 0.0078125f);
+    p.tame = true;
     return p;
 }
 
@@ -45,6 +49,7 @@ FN void q1_0_pack(PACK_ARGS(c, h, b)) {
 FN q1_0_params q1_0_read(BYTES_IN(b), int lane) {
     q1_0_params p;
     p.d = f16_value(GET16(b, 0));
+    p.tame = true;
     return p;
 }
 

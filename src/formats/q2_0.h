@@ -16,7 +16,10 @@
 
 STRUCT(q2_0_part) { REAL max; };
 
-STRUCT(q2_0_params) { REAL d, inverse; };
+STRUCT(q2_0_params) {
+    REAL d, inverse;
+    bool tame;
+};
 
 FN q2_0_part q2_0_fit(BLOCK_IN(x), REAL sum) {
     magnitude m = max_magnitude(x);
@@ -31,6 +34,7 @@ FN q2_0_params q2_0_fold(q2_0_part s, PEERS(peers)) {
     REAL d = max_r(PEER(peers, 0, 0), PEER(peers, 0, 1));
     q2_0_params p;
     p.d = f16_round(d);
+    p.tame = nan_safe(p.d);
     p.inverse = inverse(d);
     return p;
 }
@@ -42,7 +46,7 @@ FN REAL q2_0_code(REAL x, q2_0_params p, int i) {
     return round_half_away(max_r(min_r(v, splat(2.0f)), splat(-1.0f))) + 1.0f;
 }
 
-FN REAL q2_0_value(REAL code, q2_0_params p, int i) { return mul_v(code - 1.0f, p.d); }
+FN REAL q2_0_value(REAL code, q2_0_params p, int i) { return mul_tame(p.tame, code - 1.0f, p.d); }
 
 FN UINT q2_0_head(q2_0_params p, int k) { return f16_bits(p.d); }
 
@@ -57,6 +61,7 @@ FN void q2_0_pack(PACK_ARGS(c, h, b)) {
 FN q2_0_params q2_0_read(BYTES_IN(b), int lane) {
     q2_0_params p;
     p.d = f16_value(GET16(b, 0));
+    p.tame = nan_safe(p.d);
     p.inverse = splat(0.0f);
     return p;
 }

@@ -25,6 +25,7 @@ STRUCT(q2_K_params) {
     REAL d[2], m[2], per_d[2]; /* per_d: 1 / d */
     REAL inverse[2], base[2];  /* where d is 0, the fit's codes stay */
     bool stays;                /* in some lane */
+    bool tame;                 /* also: no lane stays */
     UINT steps, own;
 };
 
@@ -55,6 +56,7 @@ FN q2_K_params q2_K_counted(q2_K_part s, REAL d, REAL m, UINT first, UINT second
         p.base[k] = s.base[k];
     }
     p.stays = any(or_m(eq(p.d[0], splat(0.0f)), eq(p.d[1], splat(0.0f))));
+    p.tame = !p.stays && nan_safe(p.d[0]) && nan_safe(p.d[1]) && nan_safe(p.m[0]) && nan_safe(p.m[1]);
     p.steps = f16_bits(dh) | f16_bits(mh) << 16;
     p.own = first | second << 8;
     return p;
@@ -101,11 +103,14 @@ FN q2_K_params q2_K_fold_weighted(q2_K_part s, PEERS(peers)) {
 FN REAL q2_K_code(REAL x, q2_K_params p, int i) {
     int k = i / 16;
     REAL c = quotient_code(x + p.m[k], p.d[k], p.per_d[k], 0.0f, 3.0f);
-    if (p.stays) c = select_r(eq(p.d[k], splat(0.0f)), whole_code(p.inverse[k] * (x - p.base[k]), 3.0f), c);
+    if (!p.tame && p.stays) c = select_r(eq(p.d[k], splat(0.0f)), whole_code(p.inverse[k] * (x - p.base[k]), 3.0f), c);
     return c;
 }
 
-FN REAL q2_K_value(REAL code, q2_K_params p, int i) { return sub_v(mul_v(p.d[i / 16], code), p.m[i / 16]); }
+FN REAL q2_K_value(REAL code, q2_K_params p, int i) {
+    int k = i / 16;
+    return p.tame ? p.d[k] * code - p.m[k] : sub_v(mul_v(p.d[k], code), p.m[k]);
+}
 
 FN UINT q2_K_head(q2_K_params p, int k) { return k == 0 ? p.steps : p.own; }
 
@@ -129,6 +134,7 @@ FN q2_K_params q2_K_read(BYTES_IN(b), int lane) {
         p.per_d[k] = p.inverse[k] = p.base[k] = splat(0.0f);
     }
     p.stays = false;
+    p.tame = nan_safe(p.d[0]) && nan_safe(p.d[1]) && nan_safe(p.m[0]) && nan_safe(p.m[1]);
     p.steps = p.own = splat_u(0u);
     return p;
 }

@@ -28,6 +28,7 @@ STRUCT(q3_K_params) {
     REAL d[2], per_d[2]; /* per_d: 1 / d */
     REAL codes[4];       /* where d is 0, the fit's codes stay */
     bool stays;          /* in some lane */
+    bool tame;           /* also: no lane stays */
     UINT head;
 };
 
@@ -127,6 +128,7 @@ FN q3_K_params q3_K_counted(q3_K_part s, REAL d, UINT first, UINT second) {
     p.d[1] = mul_v(d, to_real(INT_OF(second) - 32));
     for (int k = 0; k < 2; k++) p.per_d[k] = div_rn(splat(1.0f), p.d[k]);
     p.stays = any(or_m(eq(p.d[0], splat(0.0f)), eq(p.d[1], splat(0.0f))));
+    p.tame = !p.stays && nan_safe(p.d[0]) && nan_safe(p.d[1]);
     for (int k = 0; k < 4; k++) p.codes[k] = s.codes[k];
     p.head = f16_bits(d) | first << 16 | second << 24;
     return p;
@@ -165,14 +167,14 @@ FN q3_K_params q3_K_fold_weighted(q3_K_part s, PEERS(peers)) {
 FN REAL q3_K_code(REAL x, q3_K_params p, int i) {
     REAL d = p.d[i / 16];
     REAL c = quotient_code(x, d, p.per_d[i / 16], -4.0f, 3.0f) + 4.0f;
-    if (p.stays) {
+    if (!p.tame && p.stays) {
         INT kept = to_int(p.codes[i / 8]) >> (3 * (i & 7)) & 7;
         c = select_r(eq(d, splat(0.0f)), to_real(kept), c);
     }
     return c;
 }
 
-FN REAL q3_K_value(REAL code, q3_K_params p, int i) { return mul_v(p.d[i / 16], code - 4.0f); }
+FN REAL q3_K_value(REAL code, q3_K_params p, int i) { return mul_tame(p.tame, p.d[i / 16], code - 4.0f); }
 
 FN UINT q3_K_head(q3_K_params p, int k) { return p.head; }
 
@@ -213,6 +215,7 @@ FN q3_K_params q3_K_read(BYTES_IN(b), int lane) {
     }
     for (int k = 0; k < 4; k++) p.codes[k] = splat(0.0f);
     p.stays = false;
+    p.tame = nan_safe(p.d[0]) && nan_safe(p.d[1]);
     p.head = splat_u(0u);
     return p;
 }

@@ -15,17 +15,22 @@
 #define q4_0_IMPORTANCE   1
 #define q4_0_WEIGHTED_SUM SUM_ROW
 
-STRUCT(q4_0_params) { REAL d, inverse; };
+STRUCT(q4_0_params) {
+    REAL d, inverse;
+    bool tame; /* also: every x * inverse is within -8 … 8, but for rounding */
+};
 
 FN q4_0_params q4_0_fit(BLOCK_IN(x), REAL sum) {
     q4_0_params p;
-    REAL d = signed_max(x, 0, 32) * -0.125f;
+    peak m = signed_peak(x, 0, 32);
+    REAL d = m.value * -0.125f;
     p.inverse = inverse(d);
     p.d = f16_round(d);
+    p.tame = m.finite && !any(eq(abs_(p.inverse), as_real(splat_u(0x7f800000u)))) && nan_safe(p.d);
     return p;
 }
 
-FN REAL q4_0_code(REAL x, q4_0_params p, int i) { return cast_code(x * p.inverse + 8.5f, 15.0f); }
+FN REAL q4_0_code(REAL x, q4_0_params p, int i) { return cast_code(x * p.inverse + 8.5f, 15.0f, p.tame); }
 
 LARGE q4_0_params q4_0_fit_weighted(BLOCK_IN(x), BLOCK_IN(m), REAL sum) {
     REAL w[32];
@@ -34,12 +39,13 @@ LARGE q4_0_params q4_0_fit_weighted(BLOCK_IN(x), BLOCK_IN(m), REAL sum) {
     q4_0_params p;
     p.inverse = f.inverse[0];
     p.d = f16_round(f.scale[0]);
+    p.tame = nan_safe(p.d);
     return p;
 }
 
 FN REAL q4_0_code_weighted(REAL x, q4_0_params p, int i) { return symmetric_code(x, p.inverse, 8.0f); }
 
-FN REAL q4_0_value(REAL code, q4_0_params p, int i) { return mul_v(code - 8.0f, p.d); }
+FN REAL q4_0_value(REAL code, q4_0_params p, int i) { return mul_tame(p.tame, code - 8.0f, p.d); }
 
 FN UINT q4_0_head(q4_0_params p, int k) { return f16_bits(p.d); }
 
@@ -53,6 +59,7 @@ FN void q4_0_pack(PACK_ARGS(c, h, b)) {
 FN q4_0_params q4_0_read(BYTES_IN(b), int lane) {
     q4_0_params p;
     p.d = f16_value(GET16(b, 0));
+    p.tame = nan_safe(p.d);
     p.inverse = splat(0.0f);
     return p;
 }

@@ -15,7 +15,10 @@
 #define q4_1_IMPORTANCE   1
 #define q4_1_WEIGHTED_SUM SUM_ROW
 
-STRUCT(q4_1_params) { REAL d, m, inverse, low; };
+STRUCT(q4_1_params) {
+    REAL d, m, inverse, low;
+    bool tame;
+};
 
 FN q4_1_params q4_1_fit(BLOCK_IN(x), REAL sum) {
     q4_1_params p;
@@ -25,10 +28,11 @@ FN q4_1_params q4_1_fit(BLOCK_IN(x), REAL sum) {
     p.low = e.low;
     p.d = f16_round(d);
     p.m = f16_round(e.low);
+    p.tame = nan_safe(p.d) && nan_safe(p.m);
     return p;
 }
 
-FN REAL q4_1_code(REAL x, q4_1_params p, int i) { return cast_code((x - p.low) * p.inverse + 0.5f, 15.0f); }
+FN REAL q4_1_code(REAL x, q4_1_params p, int i) { return cast_code((x - p.low) * p.inverse + 0.5f, 15.0f, false); }
 
 LARGE q4_1_params q4_1_fit_weighted(BLOCK_IN(x), BLOCK_IN(m), REAL sum) {
     REAL w[32];
@@ -39,12 +43,13 @@ LARGE q4_1_params q4_1_fit_weighted(BLOCK_IN(x), BLOCK_IN(m), REAL sum) {
     p.low = f.base[0];
     p.d = f16_round(f.scale[0]);
     p.m = f16_round(-f.min[0]);
+    p.tame = nan_safe(p.d) && nan_safe(p.m);
     return p;
 }
 
 FN REAL q4_1_code_weighted(REAL x, q4_1_params p, int i) { return whole_code(p.inverse * (x - p.low), 15.0f); }
 
-FN REAL q4_1_value(REAL code, q4_1_params p, int i) { return add_v(mul_v(code, p.d), p.m); }
+FN REAL q4_1_value(REAL code, q4_1_params p, int i) { return p.tame ? code * p.d + p.m : add_v(mul_v(code, p.d), p.m); }
 
 FN UINT q4_1_head(q4_1_params p, int k) { return f16_bits(k == 0 ? p.d : p.m); }
 
@@ -62,6 +67,7 @@ FN q4_1_params q4_1_read(BYTES_IN(b), int lane) {
     q4_1_params p;
     p.d = f16_value(GET16(b, 0));
     p.m = one_nan(p.d, f16_value(GET16(b, 2)));
+    p.tame = nan_safe(p.d) && nan_safe(p.m);
     p.inverse = p.low = splat(0.0f);
     return p;
 }

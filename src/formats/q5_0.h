@@ -14,17 +14,22 @@
 #define q5_0_IMPORTANCE   1
 #define q5_0_WEIGHTED_SUM SUM_ROW
 
-STRUCT(q5_0_params) { REAL d, inverse; };
+STRUCT(q5_0_params) {
+    REAL d, inverse;
+    bool tame; /* also: every x * inverse is within -16 … 16, but for rounding */
+};
 
 FN q5_0_params q5_0_fit(BLOCK_IN(x), REAL sum) {
     q5_0_params p;
-    REAL d = signed_max(x, 0, 32) * -0.0625f;
+    peak m = signed_peak(x, 0, 32);
+    REAL d = m.value * -0.0625f;
     p.inverse = inverse(d);
     p.d = f16_round(d);
+    p.tame = m.finite && !any(eq(abs_(p.inverse), as_real(splat_u(0x7f800000u)))) && nan_safe(p.d);
     return p;
 }
 
-FN REAL q5_0_code(REAL x, q5_0_params p, int i) { return cast_code(x * p.inverse + 16.5f, 31.0f); }
+FN REAL q5_0_code(REAL x, q5_0_params p, int i) { return cast_code(x * p.inverse + 16.5f, 31.0f, p.tame); }
 
 LARGE q5_0_params q5_0_fit_weighted(BLOCK_IN(x), BLOCK_IN(m), REAL sum) {
     REAL w[32];
@@ -33,12 +38,13 @@ LARGE q5_0_params q5_0_fit_weighted(BLOCK_IN(x), BLOCK_IN(m), REAL sum) {
     q5_0_params p;
     p.inverse = f.inverse[0];
     p.d = f16_round(f.scale[0]);
+    p.tame = nan_safe(p.d);
     return p;
 }
 
 FN REAL q5_0_code_weighted(REAL x, q5_0_params p, int i) { return symmetric_code(x, p.inverse, 16.0f); }
 
-FN REAL q5_0_value(REAL code, q5_0_params p, int i) { return mul_v(code - 16.0f, p.d); }
+FN REAL q5_0_value(REAL code, q5_0_params p, int i) { return mul_tame(p.tame, code - 16.0f, p.d); }
 
 FN UINT q5_0_head(q5_0_params p, int k) { return f16_bits(p.d); }
 
@@ -57,6 +63,7 @@ FN void q5_0_pack(PACK_ARGS(c, h, b)) {
 FN q5_0_params q5_0_read(BYTES_IN(b), int lane) {
     q5_0_params p;
     p.d = f16_value(GET16(b, 0));
+    p.tame = nan_safe(p.d);
     p.inverse = splat(0.0f);
     return p;
 }

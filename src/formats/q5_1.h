@@ -14,7 +14,10 @@
 #define q5_1_IMPORTANCE   1
 #define q5_1_WEIGHTED_SUM SUM_ROW
 
-STRUCT(q5_1_params) { REAL d, m, inverse, low; };
+STRUCT(q5_1_params) {
+    REAL d, m, inverse, low;
+    bool tame;
+};
 
 FN q5_1_params q5_1_fit(BLOCK_IN(x), REAL sum) {
     q5_1_params p;
@@ -24,10 +27,11 @@ FN q5_1_params q5_1_fit(BLOCK_IN(x), REAL sum) {
     p.low = e.low;
     p.d = f16_round(d);
     p.m = f16_round(e.low);
+    p.tame = nan_safe(p.d) && nan_safe(p.m);
     return p;
 }
 
-FN REAL q5_1_code(REAL x, q5_1_params p, int i) { return cast_code((x - p.low) * p.inverse + 0.5f, 31.0f); }
+FN REAL q5_1_code(REAL x, q5_1_params p, int i) { return cast_code((x - p.low) * p.inverse + 0.5f, 31.0f, false); }
 
 LARGE q5_1_params q5_1_fit_weighted(BLOCK_IN(x), BLOCK_IN(m), REAL sum) {
     REAL w[32];
@@ -38,12 +42,13 @@ LARGE q5_1_params q5_1_fit_weighted(BLOCK_IN(x), BLOCK_IN(m), REAL sum) {
     p.low = f.base[0];
     p.d = f16_round(f.scale[0]);
     p.m = f16_round(-f.min[0]);
+    p.tame = nan_safe(p.d) && nan_safe(p.m);
     return p;
 }
 
 FN REAL q5_1_code_weighted(REAL x, q5_1_params p, int i) { return whole_code(p.inverse * (x - p.low), 31.0f); }
 
-FN REAL q5_1_value(REAL code, q5_1_params p, int i) { return add_v(mul_v(code, p.d), p.m); }
+FN REAL q5_1_value(REAL code, q5_1_params p, int i) { return p.tame ? code * p.d + p.m : add_v(mul_v(code, p.d), p.m); }
 
 FN UINT q5_1_head(q5_1_params p, int k) { return f16_bits(k == 0 ? p.d : p.m); }
 
@@ -66,6 +71,7 @@ FN q5_1_params q5_1_read(BYTES_IN(b), int lane) {
     q5_1_params p;
     p.d = f16_value(GET16(b, 0));
     p.m = one_nan(p.d, f16_value(GET16(b, 2)));
+    p.tame = nan_safe(p.d) && nan_safe(p.m);
     p.inverse = p.low = splat(0.0f);
     return p;
 }

@@ -26,6 +26,7 @@ STRUCT(q6_K_params) {
     REAL d[2], per_d[2]; /* per_d: 1 / d */
     REAL inverse[2];     /* where d is 0, the fit's codes stay */
     bool stays;          /* in some lane */
+    bool tame;           /* also: no lane stays */
     UINT head;
 };
 
@@ -58,17 +59,18 @@ FN q6_K_params q6_K_fold(q6_K_part s, PEERS(peers)) {
         p.head = p.head | count << (16 + 8 * k);
     }
     p.stays = any(or_m(eq(p.d[0], splat(0.0f)), eq(p.d[1], splat(0.0f))));
+    p.tame = !p.stays && nan_safe(p.d[0]) && nan_safe(p.d[1]);
     return p;
 }
 
 FN REAL q6_K_code(REAL x, q6_K_params p, int i) {
     REAL d = p.d[i / 16];
     REAL c = quotient_code(x, d, p.per_d[i / 16], -32.0f, 31.0f) + 32.0f;
-    if (p.stays) c = select_r(eq(d, splat(0.0f)), symmetric_code(x, p.inverse[i / 16], 32.0f), c);
+    if (!p.tame && p.stays) c = select_r(eq(d, splat(0.0f)), symmetric_code(x, p.inverse[i / 16], 32.0f), c);
     return c;
 }
 
-FN REAL q6_K_value(REAL code, q6_K_params p, int i) { return mul_v(p.d[i / 16], code - 32.0f); }
+FN REAL q6_K_value(REAL code, q6_K_params p, int i) { return mul_tame(p.tame, p.d[i / 16], code - 32.0f); }
 
 FN UINT q6_K_head(q6_K_params p, int k) { return p.head; }
 
@@ -94,6 +96,7 @@ FN q6_K_params q6_K_read(BYTES_IN(b), int lane) {
         p.per_d[k] = p.inverse[k] = splat(0.0f);
     }
     p.stays = false;
+    p.tame = nan_safe(p.d[0]) && nan_safe(p.d[1]);
     p.head = splat_u(0u);
     return p;
 }

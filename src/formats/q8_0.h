@@ -4,7 +4,7 @@
  *        d f16  q0       q[j]       q31
  *
  * d = amax / 127; a quotient is rounded half away from zero. Codes come from the unrounded scale, values from the
- * binary16 one. Here a code is q + 128. Source of the algorithm: ggml, quantize_row_q8_0_ref, dequantize_row_q8_0. */
+ * binary16 one. Source of the algorithm: ggml, quantize_row_q8_0_ref, dequantize_row_q8_0. */
 #include "fits.h"
 
 #define q8_0_LANES      1
@@ -16,7 +16,7 @@
 
 STRUCT(q8_0_params) {
     REAL d, inverse;
-    bool tame; /* every x * inverse is within -128 … 128 */
+    bool tame; /* also: every x * inverse is within -128 … 128 */
 };
 
 FN q8_0_params q8_0_fit(BLOCK_IN(x), REAL sum) {
@@ -25,7 +25,7 @@ FN q8_0_params q8_0_fit(BLOCK_IN(x), REAL sum) {
     REAL d = div_rn(m.max, splat(127.0f));
     p.inverse = inverse(d);
     p.d = f16_round(d);
-    p.tame = m.finite && !any(eq(p.inverse, as_real(splat_u(0x7f800000u))));
+    p.tame = m.finite && !any(eq(p.inverse, as_real(splat_u(0x7f800000u)))) && nan_safe(p.d);
     return p;
 }
 
@@ -36,10 +36,10 @@ FN REAL q8_0_code(REAL x, q8_0_params p, int i) {
         v = select_r(eq(v, v), v, splat(0.0f));
         v = max_r(min_r(v, splat(127.0f)), splat(-128.0f));
     }
-    return round_half_away(v) + 128.0f;
+    return whole_half_away(v);
 }
 
-FN REAL q8_0_value(REAL code, q8_0_params p, int i) { return mul_v(code - 128.0f, p.d); }
+FN REAL q8_0_value(REAL code, q8_0_params p, int i) { return mul_tame(p.tame, code, p.d); }
 
 FN UINT q8_0_head(q8_0_params p, int k) { return f16_bits(p.d); }
 
@@ -47,18 +47,19 @@ FN UINT q8_0_head(q8_0_params p, int k) { return f16_bits(p.d); }
 
 FN void q8_0_pack(PACK_ARGS(c, h, b)) {
     ONCE PUT16(b, 0, HEAD(h, 0, 0));
-    PARALLEL(j, 32) PUT8(b, 2 + j, CODE(c, j) ^ 128u);
+    PARALLEL(j, 32) PUT8(b, 2 + j, CODE(c, j));
 }
 
 FN q8_0_params q8_0_read(BYTES_IN(b), int lane) {
     q8_0_params p;
     p.d = f16_value(GET16(b, 0));
+    p.tame = nan_safe(p.d);
     p.inverse = splat(0.0f);
     return p;
 }
 
 FN void q8_0_codes(BYTES_IN(b), int lane, CODES_OUT(c)) {
-    for (int j = 0; j < 32; j++) c[j] = INT_OF(GET8(b, 2 + j) ^ 128u);
+    for (int j = 0; j < 32; j++) c[j] = INT_OF(GET8(b, 2 + j) ^ 128u) - 128;
 }
 
 #endif

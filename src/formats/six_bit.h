@@ -23,7 +23,7 @@ STRUCT(six_bit_params) {
     REAL per_d;         /* 1 / d */
     REAL inverse, base; /* where d is 0, the fit's codes stay */
     bool stays;         /* in some lane */
-    bool tame;          /* d and m are finite */
+    bool tame;          /* also: no lane stays */
     UINT steps, own;    /* for the packer: the block's two binary16, the lane's scale and minimum */
 };
 
@@ -68,7 +68,7 @@ FN six_bit_params six_bit_counted(six_bit_part s, REAL d, REAL m, INT scale, INT
     p.inverse = s.inverse;
     p.base = s.base;
     p.stays = any(eq(p.d, splat(0.0f)));
-    p.tame = !any(or_m(not_finite(p.d), not_finite(p.m)));
+    p.tame = !p.stays && nan_safe(p.d) && nan_safe(p.m);
     p.steps = f16_bits(dh) | f16_bits(mh) << 16;
     p.own = UINT_OF(scale) | UINT_OF(min) << 8;
     return p;
@@ -116,7 +116,7 @@ FN six_bit_params six_bit_fold_weighted(six_bit_part s, PEERS(peers), int most) 
 
 FN REAL six_bit_code(REAL x, six_bit_params p, float top) {
     REAL c = quotient_code(x + p.m, p.d, p.per_d, 0.0f, top);
-    if (p.stays) c = select_r(eq(p.d, splat(0.0f)), whole_code(p.inverse * (x - p.base), top), c);
+    if (!p.tame && p.stays) c = select_r(eq(p.d, splat(0.0f)), whole_code(p.inverse * (x - p.base), top), c);
     return c;
 }
 
@@ -147,7 +147,7 @@ FN six_bit_params six_bit_read(BYTES_IN(b), int lane) {
     p.m = mul_v(f16_value(GET16(b, 2)), to_real(INT_OF(min)));
     p.per_d = p.inverse = p.base = splat(0.0f);
     p.stays = false;
-    p.tame = !any(or_m(not_finite(p.d), not_finite(p.m)));
+    p.tame = nan_safe(p.d) && nan_safe(p.m);
     p.steps = p.own = splat_u(0u);
     return p;
 }

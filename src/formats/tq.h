@@ -8,7 +8,10 @@
 
 STRUCT(tq_part) { REAL max; };
 
-STRUCT(tq_params) { REAL d, inverse; };
+STRUCT(tq_params) {
+    REAL d, inverse;
+    bool tame;
+};
 
 FN tq_part tq_fit(BLOCK_IN(x), REAL sum) {
     magnitude m = max_magnitude(x);
@@ -24,6 +27,7 @@ FN tq_params tq_fold(tq_part s, PEERS(peers)) {
     for (int j = 0; j < 8; j++) d = max_r(PEER(peers, 0, j), d);
     tq_params p;
     p.d = f16_round(d);
+    p.tame = nan_safe(p.d);
     p.inverse = inverse(d);
     return p;
 }
@@ -33,7 +37,7 @@ FN REAL tq_code(REAL x, tq_params p) {
     return select_r(lt(abs_(v), splat(2.0f)), round_half_away(v), splat(0.0f)) + 1.0f;
 }
 
-FN REAL tq_value(REAL code, tq_params p) { return mul_v(code - 1.0f, p.d); }
+FN REAL tq_value(REAL code, tq_params p) { return mul_tame(p.tame, code - 1.0f, p.d); }
 
 FN UINT tq_head(tq_params p, int k) { return f16_bits(p.d); }
 
@@ -42,6 +46,7 @@ FN UINT tq_head(tq_params p, int k) { return f16_bits(p.d); }
 FN tq_params tq_read(UINT d) {
     tq_params p;
     p.d = f16_value(d);
+    p.tame = nan_safe(p.d);
     p.inverse = splat(0.0f);
     return p;
 }

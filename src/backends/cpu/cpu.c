@@ -175,7 +175,7 @@ static void dequantize_chunk(void *context, uint64_t chunk) {
     const qdq_format_row *row = qdq_format_get(j->op->format[0]);
     const qdq_cpu_format_kernels *format = &j->kernels->formats[j->op->format[0]];
     uint64_t first, end = chunk_end(j, chunk, &first);
-    _Alignas(64) uint8_t codes[QDQ_TILE];
+    _Alignas(64) int8_t codes[QDQ_TILE];
     for (uint64_t t = first; t < end; t++) {
         const uint8_t *blocks = j->input + t * QDQ_TILE / row->block_elements * row->block_bytes;
         size_t n = tile_count(j, t) / row->block_elements;

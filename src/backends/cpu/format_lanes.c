@@ -23,15 +23,15 @@ FN void store_pass(BLOCK_IN(x), int pass, float *tile) {
     for (int i = 0; i < 32; i++) store_vector(x[i], tile + 32 * i + WIDTH * pass);
 }
 
-FN INT load_codes(const uint8_t *codes) {
+FN INT load_codes(const int8_t *codes) {
 #if WIDTH == 1
     return *codes;
 #elif WIDTH == 16
-    return (INT)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)codes));
+    return (INT)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)codes));
 #elif WIDTH == 8
-    return (INT)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)codes));
+    return (INT)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)codes));
 #else
-    typedef uint8_t bytes __attribute__((vector_size(WIDTH)));
+    typedef int8_t bytes __attribute__((vector_size(WIDTH)));
     bytes b;
     memcpy(&b, codes, sizeof b);
     return __builtin_convertvector(b, INT);
@@ -74,7 +74,7 @@ typedef struct shared_values {
 
 /* WIDTH elements of one lane at a time: all of a vector's have the lane's parameters. No format's differ within a
  * sixteen. */
-static void decode(const uint8_t *blocks, const uint8_t *codes, float *y, size_t n) {
+static void decode(const uint8_t *blocks, const int8_t *codes, float *y, size_t n) {
     for (size_t i = 0; i < n; i++, blocks += F(BYTES))
         for (int lane = 0; lane < F(LANES); lane++, codes += 32, y += 32) {
             F(params) p = F(read)(blocks, lane);

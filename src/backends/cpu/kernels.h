@@ -52,14 +52,14 @@ typedef struct qdq_cpu_format_lanes {
     void (*weighted_encode)(const float *x, const float *importance, const float *row_sums, float *codes,
                             uint32_t *heads);
     /* The values of n blocks from their codes, linear, to floats at any alignment. */
-    void (*decode)(const uint8_t *blocks, const uint8_t *codes, float *y, size_t n);
+    void (*decode)(const uint8_t *blocks, const int8_t *codes, float *y, size_t n);
 } qdq_cpu_format_lanes;
 
 typedef struct qdq_cpu_format_bytes {
     /* n blocks of one tile from its linear codes and its heads. */
     void (*pack)(const uint8_t *codes, const uint32_t *heads, uint8_t *blocks, size_t n);
     /* The codes of n blocks, any bytes; linear. */
-    void (*codes)(const uint8_t *blocks, uint8_t *codes, size_t n);
+    void (*codes)(const uint8_t *blocks, int8_t *codes, size_t n);
 } qdq_cpu_format_bytes;
 
 typedef struct qdq_cpu_format_kernels {

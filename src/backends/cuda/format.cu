@@ -148,7 +148,7 @@ template <class V> FN void quantize(const qdq_cuda_format_args &a) {
     uint8_t *codes = (uint8_t *)rows + t.lane / LANES * CODE_PITCH, *blocks = (uint8_t *)rows + PACKED;
     UINT word = 0;
     for_elements(p, [&](const F(params) & p, int i) {
-        UINT code = (UINT)to_int(V::code(x[i], p, i));
+        UINT code = (UINT)to_int(V::code(x[i], p, i)) & 255u;
         word = i % 4 == 0 ? code : word | code << i % 4 * 8;
         if (i % 4 == 3) *(UINT *)&codes[t.lane % LANES * 32 + i - 3] = word;
     });
@@ -177,8 +177,7 @@ FN void dequantize(const qdq_cuda_format_args &a) {
         F(params) p = F(read)(block, t.lane % LANES);
         INT codes[32];
         F(codes)(block, t.lane % LANES, codes);
-#pragma unroll
-        for (int i = 0; i < 32; i++) y[i] = F(value)(to_real(codes[i]), p, i);
+        for_elements(p, [&](const F(params) & p, int i) { y[i] = F(value)(to_real(codes[i]), p, i); });
     }
     __syncwarp();
     if (32 * t.lane < t.n) put_row(y, t.lane, rows);

@@ -112,27 +112,18 @@ FN uint64_t take_weights(const qdq_cuda_columns &c, uint64_t first, int n, int l
     return row;
 }
 
-/* Parameters may have a `tame`, which is false where coding has to mind special cases. Loops over a lane's elements are
- * compiled for both, so that the usual one has none of that. */
-template <class P, class = void> struct may_be_tame {
-    enum { value = 0 };
-};
-template <class P> struct may_be_tame<P, decltype(void(P::tame))> {
-    enum { value = 1 };
-};
-
-/* body(p, i) for each of a lane's elements. */
+/* body(p, i) for each of a lane's elements; compiled for tame parameters and for others, so that the usual loop has no
+ * special cases to mind. */
 template <class P, class Body> FN void for_elements(P p, Body body) {
-    if constexpr (may_be_tame<P>::value) {
-        if (p.tame) {
-            p.tame = true;
+    if (p.tame) {
+        p.tame = true;
 #pragma unroll
-            for (int i = 0; i < 32; i++) body(p, i);
-            return;
-        }
+        for (int i = 0; i < 32; i++) body(p, i);
+    } else {
+        p.tame = false;
+#pragma unroll
+        for (int i = 0; i < 32; i++) body(p, i);
     }
-#pragma unroll
-    for (int i = 0; i < 32; i++) body(p, i);
 }
 
 struct place {

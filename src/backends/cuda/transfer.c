@@ -18,7 +18,7 @@ enum {
 };
 
 typedef struct slot {
-    unsigned char *bytes; /* PIECE of them, pinned */
+    unsigned char *bytes; /* PIECE of them */
     CUevent done;         /* the device's use of it */
     struct slot *next;
 } slot;
@@ -26,16 +26,16 @@ typedef struct slot {
 struct qdq_cuda_staging {
     qdq_pool *pool;
     pthread_mutex_t mutex;
+    unsigned char *bytes; /* of all slots, pinned */
     slot slots[MOST_SLOTS];
     slot *first, **last; /* those free to take, the longest in use by the device first */
 };
 
 static void free_staging(const qdq_cuda_driver *cuda, qdq_cuda_staging *staging) {
     if (!staging) return;
-    for (int i = 0; i < MOST_SLOTS; i++) {
+    for (int i = 0; i < MOST_SLOTS; i++)
         if (staging->slots[i].done) cuda->event_destroy(staging->slots[i].done);
-        if (staging->slots[i].bytes) cuda->host_free(staging->slots[i].bytes);
-    }
+    if (staging->bytes) cuda->host_free(staging->bytes);
     if (staging->pool) qdq_pool_free(staging->pool);
     pthread_mutex_destroy(&staging->mutex);
     free(staging);
@@ -73,9 +73,10 @@ static qdq_status make_staging(const qdq_cuda_driver *cuda, qdq_cuda_staging **o
         status = qdq_pool_create(MOST_THREADS, &staging->pool);
     }
     int slots = status == QDQ_OK ? 2 * qdq_pool_threads(staging->pool) : 0;
+    CUresult error = slots > 0 ? cuda->host_alloc((void **)&staging->bytes, (size_t)slots * PIECE, 0) : 0;
     for (int i = 0; i < slots && status == QDQ_OK; i++) {
         slot *s = &staging->slots[i];
-        CUresult error = cuda->host_alloc((void **)&s->bytes, PIECE, 0);
+        s->bytes = staging->bytes + (size_t)i * PIECE;
         if (error == 0) error = cuda->event_create(&s->done, CU_EVENT_DISABLE_TIMING | CU_EVENT_BLOCKING_SYNC);
         if (error != 0) status = qdq_cuda_fail(cuda, error, "pinned memory for copies to a device");
         give(staging, s);

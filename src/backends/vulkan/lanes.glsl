@@ -104,7 +104,17 @@ float encode(float x, F(params) p, int i) {
 #endif
 }
 
-float requantize(float x, F(params) p, int i) { return F(value)(encode(x, p, i), p, i); }
+// The round trip of the lane's elements. Where memory bounds the kernel, the loop is compiled for tame parameters and
+// for others, so that the usual one has no special cases to mind; larger kernels are the slower for twice the code.
+const bool LIGHT = F(SHARED) == 0;
+void requantize(float x[32], F(params) p, out float y[32]) {
+    if (LIGHT && p.tame) {
+        p.tame = true;
+        for (int i = 0; i < 32; i++) y[i] = F(value)(encode(x[i], p, i), p, i);
+    } else {
+        for (int i = 0; i < 32; i++) y[i] = F(value)(encode(x[i], p, i), p, i);
+    }
+}
 
 uint tile_bytes(uint elements) { return elements / (32 * F(LANES)) * F(BYTES); }
 
@@ -134,7 +144,7 @@ void quantize(float x[32], F(params) p, uint n) {
     uint here = tile_here() * 32u;
     for (uint w = 0; w < 8; w++) {
         uint word = 0u;
-        for (uint j = 0; j < 4; j++) word |= uint(to_int(encode(x[4u * w + j], p, int(4u * w + j)))) << (8u * j);
+        for (uint j = 0; j < 4; j++) word |= (uint(to_int(encode(x[4u * w + j], p, int(4u * w + j)))) & 255u) << (8u * j);
         codes[(here + lane()) * CODE_WORDS + w] = word;
     }
     for (int k = 0; k < F(HEADS); k++) heads[here * F(HEADS) + 32u * uint(k) + lane()] = F(head)(p, k);
@@ -156,7 +166,12 @@ void dequantize(uint n) {
     int c[32];
     F(codes)(block, pack_lane, c);
     float y[32];
-    for (int i = 0; i < 32; i++) y[i] = F(value)(to_real(c[i]), p, i);
+    if (p.tame) {
+        p.tame = true;
+        for (int i = 0; i < 32; i++) y[i] = F(value)(to_real(c[i]), p, i);
+    } else {
+        for (int i = 0; i < 32; i++) y[i] = F(value)(to_real(c[i]), p, i);
+    }
     write_row(y);
     barrier();
     store_tile(n);
@@ -187,7 +202,7 @@ void main() {
         quantize(x, p, n);
         return;
     }
-    for (int i = 0; i < 32; i++) y[i] = requantize(x[i], p, i);
+    requantize(x, p, y);
     if (OP == ROUNDTRIP) {
         if (F(LANES) > 1) barrier(); // a block's sum may still be read
         write_row(y);

@@ -20,7 +20,12 @@ float lane_sum(int kind, float x[32]) {
 #define ROUNDTRIP_IF_IT_IS(NAME, NUMBER)                                                                               \
     if (THIS_FORMAT == NUMBER) {                                                                                       \
         NAME##_params p = NAME##_fit(x, lane_sum(NAME##_SUM, x));                                                     \
-        for (int i = 0; i < 32; i++) y[i] = NAME##_value(NAME##_code(x[i], p, i), p, i);                               \
+        if (p.tame) {                                                                                                  \
+            p.tame = true;                                                                                             \
+            for (int i = 0; i < 32; i++) y[i] = NAME##_value(NAME##_code(x[i], p, i), p, i);                           \
+        } else {                                                                                                       \
+            for (int i = 0; i < 32; i++) y[i] = NAME##_value(NAME##_code(x[i], p, i), p, i);                           \
+        }                                                                                                              \
     }
 
 #define THIS_FORMAT FORMAT_0
