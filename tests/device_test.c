@@ -9,6 +9,7 @@
 #include "backends/backend.h"
 #include "backends/vulkan/proof.h"
 #include "core/device.h"
+#include "core/error.h"
 
 static const char *device_name = "cpu";
 static qdq_device *device, *cpu;
@@ -642,6 +643,43 @@ static void copies_at_any_byte(void **state) {
     free(to);
 }
 
+/* What a reader brings: this byte or that, by place; or, from a byte on, a refusal. */
+typedef struct source {
+    const unsigned char *bytes;
+    uint64_t refused_from;
+} source;
+
+static qdq_status read_source(void *context, uint64_t at, void *to, size_t n) {
+    const source *s = context;
+    if (at + n > s->refused_from)
+        return qdq_fail(QDQ_IO_ERROR, "byte %llu is refused", (unsigned long long)s->refused_from);
+    memcpy(to, s->bytes + at, n);
+    return QDQ_OK;
+}
+
+static void readers_fill_buffers(void **state) {
+    (void)state;
+    if (!qdq_device_fills(device)) skip();
+    uint64_t n = 19000019, seed = 82;
+    unsigned char *from = malloc(n), *to = malloc(n);
+    for (uint64_t i = 0; i < n; i++) from[i] = (unsigned char)next_random(&seed);
+    qdq_buffer *buffer = make_buffer(device, QDQ_U8, n, NULL);
+    source all = {from, n}, odd = {from + 5, n}, few = {from, n - 1};
+    assert_ok(qdq_buffer_fill(buffer, 0, n, read_source, &all));
+    assert_ok(qdq_buffer_read(buffer, 0, to, n));
+    assert_memory_equal(from, to, n);
+    assert_ok(qdq_buffer_fill(buffer, 7, 3, read_source, &odd));
+    assert_ok(qdq_buffer_read(buffer, 0, to, n));
+    assert_memory_equal(from + 5, to + 7, 3);
+    assert_memory_equal(from + 10, to + 10, n - 10);
+    assert_int_equal(qdq_buffer_fill(buffer, 0, n, read_source, &few), QDQ_IO_ERROR);
+    assert_string_equal(qdq_error_message(), "byte 19000018 is refused");
+    assert_int_equal(qdq_buffer_fill(buffer, 1, n, read_source, &all), QDQ_INVALID_ARGUMENT);
+    qdq_buffer_free(buffer);
+    free(from);
+    free(to);
+}
+
 static void times_are_told(void **state) {
     (void)state;
     const qdq_backend *backend = device->backend;
@@ -714,6 +752,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(wrong_use_is_refused),
         cmocka_unit_test(fresh_buffers_are_zero),
         cmocka_unit_test(copies_at_any_byte),
+        cmocka_unit_test(readers_fill_buffers),
         cmocka_unit_test(times_are_told),
     };
     int failed = cmocka_run_group_tests_name(device_name, tests, NULL, NULL);

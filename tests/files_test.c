@@ -456,6 +456,34 @@ static void a_shrunken_file_can_be_named(void **state) {
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+/* By reading instead, a cut is an error that names file and byte. */
+static void mapped_files_can_be_read(void **state) {
+    bytes b = safetensors("{\"w\":{\"dtype\":\"U8\",\"shape\":[20000],\"data_offsets\":[0,20000]}}", 20000);
+    save("read.safetensors", b);
+    qdq_model *model;
+    assert_ok(qdq_model_open(at("read.safetensors"), &model));
+    const qdq_tensor *t = qdq_model_tensor(model, 0);
+    const uint8_t *data = t->data;
+    uint8_t to[20000];
+    assert_ok(qdq_mapped_read(data, to, sizeof to));
+    assert_memory_equal(to, b.data + b.n - sizeof to, sizeof to);
+    assert_ok(qdq_mapped_read(data + 17, to, 3));
+    assert_memory_equal(to, b.data + b.n - sizeof to + 17, 3);
+    assert_ok(qdq_mapped_read(data, to, 0));
+    assert_int_equal(qdq_mapped_read(data + 1, to, sizeof to), QDQ_IO_ERROR);
+    assert_int_equal(truncate(at("read.safetensors"), (off_t)t->offset + 100), 0);
+    assert_ok(qdq_mapped_read(data, to, 100));
+    assert_int_equal(qdq_mapped_read(data, to, 101), QDQ_IO_ERROR);
+    char expected[4200];
+    snprintf(expected, sizeof expected,
+             "%s: byte %llu cannot be read: the file has become shorter since it was opened", at("read.safetensors"),
+             (unsigned long long)t->offset + 100);
+    assert_string_equal(qdq_error_message(), expected);
+    qdq_model_close(model);
+    assert_int_equal(qdq_mapped_read(data, to, 1), QDQ_INVALID_ARGUMENT);
+    release(&b);
+}
+
 /* Over 4 GiB, most of it holes: nothing counts in 32 bits. */
 static void opens_a_file_over_4_gib(void **state) {
     const uint64_t first = 5368709120u, total = first + 8;
@@ -495,7 +523,8 @@ int main(void) {
         cmocka_unit_test(opens_a_file_at_any_alignment),       cmocka_unit_test(refuses_what_is_no_model_file),
         cmocka_unit_test(opens_shards_by_index_and_directory), cmocka_unit_test(prefers_the_index_in_a_directory),
         cmocka_unit_test(refuses_bad_indexes_by_name),         cmocka_unit_test(opens_thousands_of_shards),
-        cmocka_unit_test(a_shrunken_file_can_be_named),        cmocka_unit_test(opens_a_file_over_4_gib),
+        cmocka_unit_test(a_shrunken_file_can_be_named),
+        cmocka_unit_test(mapped_files_can_be_read),        cmocka_unit_test(opens_a_file_over_4_gib),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -33,6 +33,9 @@ typedef struct qdq_op {
     qdq_sensitivity_sums *sensitivity; /* likewise */
 } qdq_op;
 
+/* Brings n bytes, from byte `at` on of what is read. */
+typedef qdq_status qdq_reader(void *context, uint64_t at, void *to, size_t n);
+
 typedef struct qdq_backend {
     const char *name;
     uint32_t (*count)(void);             /* devices; 0 when the backend is absent */
@@ -57,6 +60,8 @@ typedef struct qdq_backend {
 
     /* What only some backends have; NULL where not. */
 
+    /* As write, of what read brings, piece by piece, from several threads at once. */
+    qdq_status (*fill)(void *device, void *memory, uint64_t offset, uint64_t bytes, qdq_reader *read, void *context);
     /* As open, but the work is put on a stream that the caller owns. */
     qdq_status (*open_stream)(uint32_t index, void *stream, void **device);
     /* Runs the operations in order, once and then `repeats` times, one time after another, and gives the seconds that

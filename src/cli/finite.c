@@ -72,6 +72,10 @@ static void scan_piece(void *context, uint64_t piece) {
 uint64_t qdq_first_non_finite(qdq_pool *pool, qdq_dtype dtype, const void *elements, uint64_t n) {
     scan s = {.elements = elements, .dtype = dtype, .n = n};
     atomic_init(&s.first, n);
-    qdq_pool_run(pool, n / PIECE + (n % PIECE != 0), scan_piece, &s);
+    uint64_t pieces = n / PIECE + (n % PIECE != 0);
+    if (pool != NULL)
+        qdq_pool_run(pool, pieces, scan_piece, &s);
+    else
+        for (uint64_t p = 0; p < pieces; p++) scan_piece(&s, p);
     return atomic_load(&s.first);
 }

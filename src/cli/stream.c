@@ -1,12 +1,14 @@
 #include "cli/stream.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "analysis/floats.h"
 #include "cli/cli.h"
 #include "cli/finite.h"
+#include "core/device.h"
 #include "core/error.h"
 
 /* Elements a chunk, multiples of QDQ_TILE. What the CPU scans before it computes should stay in the cache between; the
@@ -35,7 +37,7 @@ typedef struct slot {
 struct qdq_stream {
     qdq_device *device;
     qdq_pool *pool;
-    bool on_cpu, allow_non_finite;
+    bool on_cpu, fills, allow_non_finite;
     slot slots[N_SLOTS];
     unsigned next; /* the slot that is used next: the one that has been under way longest */
 };
@@ -47,6 +49,7 @@ qdq_status qdq_stream_create(qdq_device *device, int threads, bool allow_non_fin
     qdq_status status = qdq_device_describe(device, &info);
     stream->device = device;
     stream->on_cpu = strcmp(info.name, "cpu") == 0;
+    stream->fills = qdq_device_fills(device);
     stream->allow_non_finite = allow_non_finite;
     if (status == QDQ_OK) status = qdq_pool_create(threads, &stream->pool);
     for (int i = 0; i < N_SLOTS && status == QDQ_OK; i++)
@@ -174,8 +177,36 @@ static qdq_status grow(qdq_stream *stream, qdq_buffer **kept, uint64_t *room, qd
     return status;
 }
 
+/* Elements on their way from the file to a device. */
+typedef struct reading {
+    const unsigned char *from; /* in the map */
+    qdq_dtype dtype;
+    bool scan;
+    atomic_bool odd; /* some are not finite */
+} reading;
+
+static qdq_status read_elements(void *context, uint64_t at, void *to, size_t bytes) {
+    reading *r = context;
+    qdq_status status = qdq_mapped_read(r->from + at, to, bytes);
+    uint64_t n = bytes / qdq_dtype_size(r->dtype);
+    if (status == QDQ_OK && r->scan && qdq_first_non_finite(NULL, r->dtype, to, n) < n) atomic_store(&r->odd, true);
+    return status;
+}
+
+/* The tensor's elements from `first` on to the buffer's; scan: those that are not finite are refused. */
+static qdq_status fill(qdq_stream *stream, const qdq_tensor *tensor, uint64_t first, uint64_t count, bool scan,
+                       qdq_buffer *buffer) {
+    size_t size = qdq_dtype_size(tensor->dtype);
+    reading r = {.from = (const unsigned char *)tensor->data + first * size, .dtype = tensor->dtype, .scan = scan};
+    if (!stream->fills) return qdq_buffer_write(buffer, 0, r.from, count * size);
+    atomic_init(&r.odd, false);
+    qdq_status status = qdq_buffer_fill(buffer, 0, count * size, read_elements, &r);
+    if (status != QDQ_OK || !atomic_load(&r.odd)) return status;
+    return check_finite(stream, tensor, "weight", first, count);
+}
+
 /* Elements of a mapped tensor as a buffer, to be freed: the map itself, or a copy on the device. */
-static qdq_status bring(qdq_stream *stream, const qdq_tensor *tensor, uint64_t first, uint64_t count,
+static qdq_status bring(qdq_stream *stream, const qdq_tensor *tensor, uint64_t first, uint64_t count, bool scan,
                         qdq_buffer *kept[N_DTYPES], uint64_t room[N_DTYPES], qdq_buffer **buffer) {
     size_t size = qdq_dtype_size(tensor->dtype);
     /* Inputs are only read; the interface wraps memory for either use. */
@@ -185,7 +216,7 @@ static qdq_status bring(qdq_stream *stream, const qdq_tensor *tensor, uint64_t f
     uint64_t wanted = CHUNK;
     while (wanted < count) wanted *= 2;
     qdq_status status = grow(stream, &kept[d], &room[d], tensor->dtype, wanted);
-    if (status == QDQ_OK) status = qdq_buffer_write(kept[d], 0, at, count * size);
+    if (status == QDQ_OK) status = fill(stream, tensor, first, count, scan, kept[d]);
     return status == QDQ_OK ? qdq_buffer_slice(kept[d], 0, count, buffer) : status;
 }
 
@@ -292,19 +323,20 @@ static qdq_status put_chunk(qdq_stream *stream, const qdq_work *work, uint64_t f
     s->count = count;
     s->bytes = count * qdq_dtype_size(work->tensor->dtype);
     if (work->gradient != NULL) s->bytes += count * qdq_dtype_size(work->gradient->dtype);
-    if (status == QDQ_OK && scans(work) && !stream->allow_non_finite)
-        status = check_finite(stream, work->tensor, "weight", first, count);
     qdq_dtype target;
     bool stores = work->kind == QDQ_WORK_QUANTIZE || work->kind == QDQ_WORK_ROUNDTRIP;
-    if (status == QDQ_OK && stores && qdq_format_is_float(work->formats[0], &target)) {
+    bool on_host = stores && qdq_format_is_float(work->formats[0], &target);
+    bool scan = scans(work) && !stream->allow_non_finite, before = on_host || !stream->fills;
+    if (status == QDQ_OK && scan && before) status = check_finite(stream, work->tensor, "weight", first, count);
+    if (status == QDQ_OK && on_host) {
         status = qdq_stream_flush(stream); /* the sink takes chunks in order */
         return status == QDQ_OK ? convert(stream, s, target) : status;
     }
     qdq_buffer *input = NULL, *gradient = NULL;
     qdq_options options = {.size = sizeof options, .row = row};
-    if (status == QDQ_OK) status = bring(stream, work->tensor, first, count, s->input, s->input_room, &input);
+    if (status == QDQ_OK) status = bring(stream, work->tensor, first, count, scan, s->input, s->input_room, &input);
     if (status == QDQ_OK && work->gradient != NULL)
-        status = bring(stream, work->gradient, first, count, s->gradient, s->gradient_room, &gradient);
+        status = bring(stream, work->gradient, first, count, false, s->gradient, s->gradient_room, &gradient);
     if (status == QDQ_OK && row > 0) {
         status = bring_importance(stream, s, work->importance, weights, row);
         options.importance = s->importance;

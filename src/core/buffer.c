@@ -130,3 +130,12 @@ qdq_status qdq_buffer_read(qdq_buffer *buffer, uint64_t offset, void *to, uint64
     qdq_device *device = buffer->storage->device;
     return device->backend->read(device->state, buffer->storage->memory, buffer->offset + offset, to, bytes);
 }
+
+bool qdq_device_fills(const qdq_device *device) { return device->backend->fill != NULL; }
+
+qdq_status qdq_buffer_fill(qdq_buffer *buffer, uint64_t offset, uint64_t bytes, qdq_reader *read, void *context) {
+    qdq_status status = check_range("qdq_buffer_fill", buffer, offset, buffer, bytes);
+    if (status != QDQ_OK || bytes == 0) return status;
+    qdq_device *device = buffer->storage->device;
+    return device->backend->fill(device->state, buffer->storage->memory, buffer->offset + offset, bytes, read, context);
+}

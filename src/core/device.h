@@ -29,6 +29,11 @@ struct qdq_buffer {
     uint64_t row;    /* the last extent */
 };
 
+/* Can the device fill buffers from a reader, which it calls from several threads at once? */
+bool qdq_device_fills(const qdq_device *device);
+/* As qdq_buffer_write, of what read brings. The device must fill. Its errors, or read's. */
+qdq_status qdq_buffer_fill(qdq_buffer *buffer, uint64_t offset, uint64_t bytes, qdq_reader *read, void *context);
+
 void qdq_device_retain(qdq_device *device);
 void qdq_storage_retain(qdq_storage *storage);
 void qdq_storage_release(qdq_storage *storage);

@@ -35,11 +35,34 @@ static void list_remove(qdq_map *map) {
     pthread_mutex_unlock(&lock);
 }
 
-const char *qdq_mapped_path(const void *address) {
+static const qdq_map *map_of(const void *address) {
     uintptr_t at = (uintptr_t)address;
     for (qdq_map *map = atomic_load(&first); map != NULL; map = atomic_load(&map->next))
-        if (at >= (uintptr_t)map->bytes && at - (uintptr_t)map->bytes < map->length) return map->path;
+        if (at >= (uintptr_t)map->bytes && at - (uintptr_t)map->bytes < map->length) return map;
     return NULL;
+}
+
+const char *qdq_mapped_path(const void *address) {
+    const qdq_map *map = map_of(address);
+    return map != NULL ? map->path : NULL;
+}
+
+qdq_status qdq_mapped_read(const void *address, void *to, size_t bytes) {
+    const qdq_map *map = map_of(address);
+    if (map == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_mapped_read: no file is mapped there");
+    uint64_t offset = (uint64_t)((const uint8_t *)address - map->bytes);
+    for (unsigned char *at = to; bytes > 0;) {
+        ssize_t n = pread(map->fd, at, bytes, (off_t)offset);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0)
+            return qdq_fail(QDQ_IO_ERROR, "%s: byte %llu cannot be read: %s", SHOWN(map->path),
+                            (unsigned long long)offset,
+                            n < 0 ? strerror(errno) : "the file has become shorter since it was opened");
+        at += n;
+        offset += (uint64_t)n;
+        bytes -= (size_t)n;
+    }
+    return QDQ_OK;
 }
 
 bool qdq_map_has(dev_t device, ino_t inode, char *buffer, size_t size) {
@@ -83,12 +106,13 @@ qdq_status qdq_map_open(const char *path, qdq_map **result) {
         else
             map->bytes = bytes;
     }
-    close(fd);
     if (status != QDQ_OK) {
+        close(fd);
         free(copy);
         free(map);
         return status;
     }
+    map->fd = fd;
     map->length = (uint64_t)st.st_size;
     map->path = copy;
     map->device = st.st_dev;
@@ -104,6 +128,7 @@ void qdq_map_close(qdq_map *map) {
     if (map == NULL) return;
     list_remove(map);
     munmap((void *)(uintptr_t)map->bytes, (size_t)map->length);
+    close(map->fd);
     free(map->path);
     free(map);
 }

@@ -72,6 +72,7 @@ qdq_status qdq_cuda_dialect(void *device, qdq_dialect_operation operation, const
 /* What is put on the stream from now on waits for the copies to the device that were begun. The mutex is held. */
 qdq_status qdq_cuda_after_writes(qdq_cuda_device *device, CUstream stream);
 qdq_status qdq_cuda_write(void *device, void *memory, uint64_t offset, const void *from, uint64_t bytes);
+qdq_status qdq_cuda_fill(void *device, void *memory, uint64_t offset, uint64_t bytes, qdq_reader *read, void *context);
 qdq_status qdq_cuda_read(void *device, void *memory, uint64_t offset, void *to, uint64_t bytes);
 void qdq_cuda_free_staging(qdq_cuda_device *device);
 

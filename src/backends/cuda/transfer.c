@@ -3,6 +3,7 @@
  * others. Kernels run meanwhile. A write returns when the last piece is on its way, so that the next one's first pieces
  * fill while it moves. */
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -101,9 +102,30 @@ typedef struct transfer {
     CUdeviceptr address;
     const unsigned char *from; /* of a write */
     unsigned char *to;         /* of a read */
+    qdq_reader *reader;        /* of a write whose bytes it brings */
+    void *context;             /* its */
     uint64_t bytes;
     _Atomic CUresult error;
+    pthread_mutex_t mutex; /* of what the reader said, if it failed */
+    qdq_status status;
+    char message[512];
 } transfer;
+
+static bool writes(const transfer *t) { return t->to == NULL; }
+
+static bool bring(transfer *t, uint64_t at, unsigned char *to, size_t n) {
+    if (!t->reader) {
+        memcpy(to, t->from + at, n);
+        return true;
+    }
+    qdq_status status = t->reader(t->context, at, to, n);
+    if (status == QDQ_OK) return true;
+    pthread_mutex_lock(&t->mutex);
+    if (t->status == QDQ_OK) snprintf(t->message, sizeof t->message, "%s", qdq_error_message());
+    if (t->status == QDQ_OK) t->status = status;
+    pthread_mutex_unlock(&t->mutex);
+    return false;
+}
 
 static void write_piece(void *context, uint64_t i) {
     transfer *t = context;
@@ -118,11 +140,10 @@ static void write_piece(void *context, uint64_t i) {
     }
     slot *s = take(device->staging);
     error = cuda->event_wait(s->done);
-    if (error == 0) {
-        memcpy(s->bytes, t->from + at, n);
+    if (error == 0 && bring(t, at, s->bytes, n)) {
         error = cuda->copy_in(t->address + at, s->bytes, n, device->in);
+        if (error == 0) error = cuda->event_record(s->done, device->in);
     }
-    if (error == 0) error = cuda->event_record(s->done, device->in);
     if (error != 0) t->error = error;
     give(device->staging, s);
     qdq_cuda_leave(device);
@@ -168,17 +189,17 @@ static qdq_status run(qdq_cuda_device *device, transfer *t, bool later) {
     const qdq_cuda_driver *cuda = device->cuda;
     qdq_status status = qdq_cuda_enter(device);
     if (status != QDQ_OK) return status;
-    CUstream stream = t->from ? device->in : device->out;
+    CUstream stream = writes(t) ? device->in : device->out;
     CUresult error = 0;
-    if (t->to) {
+    if (!writes(t)) {
         pthread_mutex_lock(&device->mutex);
         status = qdq_cuda_after_writes(device, stream);
         pthread_mutex_unlock(&device->mutex);
     }
-    bool staged = t->bytes >= SMALL && !is_pinned(device, t->from ? t->from : t->to);
+    bool staged = t->reader || (t->bytes >= SMALL && !is_pinned(device, t->from ? t->from : t->to));
     if (status == QDQ_OK && staged) status = get_staging(device);
     if (status == QDQ_OK && staged) {
-        qdq_pool_run(device->staging->pool, (t->bytes + PIECE - 1) / PIECE, t->from ? write_piece : read_piece, t);
+        qdq_pool_run(device->staging->pool, (t->bytes + PIECE - 1) / PIECE, writes(t) ? write_piece : read_piece, t);
         error = t->error;
     } else if (status == QDQ_OK) {
         error = t->from ? cuda->copy_in(t->address, t->from, (size_t)t->bytes, stream)
@@ -188,8 +209,9 @@ static qdq_status run(qdq_cuda_device *device, transfer *t, bool later) {
         CUresult waited = cuda->stream_wait(stream);
         if (error == 0) error = waited;
     }
+    if (status == QDQ_OK && t->status != QDQ_OK) status = qdq_fail(t->status, "%s", t->message);
     if (status == QDQ_OK && error != 0)
-        status = qdq_cuda_fail(cuda, error, t->from ? "a copy to a CUDA device" : "a copy from a CUDA device");
+        status = qdq_cuda_fail(cuda, error, writes(t) ? "a copy to a CUDA device" : "a copy from a CUDA device");
     qdq_cuda_leave(device);
     return status;
 }
@@ -200,6 +222,16 @@ qdq_status qdq_cuda_write(void *state, void *memory, uint64_t offset, const void
     const qdq_cuda_memory *m = memory;
     transfer t = {.device = device, .address = m->address + offset, .from = from, .bytes = bytes};
     return run(device, &t, m->owned && device->written);
+}
+
+qdq_status qdq_cuda_fill(void *state, void *memory, uint64_t offset, uint64_t bytes, qdq_reader *read, void *context) {
+    qdq_cuda_device *device = state;
+    const qdq_cuda_memory *m = memory;
+    transfer t = {.device = device, .address = m->address + offset, .reader = read, .context = context, .bytes = bytes};
+    pthread_mutex_init(&t.mutex, NULL);
+    qdq_status status = run(device, &t, m->owned && device->written);
+    pthread_mutex_destroy(&t.mutex);
+    return status;
 }
 
 qdq_status qdq_cuda_read(void *device, void *memory, uint64_t offset, void *to, uint64_t bytes) {
