@@ -475,9 +475,8 @@ static void mapped_files_can_be_read(void **state) {
     assert_ok(qdq_mapped_read(data, to, 100));
     assert_int_equal(qdq_mapped_read(data, to, 101), QDQ_IO_ERROR);
     char expected[4200];
-    snprintf(expected, sizeof expected,
-             "%s: byte %llu cannot be read: the file has become shorter since it was opened", at("read.safetensors"),
-             (unsigned long long)t->offset + 100);
+    snprintf(expected, sizeof expected, "%s: byte %llu cannot be read: the file has become shorter since it was opened",
+             at("read.safetensors"), (unsigned long long)t->offset + 100);
     assert_string_equal(qdq_error_message(), expected);
     qdq_model_close(model);
     assert_int_equal(qdq_mapped_read(data, to, 1), QDQ_INVALID_ARGUMENT);
@@ -516,15 +515,23 @@ static void opens_a_file_over_4_gib(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_tensors_in_order_of_place),     cmocka_unit_test(accepts_what_the_format_allows),
-        cmocka_unit_test(names_why_a_tensor_is_no_source),     cmocka_unit_test(refuses_a_file_cut_anywhere),
-        cmocka_unit_test(survives_any_changed_byte),           cmocka_unit_test(refuses_bad_headers_by_name),
-        cmocka_unit_test(refuses_impossible_header_lengths),   cmocka_unit_test(messages_cannot_drive_the_terminal),
-        cmocka_unit_test(opens_a_file_at_any_alignment),       cmocka_unit_test(refuses_what_is_no_model_file),
-        cmocka_unit_test(opens_shards_by_index_and_directory), cmocka_unit_test(prefers_the_index_in_a_directory),
-        cmocka_unit_test(refuses_bad_indexes_by_name),         cmocka_unit_test(opens_thousands_of_shards),
+        cmocka_unit_test(reads_tensors_in_order_of_place),
+        cmocka_unit_test(accepts_what_the_format_allows),
+        cmocka_unit_test(names_why_a_tensor_is_no_source),
+        cmocka_unit_test(refuses_a_file_cut_anywhere),
+        cmocka_unit_test(survives_any_changed_byte),
+        cmocka_unit_test(refuses_bad_headers_by_name),
+        cmocka_unit_test(refuses_impossible_header_lengths),
+        cmocka_unit_test(messages_cannot_drive_the_terminal),
+        cmocka_unit_test(opens_a_file_at_any_alignment),
+        cmocka_unit_test(refuses_what_is_no_model_file),
+        cmocka_unit_test(opens_shards_by_index_and_directory),
+        cmocka_unit_test(prefers_the_index_in_a_directory),
+        cmocka_unit_test(refuses_bad_indexes_by_name),
+        cmocka_unit_test(opens_thousands_of_shards),
         cmocka_unit_test(a_shrunken_file_can_be_named),
-        cmocka_unit_test(mapped_files_can_be_read),        cmocka_unit_test(opens_a_file_over_4_gib),
+        cmocka_unit_test(mapped_files_can_be_read),
+        cmocka_unit_test(opens_a_file_over_4_gib),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -155,11 +155,17 @@ void quantize(float x[32], F(params) p, uint n) {
     store_bytes(n);
 }
 
+// Each lane reads so many of a tile's words, which begin and end anywhere.
+const uint TURNS = (32 * LANE_BYTES + 6) / 4 / 32 + 1;
 void dequantize(uint n) {
     uint base = tile_here() * TILE_PACKED;
-    uint first = input_at + this_tile() * tile_bytes(1024u), end = first + tile_bytes(n);
-    if (n > 0u)
-        for (uint w = (first >> 2) + lane(); 4u * w < end; w += 32u) packed[base + w - (first >> 2)] = input_words[w];
+    uint first = input_at + this_tile() * tile_bytes(1024u);
+    uint words = n > 0u ? ((first & 3u) + tile_bytes(n) + 3u) >> 2 : 0u, got[TURNS];
+    for (uint k = 0; k < TURNS; k++) {
+        uint w = 32u * k + lane();
+        got[k] = w < words ? input_words[(first >> 2) + w] : 0u;
+    }
+    for (uint k = 0; k < TURNS; k++) packed[base + 32u * k + lane()] = got[k];
     barrier();
     uint block = 4u * base + (first & 3u) + block_lane() / LANES * F(BYTES);
     F(params) p = F(read)(block, pack_lane);

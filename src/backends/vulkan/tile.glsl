@@ -65,8 +65,12 @@ uint widened(uint half_bits, uint dtype) {
     return dtype == BF16 ? half_bits << 16 : as_uint(f16_value(half_bits & 0xffffu));
 }
 
-// Two neighbours of 16 bits each in a word.
-uvec2 widened_pair(uint word, uint dtype) { return uvec2(widened(word & 0xffffu, dtype), widened(word >> 16, dtype)); }
+// Four neighbours of 16 bits each in two words.
+uvec4 bf16_quad(uvec2 words) { return uvec4(words.x << 16, words.x & 0xffff0000u, words.y << 16, words.y & 0xffff0000u); }
+uvec4 f16_quad(uvec2 words) {
+    return uvec4(widened(words.x & 0xffffu, F16), widened(words.x >> 16, F16), widened(words.y & 0xffffu, F16),
+                 widened(words.y >> 16, F16));
+}
 
 // LOADER(name, words, quads, stage) makes name(at, dtype, n): n elements from byte `at` into the staged tile, and +0 for
 // what is missing of 1,024. Full tiles at multiples of 16 bytes are read 16 bytes an invocation. Ranges are below
@@ -80,15 +84,22 @@ uvec2 widened_pair(uint word, uint dtype) { return uvec2(widened(word & 0xffffu,
                 uvec4 quad[8];                                                                                         \
                 for (uint k = 0; k < 8; k++) quad[k] = QUADS[first + 32u * k];                                         \
                 for (uint k = 0; k < 8; k++) STAGE[base + quad_of(128u * k + 4u * t)] = quad[k];                       \
-            } else {                                                                                                   \
-                uvec4 quad[4];                                                                                         \
-                for (uint k = 0; k < 4; k++) quad[k] = QUADS[first + 32u * k];                                         \
+                return;                                                                                                \
+            }                                                                                                          \
+            uvec4 quad[4];                                                                                             \
+            for (uint k = 0; k < 4; k++) quad[k] = QUADS[first + 32u * k];                                             \
+            if (dtype == BF16)                                                                                         \
                 for (uint k = 0; k < 4; k++) {                                                                         \
                     uint to = base + quad_of(256u * k + 8u * t);                                                       \
-                    STAGE[to] = uvec4(widened_pair(quad[k].x, dtype), widened_pair(quad[k].y, dtype));                 \
-                    STAGE[to + 1u] = uvec4(widened_pair(quad[k].z, dtype), widened_pair(quad[k].w, dtype));            \
+                    STAGE[to] = bf16_quad(quad[k].xy);                                                                 \
+                    STAGE[to + 1u] = bf16_quad(quad[k].zw);                                                            \
                 }                                                                                                      \
-            }                                                                                                          \
+            else                                                                                                       \
+                for (uint k = 0; k < 4; k++) {                                                                         \
+                    uint to = base + quad_of(256u * k + 8u * t);                                                       \
+                    STAGE[to] = f16_quad(quad[k].xy);                                                                  \
+                    STAGE[to + 1u] = f16_quad(quad[k].zw);                                                             \
+                }                                                                                                      \
             return;                                                                                                    \
         }                                                                                                              \
         for (uint i = t; i < 1024u; i += 32u) {                                                                        \
@@ -170,14 +181,14 @@ float sum_lanes(uint n_sums) {
     return v;
 }
 
-// A lane's three sums and its largest error to the tile's four words of output.
-void store_error(float sums[3], float largest, uint n, uint at) {
+// A lane's three sums and the bits of its largest error to the tile's four words of output.
+void store_error(float sums[3], uint largest, uint n, uint at) {
     uint base = tile_here() * TILE_SUMS;
     barrier();
     for (uint s = 0; s < 3; s++) lane_sums[base + 33u * s + lane()] = as_uint(sums[s]);
     if (lane() == 0u) lane_sums[base + 33u * 3u] = 0u;
     barrier();
-    atomicMax(lane_sums[base + 33u * 3u], as_uint(largest)); // floats that are not negative compare as their bits
+    atomicMax(lane_sums[base + 33u * 3u], largest);
     float v = sum_lanes(3);
     if (n == 0u) return;
     if ((lane() & 7u) == 0u && lane() < 24u) output_words[at + (lane() >> 3)] = as_uint(v);
@@ -196,12 +207,14 @@ void store_sensitivity(float sums[3], uint n, uint at) {
 
 // The sums of weights x and values q of this lane, to the four words at `at`.
 void error_sums(float x[32], float q[32], uint n, uint at) {
-    float sums[3], part[3][4], largest = 0.0f;
+    float sums[3], part[3][4];
+    uint largest = 0u; // floats that are not negative compare as their bits; NaNs are passed over
     for (uint g = 0; g < 4; g++) {
         float t0[8], t1[8], t2[8];
         for (uint k = 0; k < 8; k++) {
             float w = x[8u * g + k], v = q[8u * g + k], d = w - v;
-            largest = max_r(abs_(d), largest);
+            uint size = as_uint(d) & 0x7fffffffu;
+            largest = max(largest, size > 0x7f800000u ? 0u : size);
             t0[k] = d * d;
             t1[k] = w * w;
             t2[k] = v * v;
