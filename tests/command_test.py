@@ -62,6 +62,7 @@ class TestWords(CommandTest):
             ["error", "-f", "q4_0", "--cpu-mask", "1x", "model.safetensors"],
             ["error", "-f", "q4_0", "--include", "(", "model.safetensors"],
             ["error", "-f", "q4_0", "-d", "abacus", "model.safetensors"],
+            ["selftest", "--elements", "1000"], ["selftest", "--ggml", "libggml.so", "--elements", "0"],
             ["sensitivity", "--low", "q4_0", "--high", "q8_0", "model.safetensors"],
             ["sensitivity", "--low", "q4_0", "--grad", "gradients.safetensors", "model.safetensors"],
             ["sensitivity", "--high", "q8_0", "--grad", "gradients.safetensors", "model.safetensors"],
