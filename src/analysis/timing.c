@@ -260,7 +260,8 @@ static qdq_status pack_again(bench *b, const qdq_timing *t) {
     return status;
 }
 
-/* A trial: fewer elements where they would take long, then how many repeats a turn has and how many turns. */
+/* A trial: fewer elements where they would take long, then how many repeats a turn has and how many turns. The trial's
+ * elements grow until they take a while: few do not fill a device, and would make it look slow. */
 static qdq_status prepare(bench *b, qdq_timing *t, contender *c, double budget) {
     t->elements = b->elements < 65536 ? b->elements : 65536;
     qdq_op op = op_of(b, t);
@@ -268,6 +269,11 @@ static qdq_status prepare(bench *b, qdq_timing *t, contender *c, double budget) 
     qdq_status status = b->device->backend->build(b->device->state, &op);
     if (status == QDQ_OK) status = run_ops(b, &op, 1, &once);
     if (status == QDQ_OK) status = run_ops(b, &op, 1, &once);
+    while (status == QDQ_OK && once < budget / 16 && t->elements < b->elements) {
+        t->elements = b->elements / 4 < t->elements ? b->elements : t->elements * 4;
+        op = op_of(b, t);
+        status = run_ops(b, &op, 1, &once);
+    }
     if (status == QDQ_UNSUPPORTED) return QDQ_OK; /* seconds stay 0 */
     if (status != QDQ_OK) return status;
     double whole = once / (double)t->elements * (double)b->elements;
