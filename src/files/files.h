@@ -98,7 +98,8 @@ const qdq_kv *qdq_model_find_kv(const qdq_model *model, const char *key); /* NUL
  * SIGBUS where it is read, and a handler can say which one it was. */
 const char *qdq_mapped_path(const void *address);
 /* What memcpy from an address in a mapped file gives, but read from the file: pages that are seen once need not be
- * mapped for it. From any thread while the file stays open. QDQ_IO_ERROR: it cannot be read, or was truncated. */
+ * mapped for it. A file that its path does not lead to any more is copied from the map. From any thread while the file
+ * stays mapped. QDQ_IO_ERROR: it cannot be read, or was truncated. */
 qdq_status qdq_mapped_read(const void *address, void *to, size_t bytes);
 
 /* ---- Output files ---------------------------------------------------------------------------------------------- */

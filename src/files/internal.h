@@ -77,7 +77,6 @@ const char *qdq_shape_text(uint32_t n_dims, const uint64_t *shape, char *buffer,
 /* ---- Mapped files ---------------------------------------------------------------------------------------------- */
 
 typedef struct qdq_map {
-    int fd;
     const uint8_t *bytes;
     uint64_t length;
     char *path;

@@ -47,22 +47,41 @@ const char *qdq_mapped_path(const void *address) {
     return map != NULL ? map->path : NULL;
 }
 
-qdq_status qdq_mapped_read(const void *address, void *to, size_t bytes) {
-    const qdq_map *map = map_of(address);
-    if (map == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_mapped_read: no file is mapped there");
-    uint64_t offset = (uint64_t)((const uint8_t *)address - map->bytes);
-    for (unsigned char *at = to; bytes > 0;) {
-        ssize_t n = pread(map->fd, at, bytes, (off_t)offset);
+/* The mapped file once more; -1 if its path leads to another by now, or to none. */
+static int reopen(const qdq_map *map) {
+    struct stat st;
+    int fd = open(map->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 || (fstat(fd, &st) == 0 && st.st_dev == map->device && st.st_ino == map->inode)) return fd;
+    close(fd);
+    return -1;
+}
+
+static qdq_status read_all(const qdq_map *map, int fd, uint64_t offset, unsigned char *to, size_t bytes) {
+    while (bytes > 0) {
+        ssize_t n = pread(fd, to, bytes, (off_t)offset);
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0)
             return qdq_fail(QDQ_IO_ERROR, "%s: byte %llu cannot be read: %s", SHOWN(map->path),
                             (unsigned long long)offset,
                             n < 0 ? strerror(errno) : "the file has become shorter since it was opened");
-        at += n;
+        to += n;
         offset += (uint64_t)n;
         bytes -= (size_t)n;
     }
     return QDQ_OK;
+}
+
+qdq_status qdq_mapped_read(const void *address, void *to, size_t bytes) {
+    const qdq_map *map = map_of(address);
+    if (map == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_mapped_read: no file is mapped there");
+    int fd = reopen(map);
+    if (fd < 0) {
+        memcpy(to, address, bytes);
+        return QDQ_OK;
+    }
+    qdq_status status = read_all(map, fd, (uint64_t)((const uint8_t *)address - map->bytes), to, bytes);
+    close(fd);
+    return status;
 }
 
 bool qdq_map_has(dev_t device, ino_t inode, char *buffer, size_t size) {
@@ -106,13 +125,12 @@ qdq_status qdq_map_open(const char *path, qdq_map **result) {
         else
             map->bytes = bytes;
     }
+    close(fd);
     if (status != QDQ_OK) {
-        close(fd);
         free(copy);
         free(map);
         return status;
     }
-    map->fd = fd;
     map->length = (uint64_t)st.st_size;
     map->path = copy;
     map->device = st.st_dev;
@@ -128,7 +146,6 @@ void qdq_map_close(qdq_map *map) {
     if (map == NULL) return;
     list_remove(map);
     munmap((void *)(uintptr_t)map->bytes, (size_t)map->length);
-    close(map->fd);
     free(map->path);
     free(map);
 }
