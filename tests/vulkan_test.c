@@ -23,8 +23,8 @@ static void check(qdq_dialect_operation operation, size_t n) {
     assert_int_equal(qdq_vulkan_dialect(device->state, operation, a, b, got, n), QDQ_OK);
     size_t bad = 0;
     for (size_t i = 0; i < n; i++) {
-        if (qdq_dialect_agrees(operation, a[i], b[i], got[i])) continue;
         uint32_t expected = qdq_dialect_expected(operation, a[i], b[i]);
+        if (qdq_dialect_agrees(operation, a[i], b[i], expected, got[i])) continue;
         if (bad++ < 8) print_error("%s(%08x, %08x) = %08x, not %08x\n", names[operation], a[i], b[i], got[i], expected);
     }
     if (bad > 0) fail_msg("%s: %zu of %zu differ", names[operation], bad, n);

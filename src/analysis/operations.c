@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "analysis/reference.h"
+#include "backends/proof.h"
 #include "core/device.h"
 #include "core/error.h"
 
@@ -91,20 +92,7 @@ uint32_t qdq_operation_expected(qdq_dialect_operation operation, uint32_t ua, ui
 }
 
 bool qdq_operation_agrees(qdq_dialect_operation operation, uint32_t a, uint32_t b, uint32_t got) {
-    uint32_t expected = qdq_operation_expected(operation, a, b);
-    if (expected == got) return true;
-    switch (operation) {
-    case QDQ_PRODUCT:
-    case QDQ_SUM:
-    case QDQ_DIFFERENCE:
-    case QDQ_DIV_RN:
-    case QDQ_SQRT_RN:
-    case QDQ_POSITIVE_ZERO: return is_nan(expected) && is_nan(got);
-    case QDQ_MUL_V:
-    case QDQ_ADD_V:
-    case QDQ_SUB_V: return is_nan(a) && is_nan(b) && got == nan_of(b, a);
-    default: return false;
-    }
+    return qdq_dialect_agrees(operation, a, b, qdq_operation_expected(operation, a, b), got);
 }
 
 /* ---- Sweeps ---- */

@@ -447,8 +447,7 @@ static qdq_status compare_with_ggml(ggml_report *r, qdq_format format, const cha
     qdq_verdict *v = malloc(sizeof *v);
     if (!v) return QDQ_OUT_OF_MEMORY;
     qdq_status status = QDQ_OK;
-    bool limited = s->full ? s->limit > 0 : true;
-    if (limited && (inputs.packed || s->elements == 0))
+    if ((!s->full || s->limit > 0) && (inputs.packed || s->elements == 0))
         status = fit_time(s, &p, &s->subject, &r->quantizer, s->full ? s->limit : 0.3);
     if (status == QDQ_OK) status = prove(s, &p, &s->subject, &r->quantizer, what, v);
     if (status == QDQ_OK) {
@@ -485,7 +484,7 @@ static qdq_status compare_format(ggml_report *r, qdq_ggml *ggml, qdq_format form
     }
     uint64_t blocks = beside_ggml(s, qdq_describe_format(format).block_elements);
     qdq_inputs random = qdq_inputs_random(s->seed, blocks), adversarial = qdq_inputs_adversarial(s->seed, blocks);
-    uint64_t n_rows = s->elements ? beside_ggml(s, IMPORTANCE_ROW) : blocks;
+    uint64_t n_rows = beside_ggml(s, IMPORTANCE_ROW);
     qdq_inputs rows = qdq_inputs_random(s->seed, n_rows), adversarial_rows = qdq_inputs_adversarial(s->seed, n_rows);
     uint32_t importance = qdq_describe_format(format).importance;
     qdq_status status = QDQ_OK;
