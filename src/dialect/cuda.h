@@ -62,6 +62,7 @@ FN REAL to_real(INT i) { return __int2float_rn(i); }
 FN REAL trunc_r(REAL x) { return truncf(x); }
 FN REAL nearest(REAL x) { return (x + 12582912.0f) - 12582912.0f; }
 FN REAL positive_zero(REAL x) { return x + 0.0f; }
+#define at_once(rare, tame) (rare)
 
 /* Lanes look up different places; a table fits into one or two lines of the cache. */
 #define TABLE4(name, a, b, c, d)             static __device__ const float name[4] = {a, b, c, d};

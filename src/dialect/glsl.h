@@ -1,7 +1,7 @@
 /* The dialect for GLSL 4.50 (Vulkan): a lane is an invocation.
  *
- * Vulkan promises correctly rounded `+ - *` and little else. So division and square root are corrected here in
- * integers, from whatever the device's own give; every arithmetic instruction is decorated NoContraction after the
+ * Vulkan promises correctly rounded `+ - *` and little else. So division is made here, and square root is corrected, in
+ * integers, from guesses; every arithmetic instruction is decorated NoContraction after the
  * compiler (spirv_embed.c), which also keeps a driver from simplifying it; and the modules ask for subnormals and for
  * signed zeros, infinities and NaNs to be kept, where the device has those modes. A device that has the modes neither
  * by request nor by nature fails its proof (proof.c).
@@ -47,9 +47,11 @@
 #define as_uint(x) floatBitsToUint(x)
 #define as_real(u) uintBitsToFloat(u)
 
-/* A device may take subnormals for zeros where it compares, though it keeps them where it adds and multiplies. So a
- * second comparison is of numbers that are 2^64 larger: it is right for those, and where it overflows, the first is. */
-FN REAL enlarged(REAL x) { return x * 18446744073709551616.0; }
+/* Whether the device grants the mode in which subnormals are kept. One that does not may take them for zeros where it
+ * compares, though it keeps them where it adds and multiplies. There a second comparison is of numbers that are 2^64
+ * larger: it is right for those, and where it overflows, the first is. */
+layout(constant_id = 8) const bool KEEPS_SUBNORMALS = false;
+FN REAL enlarged(REAL x) { return KEEPS_SUBNORMALS ? x : x * 18446744073709551616.0; }
 FN MASK gt(REAL a, REAL b) { return any(bvec2(a > b, enlarged(a) > enlarged(b))); }
 FN MASK lt(REAL a, REAL b) { return any(bvec2(a < b, enlarged(a) < enlarged(b))); }
 FN MASK ge(REAL a, REAL b) { return all(bvec2(a >= b, enlarged(a) >= enlarged(b))); }
@@ -60,14 +62,16 @@ FN MASK ne(REAL a, REAL b) { return !eq(a, b); }
 #define gt_i(a, b)        (int(a) > int(b))
 #define lt_i(a, b)        (int(a) < int(b))
 #define eq_i(a, b)        (int(a) == int(b))
-#define and_m(a, b)       ((a) && (b))
-#define or_m(a, b)        ((a) || (b))
+#define and_m(a, b)       both(a, b)
+#define or_m(a, b)        either(a, b)
 #define not_m(a)          (!(a))
 #define any(m)            (m)
 #define select_r(m, a, b) ((m) ? (a) : (b))
 #define select_i(m, a, b) ((m) ? (a) : (b))
 #define select_u(m, a, b) ((m) ? (a) : (b))
 
+FN MASK both(MASK a, MASK b) { return a && b; } /* no branches */
+FN MASK either(MASK a, MASK b) { return a || b; }
 FN MASK lt_loose(REAL a, REAL b) { return a < b; }
 FN REAL max_r(REAL a, REAL b) { return gt(a, b) ? a : b; }
 FN REAL min_r(REAL a, REAL b) { return lt(a, b) ? a : b; }
@@ -98,6 +102,15 @@ FN REAL add_v(REAL a, REAL b) { return nan_v(a, b, a + b); }
 FN REAL sub_v(REAL a, REAL b) { return nan_v(a, b, a - b); }
 FN bool nan_safe(REAL x) { return (as_uint(x) & 0x7fffffffu) < 0x7f800000u; }
 
+/* Loops over elements put off what is rare and long: kernels run them for tame parameters first, and again without that
+ * where one asked for it. */
+bool in_doubt;
+FN bool at_once(bool rare, bool tame) {
+    bool later = both(rare, tame);
+    in_doubt = either(in_doubt, later);
+    return tame ? false : rare;
+}
+
 #define TABLE4(name, a, b, c, d)             const float name[4] = {a, b, c, d};
 #define TABLE8(name, a, b, c, d, e, f, g, h) const float name[8] = {a, b, c, d, e, f, g, h};
 #define TABLE16(name, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p)                                                  \
@@ -116,23 +129,33 @@ FN UINT significand(UINT u, out INT e) {
     return u << up;
 }
 
-/* The quotient of two significands, 24 bits each: q of 24 bits and the rest r < mb with ma 2^k = q mb + r, where k is
- * 23, or 24 if ma < mb. The device's own division gives the bits of a guess at q, which may be 2.5 off. The rest of a
- * guess is small, and so comes out exact modulo 2^32; it says which way the guess is off, and four steps set it right.
- */
-FN UINT divide(UINT ma, UINT mb, out UINT r) {
-    REAL guess = as_real(ma + 0x3f000000u) / as_real(mb + 0x3f000000u); /* both 1 … 2 */
-    UINT q = as_uint(guess) - (ma < mb ? 0x3e800000u : 0x3f000000u);
-    r = (ma << (ma < mb ? 24 : 23)) - q * mb;
-    for (INT turn = 0; turn < 4; turn++) {
-        bool over = r > 0x7fffffffu, under = !over && r >= mb;
-        r += over ? mb : under ? 0u - mb : 0u;
-        q += over ? 0xffffffffu : under ? 1u : 0u;
-    }
-    return q;
+/* 1 / b for b of 1 … 2, off by 2^-22 of it at most: of the parabolas the one that is nearest in proportion, off by
+ * 1/99, then two of Newton's steps, each of which squares that. */
+FN REAL reciprocal(REAL b) {
+    REAL r = fma(fma(b, 32.0 / 99.0, -144.0 / 99.0), b, 210.0 / 99.0);
+    r = fma(fma(-b, r, 1.0), r, r);
+    return fma(fma(-b, r, 1.0), r, r);
 }
 
-/* Quotients of what is not normal, or that are not. A subnormal one is rounded by itself, from q and what is left. */
+/* The whole number q nearest to the quotient of two significands, ma 2^k / mb with k = 23, or 24 if ma < mb, so that q
+ * has 24 bits; and the rest ma 2^k - q mb, at most mb / 2 in magnitude. Floats make a guess, some units off. Its rest
+ * is small, and so comes out exact modulo 2^32; divided by mb, by floats again, it says how far off the guess is. A
+ * last step is for what lies so near to half-way that floats do not see the side. */
+FN UINT divide(UINT ma, UINT mb, out INT rest) {
+    bool less = ma < mb;
+    REAL per_b = reciprocal(as_real(mb + 0x3f000000u));
+    REAL guess = as_real(ma + (less ? 0x3f800000u : 0x3f000000u)) * per_b; /* 1 … 2, but for its error */
+    UINT q = as_uint(guess) - 0x3f000000u;
+    rest = int((ma << (less ? 24 : 23)) - q * mb);
+    INT off = int(as_uint(float(rest) * (per_b * 1.1920928955078125e-7) + 12582912.0) - 0x4b400000u);
+    rest -= off * int(mb);
+    INT last = 2 * rest > int(mb) ? 1 : 2 * rest < -int(mb) ? -1 : 0;
+    rest -= last * int(mb);
+    return q + uint(off + last);
+}
+
+/* Any quotients; those of what is not normal, or that are not, come here. A subnormal one is rounded by itself, from q
+ * and what is left. */
 FN REAL div_special(REAL a, REAL b) {
     UINT sign = (as_uint(a) ^ as_uint(b)) & 0x80000000u;
     UINT ua = as_uint(a) & 0x7fffffffu, ub = as_uint(b) & 0x7fffffffu;
@@ -141,26 +164,49 @@ FN REAL div_special(REAL a, REAL b) {
     if (ua == 0x7f800000u || ub == 0u) return as_real(sign | 0x7f800000u);
     if (ub == 0x7f800000u || ua == 0u) return as_real(sign);
     INT ea, eb;
-    UINT ma = significand(ua, ea), mb = significand(ub, eb), r;
-    INT e = ea - eb + (ma < mb ? 126 : 127);
-    UINT q = divide(ma, mb, r);
+    UINT ma = significand(ua, ea), mb = significand(ub, eb);
+    INT rest, e = ea - eb + (ma < mb ? 126 : 127);
+    UINT q = divide(ma, mb, rest);
     if (e >= 255) return as_real(sign | 0x7f800000u);
-    if (e > 0) return as_real(sign | ((uint(e) << 23) + (q - 0x00800000u) + (2u * r > mb ? 1u : 0u)));
+    if (e > 0) return as_real(sign | ((uint(e) << 23) + (q - 0x00800000u)));
+    if (rest < 0) q -= 1u; /* now q is not above the quotient */
     INT down = min(1 - e, 26);
     UINT kept = q >> down, lost = q & ((1u << down) - 1u), half_way = 1u << (down - 1);
-    bool up = lost > half_way || (lost == half_way && (r != 0u || (kept & 1u) == 1u));
+    bool up = lost > half_way || (lost == half_way && (rest != 0 || (kept & 1u) == 1u));
     return as_real(sign | (kept + (up ? 1u : 0u)));
 }
+
+/* Whether the device's fma rounds once, which Vulkan leaves open; the driver finds out (vulkan/proof.c). */
+layout(constant_id = 9) const bool FUSES = false;
+
+/* a / b where fma rounds once, for magnitudes of 2^-60 … 2^60 and a b whose significand is not all ones. The difference
+ * of bits is 1 / b but for 5 %, two steps cube that, and one more rounds it correctly; then so does one step more the
+ * quotient. Source: Markstein, Computation of elementary functions on the IBM RISC System/6000 processor, 1990. */
+FN REAL fused_quotient(REAL a, REAL b) {
+    REAL r = as_real(0x7ef311c7u - as_uint(b));
+    REAL e = fma(-b, r, 1.0);
+    r = fma(r, fma(e, e, e), r);
+    e = fma(-b, r, 1.0);
+    r = fma(r, fma(e, e, e), r);
+    r = fma(r, fma(-b, r, 1.0), r);
+    REAL q = a * r;
+    return fma(r, fma(-b, q, a), q);
+}
+FN bool middling(REAL x) { return both(abs(x) >= 8.673617379884035e-19, abs(x) <= 1.152921504606847e18); }
 
 /* a / b, correctly rounded. A quotient of normal numbers that is one itself is never half-way between two. */
 FN REAL div_rn(REAL a, REAL b) {
     UINT ua = as_uint(a), ub = as_uint(b);
+    if (FUSES) {
+        if (both(both(middling(a), middling(b)), (ub & 0x007fffffu) != 0x007fffffu)) return fused_quotient(a, b);
+        return div_special(a, b);
+    }
     UINT ea = (ua >> 23) & 255u, eb = (ub >> 23) & 255u;
     UINT ma = (ua & 0x007fffffu) | 0x00800000u, mb = (ub & 0x007fffffu) | 0x00800000u;
     UINT e = ea - eb + (ma < mb ? 126u : 127u);
     if (max(ea - 1u, eb - 1u) > 253u || e - 1u > 253u) return div_special(a, b);
-    UINT r, q = divide(ma, mb, r);
-    return as_real(((ua ^ ub) & 0x80000000u) | ((e << 23) + (q - 0x00800000u) + (2u * r > mb ? 1u : 0u)));
+    INT rest;
+    return as_real(((ua ^ ub) & 0x80000000u) | ((e << 23) + (divide(ma, mb, rest) - 0x00800000u)));
 }
 
 /* sqrt(a), correctly rounded, in the same way: s = floor(sqrt(m 2^23)) has 24 bits, the device's guess may be 7 off,

@@ -120,11 +120,12 @@ FN REAL signed_code(REAL v, float top) {
 /* signed_code or whole_code of a / d: the nearest whole number, clamped to low … high, at most 64 in magnitude; r is
  * 1 / d. The product a r is off the rounded quotient by less than 2^-22 of it, so both have the same nearest number
  * unless they lie about half-way between two: only then, and where they are wild, is there a division. */
-FN REAL quotient_code(REAL a, REAL d, REAL r, float low, float high) {
+FN REAL quotient_code(REAL a, REAL d, REAL r, float low, float high, bool tame) {
     REAL q = a * r, c = nearest(q);
     MASK sure = and_m(lt_loose(abs_(q - c), splat(0.49998f)), lt_loose(abs_(q), splat(4194303.0f)));
     c = min_loose(max_loose(c, splat(low)), splat(high));
-    if (any(not_m(sure))) c = to_real(min_i(max_i(nearest_int(div_rn(a, d)), splat_i(low)), splat_i(high)));
+    if (at_once(any(not_m(sure)), tame))
+        c = to_real(min_i(max_i(nearest_int(div_rn(a, d)), splat_i(low)), splat_i(high)));
     return c;
 }
 FN MASK not_finite(REAL x) { return not_m(le(abs_(x), splat(3.40282346638528859812e+38f))); }

@@ -102,7 +102,7 @@ FN q2_K_params q2_K_fold_weighted(q2_K_part s, PEERS(peers)) {
 
 FN REAL q2_K_code(REAL x, q2_K_params p, int i) {
     int k = i / 16;
-    REAL c = quotient_code(x + p.m[k], p.d[k], p.per_d[k], 0.0f, 3.0f);
+    REAL c = quotient_code(x + p.m[k], p.d[k], p.per_d[k], 0.0f, 3.0f, p.tame);
     if (!p.tame && p.stays) c = select_r(eq(p.d[k], splat(0.0f)), whole_code(p.inverse[k] * (x - p.base[k]), 3.0f), c);
     return c;
 }

@@ -166,7 +166,7 @@ FN q3_K_params q3_K_fold_weighted(q3_K_part s, PEERS(peers)) {
 
 FN REAL q3_K_code(REAL x, q3_K_params p, int i) {
     REAL d = p.d[i / 16];
-    REAL c = quotient_code(x, d, p.per_d[i / 16], -4.0f, 3.0f) + 4.0f;
+    REAL c = quotient_code(x, d, p.per_d[i / 16], -4.0f, 3.0f, p.tame) + 4.0f;
     if (!p.tame && p.stays) {
         INT kept = to_int(p.codes[i / 8]) >> (3 * (i & 7)) & 7;
         c = select_r(eq(d, splat(0.0f)), to_real(kept), c);

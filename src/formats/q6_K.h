@@ -65,7 +65,7 @@ FN q6_K_params q6_K_fold(q6_K_part s, PEERS(peers)) {
 
 FN REAL q6_K_code(REAL x, q6_K_params p, int i) {
     REAL d = p.d[i / 16];
-    REAL c = quotient_code(x, d, p.per_d[i / 16], -32.0f, 31.0f) + 32.0f;
+    REAL c = quotient_code(x, d, p.per_d[i / 16], -32.0f, 31.0f, p.tame) + 32.0f;
     if (!p.tame && p.stays) c = select_r(eq(d, splat(0.0f)), symmetric_code(x, p.inverse[i / 16], 32.0f), c);
     return c;
 }

@@ -115,7 +115,7 @@ FN six_bit_params six_bit_fold_weighted(six_bit_part s, PEERS(peers), int most) 
 }
 
 FN REAL six_bit_code(REAL x, six_bit_params p, float top) {
-    REAL c = quotient_code(x + p.m, p.d, p.per_d, 0.0f, top);
+    REAL c = quotient_code(x + p.m, p.d, p.per_d, 0.0f, top, p.tame);
     if (!p.tame && p.stays) c = select_r(eq(p.d, splat(0.0f)), whole_code(p.inverse * (x - p.base), top), c);
     return c;
 }

@@ -131,12 +131,14 @@ static qdq_status build(qdq_vk_device *device, const recipe *r, qdq_vk_pipeline 
     VkResult result = qdq_vk.vkCreateShaderModule(device->handle, &info, NULL, &shader);
     free(code);
     if (result != VK_SUCCESS) return qdq_vk_fail(device->physical, "vkCreateShaderModule", result);
-    /* As tile.glsl and several.glsl number them. */
-    uint32_t constants[4 + QDQ_VK_SEVERAL] = {r->op, tiles, 32 * tiles, r->weighted};
-    VkSpecializationMapEntry entries[4 + QDQ_VK_SEVERAL];
-    for (uint32_t i = 0; i < 4 + QDQ_VK_SEVERAL; i++) entries[i] = (VkSpecializationMapEntry){i, 4 * i, 4};
-    if (r->formats) memcpy(constants + 4, r->formats, QDQ_VK_SEVERAL * sizeof *r->formats);
-    VkSpecializationInfo special = {r->formats ? 4 + QDQ_VK_SEVERAL : 4, entries, sizeof constants, constants};
+    /* As tile.glsl, several.glsl and dialect/glsl.h number them. */
+    uint32_t constants[6 + QDQ_VK_SEVERAL] = {r->op, tiles, 32 * tiles, r->weighted};
+    for (int i = 0; i < QDQ_VK_SEVERAL; i++) constants[4 + i] = r->formats ? (uint32_t)r->formats[i] : UINT32_MAX;
+    constants[4 + QDQ_VK_SEVERAL] = device->physical->float_controls.denorm_preserve;
+    constants[5 + QDQ_VK_SEVERAL] = device->fuses;
+    VkSpecializationMapEntry entries[6 + QDQ_VK_SEVERAL];
+    for (uint32_t i = 0; i < 6 + QDQ_VK_SEVERAL; i++) entries[i] = (VkSpecializationMapEntry){i, 4 * i, 4};
+    VkSpecializationInfo special = {6 + QDQ_VK_SEVERAL, entries, sizeof constants, constants};
     VkComputePipelineCreateInfo create = {.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
                                           .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                                                     .stage = VK_SHADER_STAGE_COMPUTE_BIT,

@@ -104,16 +104,43 @@ float encode(float x, F(params) p, int i) {
 #endif
 }
 
-// The round trip of the lane's elements. Where memory bounds the kernel, the loop is compiled for tame parameters and
-// for others, so that the usual one has no special cases to mind; larger kernels are the slower for twice the code.
-const bool LIGHT = F(SHARED) == 0;
+// The round trip of the lane's elements. The usual loop is compiled for tame parameters alone, so that it is short; what
+// is not tame or in doubt goes element by element, through the lane's row of the staged tile, where x is.
 void requantize(float x[32], F(params) p, out float y[32]) {
-    if (LIGHT && p.tame) {
+    if (LANES > 1) barrier(); // a block's sum may still be read
+    in_doubt = !p.tame;
+    if (p.tame) {
         p.tame = true;
         for (int i = 0; i < 32; i++) y[i] = F(value)(encode(x[i], p, i), p, i);
-    } else {
-        for (int i = 0; i < 32; i++) y[i] = F(value)(encode(x[i], p, i), p, i);
     }
+    if (in_doubt) {
+        F(params) q = p;
+        q.tame = false;
+        ROLLED for (int i = 0; i < 32; i++)
+            put_element(uint(i), F(value)(encode(staged_element(lane(), uint(i)), q, i), q, i));
+        read_row(y);
+    }
+}
+
+// Likewise, its errors, which are added up as values come.
+error_sums errors(float x[32], F(params) p) {
+    error_sums e;
+    e.largest = 0u;
+    in_doubt = !p.tame;
+    if (p.tame) {
+        p.tame = true;
+        for (int i = 0; i < 32; i++) add_error(e, i, x[i], F(value)(encode(x[i], p, i), p, i));
+    }
+    if (in_doubt) {
+        F(params) q = p;
+        q.tame = false;
+        e.largest = 0u;
+        ROLLED for (int i = 0; i < 32; i++) {
+            float w = staged_element(lane(), uint(i));
+            add_error(e, i, w, F(value)(encode(w, q, i), q, i));
+        }
+    }
+    return e;
 }
 
 uint tile_bytes(uint elements) { return elements / (32 * F(LANES)) * F(BYTES); }
@@ -140,13 +167,32 @@ void store_bytes(uint n) {
     }
 }
 
+// Likewise, the codes.
+void encode_all(float x[32], F(params) p, uint to) {
+    in_doubt = !p.tame;
+    if (p.tame) {
+        p.tame = true;
+        for (uint w = 0; w < 8; w++) {
+            uint word = 0u;
+            for (uint j = 0; j < 4; j++)
+                word |= (uint(to_int(encode(x[4u * w + j], p, int(4u * w + j)))) & 255u) << (8u * j);
+            codes[to + w] = word;
+        }
+    }
+    if (in_doubt) {
+        F(params) q = p;
+        q.tame = false;
+        ROLLED for (int i = 0; i < 32; i++) {
+            uint code = uint(to_int(encode(staged_element(lane(), uint(i)), q, i))) & 255u;
+            uint at = to + (uint(i) >> 2), shift = 8u * (uint(i) & 3u);
+            codes[at] = shift == 0u ? code : codes[at] | code << shift;
+        }
+    }
+}
+
 void quantize(float x[32], F(params) p, uint n) {
     uint here = tile_here() * 32u;
-    for (uint w = 0; w < 8; w++) {
-        uint word = 0u;
-        for (uint j = 0; j < 4; j++) word |= (uint(to_int(encode(x[4u * w + j], p, int(4u * w + j)))) & 255u) << (8u * j);
-        codes[(here + lane()) * CODE_WORDS + w] = word;
-    }
+    encode_all(x, p, (here + lane()) * CODE_WORDS);
     for (int k = 0; k < F(HEADS); k++) heads[here * F(HEADS) + 32u * uint(k) + lane()] = F(head)(p, k);
     barrier();
     F(pack)((here + block_lane()) * CODE_WORDS, here * F(HEADS) + block_lane(),
@@ -208,27 +254,30 @@ void main() {
         quantize(x, p, n);
         return;
     }
+    if (OP == ERROR) {
+        store_error(errors(x, p), n, (output_at >> 2) + 4u * this_tile());
+        return;
+    }
     requantize(x, p, y);
     if (OP == ROUNDTRIP) {
-        if (F(LANES) > 1) barrier(); // a block's sum may still be read
         write_row(y);
         barrier();
         store_tile(n);
-    } else if (OP == ERROR) {
-        error_sums(x, y, n, (output_at >> 2) + 4u * this_tile());
-    } else {
-        if (LATE) {
-            barrier();
-            if (OP == SENSITIVITY_LOW) load_gradient_tile(n);
-            if (OP == SENSITIVITY_HIGH) load_low(low_at + 4096u * this_tile(), F32, n);
-            barrier();
-        }
-        for (int i = 0; i < 32; i++) y[i] = OP == SENSITIVITY_LOW ? y[i] - x[i] : second_stage(uint(i)) - y[i];
-        if (OP == SENSITIVITY_HIGH) {
-            barrier();
-            load_gradient_tile(n);
-            barrier();
-        }
-        sensitivity_sums(y, n);
+        return;
     }
+    if (LATE) {
+        barrier();
+        if (OP == SENSITIVITY_LOW) load_gradient_tile(n);
+        if (OP == SENSITIVITY_HIGH) load_low(low_at + 4096u * this_tile(), F32, n);
+        barrier();
+    }
+    for (int i = 0; i < 32; i++) y[i] = OP == SENSITIVITY_LOW ? y[i] - x[i] : second_stage(uint(i)) - y[i];
+    if (OP == SENSITIVITY_HIGH) {
+        barrier();
+        load_gradient_tile(n);
+        barrier();
+    }
+    sensitivity_sums sums;
+    for (int i = 0; i < 32; i++) add_sensitivity(sums, i, y[i]);
+    store_sensitivity(sums, n);
 }

@@ -1,6 +1,6 @@
 #version 450
 // The dialect's operations, one element an invocation: OP of an input word and a gradient word. proof.h has the same
-// numbers.
+// numbers; past them is what proof.c asks for itself.
 #include "dialect/glsl.h"
 
 #include "backends/vulkan/tile.glsl"
@@ -30,7 +30,8 @@ uint operate(uint ua, uint ub) {
     case 13: return as_uint(f16_value(ua & 0xffffu));
     case 14: return abs_(a) < 4194304.0f ? as_uint(round_half_away(a)) : ua;
     case 15: return UINT_OF(nearest_int(a));
-    default: return as_uint(positive_zero(a));
+    case 16: return as_uint(positive_zero(a));
+    default: return as_uint(fma(a, b, -(a * b))); // what a product is off, if fma rounds once
     }
 }
 

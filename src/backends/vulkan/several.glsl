@@ -17,55 +17,113 @@ float lane_sum(int kind, float x[32]) {
     return sum;
 }
 
-#define ROUNDTRIP_IF_IT_IS(NAME, NUMBER)                                                                               \
+// The parameters of the format that a slot of the pipeline is for.
+#define PARAMS_OF(NAME, NUMBER) NAME##_params of_##NAME;
+struct chosen { EACH_FORMAT(PARAMS_OF) bool tame; };
+
+chosen with_tame(chosen c, bool tame) {
+#define TAME_OF(NAME, NUMBER) c.of_##NAME.tame = tame;
+    EACH_FORMAT(TAME_OF)
+    return c;
+}
+
+#define FIT_IF_IT_IS(NAME, NUMBER)                                                                                     \
     if (THIS_FORMAT == NUMBER) {                                                                                       \
-        NAME##_params p = NAME##_fit(x, lane_sum(NAME##_SUM, x));                                                     \
-        if (p.tame) {                                                                                                  \
-            p.tame = true;                                                                                             \
-            for (int i = 0; i < 32; i++) y[i] = NAME##_value(NAME##_code(x[i], p, i), p, i);                           \
-        } else {                                                                                                       \
-            for (int i = 0; i < 32; i++) y[i] = NAME##_value(NAME##_code(x[i], p, i), p, i);                           \
-        }                                                                                                              \
+        c.of_##NAME = NAME##_fit(x, lane_sum(NAME##_SUM, x));                                                          \
+        c.tame = c.of_##NAME.tame;                                                                                     \
     }
+#define VALUE_IF_IT_IS(NAME, NUMBER)                                                                                   \
+    if (THIS_FORMAT == NUMBER) return NAME##_value(NAME##_code(x, c.of_##NAME, i), c.of_##NAME, i);
 
 #define THIS_FORMAT FORMAT_0
-void roundtrip_0(float x[32], out float y[32]) { EACH_FORMAT(ROUNDTRIP_IF_IT_IS) }
+chosen fit_0(float x[32]) {
+    chosen c;
+    EACH_FORMAT(FIT_IF_IT_IS)
+    return c;
+}
+float value_0(chosen c, float x, int i) { EACH_FORMAT(VALUE_IF_IT_IS) return 0.0f; }
 #undef THIS_FORMAT
 #define THIS_FORMAT FORMAT_1
-void roundtrip_1(float x[32], out float y[32]) { EACH_FORMAT(ROUNDTRIP_IF_IT_IS) }
+chosen fit_1(float x[32]) {
+    chosen c;
+    EACH_FORMAT(FIT_IF_IT_IS)
+    return c;
+}
+float value_1(chosen c, float x, int i) { EACH_FORMAT(VALUE_IF_IT_IS) return 0.0f; }
 #undef THIS_FORMAT
 #define THIS_FORMAT FORMAT_2
-void roundtrip_2(float x[32], out float y[32]) { EACH_FORMAT(ROUNDTRIP_IF_IT_IS) }
+chosen fit_2(float x[32]) {
+    chosen c;
+    EACH_FORMAT(FIT_IF_IT_IS)
+    return c;
+}
+float value_2(chosen c, float x, int i) { EACH_FORMAT(VALUE_IF_IT_IS) return 0.0f; }
 #undef THIS_FORMAT
 #define THIS_FORMAT FORMAT_3
-void roundtrip_3(float x[32], out float y[32]) { EACH_FORMAT(ROUNDTRIP_IF_IT_IS) }
+chosen fit_3(float x[32]) {
+    chosen c;
+    EACH_FORMAT(FIT_IF_IT_IS)
+    return c;
+}
+float value_3(chosen c, float x, int i) { EACH_FORMAT(VALUE_IF_IT_IS) return 0.0f; }
+#undef THIS_FORMAT
+
+// As lanes.glsl does it: all at once for tame parameters, one by one where something is not tame or in doubt.
+#define ERRORS(SLOT, AT)                                                                                               \
+    {                                                                                                                  \
+        chosen c = fit_##SLOT(x);                                                                                      \
+        error_sums e;                                                                                                  \
+        e.largest = 0u;                                                                                                \
+        in_doubt = !c.tame;                                                                                            \
+        if (c.tame) {                                                                                                  \
+            chosen t = with_tame(c, true);                                                                             \
+            for (int i = 0; i < 32; i++) add_error(e, i, x[i], value_##SLOT(t, x[i], i));                              \
+        }                                                                                                              \
+        if (in_doubt) {                                                                                                \
+            chosen t = with_tame(c, false);                                                                            \
+            e.largest = 0u;                                                                                            \
+            ROLLED for (int i = 0; i < 32; i++) {                                                                      \
+                float w = staged_element(lane(), uint(i));                                                             \
+                add_error(e, i, w, value_##SLOT(t, w, i));                                                             \
+            }                                                                                                          \
+        }                                                                                                              \
+        store_error(e, n, AT);                                                                                         \
+    }
+
+void sensitivity(float x[32], uint n) {
+    chosen low = fit_0(x), high = fit_1(x);
+    sensitivity_sums sums;
+    bool tame = both(low.tame, high.tame);
+    in_doubt = !tame;
+    if (tame) {
+        chosen l = with_tame(low, true), h = with_tame(high, true);
+        for (int i = 0; i < 32; i++) add_sensitivity(sums, i, value_0(l, x[i], i) - value_1(h, x[i], i));
+    }
+    if (in_doubt) {
+        chosen l = with_tame(low, false), h = with_tame(high, false);
+        ROLLED for (int i = 0; i < 32; i++) {
+            float w = staged_element(lane(), uint(i));
+            add_sensitivity(sums, i, value_0(l, w, i) - value_1(h, w, i));
+        }
+    }
+    store_sensitivity(sums, n);
+}
 
 void main() {
     uint n = tile_elements();
     load_input_tile(n);
     if (OP == SENSITIVITY_PAIR) load_gradient_tile(n);
     barrier();
-    float x[32], y[32], z[32];
+    float x[32];
     read_row(x);
     if (OP == SENSITIVITY_PAIR) {
-        roundtrip_0(x, y);
-        roundtrip_1(x, z);
-        for (uint i = 0; i < 32; i++) y[i] = y[i] - z[i];
-        sensitivity_sums(y, n);
+        sensitivity(x, n);
         return;
     }
     // Sums lie format by format.
     uint at = (output_at >> 2) + 4u * this_tile(), next = 4u * ((count + 1023u) / 1024u);
-    roundtrip_0(x, y);
-    if (FORMAT_1 >= 0) roundtrip_1(x, z);
-    error_sums(x, y, n, at);
-    if (FORMAT_1 >= 0) error_sums(x, z, n, at + next);
-    if (FORMAT_2 >= 0) {
-        roundtrip_2(x, y);
-        error_sums(x, y, n, at + 2u * next);
-    }
-    if (FORMAT_3 >= 0) {
-        roundtrip_3(x, y);
-        error_sums(x, y, n, at + 3u * next);
-    }
+    ERRORS(0, at)
+    if (FORMAT_1 >= 0) ERRORS(1, at + next)
+    if (FORMAT_2 >= 0) ERRORS(2, at + 2u * next)
+    if (FORMAT_3 >= 0) ERRORS(3, at + 3u * next)
 }

@@ -83,20 +83,20 @@ uvec4 f16_quad(uvec2 words) {
             if (dtype == F32) {                                                                                        \
                 uvec4 quad[8];                                                                                         \
                 for (uint k = 0; k < 8; k++) quad[k] = QUADS[first + 32u * k];                                         \
-                for (uint k = 0; k < 8; k++) STAGE[base + quad_of(128u * k + 4u * t)] = quad[k];                       \
+                for (uint k = 0; k < 8; k++) STAGE[base + quad_of(4u * t) + 36u * k] = quad[k];                        \
                 return;                                                                                                \
             }                                                                                                          \
             uvec4 quad[4];                                                                                             \
             for (uint k = 0; k < 4; k++) quad[k] = QUADS[first + 32u * k];                                             \
             if (dtype == BF16)                                                                                         \
                 for (uint k = 0; k < 4; k++) {                                                                         \
-                    uint to = base + quad_of(256u * k + 8u * t);                                                       \
+                    uint to = base + quad_of(8u * t) + 72u * k;                                                        \
                     STAGE[to] = bf16_quad(quad[k].xy);                                                                 \
                     STAGE[to + 1u] = bf16_quad(quad[k].zw);                                                            \
                 }                                                                                                      \
             else                                                                                                       \
                 for (uint k = 0; k < 4; k++) {                                                                         \
-                    uint to = base + quad_of(256u * k + 8u * t);                                                       \
+                    uint to = base + quad_of(8u * t) + 72u * k;                                                        \
                     STAGE[to] = f16_quad(quad[k].xy);                                                                  \
                     STAGE[to + 1u] = f16_quad(quad[k].zw);                                                             \
                 }                                                                                                      \
@@ -132,7 +132,7 @@ void store_tile(uint n) {
     uint at = output_at + 4096u * this_tile(), t = lane(), base = stage_base();
     if (n == 1024u && (at & 15u) == 0u) {
         for (uint k = 0; k < 8; k++)
-            output_quads[(at >> 4) + 32u * k + t] = staged[base + quad_of(128u * k + 4u * t)];
+            output_quads[(at >> 4) + 32u * k + t] = staged[base + quad_of(4u * t) + 36u * k];
     } else {
         for (uint i = t; i < n; i += 32u) output_words[(at >> 2) + i] = staged[base + quad_of(i)][i & 3u];
     }
@@ -151,6 +151,7 @@ void write_row(float x[32]) {
             floatBitsToUint(vec4(x[4u * k], x[4u * k + 1u], x[4u * k + 2u], x[4u * k + 3u]));
 }
 float staged_element(uint l, uint i) { return as_real(staged[stage_base() + 9u * l + (i >> 2)][i & 3u]); }
+void put_element(uint i, float v) { staged[stage_base() + 9u * lane() + (i >> 2)][i & 3u] = as_uint(v); }
 float second_stage(uint i) { return as_real(staged_2[stage_base() + 9u * lane() + (i >> 2)][i & 3u]); }
 
 void load_input_tile(uint n) {
@@ -160,8 +161,35 @@ void load_gradient_tile(uint n) {
     load_gradient(gradient_at + this_tile() * (gradient_dtype == F32 ? 4096u : 2048u), gradient_dtype, n);
 }
 
-float sum8(float t[8]) { return ((t[0] + t[1]) + (t[2] + t[3])) + ((t[4] + t[5]) + (t[6] + t[7])); }
-float sum4(float t[4]) { return (t[0] + t[1]) + (t[2] + t[3]); }
+// Sums of a lane's 32 values in the order of a binary tree, as values come: value i is added to its neighbour, the pair to
+// the pair before, and so on. No arrays: where a loop is unrolled, the branches go.
+struct tree { float one, two, four, eight, sixteen, all; };
+void grow(inout tree t, int i, float v) {
+    if ((i & 1) == 0) {
+        t.one = v;
+        return;
+    }
+    v = t.one + v;
+    if ((i & 2) == 0) {
+        t.two = v;
+        return;
+    }
+    v = t.two + v;
+    if ((i & 4) == 0) {
+        t.four = v;
+        return;
+    }
+    v = t.four + v;
+    if ((i & 8) == 0) {
+        t.eight = v;
+        return;
+    }
+    v = t.eight + v;
+    if ((i & 16) == 0)
+        t.sixteen = v;
+    else
+        t.all = t.sixteen + v;
+}
 
 // The rest of the tree, over lanes: lane l takes lane l+16, 8, 4, 2, 1. Eight invocations a sum take the first two
 // levels, one of them the rest; it has the result.
@@ -181,73 +209,59 @@ float sum_lanes(uint n_sums) {
     return v;
 }
 
-// A lane's three sums and the bits of its largest error to the tile's four words of output.
-void store_error(float sums[3], uint largest, uint n, uint at) {
+// What an error adds up over a lane: squares of d = w - v, of weights w and of values v; and the largest size of d.
+struct error_sums {
+    tree dd, ww, vv;
+    uint largest; // floats that are not negative compare as their bits; NaNs are passed over
+};
+void add_error(inout error_sums e, int i, float w, float v) {
+    float d = w - v;
+    if (KEEPS_SUBNORMALS) {
+        e.largest = as_uint(max_loose(abs(d), as_real(e.largest)));
+    } else {
+        uint size = as_uint(d) & 0x7fffffffu;
+        e.largest = max(e.largest, size > 0x7f800000u ? 0u : size);
+    }
+    float m = WEIGHTED ? second_stage(uint(i)) : 1.0f;
+    grow(e.dd, i, WEIGHTED ? m * (d * d) : d * d);
+    grow(e.ww, i, WEIGHTED ? m * (w * w) : w * w);
+    grow(e.vv, i, WEIGHTED ? m * (v * v) : v * v);
+}
+
+// To the tile's four words of output, from word `at` on.
+void store_error(error_sums e, uint n, uint at) {
     uint base = tile_here() * TILE_SUMS;
     barrier();
-    for (uint s = 0; s < 3; s++) lane_sums[base + 33u * s + lane()] = as_uint(sums[s]);
-    if (lane() == 0u) lane_sums[base + 33u * 3u] = 0u;
+    lane_sums[base + lane()] = as_uint(e.dd.all);
+    lane_sums[base + 33u + lane()] = as_uint(e.ww.all);
+    lane_sums[base + 66u + lane()] = as_uint(e.vv.all);
+    if (lane() == 0u) lane_sums[base + 99u] = 0u;
     barrier();
-    atomicMax(lane_sums[base + 33u * 3u], largest);
+    atomicMax(lane_sums[base + 99u], e.largest);
     float v = sum_lanes(3);
     if (n == 0u) return;
     if ((lane() & 7u) == 0u && lane() < 24u) output_words[at + (lane() >> 3)] = as_uint(v);
-    if (lane() == 0u) output_words[at + 3u] = lane_sums[base + 33u * 3u];
+    if (lane() == 0u) output_words[at + 3u] = lane_sums[base + 99u];
 }
 
-// A lane's three sums to the tile's three words of output.
-void store_sensitivity(float sums[3], uint n, uint at) {
+// What a sensitivity adds up over a lane: products t of gradient and d = low - high, their sizes, their squares.
+struct sensitivity_sums { tree t, size, tt; };
+void add_sensitivity(inout sensitivity_sums s, int i, float d) {
+    float t = second_stage(uint(i)) * d;
+    grow(s.t, i, t);
+    grow(s.size, i, abs_(t));
+    grow(s.tt, i, t * t);
+}
+
+// To the tile's three words of output.
+void store_sensitivity(sensitivity_sums s, uint n) {
     uint base = tile_here() * TILE_SUMS;
     barrier();
-    for (uint s = 0; s < 3; s++) lane_sums[base + 33u * s + lane()] = as_uint(sums[s]);
+    lane_sums[base + lane()] = as_uint(s.t.all);
+    lane_sums[base + 33u + lane()] = as_uint(s.size.all);
+    lane_sums[base + 66u + lane()] = as_uint(s.tt.all);
     barrier();
     float v = sum_lanes(3);
-    if (n > 0u && (lane() & 7u) == 0u && lane() < 24u) output_words[at + (lane() >> 3)] = as_uint(v);
-}
-
-// The sums of weights x and values q of this lane, to the four words at `at`.
-void error_sums(float x[32], float q[32], uint n, uint at) {
-    float sums[3], part[3][4];
-    uint largest = 0u; // floats that are not negative compare as their bits; NaNs are passed over
-    for (uint g = 0; g < 4; g++) {
-        float t0[8], t1[8], t2[8];
-        for (uint k = 0; k < 8; k++) {
-            float w = x[8u * g + k], v = q[8u * g + k], d = w - v;
-            uint size = as_uint(d) & 0x7fffffffu;
-            largest = max(largest, size > 0x7f800000u ? 0u : size);
-            t0[k] = d * d;
-            t1[k] = w * w;
-            t2[k] = v * v;
-            if (WEIGHTED) {
-                float m = second_stage(8u * g + k);
-                t0[k] = m * t0[k];
-                t1[k] = m * t1[k];
-                t2[k] = m * t2[k];
-            }
-        }
-        part[0][g] = sum8(t0);
-        part[1][g] = sum8(t1);
-        part[2][g] = sum8(t2);
-    }
-    for (uint s = 0; s < 3; s++) sums[s] = sum4(part[s]);
-    store_error(sums, largest, n, at);
-}
-
-// The scores of d = low - high with the gradient in stage 2.
-void sensitivity_sums(float d[32], uint n) {
-    float sums[3], part[3][4];
-    for (uint g = 0; g < 4; g++) {
-        float t0[8], t1[8], t2[8];
-        for (uint k = 0; k < 8; k++) {
-            float t = second_stage(8u * g + k) * d[8u * g + k];
-            t0[k] = t;
-            t1[k] = abs_(t);
-            t2[k] = t * t;
-        }
-        part[0][g] = sum8(t0);
-        part[1][g] = sum8(t1);
-        part[2][g] = sum8(t2);
-    }
-    for (uint s = 0; s < 3; s++) sums[s] = sum4(part[s]);
-    store_sensitivity(sums, n, (output_at >> 2) + 3u * this_tile());
+    if (n > 0u && (lane() & 7u) == 0u && lane() < 24u)
+        output_words[(output_at >> 2) + 3u * this_tile() + (lane() >> 3)] = as_uint(v);
 }
