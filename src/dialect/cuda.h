@@ -9,6 +9,7 @@
 #define FN     static __device__ __forceinline__
 #define LARGE  FN /* a call would put the lane's elements into memory */
 #define ROLLED _Pragma("unroll 1")
+#define UNROLL
 
 typedef float REAL;
 typedef int32_t INT;

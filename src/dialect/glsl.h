@@ -16,6 +16,7 @@
 #define FN
 #define LARGE
 #define ROLLED [[dont_unroll]]
+#define UNROLL [[unroll]]
 
 #define REAL float
 #define INT  int
@@ -47,8 +48,8 @@
 #define as_uint(x) floatBitsToUint(x)
 #define as_real(u) uintBitsToFloat(u)
 
-/* Whether the device grants the mode in which subnormals are kept. One that does not may take them for zeros where it
- * compares, though it keeps them where it adds and multiplies. There a second comparison is of numbers that are 2^64
+/* Whether the device compares subnormals as what they are; the driver finds out (vulkan/proof.c). One that takes them
+ * for zeros there may keep them where it adds and multiplies. Then a second comparison is of numbers that are 2^64
  * larger: it is right for those, and where it overflows, the first is. */
 layout(constant_id = 8) const bool KEEPS_SUBNORMALS = false;
 FN REAL enlarged(REAL x) { return KEEPS_SUBNORMALS ? x : x * 18446744073709551616.0; }
@@ -115,9 +116,18 @@ FN bool at_once(bool rare, bool tame) {
 #define TABLE8(name, a, b, c, d, e, f, g, h) const float name[8] = {a, b, c, d, e, f, g, h};
 #define TABLE16(name, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p)                                                  \
     const float name[16] = {a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p};
-#define LOOKUP4(name, i)  (name)[i]
-#define LOOKUP8(name, i)  (name)[i]
-#define LOOKUP16(name, i) (name)[i]
+/* Lanes look up different places: choosing is quicker than a divergent load. */
+FN REAL lookup_4(REAL a, REAL b, REAL c, REAL d, INT i) {
+    bool odd = (i & 1) != 0;
+    REAL low = odd ? b : a, high = odd ? d : c;
+    return (i & 2) != 0 ? high : low;
+}
+#define FOUR_OF(name, k, i) lookup_4((name)[k], (name)[(k) + 1], (name)[(k) + 2], (name)[(k) + 3], i)
+FN REAL either_of(bool second, REAL a, REAL b) { return second ? b : a; }
+#define EIGHT_OF(name, k, i) either_of(((i)&4) != 0, FOUR_OF(name, k, i), FOUR_OF(name, (k) + 4, i))
+#define LOOKUP4(name, i)     FOUR_OF(name, 0, i)
+#define LOOKUP8(name, i)     EIGHT_OF(name, 0, i)
+#define LOOKUP16(name, i)    either_of(((i)&8) != 0, EIGHT_OF(name, 0, i), EIGHT_OF(name, 8, i))
 
 /* The significand of the finite, non-zero magnitude u as 24 bits m, and its exponent e: u is the bits of
  * m 2^(e - 150), where a subnormal has an e below 1. */

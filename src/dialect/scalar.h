@@ -11,6 +11,7 @@
 #define FN    static inline
 #define LARGE static inline
 #define ROLLED
+#define UNROLL
 
 typedef float REAL;
 typedef int32_t INT;

@@ -24,6 +24,7 @@
 
 #define FN    static inline __attribute__((always_inline))
 #define LARGE static __attribute__((noinline, unused))
+#define UNROLL
 #ifdef __clang__
 #define ROLLED _Pragma("clang loop unroll(disable)")
 #else

@@ -19,7 +19,7 @@ FN affine fit_affine(BLOCK_IN(x), BLOCK_IN(w), int parts, float top, float first
     MASK same[2];
     bool tame = true;
     int n = 32 / parts;
-    for (int p = 0; p < parts; p++) {
+    UNROLL for (int p = 0; p < parts; p++) {
         low[p] = high[p] = x[n * p];
         f.weight[p] = w[n * p];
         sum_x[p] = w[n * p] * x[n * p];
@@ -34,7 +34,7 @@ FN affine fit_affine(BLOCK_IN(x), BLOCK_IN(w), int parts, float top, float first
         /* A NaN, or the sign of a zero, wants the exact ones. */
         if (!tame || any(eq(low[p], splat(0.0f)))) {
             low[p] = high[p] = x[n * p];
-            for (int k = 1; k < n; k++) {
+            UNROLL for (int k = 1; k < n; k++) {
                 low[p] = min_r(x[n * p + k], low[p]);
                 high[p] = max_r(x[n * p + k], high[p]);
             }
@@ -43,7 +43,7 @@ FN affine fit_affine(BLOCK_IN(x), BLOCK_IN(w), int parts, float top, float first
         same[p] = eq(high[p], low[p]);
     }
     /* Turn -1 is the first scale and minimum as they are. */
-    for (int p = 0; p < parts; p++) {
+    UNROLL for (int p = 0; p < parts; p++) {
         min[p] = f.base[p] = low[p];
         f.inverse[p] = div_rn(splat(top), select_r(same[p], splat(1.0f), high[p] - low[p]));
         f.scale[p] = div_rn(splat(1.0f), f.inverse[p]);
@@ -59,17 +59,17 @@ FN affine fit_affine(BLOCK_IN(x), BLOCK_IN(w), int parts, float top, float first
     }
     ROLLED for (float turn = 0.0f; turn < turns; turn += 1.0f) {
         REAL reach = splat(turn) * by + first + top;
-        for (int p = 0; p < parts; p++) {
+        UNROLL for (int p = 0; p < parts; p++) {
             REAL inverse = div_rn(reach, select_r(same[p], splat(1.0f), high[p] - min[p]));
             REAL farthest = max_loose(abs_(low[p] - min[p]), abs_(high[p] - min[p]));
             REAL most = abs_(inverse * farthest);                  /* of the elements' v below */
             if (tame && !any(not_m(le(most, splat(top + 0.45f))))) /* none is above top once rounded */
-                for (int k = 0; k < n; k++)
-                    code[n * p + k] = max_loose(nearest(inverse * (x[n * p + k] - min[p])), splat(0.0f));
+                UNROLL for (int k = 0; k < n; k++) code[n * p + k] =
+                    max_loose(nearest(inverse * (x[n * p + k] - min[p])), splat(0.0f));
             else if (tame && !any(wild(most)))
-                for (int k = 0; k < n; k++) code[n * p + k] = calm_code(inverse * (x[n * p + k] - min[p]), top);
+                UNROLL for (int k = 0; k < n; k++) code[n * p + k] = calm_code(inverse * (x[n * p + k] - min[p]), top);
             else
-                for (int k = 0; k < n; k++) code[n * p + k] = whole_code(inverse * (x[n * p + k] - min[p]), top);
+                UNROLL for (int k = 0; k < n; k++) code[n * p + k] = whole_code(inverse * (x[n * p + k] - min[p]), top);
             REAL l = splat(0.0f), ll = splat(0.0f), xl = splat(0.0f);
             for (int k = 0; k < n; k++) {
                 int i = n * p + k;
@@ -97,7 +97,7 @@ FN affine fit_affine(BLOCK_IN(x), BLOCK_IN(w), int parts, float top, float first
             min[p] = select_r(better, m, min[p]);
         }
     }
-    for (int p = 0; p < parts; p++) {
+    UNROLL for (int p = 0; p < parts; p++) {
         f.scale[p] = select_r(same[p], splat(0.0f), f.scale[p]);
         f.min[p] = -min[p];
     }

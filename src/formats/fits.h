@@ -33,7 +33,7 @@ FN peak signed_peak(BLOCK_IN(x), int at, int n) {
     p.finite = !any(gt_i(max_i(top, bottom), splat_i(0x7f7fffff)));
     if (!p.finite) {
         REAL most = splat(0.0f), least = splat(0.0f);
-        for (int k = 0; k < n; k++) {
+        UNROLL for (int k = 0; k < n; k++) {
             most = max_r(x[at + k], most);
             least = min_r(x[at + k], least);
         }
@@ -45,7 +45,7 @@ FN peak signed_peak(BLOCK_IN(x), int at, int n) {
     MASK tie = and_m(eq_i(top, bottom), gt_i(top, splat_i(0)));
     if (any(tie)) {
         REAL first = splat(0.0f), size = as_real(UINT_OF(top));
-        for (int k = 1; k <= n; k++) first = select_r(eq(abs_(x[at + n - k]), size), x[at + n - k], first);
+        UNROLL for (int k = 1; k <= n; k++) first = select_r(eq(abs_(x[at + n - k]), size), x[at + n - k], first);
         p.value = select_r(tie, first, p.value);
     }
     return p;
@@ -94,7 +94,7 @@ FN magnitude max_magnitude(BLOCK_IN(x)) {
     m.finite = !any(gt_i(all, splat_i(0x7f7fffff)));
     if (!m.finite) {
         m.max = splat(0.0f);
-        for (int i = 0; i < 32; i++) m.max = max_r(abs_(x[i]), m.max);
+        UNROLL for (int i = 0; i < 32; i++) m.max = max_r(abs_(x[i]), m.max);
     }
     return m;
 }

@@ -16,7 +16,7 @@ FN symmetric fit_symmetric(BLOCK_IN(x), BLOCK_IN(w), int n, int parts, float top
     REAL wx[32], max[2], best[2];
     bool tame = true;
     int size = n / parts;
-    for (int p = 0; p < parts; p++) {
+    UNROLL for (int p = 0; p < parts; p++) {
         max[p] = signed_max(x, size * p, size);
         f.scale[p] = f.inverse[p] = best[p] = splat(0.0f);
         REAL sum = splat(0.0f);
@@ -30,17 +30,16 @@ FN symmetric fit_symmetric(BLOCK_IN(x), BLOCK_IN(w), int n, int parts, float top
     ROLLED for (int turn = 0; turn < 19; turn++) {
         int k = turn == 0 ? 0 : turn <= 9 ? turn - 10 : turn - 9;
         REAL reach = -(splat(k) * 0.1f + top);
-        for (int p = 0; p < parts; p++) {
+        UNROLL for (int p = 0; p < parts; p++) {
             REAL inverse = div_rn(reach, max[p]), lx = splat(0.0f), ll = splat(0.0f);
-            if (tame)
-                for (int j = 0; j < size; j++) {
+            if (tame) UNROLL for (int j = 0; j < size; j++) {
                     int i = size * p + j;
                     REAL c = calm_signed_code(inverse * x[i], top);
                     lx = lx + wx[i] * c;
                     ll = ll + w[i] * c * c;
                 }
             else
-                for (int j = 0; j < size; j++) {
+                UNROLL for (int j = 0; j < size; j++) {
                     int i = size * p + j;
                     REAL c = signed_code(inverse * x[i], top);
                     lx = lx + wx[i] * c;
@@ -54,7 +53,7 @@ FN symmetric fit_symmetric(BLOCK_IN(x), BLOCK_IN(w), int n, int parts, float top
             best[p] = select_r(better, scale * lx, best[p]);
         }
     }
-    for (int p = 0; p < parts; p++) {
+    UNROLL for (int p = 0; p < parts; p++) {
         MASK nothing = lt(abs_(max[p]), splat(1e-15f));
         f.scale[p] = select_r(nothing, splat(0.0f), f.scale[p]);
         f.inverse[p] = select_r(nothing, splat(0.0f), f.inverse[p]);

@@ -106,7 +106,7 @@ typedef struct qdq_vk_device {
     pthread_mutex_t courier_mutex;
     pthread_cond_t courier_free;
     qdq_vk_courier couriers[QDQ_VK_COURIERS];
-    bool fuses; /* fma rounds once; found when the device is opened */
+    bool fuses, keeps_subnormals; /* its fma rounds once; it compares subnormals rightly: found when it is opened */
 } qdq_vk_device;
 
 qdq_status qdq_vk_memory_create(qdq_vk_device *device, uint64_t bytes, qdq_vk_memory_kind kind, qdq_vk_memory *memory);
@@ -173,8 +173,8 @@ qdq_status qdq_vk_build(void *device, const qdq_op *op);
 qdq_status qdq_vk_run(void *device, const qdq_op *ops, size_t n, void **ticket);
 qdq_status qdq_vk_wait(void *device, void *ticket);
 /* One step, complete at return. */
-/* Sets device->fuses. */
-qdq_status qdq_vk_find_fuses(qdq_vk_device *device);
+/* Sets device->fuses and device->keeps_subnormals. */
+qdq_status qdq_vk_find_habits(qdq_vk_device *device);
 qdq_status qdq_vk_run_step(qdq_vk_device *device, const qdq_vk_step *step);
 qdq_status qdq_vk_time_ops(void *device, const qdq_op *ops, size_t n, uint32_t repeats, double *seconds);
 qdq_status qdq_vk_time_copy(void *device, void *to, void *from, uint64_t bytes, uint32_t repeats, double *seconds);

@@ -102,14 +102,11 @@ typedef struct recipe {
 
 /* Bytes of shared memory that a tile takes: tile.glsl, lanes.glsl. */
 static uint32_t shared_bytes(const recipe *r) {
-    const uint32_t staged = 32 * 9 * 4, most_heads = 8;
+    const uint32_t stage = 16 * 9 * 4, most_heads = 8;
     uint32_t lanes = r->row && r->row->block_elements > 32 ? r->row->block_elements / 32 : 1;
-    uint32_t words = staged + 32 * r->module->shared;
-    if (r->weighted || r->op >= QDQ_VK_SENSITIVITY_LOW) words += staged;
-    if (r->op == QDQ_VK_QUANTIZE || r->op == QDQ_VK_DEQUANTIZE)
-        words += r->row ? 32 * ((r->row->block_bytes + lanes - 1) / lanes) : 0;
+    uint32_t packed = r->row ? 16 * ((r->row->block_bytes + lanes - 1) / lanes) : 0;
+    uint32_t words = (packed > stage ? packed : stage) + 32 * r->module->shared;
     if (r->op == QDQ_VK_QUANTIZE) words += 32 * (9 + most_heads);
-    if (r->op >= QDQ_VK_ERROR) words += 4 * 33;
     return 4 * words;
 }
 
@@ -134,7 +131,7 @@ static qdq_status build(qdq_vk_device *device, const recipe *r, qdq_vk_pipeline 
     /* As tile.glsl, several.glsl and dialect/glsl.h number them. */
     uint32_t constants[6 + QDQ_VK_SEVERAL] = {r->op, tiles, 32 * tiles, r->weighted};
     for (int i = 0; i < QDQ_VK_SEVERAL; i++) constants[4 + i] = r->formats ? (uint32_t)r->formats[i] : UINT32_MAX;
-    constants[4 + QDQ_VK_SEVERAL] = device->physical->float_controls.denorm_preserve;
+    constants[4 + QDQ_VK_SEVERAL] = device->keeps_subnormals;
     constants[5 + QDQ_VK_SEVERAL] = device->fuses;
     VkSpecializationMapEntry entries[6 + QDQ_VK_SEVERAL];
     for (uint32_t i = 0; i < 6 + QDQ_VK_SEVERAL; i++) entries[i] = (VkSpecializationMapEntry){i, 4 * i, 4};
@@ -192,7 +189,8 @@ qdq_status qdq_vk_kernel(qdq_vk_device *device, qdq_format format, qdq_vk_kernel
                          qdq_vk_pipeline *pipeline) {
     qdq_status status = upload_words(device, format);
     if (status != QDQ_OK) return status;
-    const recipe r = {modules[format], qdq_format_get(format), op, weighted, NULL};
+    const qdq_spirv *module = weighted ? NULL : qdq_spirv_unrolled[format];
+    const recipe r = {module ? module : modules[format], qdq_format_get(format), op, weighted, NULL};
     return take(device, &r, &device->pipelines[format][op][weighted], pipeline);
 }
 

@@ -7,14 +7,14 @@
 
 const uint LANES = F(LANES);
 const uint LANE_BYTES = F(BYTES) / F(LANES) + (F(BYTES) % F(LANES) > 0 ? 1 : 0);
+const uint TURNS = (32 * LANE_BYTES + 6) / 4 / 32 + 1; // in which a tile's words are read; they begin and end anywhere
+// Packed blocks: a tile's words as they are read, half a tile's bytes, a word each, as they are made.
+#define PACKED_QUADS (OP == QUANTIZE ? 4 * LANE_BYTES : 8 * TURNS)
 #include "backends/vulkan/tile.glsl"
 
-// A tile's packed blocks: words as they are read, a byte a word as they are made.
-const uint TILE_PACKED = 32 * LANE_BYTES;
-shared uint packed[OP == QUANTIZE || OP == DEQUANTIZE ? TILES * TILE_PACKED : 1];
-
 const uint CODE_WORDS = 9; // a lane's 32 codes, four a word, and one word against bank conflicts
-shared uint codes[OP == QUANTIZE ? TILES * 32 * CODE_WORDS : 1];
+shared uint codes[OP == QUANTIZE && LANES > 1 ? TILES * 32 * CODE_WORDS : 1];
+uint own_codes[8]; // where a lane is a block
 shared uint heads[OP == QUANTIZE ? TILES * 32 * F(HEADS) : 1];
 #if FORMAT_SHARED > 0
 shared uint peers[TILES * 32 * F(SHARED)];
@@ -24,27 +24,41 @@ REAL peer_value(uint at) { return 0.0f; }
 #endif
 
 uint code_value(uint first, int i) {
-    return (codes[first + uint(i >> 5) * CODE_WORDS + (uint(i) >> 2 & 7u)] >> (8u * (uint(i) & 3u))) & 255u;
+    uint word = uint(i >> 5) * CODE_WORDS + (uint(i) >> 2 & 7u);
+    return ((LANES == 1 ? own_codes[word] : codes[first + word]) >> (8u * (uint(i) & 3u))) & 255u;
+}
+void set_codes(uint first, uint word, uint four) {
+    if (LANES == 1)
+        own_codes[word] = four;
+    else
+        codes[first + word] = four;
 }
 uint head_word(uint first, int k, int j) { return heads[first + uint(32 * k + j)]; }
-uint packed_byte(uint at) { return (packed[at >> 2] >> (8u * (at & 3u))) & 255u; }
-void put_byte(uint at, uint value) { packed[at] = value & 255u; }
+uint packed_byte(uint at) { return (staged[at >> 4][(at >> 2) & 3u] >> (8u * (at & 3u))) & 255u; }
+void put_byte(uint at, uint value) { staged[at >> 2][at & 3u] = value & 255u; }
+uint made_byte(uint at) { return staged[at >> 2][at & 3u]; }
 
 uint block_lane() { return lane() & ~(LANES - 1u); } // the first lane of this block
+
+vec4 input_four(uint e) {
+    if (is_whole(input_at) && input_dtype == F32) return uintBitsToFloat(input_quads[(input_at + 4u * e) >> 4]);
+    return vec4(input_element(e), input_element(e + 1u), input_element(e + 2u), input_element(e + 3u));
+}
 
 // What the format wants added up in order, see dialect/README.md.
 float ordered_sum(int kind) {
     float sum = 0.0f;
     if (kind == SUM_NONE) return sum;
     if (kind == SUM_ROW) {
-        if (32u * lane() >= tile_elements()) return sum; // no such row
-        return row_sums[(row_sums_at >> 2) + (column + 1024u * this_tile() + 32u * lane()) / row];
+        if (lane_elements() == 0u) return sum; // no such row
+        return row_sums[(row_sums_at >> 2) + (column + first_element()) / row];
     }
-    for (uint l = block_lane(); l < block_lane() + LANES; l++)
-        for (uint i = 0; i < 32; i++) {
-            float x = staged_element(l, i);
-            sum = sum + (kind == SUM_MAGNITUDES ? abs_(x) : x * x);
-        }
+    // A block's lanes all read the same elements.
+    uint first = first_element() - 32u * (lane() & (LANES - 1u));
+    ROLLED for (uint e = first; e < first + 32u * LANES; e += 4u) {
+        vec4 x = input_four(e);
+        for (uint j = 0; j < 4; j++) sum = sum + (kind == SUM_MAGNITUDES ? abs_(x[j]) : x[j] * x[j]);
+    }
     return sum;
 }
 
@@ -69,7 +83,7 @@ F(params) fit_lane(float x[32]) {
 #if FORMAT_IMPORTANCE > 0
     if (FIT_WEIGHTED) {
         float m[32];
-        for (uint i = 0; i < 32; i++) m[i] = second_stage(i);
+        importance_of_lane(m);
         float sum = ordered_sum(F(WEIGHTED_SUM));
 #if FORMAT_SHARED > 0
         F(part) part = F(fit_weighted)(x, m, sum);
@@ -104,62 +118,97 @@ float encode(float x, F(params) p, int i) {
 #endif
 }
 
-// The round trip of the lane's elements. The usual loop is compiled for tame parameters alone, so that it is short; what
-// is not tame or in doubt goes element by element, through the lane's row of the staged tile, where x is.
-void requantize(float x[32], F(params) p, out float y[32]) {
-    if (LANES > 1) barrier(); // a block's sum may still be read
+// The usual loop over the lane's elements is compiled for tame parameters alone, so that it is short; what is not tame or
+// in doubt goes element by element, each read anew.
+float slow_value(uint i, F(params) p) {
+    p.tame = false;
+    return F(value)(encode(input_here(i), p, int(i)), p, int(i));
+}
+
+void roundtrip(float x[32], F(params) p, uint n) {
+    float y[32];
+    F(params) q = p;
     in_doubt = !p.tame;
     if (p.tame) {
         p.tame = true;
         for (int i = 0; i < 32; i++) y[i] = F(value)(encode(x[i], p, i), p, i);
     }
-    if (in_doubt) {
-        F(params) q = p;
-        q.tame = false;
-        ROLLED for (int i = 0; i < 32; i++)
-            put_element(uint(i), F(value)(encode(staged_element(lane(), uint(i)), q, i), q, i));
-        read_row(y);
+    ROLLED for (uint now = 0; now < 2; now++) {
+        barrier(); // also, others of the block may read until here what is written now
+        if (stages(now)) {
+            if (!in_doubt)
+                stage_row(y);
+            else
+                ROLLED for (uint i = 0; i < 32; i++) stage_element(i, slow_value(i, q));
+        }
+        barrier();
+        store_half(now, n);
     }
 }
 
-// Likewise, its errors, which are added up as values come.
-error_sums errors(float x[32], F(params) p) {
+// Errors are added up as values come.
+void error(float x[32], F(params) p, uint n) {
+    float m[32];
+    if (WEIGHTED) importance_of_lane(m);
     error_sums e;
     e.largest = 0u;
+    F(params) q = p;
     in_doubt = !p.tame;
     if (p.tame) {
         p.tame = true;
-        for (int i = 0; i < 32; i++) add_error(e, i, x[i], F(value)(encode(x[i], p, i), p, i));
+        for (int i = 0; i < 32; i++)
+            add_error(e, i, x[i], F(value)(encode(x[i], p, i), p, i), WEIGHTED ? m[i] : 1.0f);
     }
     if (in_doubt) {
-        F(params) q = p;
-        q.tame = false;
         e.largest = 0u;
-        ROLLED for (int i = 0; i < 32; i++) {
-            float w = staged_element(lane(), uint(i));
-            add_error(e, i, w, F(value)(encode(w, q, i), q, i));
+        ROLLED for (uint i = 0; i < 32; i++)
+            add_error(e, int(i), input_here(i), slow_value(i, q), WEIGHTED ? importance_here(i) : 1.0f);
+    }
+    store_error(e, n, (output_at >> 2) + 4u * this_tile());
+}
+
+// Of this format against the source, or of low values against this format.
+void sensitivity(float x[32], float g[32], F(params) p, uint n) {
+    float low[32];
+    if (OP == SENSITIVITY_HIGH) low_of_lane(low);
+    sensitivity_sums s;
+    F(params) q = p;
+    in_doubt = !p.tame;
+    if (p.tame) {
+        p.tame = true;
+        for (int i = 0; i < 32; i++) {
+            float v = F(value)(encode(x[i], p, i), p, i);
+            add_sensitivity(s, i, g[i], OP == SENSITIVITY_LOW ? v - x[i] : low[i] - v);
         }
     }
-    return e;
+    if (in_doubt) {
+        ROLLED for (uint i = 0; i < 32; i++) {
+            float v = slow_value(i, q);
+            float d = OP == SENSITIVITY_LOW ? v - input_here(i) : low_here(i) - v;
+            add_sensitivity(s, int(i), gradient_here(i), d);
+        }
+    }
+    store_sensitivity(s, n);
 }
 
 uint tile_bytes(uint elements) { return elements / (32 * F(LANES)) * F(BYTES); }
 
-// Bytes of this tile's blocks, staged a byte a word, to the output. The words at the ends may hold others' bytes.
-void store_bytes(uint n) {
-    if (n == 0u) return;
-    uint base = tile_here() * TILE_PACKED;
-    uint first = output_at + this_tile() * tile_bytes(1024u), end = first + tile_bytes(n);
+// So many bytes of blocks, staged a byte a word, to the output's from `first` on. The words at the ends may hold others'
+// bytes.
+void store_bytes(uint first, uint bytes) {
+    if (bytes == 0u) return;
+    uint base = 4u * TILE_QUADS * tile_here(), end = first + bytes;
     for (uint w = (first >> 2) + lane(); 4u * w < end; w += 32u) {
         uint from = base + 4u * w - first; // wraps below a first byte that is not the word's
         if (4u * w >= first && 4u * w + 4u <= end) {
-            output_words[w] = packed[from] | packed[from + 1u] << 8 | packed[from + 2u] << 16 | packed[from + 3u] << 24;
+            output_words[w] =
+                made_byte(from) | made_byte(from + 1u) << 8 | made_byte(from + 2u) << 16 | made_byte(from + 3u) << 24;
             continue;
         }
         uint bits = 0u, mask = 0u;
         for (uint j = 0; j < 4; j++) {
             if (4u * w + j < first || 4u * w + j >= end) continue;
-            bits |= packed[from + j] << (8u * j);
+            bits |= made_byte(from + j) << (8u * j);
             mask |= 255u << (8u * j);
         }
         atomicAnd(output_words[w], ~mask);
@@ -167,8 +216,8 @@ void store_bytes(uint n) {
     }
 }
 
-// Likewise, the codes.
 void encode_all(float x[32], F(params) p, uint to) {
+    F(params) q = p;
     in_doubt = !p.tame;
     if (p.tame) {
         p.tame = true;
@@ -176,42 +225,46 @@ void encode_all(float x[32], F(params) p, uint to) {
             uint word = 0u;
             for (uint j = 0; j < 4; j++)
                 word |= (uint(to_int(encode(x[4u * w + j], p, int(4u * w + j)))) & 255u) << (8u * j);
-            codes[to + w] = word;
+            set_codes(to, w, word);
         }
     }
     if (in_doubt) {
-        F(params) q = p;
         q.tame = false;
-        ROLLED for (int i = 0; i < 32; i++) {
-            uint code = uint(to_int(encode(staged_element(lane(), uint(i)), q, i))) & 255u;
-            uint at = to + (uint(i) >> 2), shift = 8u * (uint(i) & 3u);
-            codes[at] = shift == 0u ? code : codes[at] | code << shift;
+        uint word = 0u;
+        ROLLED for (uint i = 0; i < 32; i++) {
+            uint code = uint(to_int(encode(input_here(i), q, int(i)))) & 255u;
+            word = (i & 3u) == 0u ? code : word | code << (8u * (i & 3u));
+            for (uint w = 0; w < 8; w++)
+                if (i == 4u * w + 3u) set_codes(to, w, word);
         }
     }
 }
 
+// Blocks are packed half a tile at a time, and stored.
 void quantize(float x[32], F(params) p, uint n) {
     uint here = tile_here() * 32u;
     encode_all(x, p, (here + lane()) * CODE_WORDS);
     for (int k = 0; k < F(HEADS); k++) heads[here * F(HEADS) + 32u * uint(k) + lane()] = F(head)(p, k);
-    barrier();
-    F(pack)((here + block_lane()) * CODE_WORDS, here * F(HEADS) + block_lane(),
-            tile_here() * TILE_PACKED + block_lane() / LANES * F(BYTES));
-    barrier();
-    store_bytes(n);
+    ROLLED for (uint now = 0; now < 2; now++) {
+        barrier();
+        if (stages(now))
+            F(pack)((here + block_lane()) * CODE_WORDS, here * F(HEADS) + block_lane(),
+                    4u * TILE_QUADS * tile_here() + (block_lane() & 15u) / LANES * F(BYTES));
+        barrier();
+        uint elements = n > 512u * now ? min(n - 512u * now, 512u) : 0u;
+        store_bytes(output_at + this_tile() * tile_bytes(1024u) + now * tile_bytes(512u), tile_bytes(elements));
+    }
 }
 
-// Each lane reads so many of a tile's words, which begin and end anywhere.
-const uint TURNS = (32 * LANE_BYTES + 6) / 4 / 32 + 1;
 void dequantize(uint n) {
-    uint base = tile_here() * TILE_PACKED;
+    uint base = 4u * TILE_QUADS * tile_here();
     uint first = input_at + this_tile() * tile_bytes(1024u);
     uint words = n > 0u ? ((first & 3u) + tile_bytes(n) + 3u) >> 2 : 0u, got[TURNS];
     for (uint k = 0; k < TURNS; k++) {
         uint w = 32u * k + lane();
         got[k] = w < words ? input_words[(first >> 2) + w] : 0u;
     }
-    for (uint k = 0; k < TURNS; k++) packed[base + 32u * k + lane()] = got[k];
+    for (uint k = 0; k < TURNS; k++) staged[(base >> 2) + 8u * k + (lane() >> 2)][lane() & 3u] = got[k];
     barrier();
     uint block = 4u * base + (first & 3u) + block_lane() / LANES * F(BYTES);
     F(params) p = F(read)(block, pack_lane);
@@ -224,14 +277,13 @@ void dequantize(uint n) {
     } else {
         for (int i = 0; i < 32; i++) y[i] = F(value)(to_real(c[i]), p, i);
     }
-    write_row(y);
-    barrier();
-    store_tile(n);
+    ROLLED for (uint now = 0; now < 2; now++) {
+        barrier();
+        if (stages(now)) stage_row(y);
+        barrier();
+        store_half(now, n);
+    }
 }
-
-// Stage 2 holds the importance while it is needed, then the low values, then the gradient.
-const bool EARLY = !WEIGHTED;
-const bool LATE = WEIGHTED && (OP == SENSITIVITY_LOW || OP == SENSITIVITY_HIGH);
 
 void main() {
     uint n = tile_elements();
@@ -241,43 +293,18 @@ void main() {
         dequantize(n);
         return;
     }
-    load_input_tile(n);
-    if (WEIGHTED) load_importance(n);
-    if (OP == SENSITIVITY_LOW && EARLY) load_gradient_tile(n);
-    if (OP == SENSITIVITY_HIGH && EARLY) load_low(low_at + 4096u * this_tile(), F32, n);
-    barrier();
-
-    float x[32], y[32];
-    read_row(x);
+    float x[32], g[32];
+    if (OP >= SENSITIVITY_LOW)
+        input_and_gradient(x, g);
+    else
+        input_of_lane(x);
     F(params) p = fit_lane(x);
-    if (OP == QUANTIZE) {
+    if (OP == ROUNDTRIP)
+        roundtrip(x, p, n);
+    else if (OP == QUANTIZE)
         quantize(x, p, n);
-        return;
-    }
-    if (OP == ERROR) {
-        store_error(errors(x, p), n, (output_at >> 2) + 4u * this_tile());
-        return;
-    }
-    requantize(x, p, y);
-    if (OP == ROUNDTRIP) {
-        write_row(y);
-        barrier();
-        store_tile(n);
-        return;
-    }
-    if (LATE) {
-        barrier();
-        if (OP == SENSITIVITY_LOW) load_gradient_tile(n);
-        if (OP == SENSITIVITY_HIGH) load_low(low_at + 4096u * this_tile(), F32, n);
-        barrier();
-    }
-    for (int i = 0; i < 32; i++) y[i] = OP == SENSITIVITY_LOW ? y[i] - x[i] : second_stage(uint(i)) - y[i];
-    if (OP == SENSITIVITY_HIGH) {
-        barrier();
-        load_gradient_tile(n);
-        barrier();
-    }
-    sensitivity_sums sums;
-    for (int i = 0; i < 32; i++) add_sensitivity(sums, i, y[i]);
-    store_sensitivity(sums, n);
+    else if (OP == ERROR)
+        error(x, p, n);
+    else
+        sensitivity(x, g, p, n);
 }

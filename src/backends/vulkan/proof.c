@@ -42,25 +42,59 @@ qdq_status qdq_vulkan_dialect(void *state, qdq_dialect_operation operation, cons
     return operate(state, operation, a, b, out, n);
 }
 
-/* A product's rounding error, which only an fma that rounds once shows: it must be right for all of some thousand
- * pairs. Quotients that rest on it have proofs of their own. */
-qdq_status qdq_vk_find_fuses(qdq_vk_device *device) {
-    enum { N = 4096 };
-    uint32_t a[N], b[N], out[N], seed = 1;
-    for (int i = 0; i < 2 * N; i++) {
-        seed = seed * 1664525u + 1013904223u;
-        uint32_t mixed = seed ^ seed >> 15; /* of magnitudes 2^-30 … 2^33 */
-        (i < N ? a : b)[i % N] = (mixed & 0x807fffffu) | (97 + (mixed >> 24 & 63)) << 23;
+/* Those of proof.comp that come after the dialect's. */
+enum { PRODUCT_ERROR = QDQ_DIALECT_OPERATION_COUNT, PLAIN_COMPARE, PLAIN_MAX };
+enum { TRIED = 4096 };
+
+static float as_float(uint32_t bits) {
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+/* A product's rounding error, which only an fma that rounds once shows. */
+static qdq_status find_fuses(qdq_vk_device *device, uint32_t *a, uint32_t *b, uint32_t *out) {
+    for (int i = 0; i < TRIED; i++) { /* magnitudes of 2^-30 … 2^33 */
+        a[i] = (a[i] & 0x807fffffu) | (97 + (a[i] >> 24 & 63)) << 23;
+        b[i] = (b[i] & 0x807fffffu) | (97 + (b[i] >> 24 & 63)) << 23;
     }
-    qdq_status status = operate(device, QDQ_DIALECT_OPERATION_COUNT, a, b, out, N);
+    qdq_status status = operate(device, PRODUCT_ERROR, a, b, out, TRIED);
     device->fuses = status == QDQ_OK;
-    for (int i = 0; i < N && device->fuses; i++) {
-        float x, y, error;
-        memcpy(&x, &a[i], 4);
-        memcpy(&y, &b[i], 4);
-        memcpy(&error, &out[i], 4);
-        float product = x * y;
-        device->fuses = error == fmaf(x, y, -product);
+    for (int i = 0; i < TRIED && device->fuses; i++) {
+        float x = as_float(a[i]), y = as_float(b[i]), product = x * y;
+        device->fuses = as_float(out[i]) == fmaf(x, y, -product);
     }
     return status;
+}
+
+static qdq_status find_keeps_subnormals(qdq_vk_device *device, uint32_t *a, uint32_t *b, uint32_t *out) {
+    for (int i = 0; i < TRIED; i++) { /* each of small, subnormal or zero */
+        a[i] &= 0x80000000u | 0x00ffffffu >> i % 24;
+        b[i] &= 0x80000000u | 0x00ffffffu >> i % 23;
+    }
+    qdq_status status = operate(device, PLAIN_COMPARE, a, b, out, TRIED);
+    bool good = status == QDQ_OK;
+    for (int i = 0; i < TRIED && good; i++) {
+        float x = as_float(a[i]), y = as_float(b[i]);
+        good = out[i] == ((x > y) | (x >= y) << 1 | (x < y) << 2 | (x == y) << 3);
+    }
+    if (status == QDQ_OK) status = operate(device, PLAIN_MAX, a, b, out, TRIED);
+    for (int i = 0; i < TRIED && good; i++) {
+        float x = as_float(a[i]), y = as_float(b[i]);
+        good = as_float(out[i]) == (x > y ? x : y);
+    }
+    device->keeps_subnormals = good && status == QDQ_OK;
+    return status;
+}
+
+/* Both have to be right for all of some thousand pairs. What rests on them, quotients and comparisons, has proofs of
+ * its own. */
+qdq_status qdq_vk_find_habits(qdq_vk_device *device) {
+    uint32_t words[2][2][TRIED], out[TRIED], seed = 1;
+    for (uint32_t *w = words[0][0]; w < words[0][0] + 4 * TRIED; w++) {
+        seed = seed * 1664525u + 1013904223u;
+        *w = seed ^ seed >> 15;
+    }
+    qdq_status status = find_fuses(device, words[0][0], words[0][1], out);
+    return status == QDQ_OK ? find_keeps_subnormals(device, words[1][0], words[1][1], out) : status;
 }

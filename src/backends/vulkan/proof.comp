@@ -31,7 +31,9 @@ uint operate(uint ua, uint ub) {
     case 14: return abs_(a) < 4194304.0f ? as_uint(round_half_away(a)) : ua;
     case 15: return UINT_OF(nearest_int(a));
     case 16: return as_uint(positive_zero(a));
-    default: return as_uint(fma(a, b, -(a * b))); // what a product is off, if fma rounds once
+    case 17: return as_uint(fma(a, b, -(a * b))); // what a product is off, if fma rounds once
+    case 18: return (a > b ? 1u : 0u) | (a >= b ? 2u : 0u) | (a < b ? 4u : 0u) | (a == b ? 8u : 0u);
+    default: return as_uint(max_loose(a, b));
     }
 }
 

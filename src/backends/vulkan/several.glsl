@@ -68,7 +68,7 @@ chosen fit_3(float x[32]) {
 float value_3(chosen c, float x, int i) { EACH_FORMAT(VALUE_IF_IT_IS) return 0.0f; }
 #undef THIS_FORMAT
 
-// As lanes.glsl does it: all at once for tame parameters, one by one where something is not tame or in doubt.
+// As in lanes.glsl, for tame parameters all at once, one by one where something is not tame or in doubt.
 #define ERRORS(SLOT, AT)                                                                                               \
     {                                                                                                                  \
         chosen c = fit_##SLOT(x);                                                                                      \
@@ -77,33 +77,33 @@ float value_3(chosen c, float x, int i) { EACH_FORMAT(VALUE_IF_IT_IS) return 0.0
         in_doubt = !c.tame;                                                                                            \
         if (c.tame) {                                                                                                  \
             chosen t = with_tame(c, true);                                                                             \
-            for (int i = 0; i < 32; i++) add_error(e, i, x[i], value_##SLOT(t, x[i], i));                              \
+            for (int i = 0; i < 32; i++) add_error(e, i, x[i], value_##SLOT(t, x[i], i), 1.0f);                              \
         }                                                                                                              \
         if (in_doubt) {                                                                                                \
             chosen t = with_tame(c, false);                                                                            \
             e.largest = 0u;                                                                                            \
-            ROLLED for (int i = 0; i < 32; i++) {                                                                      \
-                float w = staged_element(lane(), uint(i));                                                             \
-                add_error(e, i, w, value_##SLOT(t, w, i));                                                             \
+            ROLLED for (uint i = 0; i < 32; i++) {                                                                      \
+                float w = input_here(i);                                                             \
+                add_error(e, int(i), w, value_##SLOT(t, w, int(i)), 1.0f);                                                             \
             }                                                                                                          \
         }                                                                                                              \
         store_error(e, n, AT);                                                                                         \
     }
 
-void sensitivity(float x[32], uint n) {
+void sensitivity(float x[32], float g[32], uint n) {
     chosen low = fit_0(x), high = fit_1(x);
     sensitivity_sums sums;
     bool tame = both(low.tame, high.tame);
     in_doubt = !tame;
     if (tame) {
         chosen l = with_tame(low, true), h = with_tame(high, true);
-        for (int i = 0; i < 32; i++) add_sensitivity(sums, i, value_0(l, x[i], i) - value_1(h, x[i], i));
+        for (int i = 0; i < 32; i++) add_sensitivity(sums, i, g[i], value_0(l, x[i], i) - value_1(h, x[i], i));
     }
     if (in_doubt) {
         chosen l = with_tame(low, false), h = with_tame(high, false);
-        ROLLED for (int i = 0; i < 32; i++) {
-            float w = staged_element(lane(), uint(i));
-            add_sensitivity(sums, i, value_0(l, w, i) - value_1(h, w, i));
+        ROLLED for (uint i = 0; i < 32; i++) {
+            float w = input_here(i);
+            add_sensitivity(sums, int(i), gradient_here(i), value_0(l, w, int(i)) - value_1(h, w, int(i)));
         }
     }
     store_sensitivity(sums, n);
@@ -111,15 +111,13 @@ void sensitivity(float x[32], uint n) {
 
 void main() {
     uint n = tile_elements();
-    load_input_tile(n);
-    if (OP == SENSITIVITY_PAIR) load_gradient_tile(n);
-    barrier();
-    float x[32];
-    read_row(x);
+    float x[32], g[32];
     if (OP == SENSITIVITY_PAIR) {
-        sensitivity(x, n);
+        input_and_gradient(x, g);
+        sensitivity(x, g, n);
         return;
     }
+    input_of_lane(x);
     // Sums lie format by format.
     uint at = (output_at >> 2) + 4u * this_tile(), next = 4u * ((count + 1023u) / 1024u);
     ERRORS(0, at)

@@ -13,7 +13,10 @@ enum {
     SPIRV_EXTENSION = 10,
     SPIRV_EXECUTION_MODE = 16,
     SPIRV_CAPABILITY = 17,
+    SPIRV_NO_CONTRACTION = 42, /* a decoration */
     SPIRV_DECORATE = 71,
+    SPIRV_LOOP_MERGE = 246,
+    SPIRV_UNROLL = 1, /* a loop control */
     SPIRV_DENORM_PRESERVE = 4459,
     SPIRV_SIGNED_ZERO_INF_NAN_PRESERVE = 4461,
     SPIRV_ROUNDING_RTE = 4462,
@@ -35,6 +38,9 @@ typedef struct qdq_float_controls {
     bool known; /* the extension is there */
     bool denorm_preserve, signed_zero_inf_nan_preserve, rounding_rte;
 } qdq_float_controls;
+
+/* By format: its kernels without importance once more, with loops unrolled and arrays taken apart; or NULL. */
+extern const qdq_spirv *const qdq_spirv_unrolled[];
 
 /* Copies the module to code, room for module->words, without the modes that the device lacks. Returns the words. */
 size_t qdq_spirv_for_device(const qdq_spirv *module, const qdq_float_controls *controls, uint32_t *code);

@@ -1,13 +1,21 @@
-/* A build tool: spirv_embed NAME SHARED IN.spv OUT.spv OUT.c
+/* A build tool that makes a compiled module exact, and embeds it.
  *
- * Makes a compiled module exact and embeds it. Every float arithmetic instruction is decorated NoContraction, not only
- * those a `precise` would reach; minima and maxima pass NaNs over; the module asks for float controls (spirv.c drops
- * those that a device lacks); names and other debug instructions are left out. OUT.spv is for spirv-val, OUT.c for the
- * library. */
+ *   spirv_embed embed NAME SHARED IN.spv OUT.spv OUT.c
+ *
+ * Every float arithmetic instruction is decorated NoContraction, not only those a `precise` would reach; minima and
+ * maxima pass NaNs over; the module asks for float controls (spirv.c drops those that a device lacks); names and other
+ * debug instructions are left out. OUT.spv is for spirv-val, OUT.c for the library.
+ *
+ *   spirv_embed prepare IN.spv OUT.spv
+ *
+ * For spirv-opt, which comes before: loops that do not say otherwise are to be unrolled. spirv-opt leaves float
+ * arithmetic alone where a module has the capabilities of float controls, but does nothing where it names their
+ * extension; so the capabilities are all that OUT.spv has of them. */
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "backends/vulkan/spirv.h"
 
@@ -75,6 +83,25 @@ static void add_extension(words *out) {
     for (size_t i = 0; i < SPIRV_FLOAT_CONTROLS_WORDS; i++) add(out, name[i]);
 }
 
+static bool is_mode(uint32_t word) {
+    bool mode = false;
+    for (int m = 0; m < N_MODES; m++) mode |= word == modes[m][0] || word == modes[m][1];
+    return mode;
+}
+
+static void add_capabilities(words *out) {
+    for (int m = 0; m < N_MODES; m++) {
+        add(out, 2u << 16 | SPIRV_CAPABILITY);
+        add(out, modes[m][0]);
+    }
+}
+
+/* Decorations and capabilities that the rewritten module gets anew. */
+static bool is_replaced(const uint32_t *at, uint32_t op, uint32_t length) {
+    return (op == SPIRV_DECORATE && length == 3 && at[2] == SPIRV_NO_CONTRACTION) ||
+           (op == SPIRV_CAPABILITY && is_mode(at[1]));
+}
+
 /* Sections come in the specification's order: capabilities, extensions, …, entry points, execution modes, debug,
  * annotations, types. */
 static void rewrite(const words *in, words *out) {
@@ -84,14 +111,9 @@ static void rewrite(const words *in, words *out) {
     for (size_t i = SPIRV_HEADER_WORDS; i < in->n; i += in->at[i] >> 16) {
         uint32_t op = in->at[i] & 0xffff, length = in->at[i] >> 16;
         if (length == 0 || i + length > in->n) break;
-        if (is_debug(op)) continue;
-        if (!capable) {
-            for (int m = 0; m < N_MODES; m++) {
-                add(out, 2u << 16 | SPIRV_CAPABILITY);
-                add(out, modes[m][0]);
-            }
-            capable = true;
-        }
+        if (is_debug(op) || is_replaced(&in->at[i], op, length)) continue;
+        if (!capable) add_capabilities(out);
+        capable = true;
         if (!extended && op != SPIRV_CAPABILITY) {
             add_extension(out);
             extended = true;
@@ -102,7 +124,7 @@ static void rewrite(const words *in, words *out) {
                 if (!is_float_arithmetic(in->at[k] & 0xffff)) continue;
                 add(out, 3u << 16 | SPIRV_DECORATE);
                 add(out, in->at[k + 2]);
-                add(out, 42); /* NoContraction */
+                add(out, SPIRV_NO_CONTRACTION);
             }
             decorated = true;
         }
@@ -138,21 +160,40 @@ static bool write_c(const char *path, const char *name, const char *shared, cons
     return fclose(file) == 0 && good;
 }
 
+static void prepare(const words *in, words *out) {
+    for (size_t i = 0; i < SPIRV_HEADER_WORDS; i++) add(out, in->at[i]);
+    add_capabilities(out);
+    for (size_t i = SPIRV_HEADER_WORDS; i < in->n; i += in->at[i] >> 16) {
+        uint32_t op = in->at[i] & 0xffff, length = in->at[i] >> 16;
+        if (length == 0 || i + length > in->n) break;
+        if (is_debug(op)) continue;
+        for (uint32_t k = 0; k < length; k++)
+            add(out, op == SPIRV_LOOP_MERGE && k == 3 && in->at[i + k] == 0 ? SPIRV_UNROLL : in->at[i + k]);
+    }
+}
+
+static int fail(const char *what, const char *path) {
+    fprintf(stderr, "spirv_embed: %s: %s\n", path, what);
+    return 1;
+}
+
 int main(int argc, char **argv) {
-    if (argc != 6) {
-        fputs("usage: spirv_embed NAME SHARED IN.spv OUT.spv OUT.c\n", stderr);
+    bool embeds = argc == 7 && strcmp(argv[1], "embed") == 0;
+    if (!embeds && !(argc == 4 && strcmp(argv[1], "prepare") == 0)) {
+        fputs("usage: spirv_embed embed NAME SHARED IN.spv OUT.spv OUT.c\n"
+              "       spirv_embed prepare IN.spv OUT.spv\n",
+              stderr);
         return 2;
     }
+    const char *from = embeds ? argv[4] : argv[2], *to = embeds ? argv[5] : argv[3];
     words in = {0}, out = {0};
-    if (!read_words(argv[3], &in)) {
-        fprintf(stderr, "spirv_embed: %s: not a SPIR-V module\n", argv[3]);
-        return 1;
-    }
-    rewrite(&in, &out);
-    if (!write_words(argv[4], &out) || !write_c(argv[5], argv[1], argv[2], &out)) {
-        fprintf(stderr, "spirv_embed: cannot write %s or %s\n", argv[4], argv[5]);
-        return 1;
-    }
+    if (!read_words(from, &in)) return fail("not a SPIR-V module", from);
+    if (embeds)
+        rewrite(&in, &out);
+    else
+        prepare(&in, &out);
+    if (!write_words(to, &out)) return fail("cannot be written", to);
+    if (embeds && !write_c(argv[6], argv[2], argv[3], &out)) return fail("cannot be written", argv[6]);
     free(in.at);
     free(out.at);
     return 0;

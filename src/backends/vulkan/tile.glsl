@@ -1,13 +1,19 @@
 // What every kernel does with tiles: loads, stores and sums. An invocation is a lane of 32 elements, 32 of them hold a
-// tile, a workgroup holds TILES tiles. The host chooses TILES by the device's shared memory.
+// tile, a workgroup holds TILES tiles.
 //
-// A staged tile lies in shared memory as 32 rows of 9 quads, a lane's elements in the first 8 of its row: 8 lanes reading
-// one column, and 8 writing neighbouring quads, both touch 32 different banks.
+// A warp, 32 invocations, reads and writes 16 bytes each side by side; what a lane wants lies side by side too. Between the
+// two, elements are staged in shared memory, half a tile at a time: 16 rows of 9 quads, a lane's elements in the first 8
+// of its row, so that 8 lanes reading one column, and 8 writing neighbouring quads, both touch 32 different banks. Half a
+// tile, since shared memory limits how many tiles run at once: an H100 gives 64 KiB to all workgroups of a processor.
 
 layout(constant_id = 0) const uint OP = 0;
 layout(constant_id = 1) const uint TILES = 2;
 layout(local_size_x_id = 2) in;
+#ifdef UNWEIGHTED
+const bool WEIGHTED = false;
+#else
 layout(constant_id = 3) const bool WEIGHTED = false; // importance is given
+#endif
 
 const uint ROUNDTRIP = 0, QUANTIZE = 1, DEQUANTIZE = 2, ERROR = 3;
 const uint SENSITIVITY_LOW = 4;  // of this format against the source
@@ -42,123 +48,145 @@ layout(set = 0, binding = 6) readonly buffer Words { uint words[]; };
 
 uint word_value(uint at) { return words[at]; }
 
-const uint TILE_QUADS = 32 * 9;
+#ifndef PACKED_QUADS
+#define PACKED_QUADS 0
+#endif
+const uint TILE_QUADS = PACKED_QUADS > 16 * 9 ? PACKED_QUADS : 16 * 9; // packed blocks take turns with the stage
 shared uvec4 staged[TILES * TILE_QUADS];
-const bool TWO_STAGES = WEIGHTED || OP >= SENSITIVITY_LOW;
-shared uvec4 staged_2[TWO_STAGES ? TILES * TILE_QUADS : 1];
-// Sum s of lane l at 33 s + l.
-const uint TILE_SUMS = 4 * 33;
-shared uint lane_sums[OP >= ERROR ? TILES * TILE_SUMS : 1];
-
 uint lane() { return gl_LocalInvocationID.x & 31u; }
 uint tile_here() { return gl_LocalInvocationID.x >> 5; }
 uint this_tile() { return gl_WorkGroupID.x * TILES + tile_here(); }
-// Elements of this tile: 1,024 but in the last, and 0 in those past it.
-uint tile_elements() {
-    uint tile = this_tile();
-    return tile * 1024u < count ? min(count - tile * 1024u, 1024u) : 0u;
-}
-uint quad_of(uint element) { return (element >> 5) * 9u + ((element & 31u) >> 2); }
-uint stage_base() { return tile_here() * TILE_QUADS; }
+// This lane's first element, how many it has, and how many its tile has; 0 past the last.
+uint first_element() { return 1024u * this_tile() + 32u * lane(); }
+uint lane_elements() { return first_element() < count ? min(count - first_element(), 32u) : 0u; }
+uint tile_elements() { return 1024u * this_tile() < count ? min(count - 1024u * this_tile(), 1024u) : 0u; }
 
 uint widened(uint half_bits, uint dtype) {
     return dtype == BF16 ? half_bits << 16 : as_uint(f16_value(half_bits & 0xffffu));
 }
-
-// Four neighbours of 16 bits each in two words.
-uvec4 bf16_quad(uvec2 words) { return uvec4(words.x << 16, words.x & 0xffff0000u, words.y << 16, words.y & 0xffff0000u); }
-uvec4 f16_quad(uvec2 words) {
-    return uvec4(widened(words.x & 0xffffu, F16), widened(words.x >> 16, F16), widened(words.y & 0xffffu, F16),
-                 widened(words.y >> 16, F16));
+vec4 bf16_quad(uvec2 two) {
+    return uintBitsToFloat(uvec4(two.x << 16, two.x & 0xffff0000u, two.y << 16, two.y & 0xffff0000u));
+}
+vec4 f16_quad(uvec2 two) {
+    return vec4(f16_value(two.x & 0xffffu), f16_value(two.x >> 16), f16_value(two.y & 0xffffu), f16_value(two.y >> 16));
 }
 
-// LOADER(name, words, quads, stage) makes name(at, dtype, n): n elements from byte `at` into the staged tile, and +0 for
-// what is missing of 1,024. Full tiles at multiples of 16 bytes are read 16 bytes an invocation. Ranges are below
-// 4 GiB, so that positions fit.
-#define LOADER(NAME, WORDS, QUADS, STAGE)                                                                              \
-    void NAME(uint at, uint dtype, uint n) {                                                                           \
-        uint t = lane(), base = stage_base();                                                                          \
-        if (n == 1024u && (at & 15u) == 0u) {                                                                          \
-            uint first = (at >> 4) + t;                                                                                \
-            if (dtype == F32) {                                                                                        \
-                uvec4 quad[8];                                                                                         \
-                for (uint k = 0; k < 8; k++) quad[k] = QUADS[first + 32u * k];                                         \
-                for (uint k = 0; k < 8; k++) STAGE[base + quad_of(4u * t) + 36u * k] = quad[k];                        \
-                return;                                                                                                \
-            }                                                                                                          \
-            uvec4 quad[4];                                                                                             \
-            for (uint k = 0; k < 4; k++) quad[k] = QUADS[first + 32u * k];                                             \
-            if (dtype == BF16)                                                                                         \
-                for (uint k = 0; k < 4; k++) {                                                                         \
-                    uint to = base + quad_of(8u * t) + 72u * k;                                                        \
-                    STAGE[to] = bf16_quad(quad[k].xy);                                                                 \
-                    STAGE[to + 1u] = bf16_quad(quad[k].zw);                                                            \
-                }                                                                                                      \
-            else                                                                                                       \
-                for (uint k = 0; k < 4; k++) {                                                                         \
-                    uint to = base + quad_of(8u * t) + 72u * k;                                                        \
-                    STAGE[to] = f16_quad(quad[k].xy);                                                                  \
-                    STAGE[to + 1u] = f16_quad(quad[k].zw);                                                             \
-                }                                                                                                      \
-            return;                                                                                                    \
-        }                                                                                                              \
-        for (uint i = t; i < 1024u; i += 32u) {                                                                        \
-            uint value = 0u;                                                                                           \
-            if (i < n) {                                                                                               \
-                uint byte = at + (dtype == F32 ? 4u : 2u) * i;                                                         \
-                value = WORDS[byte >> 2];                                                                              \
-                if (dtype != F32) value = widened((value >> (8u * (byte & 2u))) & 0xffffu, dtype);                     \
-            }                                                                                                          \
-            STAGE[base + quad_of(i)][i & 3u] = value;                                                                  \
-        }                                                                                                              \
-    }
-
-LOADER(load_input, input_words, input_quads, staged)
-LOADER(load_gradient, gradient_words, gradient_quads, staged_2)
-LOADER(load_low, low_words, low_quads, staged_2)
-
-// The importance of the tile's columns. A row has 32 elements or more.
-void load_importance(uint n) {
-    uint c = (column + this_tile() * 1024u % row + lane()) % row;
-    for (uint i = lane(); i < 1024u; i += 32u) {
-        staged_2[stage_base() + quad_of(i)][i & 3u] = i < n ? importance_words[(importance_at >> 2) + c] : 0u;
-        c += 32u;
-        c -= c >= row ? row : 0u;
-    }
-}
-
-// The staged floats of a tile to the output.
-void store_tile(uint n) {
-    uint at = output_at + 4096u * this_tile(), t = lane(), base = stage_base();
-    if (n == 1024u && (at & 15u) == 0u) {
-        for (uint k = 0; k < 8; k++)
-            output_quads[(at >> 4) + 32u * k + t] = staged[base + quad_of(4u * t) + 36u * k];
-    } else {
-        for (uint i = t; i < n; i += 32u) output_words[(at >> 2) + i] = staged[base + quad_of(i)][i & 3u];
-    }
-}
-
-// This lane's elements.
-void read_row(out float x[32]) {
-    for (uint k = 0; k < 8; k++) {
-        vec4 quad = uintBitsToFloat(staged[stage_base() + 9u * lane() + k]);
-        for (uint j = 0; j < 4; j++) x[4u * k + j] = quad[j];
-    }
-}
-void write_row(float x[32]) {
+// The stage. A lane has a row of it when its half is `now`.
+bool stages(uint now) { return lane() >> 4 == now; }
+uint stage_here() { return tile_here() * TILE_QUADS + 9u * (lane() & 15u); }
+uint stage_across() { return tile_here() * TILE_QUADS + 9u * (lane() >> 3) + (lane() & 7u); }
+void stage_element(uint i, float y) { staged[stage_here() + (i >> 2)][i & 3u] = as_uint(y); }
+void stage_row(float y[32]) {
     for (uint k = 0; k < 8; k++)
-        staged[stage_base() + 9u * lane() + k] =
-            floatBitsToUint(vec4(x[4u * k], x[4u * k + 1u], x[4u * k + 2u], x[4u * k + 3u]));
+        staged[stage_here() + k] = floatBitsToUint(vec4(y[4u * k], y[4u * k + 1u], y[4u * k + 2u], y[4u * k + 3u]));
 }
-float staged_element(uint l, uint i) { return as_real(staged[stage_base() + 9u * l + (i >> 2)][i & 3u]); }
-void put_element(uint i, float v) { staged[stage_base() + 9u * lane() + (i >> 2)][i & 3u] = as_uint(v); }
-float second_stage(uint i) { return as_real(staged_2[stage_base() + 9u * lane() + (i >> 2)][i & 3u]); }
+void unstage_row(inout float x[32]) {
+    for (uint k = 0; k < 8; k++) {
+        vec4 four = uintBitsToFloat(staged[stage_here() + k]);
+        for (uint j = 0; j < 4; j++) x[4u * k + j] = four[j];
+    }
+}
+// The tile's quads, as read across it, to each lane's elements.
+void unstage_half(uint now, uvec4 a, uvec4 b, uvec4 c, uvec4 d, inout float x[32]) {
+    barrier();
+    staged[stage_across()] = a;
+    staged[stage_across() + 36u] = b;
+    staged[stage_across() + 72u] = c;
+    staged[stage_across() + 108u] = d;
+    barrier();
+    if (stages(now)) unstage_row(x);
+}
+void unstage(uvec4 quad[8], inout float x[32]) {
+    unstage_half(0u, quad[0], quad[1], quad[2], quad[3], x);
+    unstage_half(1u, quad[4], quad[5], quad[6], quad[7], x);
+}
 
-void load_input_tile(uint n) {
-    load_input(input_at + this_tile() * (input_dtype == F32 ? 4096u : 2048u), input_dtype, n);
+// Whether all tiles of the workgroup are whole, and lie at a multiple of 16 bytes.
+bool is_whole(uint at) { return (gl_WorkGroupID.x + 1u) * TILES * 1024u <= count && (at & 15u) == 0u; }
+
+// READER(name, words, quads, at, dtype): name_element is any element, +0 past the last, and name_of_lane this lane's 32.
+// Byte `at` is where the first is. Ranges are below 4 GiB, so that positions fit. What is not whole is read one by one,
+// through the stage, since a loop that is not unrolled would put x itself into memory.
+#define READER(NAME, ARRAY, QUADS, AT, DTYPE)                                                                          \
+    float NAME##_element(uint e) {                                                                                     \
+        if (e >= count) return 0.0f;                                                                                   \
+        uint byte = AT + (DTYPE == F32 ? 4u : 2u) * e, word = ARRAY[byte >> 2];                                        \
+        return as_real(DTYPE == F32 ? word : widened((word >> (8u * (byte & 2u))) & 0xffffu, DTYPE));                  \
+    }                                                                                                                  \
+    float NAME##_here(uint i) { return NAME##_element(first_element() + i); }                                          \
+    void NAME##_across(out uvec4 quad[8]) {                                                                            \
+        uint first = (AT >> 4) + 256u * this_tile() + lane();                                                          \
+        for (uint k = 0; k < 8; k++) quad[k] = QUADS[first + 32u * k];                                                 \
+    }                                                                                                                  \
+    void NAME##_halves(inout float x[32]) {                                                                            \
+        uvec4 eight[4];                                                                                                \
+        uint first = (AT >> 4) + (first_element() >> 3);                                                               \
+        for (uint k = 0; k < 4; k++) eight[k] = QUADS[first + k];                                                      \
+        for (uint k = 0; k < 4; k++) {                                                                                 \
+            vec4 low = DTYPE == BF16 ? bf16_quad(eight[k].xy) : f16_quad(eight[k].xy);                                 \
+            vec4 high = DTYPE == BF16 ? bf16_quad(eight[k].zw) : f16_quad(eight[k].zw);                                \
+            for (uint j = 0; j < 4; j++) {                                                                             \
+                x[8u * k + j] = low[j];                                                                                \
+                x[8u * k + 4u + j] = high[j];                                                                          \
+            }                                                                                                          \
+        }                                                                                                              \
+    }                                                                                                                  \
+    void NAME##_one_by_one(uint now, inout float x[32]) {                                                              \
+        barrier();                                                                                                     \
+        if (stages(now)) {                                                                                             \
+            ROLLED for (uint i = 0; i < 32; i++) stage_element(i, NAME##_here(i));                                     \
+            unstage_row(x);                                                                                            \
+        }                                                                                                              \
+    }                                                                                                                  \
+    void NAME##_of_lane(inout float x[32]) {                                                                           \
+        if (!is_whole(AT)) {                                                                                           \
+            NAME##_one_by_one(0u, x);                                                                                  \
+            NAME##_one_by_one(1u, x);                                                                                  \
+        } else if (DTYPE == F32) {                                                                                     \
+            uvec4 quad[8];                                                                                             \
+            NAME##_across(quad);                                                                                       \
+            unstage(quad, x);                                                                                          \
+        } else {                                                                                                       \
+            NAME##_halves(x);                                                                                          \
+        }                                                                                                              \
+    }
+
+READER(input, input_words, input_quads, input_at, input_dtype)
+READER(gradient, gradient_words, gradient_quads, gradient_at, gradient_dtype)
+READER(low, low_words, low_quads, low_at, F32)
+
+// Both, so that memory is waited for once.
+void input_and_gradient(inout float x[32], inout float g[32]) {
+    if (is_whole(input_at | gradient_at) && input_dtype == F32 && gradient_dtype == F32) {
+        uvec4 quad[8], other[8];
+        input_across(quad);
+        gradient_across(other);
+        unstage(quad, x);
+        unstage(other, g);
+    } else {
+        input_of_lane(x);
+        gradient_of_lane(g);
+    }
 }
-void load_gradient_tile(uint n) {
-    load_gradient(gradient_at + this_tile() * (gradient_dtype == F32 ? 4096u : 2048u), gradient_dtype, n);
+
+// The importance of this lane's elements: rows have a multiple of 32 elements, so a lane's are in one.
+float importance_here(uint i) {
+    uint at = (importance_at >> 2) + (column + first_element()) % row + i;
+    return i < lane_elements() ? as_real(importance_words[at]) : 0.0f;
+}
+void importance_of_lane(out float m[32]) {
+    for (uint i = 0; i < 32; i++) m[i] = importance_here(i);
+}
+
+// Half a tile's floats from the stage to the output: a barrier is before lanes stage theirs, and one after.
+void store_half(uint now, uint n) {
+    uint t = lane(), base = tile_here() * TILE_QUADS, at = output_at + 4096u * this_tile() + 2048u * now;
+    if (n == 1024u && (at & 15u) == 0u) {
+        for (uint k = 0; k < 4; k++) output_quads[(at >> 4) + 32u * k + t] = staged[stage_across() + 36u * k];
+    } else {
+        for (uint i = t; i < 512u && 512u * now + i < n; i += 32u)
+            output_words[(at >> 2) + i] = staged[base + 9u * (i >> 5) + ((i & 31u) >> 2)][i & 3u];
+    }
 }
 
 // Sums of a lane's 32 values in the order of a binary tree, as values come: value i is added to its neighbour, the pair to
@@ -191,30 +219,35 @@ void grow(inout tree t, int i, float v) {
         t.all = t.sixteen + v;
 }
 
-// The rest of the tree, over lanes: lane l takes lane l+16, 8, 4, 2, 1. Eight invocations a sum take the first two
-// levels, one of them the rest; it has the result.
-float sum_lanes(uint n_sums) {
-    uint s = lane() >> 3, l = lane() & 7u, at = tile_here() * TILE_SUMS + 33u * s + l;
-    float v = 0.0f;
-    if (s < n_sums)
-        v = (as_real(lane_sums[at]) + as_real(lane_sums[at + 16u])) + (as_real(lane_sums[at + 8u]) + as_real(lane_sums[at + 24u]));
+// The rest of the tree, over lanes, where the stage was: lane l takes lane l+16, 8, 4, 2, 1. Each lane brings the bits of
+// three sums and of a largest value. Eight invocations each take the first two levels, one of them the rest; it returns
+// the tile's bits.
+uint join(uint s, uint a, uint b) { return s == 3u ? max(a, b) : as_uint(as_real(a) + as_real(b)); }
+uint join_lanes(uvec4 bits) {
+    uint s = lane() >> 3, l = lane() & 7u, base = tile_here() * TILE_QUADS;
     barrier();
-    if (s < n_sums) lane_sums[at] = as_uint(v);
+    staged[base + lane()] = bits;
     barrier();
-    if (l == 0u && s < n_sums) {
-        float c[8];
-        for (uint i = 0; i < 8; i++) c[i] = as_real(lane_sums[at + i]);
-        v = ((c[0] + c[4]) + (c[2] + c[6])) + ((c[1] + c[5]) + (c[3] + c[7]));
+    uint first = join(s, staged[base + l][s], staged[base + l + 16u][s]);
+    uint v = join(s, first, join(s, staged[base + l + 8u][s], staged[base + l + 24u][s]));
+    barrier();
+    staged[base + l][s] = v;
+    barrier();
+    if (l == 0u) {
+        uint c[8];
+        for (uint i = 0; i < 8; i++) c[i] = staged[base + i][s];
+        v = join(s, join(s, join(s, c[0], c[4]), join(s, c[2], c[6])), join(s, join(s, c[1], c[5]), join(s, c[3], c[7])));
     }
     return v;
 }
 
-// What an error adds up over a lane: squares of d = w - v, of weights w and of values v; and the largest size of d.
+// What an error adds up over a lane: squares of d = w - v, of weights w and of values v, times the importance m if it is
+// given; and the largest size of d.
 struct error_sums {
     tree dd, ww, vv;
     uint largest; // floats that are not negative compare as their bits; NaNs are passed over
 };
-void add_error(inout error_sums e, int i, float w, float v) {
+void add_error(inout error_sums e, int i, float w, float v, float m) {
     float d = w - v;
     if (KEEPS_SUBNORMALS) {
         e.largest = as_uint(max_loose(abs(d), as_real(e.largest)));
@@ -222,7 +255,6 @@ void add_error(inout error_sums e, int i, float w, float v) {
         uint size = as_uint(d) & 0x7fffffffu;
         e.largest = max(e.largest, size > 0x7f800000u ? 0u : size);
     }
-    float m = WEIGHTED ? second_stage(uint(i)) : 1.0f;
     grow(e.dd, i, WEIGHTED ? m * (d * d) : d * d);
     grow(e.ww, i, WEIGHTED ? m * (w * w) : w * w);
     grow(e.vv, i, WEIGHTED ? m * (v * v) : v * v);
@@ -230,24 +262,14 @@ void add_error(inout error_sums e, int i, float w, float v) {
 
 // To the tile's four words of output, from word `at` on.
 void store_error(error_sums e, uint n, uint at) {
-    uint base = tile_here() * TILE_SUMS;
-    barrier();
-    lane_sums[base + lane()] = as_uint(e.dd.all);
-    lane_sums[base + 33u + lane()] = as_uint(e.ww.all);
-    lane_sums[base + 66u + lane()] = as_uint(e.vv.all);
-    if (lane() == 0u) lane_sums[base + 99u] = 0u;
-    barrier();
-    atomicMax(lane_sums[base + 99u], e.largest);
-    float v = sum_lanes(3);
-    if (n == 0u) return;
-    if ((lane() & 7u) == 0u && lane() < 24u) output_words[at + (lane() >> 3)] = as_uint(v);
-    if (lane() == 0u) output_words[at + 3u] = lane_sums[base + 99u];
+    uint v = join_lanes(uvec4(as_uint(e.dd.all), as_uint(e.ww.all), as_uint(e.vv.all), e.largest));
+    if (n > 0u && (lane() & 7u) == 0u) output_words[at + (lane() >> 3)] = v;
 }
 
-// What a sensitivity adds up over a lane: products t of gradient and d = low - high, their sizes, their squares.
+// What a sensitivity adds up over a lane: products t of gradient g and d = low - high, their sizes, their squares.
 struct sensitivity_sums { tree t, size, tt; };
-void add_sensitivity(inout sensitivity_sums s, int i, float d) {
-    float t = second_stage(uint(i)) * d;
+void add_sensitivity(inout sensitivity_sums s, int i, float g, float d) {
+    float t = g * d;
     grow(s.t, i, t);
     grow(s.size, i, abs_(t));
     grow(s.tt, i, t * t);
@@ -255,13 +277,7 @@ void add_sensitivity(inout sensitivity_sums s, int i, float d) {
 
 // To the tile's three words of output.
 void store_sensitivity(sensitivity_sums s, uint n) {
-    uint base = tile_here() * TILE_SUMS;
-    barrier();
-    lane_sums[base + lane()] = as_uint(s.t.all);
-    lane_sums[base + 33u + lane()] = as_uint(s.size.all);
-    lane_sums[base + 66u + lane()] = as_uint(s.tt.all);
-    barrier();
-    float v = sum_lanes(3);
+    uint v = join_lanes(uvec4(as_uint(s.t.all), as_uint(s.size.all), as_uint(s.tt.all), 0u));
     if (n > 0u && (lane() & 7u) == 0u && lane() < 24u)
-        output_words[(output_at >> 2) + 3u * this_tile() + (lane() >> 3)] = as_uint(v);
+        output_words[(output_at >> 2) + 3u * this_tile() + (lane() >> 3)] = v;
 }

@@ -86,7 +86,7 @@ static qdq_status make_device(qdq_vk_device *device) {
     qdq_vk.vkGetDeviceQueue(device->handle, p->compute_family, 0, &device->queue);
     qdq_vk.vkGetDeviceQueue(device->handle, p->transfer_family, 0, &device->transfer_queue);
     qdq_status status = qdq_vk_kernels_create(device);
-    return status == QDQ_OK ? qdq_vk_find_fuses(device) : status;
+    return status == QDQ_OK ? qdq_vk_find_habits(device) : status;
 }
 
 static qdq_status open_device(uint32_t index, int threads, void **state) {
