@@ -28,7 +28,7 @@ test-packages:
 GOLDEN = $(CTEST) -R '^golden_'
 GOLDEN_ONLY = -DQDQ_BUILD_COMMAND=OFF -DQDQ_CUDA=OFF -DQDQ_VULKAN=OFF
 # Not the devices' tests, the tiers' once more, nor what needs an uninstrumented build.
-UNSANITIZED = ^(device_test_.*|vulkan_test|(core|proofs)_test_mask_.*|selftest_.*|header_.*|install|symbols|report_browser)$$
+UNSANITIZED = ^(device_test_.*|vulkan_test.*|(core|proofs)_test_mask_.*|selftest_.*|header_.*|install|symbols|report_browser)$$
 SANITIZER_OPTIONS = allocator_may_return_null=1
 test: test-packages
 	cmake --preset release -DQDQ_WERROR=$(WERROR) && cmake --build build

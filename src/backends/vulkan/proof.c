@@ -2,6 +2,7 @@
 #include "backends/vulkan/proof.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "backends/vulkan/device.h"
@@ -88,8 +89,11 @@ static qdq_status find_keeps_subnormals(qdq_vk_device *device, uint32_t *a, uint
 }
 
 /* Both have to be right for all of some thousand pairs. What rests on them, quotients and comparisons, has proofs of
- * its own. */
+ * its own. QDQ_VULKAN_WARY=1 takes both for wrong, so that tests reach what is done then on a device that has them
+ * right. */
 qdq_status qdq_vk_find_habits(qdq_vk_device *device) {
+    const char *wary = getenv("QDQ_VULKAN_WARY");
+    if (wary && strcmp(wary, "1") == 0) return QDQ_OK;
     uint32_t words[2][2][TRIED], out[TRIED], seed = 1;
     for (uint32_t *w = words[0][0]; w < words[0][0] + 4 * TRIED; w++) {
         seed = seed * 1664525u + 1013904223u;
