@@ -3,20 +3,9 @@
 #include <string.h>
 
 #include "analysis/reference.h"
+#include "core/bits.h"
 
 static const uint64_t PATTERNS = (uint64_t)1 << 32;
-
-static float float_of(uint32_t u) {
-    float x;
-    memcpy(&x, &u, 4);
-    return x;
-}
-
-static uint32_t bits_of(float x) {
-    uint32_t u;
-    memcpy(&u, &x, 4);
-    return u;
-}
 
 /* splitmix64. */
 static uint64_t next(uint64_t *state) {

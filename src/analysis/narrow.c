@@ -1,20 +1,8 @@
 #include "analysis/narrow.h"
 
-#include <string.h>
+#include "core/bits.h"
 
 /* Without branches, so that a compiler makes vectors of the loops below. */
-
-static inline uint32_t bits_of(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
-static inline float float_of(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
 
 static inline uint16_t f16_of(float value) {
     uint32_t bits = bits_of(value), magnitude = bits & 0x7fffffffu;

@@ -7,6 +7,7 @@
 
 #include "analysis/reference.h"
 #include "backends/proof.h"
+#include "core/bits.h"
 #include "core/device.h"
 #include "core/error.h"
 
@@ -20,18 +21,6 @@ const char *qdq_operation_name(qdq_dialect_operation operation) {
 }
 
 /* ---- What is right ---- */
-
-static uint32_t bits_of(float x) {
-    uint32_t u;
-    memcpy(&u, &x, 4);
-    return u;
-}
-
-static float float_of(uint32_t u) {
-    float x;
-    memcpy(&x, &u, 4);
-    return x;
-}
 
 static bool is_nan(uint32_t u) { return (u & 0x7fffffffu) > 0x7f800000u; }
 

@@ -4,17 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-static uint32_t bits_of(float x) {
-    uint32_t u;
-    memcpy(&u, &x, 4);
-    return u;
-}
-
-static float float_of(uint32_t u) {
-    float x;
-    memcpy(&x, &u, 4);
-    return x;
-}
+#include "core/bits.h"
 
 /* 2^e for a normal binary64. */
 static double power_of_two(int e) {

@@ -9,6 +9,7 @@
 #include "analysis/operations.h"
 #include "analysis/proofs.h"
 #include "analysis/reference.h"
+#include "core/bits.h"
 
 enum { OPTION_QUICK = QDQ_LONG_OPTION, OPTION_FULL, OPTION_GGML, OPTION_SEED, OPTION_LIMIT, OPTION_ELEMENTS };
 enum { IMPORTANCE_ROW = 1024 };
@@ -93,17 +94,11 @@ static void print_bytes(const char *what, const uint8_t *bytes, uint32_t n) {
     printf("\n");
 }
 
-static uint32_t word_of(float x) {
-    uint32_t u;
-    memcpy(&u, &x, 4);
-    return u;
-}
-
 static void print_floats(const char *what, const float *x, uint32_t n) {
     printf("      %-16s", what);
     for (uint32_t i = 0; i < n; i++) {
         if (i && i % 8 == 0) printf("\n%22s", "");
-        printf("%08" PRIx32 "%s", word_of(x[i]), i % 8 == 7 || i + 1 == n ? "" : " ");
+        printf("%08" PRIx32 "%s", bits_of(x[i]), i % 8 == 7 || i + 1 == n ? "" : " ");
     }
     printf("\n");
 }
@@ -128,7 +123,7 @@ static json_t *json_bytes(const uint8_t *bytes, uint32_t n) {
 
 static json_t *json_floats(const float *x, uint32_t n) {
     char text[9 * QDQ_PROOF_MAX_BLOCK + 1] = "";
-    for (uint32_t i = 0; i < n; i++) snprintf(text + 9 * i, 10, "%08" PRIx32 " ", word_of(x[i]));
+    for (uint32_t i = 0; i < n; i++) snprintf(text + 9 * i, 10, "%08" PRIx32 " ", bits_of(x[i]));
     if (n) text[9 * n - 1] = '\0';
     return json_string(text);
 }

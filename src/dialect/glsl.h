@@ -219,8 +219,9 @@ FN REAL div_rn(REAL a, REAL b) {
     return as_real(((ua ^ ub) & 0x80000000u) | ((e << 23) + (divide(ma, mb, rest) - 0x00800000u)));
 }
 
-/* sqrt(a), correctly rounded, in the same way: s = floor(sqrt(m 2^23)) has 24 bits, the device's guess may be 7 off,
- * and the root is above s + 1/2 exactly when the rest r = m 2^23 - s^2 is above s. */
+/* sqrt(a), correctly rounded, by integers too: s = floor(sqrt(m 2^23)) has 24 bits, the device's guess may be 7 off,
+ * the rest says which way, and steps set it right; the root is above s + 1/2 exactly when the rest r = m 2^23 - s^2 is
+ * above s. */
 FN REAL sqrt_rn(REAL a) {
     UINT u = as_uint(a);
     if ((u << 1) == 0u || u == 0x7f800000u) return a;

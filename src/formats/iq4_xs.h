@@ -12,6 +12,7 @@
 #define iq4_xs_HEADS        1
 #define iq4_xs_BYTES        136
 #define iq4_xs_SHARED       1
+#define iq4_xs_UNROLLED     1
 #define iq4_xs_SUM          SUM_NONE
 #define iq4_xs_IMPORTANCE   1
 #define iq4_xs_WEIGHTED_SUM SUM_SQUARES

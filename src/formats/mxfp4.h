@@ -18,6 +18,7 @@
 #define mxfp4_HEADS      1
 #define mxfp4_BYTES      17
 #define mxfp4_SHARED     0
+#define mxfp4_UNROLLED   1
 #define mxfp4_SUM        SUM_NONE
 #define mxfp4_IMPORTANCE 0
 

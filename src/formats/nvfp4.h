@@ -14,6 +14,7 @@
 #define nvfp4_HEADS      1
 #define nvfp4_BYTES      36
 #define nvfp4_SHARED     0
+#define nvfp4_UNROLLED   1
 #define nvfp4_SUM        SUM_NONE
 #define nvfp4_IMPORTANCE 0
 

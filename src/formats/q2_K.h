@@ -14,6 +14,7 @@
 #define q2_K_HEADS        2
 #define q2_K_BYTES        84
 #define q2_K_SHARED       6
+#define q2_K_UNROLLED     1
 #define q2_K_SUM          SUM_NONE
 #define q2_K_IMPORTANCE   1
 #define q2_K_WEIGHTED_SUM SUM_SQUARES

@@ -14,6 +14,7 @@
 #define q6_K_HEADS        1
 #define q6_K_BYTES        210
 #define q6_K_SHARED       2
+#define q6_K_UNROLLED     1
 #define q6_K_SUM          SUM_NONE
 #define q6_K_IMPORTANCE   1
 #define q6_K_WEIGHTED_SUM SUM_NONE

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "backends/vulkan/device.h"
+#include "core/bits.h"
 #include "core/error.h"
 
 static qdq_status dispatch_dialect(qdq_vk_device *device, uint32_t operation, qdq_vk_memory memory[3], size_t n) {
@@ -47,12 +48,6 @@ qdq_status qdq_vulkan_dialect(void *state, qdq_dialect_operation operation, cons
 enum { PRODUCT_ERROR = QDQ_DIALECT_OPERATION_COUNT, PLAIN_COMPARE, PLAIN_MAX };
 enum { TRIED = 4096 };
 
-static float as_float(uint32_t bits) {
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-
 /* A product's rounding error, which only an fma that rounds once shows. */
 static qdq_status find_fuses(qdq_vk_device *device, uint32_t *a, uint32_t *b, uint32_t *out) {
     for (int i = 0; i < TRIED; i++) { /* magnitudes of 2^-30 … 2^33 */
@@ -62,8 +57,8 @@ static qdq_status find_fuses(qdq_vk_device *device, uint32_t *a, uint32_t *b, ui
     qdq_status status = operate(device, PRODUCT_ERROR, a, b, out, TRIED);
     device->fuses = status == QDQ_OK;
     for (int i = 0; i < TRIED && device->fuses; i++) {
-        float x = as_float(a[i]), y = as_float(b[i]), product = x * y;
-        device->fuses = as_float(out[i]) == fmaf(x, y, -product);
+        float x = float_of(a[i]), y = float_of(b[i]), product = x * y;
+        device->fuses = float_of(out[i]) == fmaf(x, y, -product);
     }
     return status;
 }
@@ -76,13 +71,13 @@ static qdq_status find_keeps_subnormals(qdq_vk_device *device, uint32_t *a, uint
     qdq_status status = operate(device, PLAIN_COMPARE, a, b, out, TRIED);
     bool good = status == QDQ_OK;
     for (int i = 0; i < TRIED && good; i++) {
-        float x = as_float(a[i]), y = as_float(b[i]);
+        float x = float_of(a[i]), y = float_of(b[i]);
         good = out[i] == ((x > y) | (x >= y) << 1 | (x < y) << 2 | (x == y) << 3);
     }
     if (status == QDQ_OK) status = operate(device, PLAIN_MAX, a, b, out, TRIED);
     for (int i = 0; i < TRIED && good; i++) {
-        float x = as_float(a[i]), y = as_float(b[i]);
-        good = as_float(out[i]) == (x > y ? x : y);
+        float x = float_of(a[i]), y = float_of(b[i]);
+        good = float_of(out[i]) == (x > y ? x : y);
     }
     device->keeps_subnormals = good && status == QDQ_OK;
     return status;

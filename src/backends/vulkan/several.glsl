@@ -1,6 +1,6 @@
 // Kernels of several formats at once, of those whose blocks are a lane each: errors of up to four, or one against
 // another. The pipeline says which formats; the rest of the module is left out when it is built. CMakeLists.txt makes the
-// file that includes the formats and defines EACH_FORMAT(X) as X(name, number) for each.
+// file that includes the formats and defines EACH_FORMAT(X, SLOT) as X(name, number, SLOT) for each.
 
 layout(constant_id = 4) const int FORMAT_0 = -1;
 layout(constant_id = 5) const int FORMAT_1 = -1;
@@ -18,55 +18,34 @@ float lane_sum(int kind, float x[32]) {
 }
 
 // The parameters of the format that a slot of the pipeline is for.
-#define PARAMS_OF(NAME, NUMBER) NAME##_params of_##NAME;
-struct chosen { EACH_FORMAT(PARAMS_OF) bool tame; };
+#define PARAMS_OF(NAME, NUMBER, SLOT) NAME##_params of_##NAME;
+struct chosen { EACH_FORMAT(PARAMS_OF, ) bool tame; };
 
 chosen with_tame(chosen c, bool tame) {
-#define TAME_OF(NAME, NUMBER) c.of_##NAME.tame = tame;
-    EACH_FORMAT(TAME_OF)
+#define TAME_OF(NAME, NUMBER, SLOT) c.of_##NAME.tame = tame;
+    EACH_FORMAT(TAME_OF, )
     return c;
 }
 
-#define FIT_IF_IT_IS(NAME, NUMBER)                                                                                     \
-    if (THIS_FORMAT == NUMBER) {                                                                                       \
+#define FIT_IF_IT_IS(NAME, NUMBER, SLOT)                                                                               \
+    if (FORMAT_##SLOT == NUMBER) {                                                                                     \
         c.of_##NAME = NAME##_fit(x, lane_sum(NAME##_SUM, x));                                                          \
         c.tame = c.of_##NAME.tame;                                                                                     \
     }
-#define VALUE_IF_IT_IS(NAME, NUMBER)                                                                                   \
-    if (THIS_FORMAT == NUMBER) return NAME##_value(NAME##_code(x, c.of_##NAME, i), c.of_##NAME, i);
+#define VALUE_IF_IT_IS(NAME, NUMBER, SLOT)                                                                             \
+    if (FORMAT_##SLOT == NUMBER) return NAME##_value(NAME##_code(x, c.of_##NAME, i), c.of_##NAME, i);
 
-#define THIS_FORMAT FORMAT_0
-chosen fit_0(float x[32]) {
-    chosen c;
-    EACH_FORMAT(FIT_IF_IT_IS)
-    return c;
-}
-float value_0(chosen c, float x, int i) { EACH_FORMAT(VALUE_IF_IT_IS) return 0.0f; }
-#undef THIS_FORMAT
-#define THIS_FORMAT FORMAT_1
-chosen fit_1(float x[32]) {
-    chosen c;
-    EACH_FORMAT(FIT_IF_IT_IS)
-    return c;
-}
-float value_1(chosen c, float x, int i) { EACH_FORMAT(VALUE_IF_IT_IS) return 0.0f; }
-#undef THIS_FORMAT
-#define THIS_FORMAT FORMAT_2
-chosen fit_2(float x[32]) {
-    chosen c;
-    EACH_FORMAT(FIT_IF_IT_IS)
-    return c;
-}
-float value_2(chosen c, float x, int i) { EACH_FORMAT(VALUE_IF_IT_IS) return 0.0f; }
-#undef THIS_FORMAT
-#define THIS_FORMAT FORMAT_3
-chosen fit_3(float x[32]) {
-    chosen c;
-    EACH_FORMAT(FIT_IF_IT_IS)
-    return c;
-}
-float value_3(chosen c, float x, int i) { EACH_FORMAT(VALUE_IF_IT_IS) return 0.0f; }
-#undef THIS_FORMAT
+#define FIT_AND_VALUE(SLOT)                                                                                            \
+    chosen fit_##SLOT(float x[32]) {                                                                                   \
+        chosen c;                                                                                                      \
+        EACH_FORMAT(FIT_IF_IT_IS, SLOT)                                                                                \
+        return c;                                                                                                      \
+    }                                                                                                                  \
+    float value_##SLOT(chosen c, float x, int i) { EACH_FORMAT(VALUE_IF_IT_IS, SLOT) return 0.0f; }
+FIT_AND_VALUE(0)
+FIT_AND_VALUE(1)
+FIT_AND_VALUE(2)
+FIT_AND_VALUE(3)
 
 // As in lanes.glsl, for tame parameters all at once, one by one where something is not tame or in doubt.
 #define ERRORS(SLOT, AT)                                                                                               \
@@ -77,14 +56,14 @@ float value_3(chosen c, float x, int i) { EACH_FORMAT(VALUE_IF_IT_IS) return 0.0
         in_doubt = !c.tame;                                                                                            \
         if (c.tame) {                                                                                                  \
             chosen t = with_tame(c, true);                                                                             \
-            for (int i = 0; i < 32; i++) add_error(e, i, x[i], value_##SLOT(t, x[i], i), 1.0f);                              \
+            for (int i = 0; i < 32; i++) add_error(e, i, x[i], value_##SLOT(t, x[i], i), 1.0f);                        \
         }                                                                                                              \
         if (in_doubt) {                                                                                                \
             chosen t = with_tame(c, false);                                                                            \
             e.largest = 0u;                                                                                            \
-            ROLLED for (uint i = 0; i < 32; i++) {                                                                      \
-                float w = input_here(i);                                                             \
-                add_error(e, int(i), w, value_##SLOT(t, w, int(i)), 1.0f);                                                             \
+            ROLLED for (uint i = 0; i < 32; i++) {                                                                     \
+                float w = input_here(i);                                                                               \
+                add_error(e, int(i), w, value_##SLOT(t, w, int(i)), 1.0f);                                             \
             }                                                                                                          \
         }                                                                                                              \
         store_error(e, n, AT);                                                                                         \
