@@ -1,25 +1,25 @@
 /* Texts that the planner and quantize read: a map of names, and a --tensor-type-file. */
 #include "walk.h"
 
-#include "analysis/names.h"
-#include "analysis/rules.h"
+#include "model/gguf_names.h"
+#include "model/llama_rules.h"
 
 static const char *const samples[] = {"blk.3.attn_q.weight", "model.layers.3.mlp.experts.7.up_proj.weight",
                                       "token_embd.weight", "transformer.h.3.attn.q.bias"};
 enum { N_SAMPLES = sizeof samples / sizeof *samples };
 
 static void try_map(const char *text, size_t size) {
-    qdq_names *names;
-    MUST(qdq_names_create("llama", &names) == QDQ_OK);
-    if (qdq_names_add(names, "fuzz", text, size) != QDQ_OK) MUST(qdq_error_message()[0] != 0);
+    qdq_gguf_names *names;
+    MUST(qdq_gguf_names_create("llama", &names) == QDQ_OK);
+    if (qdq_gguf_names_add(names, "fuzz", text, size) != QDQ_OK) MUST(qdq_error_message()[0] != 0);
     for (int i = 0; i < N_SAMPLES; i++) {
         qdq_gguf_name gguf;
         char hf[QDQ_NAME_MAX];
-        if (qdq_names_to_gguf(names, samples[i], &gguf) == QDQ_OK) MUST(strlen(gguf.name) < 64);
-        if (qdq_names_to_hf(names, samples[i], QDQ_NO_EXPERT, hf) == QDQ_OK) MUST(strlen(hf) < QDQ_NAME_MAX);
-        if (qdq_names_to_hf(names, samples[i], 7, hf) == QDQ_OK) MUST(strlen(hf) < QDQ_NAME_MAX);
+        if (qdq_gguf_names_to_gguf(names, samples[i], &gguf) == QDQ_OK) MUST(strlen(gguf.name) < 64);
+        if (qdq_gguf_names_to_hf(names, samples[i], QDQ_NO_EXPERT, hf) == QDQ_OK) MUST(strlen(hf) < QDQ_NAME_MAX);
+        if (qdq_gguf_names_to_hf(names, samples[i], 7, hf) == QDQ_OK) MUST(strlen(hf) < QDQ_NAME_MAX);
     }
-    qdq_names_free(names);
+    qdq_gguf_names_free(names);
 }
 
 static void try_types(const char *text, size_t size) {

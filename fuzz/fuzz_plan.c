@@ -1,8 +1,8 @@
 /* The planner's own files: a plan that is read is written and read again; so are scores. */
 #include "walk.h"
 
-#include "analysis/plan.h"
-#include "analysis/scores.h"
+#include "plan/plan_file.h"
+#include "plan/scores.h"
 
 static void try_plan(const char *text, size_t size) {
     qdq_plan plan, again;

@@ -1,5 +1,5 @@
-/* The knapsack of src/analysis/choose.h against trying everything. */
-#include "analysis/choose.h"
+/* The knapsack of src/plan/choose.h against trying everything. */
+#include "plan/choose.h"
 
 #include <float.h>
 #include <math.h>

@@ -7,9 +7,9 @@
 #include <pthread.h>
 
 #include "backends/backend.h"
-#include "backends/vulkan/proof.h"
-#include "core/device.h"
-#include "core/error.h"
+#include "backends/vulkan/vulkan_proof.h"
+#include "api/device.h"
+#include "base/error.h"
 
 static const char *device_name = "cpu";
 static qdq_device *device, *cpu;
@@ -687,7 +687,7 @@ static void times_are_told(void **state) {
     enum { N = 64 * QDQ_TILE };
     qdq_buffer *in = make_buffer(device, QDQ_F32, N, NULL), *out = make_buffer(device, QDQ_F32, N, NULL);
     qdq_error_sums sums = {0};
-    qdq_op op = {.kind = QDQ_ERROR, .n_formats = 1, .count = N, .row = N, .error = &sums};
+    qdq_op op = {.kind = QDQ_OP_ERROR, .n_formats = 1, .count = N, .row = N, .error = &sums};
     op.input = (qdq_span){in->storage->memory, 0, QDQ_F32};
     double seconds[3] = {-1, -1, -1};
     assert_ok(backend->build(device->state, &op));

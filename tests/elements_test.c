@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "cli/finite.h"
-#include "analysis/narrow.h"
+#include "model/narrow.h"
 
 static float float_of(uint32_t bits) {
     float value;

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "analysis/names.h"
-#include "analysis/rows.h"
+#include "model/gguf_names.h"
+#include "model/row_order.h"
 
 typedef struct known {
     const char *hf, *gguf; /* gguf "": dropped */
@@ -141,20 +141,21 @@ static void there_and_back(void **unused) {
     (void)unused;
     for (size_t a = 0; a < sizeof architectures / sizeof *architectures; a++)
         for (int s = 0; s < 4 && architectures[a].spellings[s]; s++) {
-            qdq_names *names;
-            assert_int_equal(qdq_names_create(architectures[a].spellings[s], &names), QDQ_OK);
+            qdq_gguf_names *names;
+            assert_int_equal(qdq_gguf_names_create(architectures[a].spellings[s], &names), QDQ_OK);
             for (const known *k = architectures[a].names; k->hf; k++) {
                 qdq_gguf_name g;
                 char back[QDQ_NAME_MAX];
-                if (qdq_names_to_gguf(names, k->hf, &g) != QDQ_OK) fail_msg("%s", qdq_error_message());
+                if (qdq_gguf_names_to_gguf(names, k->hf, &g) != QDQ_OK) fail_msg("%s", qdq_error_message());
                 assert_string_equal(g.name, k->gguf);
                 assert_int_equal(g.expert, k->expert);
                 assert_int_equal(g.permute, k->permute);
                 if (!*k->gguf) continue;
-                if (qdq_names_to_hf(names, k->gguf, k->expert, back) != QDQ_OK) fail_msg("%s", qdq_error_message());
+                if (qdq_gguf_names_to_hf(names, k->gguf, k->expert, back) != QDQ_OK)
+                    fail_msg("%s", qdq_error_message());
                 assert_string_equal(back, k->hf);
             }
-            qdq_names_free(names);
+            qdq_gguf_names_free(names);
         }
 }
 
@@ -165,11 +166,11 @@ static void expect_failure(qdq_status got, qdq_status expected, const char *word
 
 static void what_is_not_known_is_refused_by_name(void **unused) {
     (void)unused;
-    qdq_names *names;
-    expect_failure(qdq_names_create("mamba", &names), QDQ_UNSUPPORTED, "\"mamba\"; there are llama");
-    expect_failure(qdq_names_create("", &names), QDQ_UNSUPPORTED, "--map FILE");
-    expect_failure(qdq_names_create("llama mistral", &names), QDQ_UNSUPPORTED, "no map");
-    assert_int_equal(qdq_names_create("llama", &names), QDQ_OK);
+    qdq_gguf_names *names;
+    expect_failure(qdq_gguf_names_create("mamba", &names), QDQ_UNSUPPORTED, "\"mamba\"; there are llama");
+    expect_failure(qdq_gguf_names_create("", &names), QDQ_UNSUPPORTED, "--map FILE");
+    expect_failure(qdq_gguf_names_create("llama mistral", &names), QDQ_UNSUPPORTED, "no map");
+    assert_int_equal(qdq_gguf_names_create("llama", &names), QDQ_OK);
     static const char *const wrong[] = {"model.layers.0.self_attn.wq.weight",
                                         "model.layers.01.mlp.up_proj.weight",
                                         "model.layers..mlp.up_proj.weight",
@@ -183,64 +184,66 @@ static void what_is_not_known_is_refused_by_name(void **unused) {
                                         "model.layers.0.mlp.experts.0.up_proj.weight"};
     qdq_gguf_name g;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        expect_failure(qdq_names_to_gguf(names, wrong[i], &g), QDQ_UNSUPPORTED,
+        expect_failure(qdq_gguf_names_to_gguf(names, wrong[i], &g), QDQ_UNSUPPORTED,
                        "no GGUF name is known for it in the map of llama");
         assert_memory_equal(qdq_error_message(), wrong[i], strlen(wrong[i]));
     }
     char hf[QDQ_NAME_MAX];
-    expect_failure(qdq_names_to_hf(names, "blk.0.ssm_in.weight", WHOLE, hf), QDQ_UNSUPPORTED,
+    expect_failure(qdq_gguf_names_to_hf(names, "blk.0.ssm_in.weight", WHOLE, hf), QDQ_UNSUPPORTED,
                    "blk.0.ssm_in.weight: no Hugging Face name");
-    expect_failure(qdq_names_to_hf(names, "blk.0.ffn_up_exps.weight", WHOLE, hf), QDQ_INVALID_ARGUMENT,
+    expect_failure(qdq_gguf_names_to_hf(names, "blk.0.ffn_up_exps.weight", WHOLE, hf), QDQ_INVALID_ARGUMENT,
                    "stack of experts: name one");
-    expect_failure(qdq_names_to_hf(names, "blk.0.ffn_up.weight", 3, hf), QDQ_INVALID_ARGUMENT,
+    expect_failure(qdq_gguf_names_to_hf(names, "blk.0.ffn_up.weight", 3, hf), QDQ_INVALID_ARGUMENT,
                    "is no stack of experts");
-    qdq_names_free(names);
+    qdq_gguf_names_free(names);
 }
 
 static void prefixes_of_larger_models(void **unused) {
     (void)unused;
-    qdq_names *names;
+    qdq_gguf_names *names;
     qdq_gguf_name g;
-    assert_int_equal(qdq_names_create("gemma3", &names), QDQ_OK);
-    assert_int_equal(qdq_names_to_gguf(names, "language_model.model.layers.3.mlp.up_proj.weight", &g), QDQ_OK);
+    assert_int_equal(qdq_gguf_names_create("gemma3", &names), QDQ_OK);
+    assert_int_equal(qdq_gguf_names_to_gguf(names, "language_model.model.layers.3.mlp.up_proj.weight", &g), QDQ_OK);
     assert_string_equal(g.name, "blk.3.ffn_up.weight");
-    assert_int_equal(qdq_names_to_gguf(names, "model.language_model.embed_tokens.weight", &g), QDQ_OK);
+    assert_int_equal(qdq_gguf_names_to_gguf(names, "model.language_model.embed_tokens.weight", &g), QDQ_OK);
     assert_string_equal(g.name, "token_embd.weight");
-    qdq_names_free(names);
-    assert_int_equal(qdq_names_create("bert", &names), QDQ_OK);
-    assert_int_equal(qdq_names_to_gguf(names, "bert.encoder.layer.0.attention.self.key.weight", &g), QDQ_OK);
+    qdq_gguf_names_free(names);
+    assert_int_equal(qdq_gguf_names_create("bert", &names), QDQ_OK);
+    assert_int_equal(qdq_gguf_names_to_gguf(names, "bert.encoder.layer.0.attention.self.key.weight", &g), QDQ_OK);
     assert_string_equal(g.name, "blk.0.attn_k.weight");
-    qdq_names_free(names);
+    qdq_gguf_names_free(names);
 }
 
-static qdq_status add(qdq_names *names, const char *text) { return qdq_names_add(names, "my.map", text, strlen(text)); }
+static qdq_status add(qdq_gguf_names *names, const char *text) {
+    return qdq_gguf_names_add(names, "my.map", text, strlen(text));
+}
 
 static void map_files(void **unused) {
     (void)unused;
-    qdq_names *names;
+    qdq_gguf_names *names;
     qdq_gguf_name g;
     char hf[QDQ_NAME_MAX];
-    assert_int_equal(qdq_names_create("llama", &names), QDQ_OK);
+    assert_int_equal(qdq_gguf_names_create("llama", &names), QDQ_OK);
     assert_int_equal(add(names, "# a comment\n\n"
                                 "h.{n}.attn.q.{s}\t blk.{n}.attn_q.{s}  permute-q\r\n"
                                 "  h.{n}.moe.{e}.up.weight blk.{n}.ffn_up_exps.weight\n"
                                 "model.norm.weight other.weight\n"
                                 "h.rope.{*} -"),
                      QDQ_OK);
-    assert_int_equal(qdq_names_to_gguf(names, "h.12.attn.q.bias", &g), QDQ_OK);
+    assert_int_equal(qdq_gguf_names_to_gguf(names, "h.12.attn.q.bias", &g), QDQ_OK);
     assert_string_equal(g.name, "blk.12.attn_q.bias");
     assert_int_equal(g.permute, QDQ_PERMUTE_Q);
-    assert_int_equal(qdq_names_to_gguf(names, "h.1.moe.20.up.weight", &g), QDQ_OK);
+    assert_int_equal(qdq_gguf_names_to_gguf(names, "h.1.moe.20.up.weight", &g), QDQ_OK);
     assert_string_equal(g.name, "blk.1.ffn_up_exps.weight");
     assert_int_equal(g.expert, 20);
-    assert_int_equal(qdq_names_to_gguf(names, "h.rope.inv_freq", &g), QDQ_OK);
+    assert_int_equal(qdq_gguf_names_to_gguf(names, "h.rope.inv_freq", &g), QDQ_OK);
     assert_string_equal(g.name, "");
     /* the file goes before the built-in pairs, both ways; what it does not name stays */
-    assert_int_equal(qdq_names_to_gguf(names, "model.norm.weight", &g), QDQ_OK);
+    assert_int_equal(qdq_gguf_names_to_gguf(names, "model.norm.weight", &g), QDQ_OK);
     assert_string_equal(g.name, "other.weight");
-    assert_int_equal(qdq_names_to_hf(names, "blk.4.attn_q.weight", WHOLE, hf), QDQ_OK);
+    assert_int_equal(qdq_gguf_names_to_hf(names, "blk.4.attn_q.weight", WHOLE, hf), QDQ_OK);
     assert_string_equal(hf, "h.4.attn.q.weight");
-    assert_int_equal(qdq_names_to_hf(names, "blk.4.attn_v.weight", WHOLE, hf), QDQ_OK);
+    assert_int_equal(qdq_gguf_names_to_hf(names, "blk.4.attn_v.weight", WHOLE, hf), QDQ_OK);
     assert_string_equal(hf, "model.layers.4.self_attn.v_proj.weight");
     expect_failure(add(names, "a b\nonly"), QDQ_BAD_DATA, "my.map:2: 1 words");
     expect_failure(add(names, "a b permute-q d"), QDQ_BAD_DATA, "my.map:1: 4 words");
@@ -254,17 +257,17 @@ static void map_files(void **unused) {
     expect_failure(add(names, "a.{*}.x -"), QDQ_BAD_DATA, "a placeholder is");
     expect_failure(add(names, "a.{*} b"), QDQ_BAD_DATA, "{*} is for names that are dropped");
     expect_failure(add(names, "a - permute-q"), QDQ_BAD_DATA, "a third word after");
-    expect_failure(qdq_names_add(names, "my.map", "a b\n\0", 5), QDQ_BAD_DATA, "my.map:2: a NUL byte");
-    qdq_names_free(names);
+    expect_failure(qdq_gguf_names_add(names, "my.map", "a b\n\0", 5), QDQ_BAD_DATA, "my.map:2: a NUL byte");
+    qdq_gguf_names_free(names);
 
-    assert_int_equal(qdq_names_create(NULL, &names), QDQ_OK);
-    expect_failure(qdq_names_to_gguf(names, "a", &g), QDQ_UNSUPPORTED, "a: no GGUF name is known for it; give");
-    assert_int_equal(qdq_names_add(names, "empty", NULL, 0), QDQ_OK);
+    assert_int_equal(qdq_gguf_names_create(NULL, &names), QDQ_OK);
+    expect_failure(qdq_gguf_names_to_gguf(names, "a", &g), QDQ_UNSUPPORTED, "a: no GGUF name is known for it; give");
+    assert_int_equal(qdq_gguf_names_add(names, "empty", NULL, 0), QDQ_OK);
     char text[400] = "a ";
     memset(text + 2, 'x', 64);
     assert_int_equal(add(names, text), QDQ_OK);
-    expect_failure(qdq_names_to_gguf(names, "a", &g), QDQ_UNSUPPORTED, "more than 63 bytes");
-    qdq_names_free(names);
+    expect_failure(qdq_gguf_names_to_gguf(names, "a", &g), QDQ_UNSUPPORTED, "more than 63 bytes");
+    qdq_gguf_names_free(names);
 }
 
 static void parts_and_groups(void **unused) {

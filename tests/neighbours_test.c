@@ -3,7 +3,7 @@
  * gives. Inputs are hostile: blocks of wide range, ties, subnormals, NaNs and infinities among ordinary ones. */
 #include "support.h"
 
-#include "analysis/inputs.h"
+#include "proof/inputs.h"
 
 enum { BLOCKS = 320, COLUMNS = 256 };
 

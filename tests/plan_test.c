@@ -10,8 +10,8 @@
 
 #include <cmocka.h>
 
-#include "analysis/plan.h"
-#include "analysis/scores.h"
+#include "plan/plan_file.h"
+#include "plan/scores.h"
 
 /* ---- Targets ---- */
 

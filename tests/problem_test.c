@@ -1,5 +1,5 @@
-/* The builder of src/analysis/problem.h: groups, pins, minimum and allowed formats. */
-#include "analysis/problem.h"
+/* The builder of src/plan/problem.h: groups, pins, minimum and allowed formats. */
+#include "plan/problem.h"
 
 #include <math.h>
 #include <setjmp.h>

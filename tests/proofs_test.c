@@ -4,11 +4,11 @@
 
 #include <math.h>
 
-#include "analysis/operations.h"
-#include "analysis/proofs.h"
-#include "analysis/reference.h"
-#include "core/device.h"
-#include "core/format.h"
+#include "proof/operation_proofs.h"
+#include "proof/proofs.h"
+#include "proof/reference.h"
+#include "api/device.h"
+#include "base/format.h"
 
 enum { WORKERS = 3 };
 

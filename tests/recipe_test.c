@@ -6,7 +6,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "analysis/recipe.h"
+#include "plan/recipe.h"
 #include "std_regex.h"
 
 enum { F32 = 0, F16 = 1, Q4_0 = 2, Q8_0 = 8, Q4_K = 12, Q6_K = 14, IQ2_XXS = 16, IQ2_S = 22, BF16 = 30, NVFP4 = 40 };

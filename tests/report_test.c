@@ -10,7 +10,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "analysis/report.h"
+#include "plan/report.h"
 
 /* ---- A made-up plan: a small llama ---- */
 

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "analysis/rules.h"
+#include "model/llama_rules.h"
 #include "std_regex.h"
 
 static void expect_failure(qdq_status got, qdq_status expected, const char *words) {

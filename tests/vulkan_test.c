@@ -2,9 +2,9 @@
  * QDQ_TEST_FULL=1 adds all 2^32 square roots and many more quotients. */
 #include "support.h"
 
-#include "backends/proof.h"
-#include "backends/vulkan/proof.h"
-#include "core/device.h"
+#include "backends/quick_proof.h"
+#include "backends/vulkan/vulkan_proof.h"
+#include "api/device.h"
 
 static qdq_device *device;
 

@@ -8,7 +8,13 @@
 #include "dialect/operations.h"
 #include "qdq.h"
 
-typedef enum qdq_op_kind { QDQ_ROUNDTRIP, QDQ_QUANTIZE, QDQ_DEQUANTIZE, QDQ_ERROR, QDQ_SENSITIVITY } qdq_op_kind;
+typedef enum qdq_op_kind {
+    QDQ_OP_ROUNDTRIP,
+    QDQ_OP_QUANTIZE,
+    QDQ_OP_DEQUANTIZE,
+    QDQ_OP_ERROR,
+    QDQ_OP_SENSITIVITY
+} qdq_op_kind;
 
 /* Part of a backend's memory: `memory` is what alloc or wrap gave, offset in bytes (any). NULL memory: not given. */
 typedef struct qdq_span {

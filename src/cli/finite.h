@@ -2,7 +2,7 @@
 #ifndef QDQ_CLI_FINITE_H
 #define QDQ_CLI_FINITE_H
 
-#include "backends/cpu/pool.h"
+#include "base/pool.h"
 
 /* The index of the first of n elements of f32, f16 or bf16, at any alignment, that is not finite; n if all are.
  * pool: NULL: this thread looks. */

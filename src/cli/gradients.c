@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "analysis/rows.h"
-#include "core/error.h"
+#include "model/row_order.h"
+#include "base/error.h"
 #include "dialect/scalar.h"
 
 typedef unsigned long long ull;
@@ -12,11 +12,11 @@ typedef unsigned long long ull;
 
 struct qdq_gradients {
     const qdq_model *model;
-    const qdq_names *names;
+    const qdq_gguf_names *names;
     qdq_model *gradients, *hf;
 };
 
-qdq_status qdq_gradients_open(const char *path, const char *hf, const qdq_model *model, const qdq_names *names,
+qdq_status qdq_gradients_open(const char *path, const char *hf, const qdq_model *model, const qdq_gguf_names *names,
                               qdq_gradients **result) {
     qdq_gradients *g = calloc(1, sizeof *g);
     if (g == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for gradients");
@@ -142,11 +142,11 @@ static qdq_status find_part(const qdq_gradients *g, const qdq_tensor *t, int64_t
     char name[QDQ_NAME_MAX];
     qdq_gguf_name back;
     *part = (qdq_gradient_part){NULL, 0};
-    if (qdq_names_to_hf(g->names, t->name, expert, name) != QDQ_OK) return QDQ_OK;
+    if (qdq_gguf_names_to_hf(g->names, t->name, expert, name) != QDQ_OK) return QDQ_OK;
     part->gradient = qdq_model_find(g->gradients, name);
     if (part->gradient == NULL) return QDQ_OK;
     qdq_status status = check_shape(t, part->gradient);
-    if (status == QDQ_OK) status = qdq_names_to_gguf(g->names, name, &back);
+    if (status == QDQ_OK) status = qdq_gguf_names_to_gguf(g->names, name, &back);
     return status == QDQ_OK ? settle_rows(g, t, name, back.permute, &part->heads) : status;
 }
 

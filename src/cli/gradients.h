@@ -2,14 +2,14 @@
 #ifndef QDQ_CLI_GRADIENTS_H
 #define QDQ_CLI_GRADIENTS_H
 
-#include "analysis/names.h"
+#include "model/gguf_names.h"
 #include "cli/session.h"
 
 typedef struct qdq_gradients qdq_gradients;
 
 /* path: the gradients. hf: the model that they were taken of, in Hugging Face's layout, to compare rows with; or NULL.
  * names: to find gradients under Hugging Face's names for weights of GGUF; or NULL. model and names must outlive it. */
-qdq_status qdq_gradients_open(const char *path, const char *hf, const qdq_model *model, const qdq_names *names,
+qdq_status qdq_gradients_open(const char *path, const char *hf, const qdq_model *model, const qdq_gguf_names *names,
                               qdq_gradients **gradients);
 void qdq_gradients_close(qdq_gradients *gradients); /* NULL is allowed */
 const qdq_model *qdq_gradients_model(const qdq_gradients *gradients);

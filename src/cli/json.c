@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/error.h"
+#include "base/error.h"
 
 qdq_status qdq_json_open(const char *path, qdq_json_file *file) {
     *file = (qdq_json_file){.path = path};

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "analysis/plan.h"
-#include "core/error.h"
+#include "plan/plan_file.h"
+#include "base/error.h"
 
 /* ---- Fingerprints ---------------------------------------------------------------------------------------------- */
 

@@ -2,7 +2,7 @@
 #ifndef QDQ_CLI_MEASURE_H
 #define QDQ_CLI_MEASURE_H
 
-#include "analysis/scores.h"
+#include "plan/scores.h"
 #include "cli/gradients.h"
 
 typedef struct qdq_measured_tensor {

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "analysis/plan.h"
-#include "core/error.h"
+#include "plan/plan_file.h"
+#include "base/error.h"
 
 enum { ARCHITECTURE = 128 };
 
@@ -43,26 +43,26 @@ static bool find_architecture(const qdq_model *model, char text[ARCHITECTURE]) {
     return qdq_model_layout(model) == QDQ_LAYOUT_GGUF ? from_metadata(model, text) : from_config(model, text);
 }
 
-static qdq_status add_map(qdq_names *names, const char *path) {
+static qdq_status add_map(qdq_gguf_names *names, const char *path) {
     char *text;
     size_t length;
     qdq_status status = qdq_read_text(path, &text, &length);
     if (status != QDQ_OK) return status;
-    status = qdq_names_add(names, path, text, length);
+    status = qdq_gguf_names_add(names, path, text, length);
     free(text);
     return status;
 }
 
-qdq_status qdq_naming_open(const qdq_model *model, const char *architecture, const char *map, qdq_names **names) {
+qdq_status qdq_naming_open(const qdq_model *model, const char *architecture, const char *map, qdq_gguf_names **names) {
     char found[ARCHITECTURE];
     const char *name = architecture != NULL ? architecture : find_architecture(model, found) ? found : NULL;
     *names = NULL;
-    qdq_status status = name != NULL ? qdq_names_create(name, names) : QDQ_OK;
+    qdq_status status = name != NULL ? qdq_gguf_names_create(name, names) : QDQ_OK;
     if (status == QDQ_UNSUPPORTED && architecture == NULL) status = QDQ_OK;
-    if (status == QDQ_OK && map != NULL && *names == NULL) status = qdq_names_create(NULL, names);
+    if (status == QDQ_OK && map != NULL && *names == NULL) status = qdq_gguf_names_create(NULL, names);
     if (status == QDQ_OK && map != NULL) status = add_map(*names, map);
     if (status != QDQ_OK) {
-        qdq_names_free(*names);
+        qdq_gguf_names_free(*names);
         *names = NULL;
     }
     return status;

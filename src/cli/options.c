@@ -9,8 +9,8 @@
 #include <string.h>
 #include <strings.h>
 
-#include "analysis/rules.h"
-#include "core/error.h"
+#include "model/llama_rules.h"
+#include "base/error.h"
 
 enum {
     DEVICE = 'd',

@@ -2,7 +2,7 @@
 #ifndef QDQ_CLI_PACKED_H
 #define QDQ_CLI_PACKED_H
 
-#include "analysis/plan.h"
+#include "plan/plan_file.h"
 #include "cli/session.h"
 
 /* A source that is GGUF has its metadata copied; file_type is general.file_type. imatrix: the path of the session's

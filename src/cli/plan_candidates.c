@@ -5,7 +5,7 @@
 
 #include "cli/packed.h"
 #include "cli/planner.h"
-#include "core/error.h"
+#include "base/error.h"
 
 typedef unsigned long long ull;
 #define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
@@ -69,7 +69,7 @@ static qdq_status list_formats(qdq_planner *p) {
         }
     }
     for (unsigned i = 0; i < r->n_rules && status == QDQ_OK; i++)
-        if (r->rules[i].kind == QDQ_PIN || r->rules[i].kind == QDQ_MINIMUM)
+        if (r->rules[i].kind == QDQ_RULE_PIN || r->rules[i].kind == QDQ_RULE_MINIMUM)
             status = add_formats(p, r->rules[i].formats, false);
     return status;
 }
@@ -78,7 +78,7 @@ static qdq_status list_formats(qdq_planner *p) {
 static bool rule_gives(const qdq_planner *p, const qdq_item *it, const qdq_format_choice *c) {
     for (unsigned i = 0; i < p->request->n_rules; i++) {
         const qdq_plan_rule *r = &p->request->rules[i];
-        if ((r->kind != QDQ_PIN && r->kind != QDQ_MINIMUM) || strcasecmp(r->formats, c->name) != 0) continue;
+        if ((r->kind != QDQ_RULE_PIN && r->kind != QDQ_RULE_MINIMUM) || strcasecmp(r->formats, c->name) != 0) continue;
         regex_t compiled;
         if (r->regex == NULL) return true;
         if (regcomp(&compiled, r->regex, REG_EXTENDED | REG_NOSUB) != 0) return false; /* reported by the problem */
@@ -110,7 +110,7 @@ static void name_item(qdq_planner *p, qdq_item *it) {
         if (strlen(it->tensor->name) < sizeof it->gguf.name) strcpy(it->gguf.name, it->tensor->name);
         it->gguf.expert = QDQ_NO_EXPERT;
     } else {
-        if (p->names == NULL || qdq_names_to_gguf(p->names, it->tensor->name, &it->gguf) != QDQ_OK)
+        if (p->names == NULL || qdq_gguf_names_to_gguf(p->names, it->tensor->name, &it->gguf) != QDQ_OK)
             it->gguf = (qdq_gguf_name){.expert = QDQ_NO_EXPERT};
         else if (it->gguf.name[0] == '\0' && it->reason[0] == '\0')
             keep(it, "GGUF does not have it");

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "cli/planner.h"
-#include "core/error.h"
+#include "base/error.h"
 
 typedef unsigned long long ull;
 
@@ -13,28 +13,31 @@ enum { SOURCE_TEXT = 400 };
 /* ---- Scores ----------------------------------------------------------------------------------------------------- */
 
 const qdq_score_text qdq_score_texts[] = {
-    [QDQ_ERROR] = {"error", "squared error"},
-    [QDQ_RELATIVE] = {"relative", "squared error relative to the tensor's squared weights"},
-    [QDQ_SIZED] = {"sized", "squared error relative to the tensor's squared weights, times the root of its elements"},
-    [QDQ_SIGNED] = {"signed", "first-order change of the loss, sum(g D), 0 where negative"},
-    [QDQ_ABSOLUTE] = {"absolute", "sum|g D| of the gradients"},
-    [QDQ_SQUARED] = {"squared", "sum((g D)^2) of the gradients"},
-    [QDQ_AUTO] = {"auto", ""},
+    [QDQ_SCORE_ERROR] = {"error", "squared error"},
+    [QDQ_SCORE_RELATIVE] = {"relative", "squared error relative to the tensor's squared weights"},
+    [QDQ_SCORE_SIZED] = {"sized",
+                         "squared error relative to the tensor's squared weights, times the root of its elements"},
+    [QDQ_SCORE_SIGNED] = {"signed", "first-order change of the loss, sum(g D), 0 where negative"},
+    [QDQ_SCORE_ABSOLUTE] = {"absolute", "sum|g D| of the gradients"},
+    [QDQ_SCORE_SQUARED] = {"squared", "sum((g D)^2) of the gradients"},
+    [QDQ_SCORE_AUTO] = {"auto", ""},
 };
 
-bool qdq_score_takes_gradients(qdq_score s) { return s == QDQ_SIGNED || s == QDQ_ABSOLUTE || s == QDQ_SQUARED; }
+bool qdq_score_takes_gradients(qdq_score s) {
+    return s == QDQ_SCORE_SIGNED || s == QDQ_SCORE_ABSOLUTE || s == QDQ_SCORE_SQUARED;
+}
 
 /* The gradients' file says whether they are root mean squares. */
 qdq_score qdq_planner_best_score(const qdq_planner *p) {
     const char *text;
     uint64_t length;
-    if (p->gradients == NULL) return p->session.imatrix != NULL ? QDQ_SIZED : QDQ_RELATIVE;
+    if (p->gradients == NULL) return p->session.imatrix != NULL ? QDQ_SCORE_SIZED : QDQ_SCORE_RELATIVE;
     const qdq_kv *kv = qdq_model_find_kv(qdq_gradients_model(p->gradients), "reduction");
     static const char rms[] = "root mean square";
     return kv != NULL && qdq_kv_string(kv, &text, &length) && length >= sizeof rms - 1 &&
                    memcmp(text, rms, sizeof rms - 1) == 0
-               ? QDQ_SQUARED
-               : QDQ_ABSOLUTE;
+               ? QDQ_SCORE_SQUARED
+               : QDQ_SCORE_ABSOLUTE;
 }
 
 /* ---- Measuring -------------------------------------------------------------------------------------------------- */
@@ -131,7 +134,7 @@ static qdq_status set_scales(qdq_planner *p) {
             slices++;
         }
         double scale = energies * (means / slices);
-        if (p->request->score == QDQ_SIZED) scale /= sqrt(elements);
+        if (p->request->score == QDQ_SCORE_SIZED) scale /= sqrt(elements);
         for (uint64_t k = i; k < p->n_items; k = next_slice(p, i, k)) p->items[k].scale = scale;
     }
     return status;
@@ -142,12 +145,12 @@ static double damage_of(const qdq_planner *p, const qdq_item *it, const char *fo
     qdq_sensitivity_sums sums = {0};
     if (qdq_score_takes_gradients(p->request->score)) {
         if (!qdq_scores_get_gradient(p->scores, it->tensor->name, format, &sums)) return 0; /* pinned, not scored */
-        return p->request->score == QDQ_ABSOLUTE  ? sums.absolute
-               : p->request->score == QDQ_SQUARED ? sums.squared
-                                                  : fmax(sums.signed_sum, 0);
+        return p->request->score == QDQ_SCORE_ABSOLUTE  ? sums.absolute
+               : p->request->score == QDQ_SCORE_SQUARED ? sums.squared
+                                                        : fmax(sums.signed_sum, 0);
     }
     qdq_scores_get_error(p->scores, it->tensor->name, format, &error);
-    if (p->request->score == QDQ_ERROR) return error.err2;
+    if (p->request->score == QDQ_SCORE_ERROR) return error.err2;
     return it->scale > 0 ? error.err2 / it->scale : 0;
 }
 
@@ -162,7 +165,7 @@ qdq_status qdq_planner_damage(qdq_planner *p, size_t *passes) {
     qdq_score score = p->request->score;
     qdq_status status = open_scores(p);
     if (status == QDQ_OK) status = measure(p, passes);
-    if (status == QDQ_OK && (score == QDQ_RELATIVE || score == QDQ_SIZED)) status = set_scales(p);
+    if (status == QDQ_OK && (score == QDQ_SCORE_RELATIVE || score == QDQ_SCORE_SIZED)) status = set_scales(p);
     if (status == QDQ_OK) set_damage(p);
     return status;
 }

@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "analysis/recipe.h"
+#include "plan/recipe.h"
 #include "cli/naming.h"
 #include "cli/planner.h"
-#include "core/error.h"
+#include "base/error.h"
 
 #define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
 
@@ -91,7 +91,7 @@ static qdq_status recipe_tensors(const qdq_planner *p, qdq_recipe_tensor *tensor
         if (it->gguf.name[0] == '\0') {
             qdq_gguf_name name;
             if (p->names == NULL) return qdq_naming_missing(p->session.model, "--recipe");
-            qdq_status status = qdq_names_to_gguf(p->names, it->tensor->name, &name);
+            qdq_status status = qdq_gguf_names_to_gguf(p->names, it->tensor->name, &name);
             if (status != QDQ_OK) return status;
             continue; /* dropped */
         }
@@ -146,8 +146,8 @@ qdq_status qdq_planner_recipe(const qdq_planner *p, qdq_out *out) {
 static bool mlx_path(const qdq_planner *p, const char *name, char path[QDQ_NAME_MAX]) {
     char hf[QDQ_NAME_MAX];
     if (qdq_model_layout(p->session.model) == QDQ_LAYOUT_GGUF && p->names != NULL &&
-        (qdq_names_to_hf(p->names, name, QDQ_NO_EXPERT, hf) == QDQ_OK ||
-         qdq_names_to_hf(p->names, name, 0, hf) == QDQ_OK))
+        (qdq_gguf_names_to_hf(p->names, name, QDQ_NO_EXPERT, hf) == QDQ_OK ||
+         qdq_gguf_names_to_hf(p->names, name, 0, hf) == QDQ_OK))
         name = hf;
     return qdq_name_in_mlx(name, path);
 }

@@ -5,7 +5,7 @@
 
 #include "cli/naming.h"
 #include "cli/planner.h"
-#include "core/error.h"
+#include "base/error.h"
 
 typedef unsigned long long ull;
 #define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
@@ -84,9 +84,9 @@ static qdq_status share(qdq_planner *p, const char *what) {
 
 static qdq_status apply_rule(qdq_planner *p, const qdq_plan_rule *r) {
     switch (r->kind) {
-    case QDQ_PIN: return qdq_problem_pin(p->problem, r->regex, canonical(p, r->formats));
-    case QDQ_MINIMUM: return qdq_problem_minimum(p->problem, r->regex, canonical(p, r->formats));
-    case QDQ_SAME: return share(p, r->regex);
+    case QDQ_RULE_PIN: return qdq_problem_pin(p->problem, r->regex, canonical(p, r->formats));
+    case QDQ_RULE_MINIMUM: return qdq_problem_minimum(p->problem, r->regex, canonical(p, r->formats));
+    case QDQ_RULE_SAME: return share(p, r->regex);
     default: return allow(p, r);
     }
 }

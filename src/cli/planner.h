@@ -4,21 +4,21 @@
 #ifndef QDQ_CLI_PLANNER_H
 #define QDQ_CLI_PLANNER_H
 
-#include "analysis/plan.h"
-#include "analysis/problem.h"
-#include "analysis/rules.h"
+#include "plan/plan_file.h"
+#include "plan/problem.h"
+#include "model/llama_rules.h"
 #include "cli/measure.h"
 
 /* ---- What is asked for ------------------------------------------------------------------------------------------ */
 
 typedef enum qdq_score {
-    QDQ_ERROR,
-    QDQ_RELATIVE,
-    QDQ_SIZED,
-    QDQ_SIGNED,
-    QDQ_ABSOLUTE,
-    QDQ_SQUARED,
-    QDQ_AUTO
+    QDQ_SCORE_ERROR,
+    QDQ_SCORE_RELATIVE,
+    QDQ_SCORE_SIZED,
+    QDQ_SCORE_SIGNED,
+    QDQ_SCORE_ABSOLUTE,
+    QDQ_SCORE_SQUARED,
+    QDQ_SCORE_AUTO
 } qdq_score;
 
 typedef struct qdq_score_text {
@@ -26,7 +26,7 @@ typedef struct qdq_score_text {
 } qdq_score_text;
 extern const qdq_score_text qdq_score_texts[]; /* by qdq_score */
 
-typedef enum qdq_plan_rule_kind { QDQ_PIN, QDQ_SAME, QDQ_MINIMUM, QDQ_ALLOW } qdq_plan_rule_kind;
+typedef enum qdq_plan_rule_kind { QDQ_RULE_PIN, QDQ_RULE_SAME, QDQ_RULE_MINIMUM, QDQ_RULE_ALLOW } qdq_plan_rule_kind;
 
 typedef struct qdq_plan_rule {
     qdq_plan_rule_kind kind;
@@ -69,7 +69,7 @@ typedef struct qdq_item {
 typedef struct qdq_planner {
     qdq_session session;
     qdq_plan_request *request;
-    qdq_names *names;
+    qdq_gguf_names *names;
     qdq_gradients *gradients;
     qdq_scores *scores;
     qdq_format_choice formats[QDQ_MAX_FORMATS + 1];

@@ -2,8 +2,8 @@
 
 #include <stdlib.h>
 
-#include "analysis/narrow.h"
-#include "core/error.h"
+#include "model/narrow.h"
+#include "base/error.h"
 
 /* What becomes of a tensor. */
 struct qdq_rewritten {

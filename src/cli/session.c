@@ -4,17 +4,17 @@
 #include <string.h>
 
 #include "cli/naming.h"
-#include "core/error.h"
+#include "base/error.h"
 
 #define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
 
 /* ---- Importance under other names ------------------------------------------------------------------------------- */
 
-static qdq_status find_renamed(const qdq_session *s, const qdq_names *names, const qdq_tensor *t,
+static qdq_status find_renamed(const qdq_session *s, const qdq_gguf_names *names, const qdq_tensor *t,
                                qdq_imatrix_entry *renamed) {
     qdq_gguf_name gguf;
     *renamed = (qdq_imatrix_entry){0};
-    if (t->n_dims < 2 || qdq_names_to_gguf(names, t->name, &gguf) != QDQ_OK || gguf.name[0] == '\0') return QDQ_OK;
+    if (t->n_dims < 2 || qdq_gguf_names_to_gguf(names, t->name, &gguf) != QDQ_OK || gguf.name[0] == '\0') return QDQ_OK;
     const qdq_imatrix_entry *entry;
     if (gguf.expert == QDQ_NO_EXPERT) {
         qdq_tensor same = *t;
@@ -36,7 +36,7 @@ static qdq_status find_renamed(const qdq_session *s, const qdq_names *names, con
     return QDQ_OK;
 }
 
-qdq_status qdq_session_name_importance(qdq_session *s, const qdq_names *names) {
+qdq_status qdq_session_name_importance(qdq_session *s, const qdq_gguf_names *names) {
     if (s->imatrix == NULL || names == NULL || qdq_model_layout(s->model) == QDQ_LAYOUT_GGUF) return QDQ_OK;
     uint64_t n = qdq_model_tensor_count(s->model);
     if (s->renamed == NULL) s->renamed = calloc((size_t)n + 1, sizeof *s->renamed);
@@ -49,11 +49,11 @@ qdq_status qdq_session_name_importance(qdq_session *s, const qdq_names *names) {
 }
 
 static qdq_status name_importance(qdq_session *s) {
-    qdq_names *names = NULL;
+    qdq_gguf_names *names = NULL;
     if (s->imatrix == NULL) return QDQ_OK;
     qdq_status status = qdq_naming_open(s->model, NULL, NULL, &names);
     if (status == QDQ_OK) status = qdq_session_name_importance(s, names);
-    qdq_names_free(names);
+    qdq_gguf_names_free(names);
     return status;
 }
 

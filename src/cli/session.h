@@ -3,7 +3,7 @@
 #ifndef QDQ_CLI_SESSION_H
 #define QDQ_CLI_SESSION_H
 
-#include "analysis/names.h"
+#include "model/gguf_names.h"
 #include "cli/cli.h"
 #include "cli/stream.h"
 
@@ -28,7 +28,7 @@ void qdq_session_close(qdq_session *session);
 /* Finds, for tensors under Hugging Face's names, the importance that llama-imatrix has under GGUF's; of experts that
  * the model holds one by one, each its part. names: NULL does nothing. Opening a session does it by the names of the
  * config.json beside the model; this is for others. QDQ_BAD_DATA: an entry has another size than the tensor. */
-qdq_status qdq_session_name_importance(qdq_session *session, const qdq_names *names);
+qdq_status qdq_session_name_importance(qdq_session *session, const qdq_gguf_names *names);
 /* Formats that need an importance matrix have one; imatrix: the path, or NULL. QDQ_INVALID_ARGUMENT: say --imatrix. */
 qdq_status qdq_check_importance(const qdq_format *formats, uint32_t n, const char *imatrix);
 

@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "analysis/floats.h"
+#include "model/floats.h"
 #include "cli/cli.h"
 #include "cli/finite.h"
-#include "core/device.h"
-#include "core/error.h"
+#include "api/device.h"
+#include "base/error.h"
 
 /* Elements a chunk, multiples of QDQ_TILE. What the CPU scans before it computes should stay in the cache between; the
  * rest may be larger, and a GPU's transfers large: each chunk costs some waking and waiting. */

@@ -8,7 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "core/error.h"
+#include "base/error.h"
 
 enum { MAX_COLUMNS = 16, GAP = 2, LEAST_NAME = 16 };
 

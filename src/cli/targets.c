@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/error.h"
+#include "base/error.h"
 
 #define SHOWN(text, size) qdq_printable((text), (char[size]){0}, size)
 

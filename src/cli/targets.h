@@ -1,10 +1,10 @@
 /* Which type each tensor of `qdq quantize` gets: -f, --tensor-type and --tensor-type-file by llama-quantize's rules
- * (analysis/rules.h), or a plan. */
+ * (model/llama_rules.h), or a plan. */
 #ifndef QDQ_CLI_TARGETS_H
 #define QDQ_CLI_TARGETS_H
 
-#include "analysis/plan.h"
-#include "analysis/rules.h"
+#include "plan/plan_file.h"
+#include "model/llama_rules.h"
 #include "cli/session.h"
 
 typedef struct qdq_targets {

@@ -45,7 +45,7 @@ static qdq_status index_entries(qdq_imatrix *im) {
     im->by_name = malloc((size_t)(im->n + 1) * sizeof *im->by_name);
     if (im->by_name == NULL) return no_memory(im->path);
     for (uint64_t i = 0; i < im->n; i++) im->by_name[i] = (qdq_name){im->entries[i].name, i};
-    qdq_names_sort(im->by_name, im->n);
+    qdq_sorted_sort(im->by_name, im->n);
     for (uint64_t i = 1; i < im->n; i++)
         if (strcmp(im->by_name[i - 1].text, im->by_name[i].text) == 0)
             return qdq_fail(QDQ_BAD_DATA, "%s: weight \"%s\" is there twice", SHOWN(im->path),
@@ -168,7 +168,7 @@ static qdq_status pair_up(qdq_imatrix *im) {
         bases[used] = (qdq_name){qdq_arena_text(&im->arena, name, base), i};
         if (bases[used++].text == NULL) status = no_memory(im->path);
     }
-    if (status == QDQ_OK) qdq_names_sort(bases, used);
+    if (status == QDQ_OK) qdq_sorted_sort(bases, used);
     for (uint64_t i = 0; i < used && status == QDQ_OK; i += 2) {
         const qdq_tensor *a = qdq_model_tensor(im->model, bases[i].index), *b = NULL;
         size_t base;
@@ -357,12 +357,12 @@ const char *qdq_imatrix_dataset(const qdq_imatrix *im) { return im->dataset; }
 uint32_t qdq_imatrix_chunks(const qdq_imatrix *im) { return im->chunks; }
 
 const qdq_imatrix_entry *qdq_imatrix_find(const qdq_imatrix *im, const char *name) {
-    const qdq_name *found = qdq_names_find(im->by_name, im->n, name);
+    const qdq_name *found = qdq_sorted_find(im->by_name, im->n, name);
     if (found == NULL && strlen(name) > GGML_NAME_LIMIT) {
         char cut[GGML_NAME_LIMIT + 1];
         memcpy(cut, name, GGML_NAME_LIMIT);
         cut[GGML_NAME_LIMIT] = 0;
-        found = qdq_names_find(im->by_name, im->n, cut);
+        found = qdq_sorted_find(im->by_name, im->n, cut);
     }
     return found != NULL ? &im->entries[found->index] : NULL;
 }

@@ -3,7 +3,7 @@
 #define QDQ_FILES_INTERNAL_H
 
 #include "files.h"
-#include "../core/error.h"
+#include "../base/error.h"
 
 #include <sys/types.h>
 
@@ -46,9 +46,9 @@ typedef struct qdq_name {
 } qdq_name;
 
 /* Sorts by text, then index. */
-void qdq_names_sort(qdq_name *names, uint64_t n);
+void qdq_sorted_sort(qdq_name *names, uint64_t n);
 /* The first of the sorted names with that text, or NULL. */
-const qdq_name *qdq_names_find(const qdq_name *names, uint64_t n, const char *text);
+const qdq_name *qdq_sorted_find(const qdq_name *names, uint64_t n, const char *text);
 
 /* ---- Element types --------------------------------------------------------------------------------------------- */
 

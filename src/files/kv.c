@@ -85,14 +85,14 @@ qdq_status qdq_kvs_index(qdq_kvs *kvs, uint64_t *duplicate) {
     if (kvs->sorted == NULL)
         return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu metadata entries", (unsigned long long)kvs->n);
     for (uint64_t i = 0; i < kvs->n; i++) kvs->sorted[i] = (qdq_name){kvs->items[i].key, i};
-    qdq_names_sort(kvs->sorted, kvs->n);
+    qdq_sorted_sort(kvs->sorted, kvs->n);
     for (uint64_t i = 1; i < kvs->n && *duplicate == UINT64_MAX; i++)
         if (strcmp(kvs->sorted[i - 1].text, kvs->sorted[i].text) == 0) *duplicate = kvs->sorted[i].index;
     return QDQ_OK;
 }
 
 const qdq_kv *qdq_kvs_find(const qdq_kvs *kvs, const char *key) {
-    const qdq_name *name = kvs->sorted != NULL ? qdq_names_find(kvs->sorted, kvs->n, key) : NULL;
+    const qdq_name *name = kvs->sorted != NULL ? qdq_sorted_find(kvs->sorted, kvs->n, key) : NULL;
     return name != NULL ? &kvs->items[name->index] : NULL;
 }
 

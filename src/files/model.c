@@ -30,7 +30,7 @@ static qdq_status index_tensors(qdq_model *model) {
     model->by_name = malloc((size_t)model->n_tensors * sizeof *model->by_name); /* smaller than tensors, which fit */
     if (model->by_name == NULL) return no_memory(model->path);
     for (uint64_t i = 0; i < model->n_tensors; i++) model->by_name[i] = (qdq_name){model->tensors[i].name, i};
-    qdq_names_sort(model->by_name, model->n_tensors);
+    qdq_sorted_sort(model->by_name, model->n_tensors);
     for (uint64_t i = 1; i < model->n_tensors; i++) {
         if (strcmp(model->by_name[i - 1].text, model->by_name[i].text) != 0) continue;
         const qdq_tensor *a = &model->tensors[model->by_name[i - 1].index],
@@ -204,10 +204,10 @@ static qdq_status check_index(const qdq_model *model, const qdq_index *index, co
     qdq_name *names = malloc((size_t)index->n * sizeof *names);
     if (names == NULL) return no_memory(index_path);
     for (uint64_t i = 0; i < index->n; i++) names[i] = (qdq_name){index->names[i], i};
-    qdq_names_sort(names, index->n);
+    qdq_sorted_sort(names, index->n);
     const qdq_tensor *extra = NULL;
     for (uint64_t i = 0; i < model->n_tensors && extra == NULL; i++)
-        if (qdq_names_find(names, index->n, model->tensors[i].name) == NULL) extra = &model->tensors[i];
+        if (qdq_sorted_find(names, index->n, model->tensors[i].name) == NULL) extra = &model->tensors[i];
     free(names);
     return qdq_fail(QDQ_BAD_DATA, "%s: %s has tensor \"%s\", which the index does not list: mend or remove the index",
                     SHOWN(index_path), SHOWN(extra->path), SHOWN(extra->name));
@@ -429,7 +429,7 @@ uint64_t qdq_model_tensor_count(const qdq_model *model) { return model->n_tensor
 const qdq_tensor *qdq_model_tensor(const qdq_model *model, uint64_t index) { return &model->tensors[index]; }
 
 const qdq_tensor *qdq_model_find(const qdq_model *model, const char *name) {
-    const qdq_name *found = qdq_names_find(model->by_name, model->n_tensors, name);
+    const qdq_name *found = qdq_sorted_find(model->by_name, model->n_tensors, name);
     return found != NULL ? &model->tensors[found->index] : NULL;
 }
 

@@ -156,7 +156,7 @@ static qdq_status check_names(const qdq_writer *writer) {
     qdq_name *names = malloc((size_t)(writer->n + 1) * sizeof *names);
     if (names == NULL) return no_memory();
     for (uint64_t i = 0; i < writer->n; i++) names[i] = (qdq_name){writer->entries[i].name, i};
-    qdq_names_sort(names, writer->n);
+    qdq_sorted_sort(names, writer->n);
     for (uint64_t i = 1; i < writer->n && status == QDQ_OK; i++)
         if (strcmp(names[i - 1].text, names[i].text) == 0)
             status = qdq_fail(QDQ_INVALID_ARGUMENT, "tensor \"%s\" is added twice", SHOWN(names[i].text));

@@ -1,4 +1,4 @@
-/* Codebooks (core/grid.h): the search for the best points, and what the formats with 2- and 3-bit codebooks share.
+/* Codebooks (base/codebook.h): the search for the best points, and what the formats with 2- and 3-bit codebooks share.
  *
  * A group is `elements` of a lane's elements that one point stands for, 4 or 8. A point travels as its levels, 16 bits:
  * element k's from bit k * 16 / elements up. */

@@ -7,13 +7,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "backends/cpu/kernels.h"
-#include "backends/cpu/pool.h"
-#include "backends/cpu/rows.h"
-#include "core/cpu_mask.h"
-#include "core/error.h"
-#include "core/format.h"
-#include "core/grid.h"
+#include "backends/cpu/cpu_kernels.h"
+#include "base/pool.h"
+#include "backends/cpu/row_squares.h"
+#include "backends/cpu/cpu_mask.h"
+#include "base/error.h"
+#include "base/format.h"
+#include "base/codebook.h"
 
 typedef struct cpu_device {
     qdq_pool *pool;
@@ -276,23 +276,23 @@ static qdq_status run_waves(cpu_device *device, job *j, void (*chunk)(void *, ui
     const qdq_op *op = j->op;
     uint64_t all = (op->count + QDQ_TILE - 1) / QDQ_TILE;
     uint64_t wave = all < WAVE_TILES ? all : WAVE_TILES;
-    if (op->kind == QDQ_ERROR) j->errors = calloc(wave * op->n_formats, sizeof *j->errors);
-    if (op->kind == QDQ_SENSITIVITY) j->sensitivities = calloc(wave, sizeof *j->sensitivities);
+    if (op->kind == QDQ_OP_ERROR) j->errors = calloc(wave * op->n_formats, sizeof *j->errors);
+    if (op->kind == QDQ_OP_SENSITIVITY) j->sensitivities = calloc(wave, sizeof *j->sensitivities);
     if (rows) j->row_sums = calloc(wave * QDQ_TILE / op->row + 2, sizeof *j->row_sums);
-    bool room = (j->errors || op->kind != QDQ_ERROR) && (j->sensitivities || op->kind != QDQ_SENSITIVITY) &&
+    bool room = (j->errors || op->kind != QDQ_OP_ERROR) && (j->sensitivities || op->kind != QDQ_OP_SENSITIVITY) &&
                 (j->row_sums || !rows);
     for (j->first_tile = 0; room && j->first_tile < all; j->first_tile += wave) {
         j->tiles = all - j->first_tile < wave ? all - j->first_tile : wave;
         if (rows) sum_rows(device, j);
         qdq_pool_run(device->pool, chunks(j->tiles), chunk, j);
-        if (op->kind == QDQ_ERROR)
+        if (op->kind == QDQ_OP_ERROR)
             for (uint32_t f = 0; f < op->n_formats; f++)
                 qdq_add_tile_errors(&op->error[f], j->errors + f * j->tiles, j->tiles);
-        if (op->kind == QDQ_SENSITIVITY) qdq_add_tile_sensitivities(op->sensitivity, j->sensitivities, j->tiles);
+        if (op->kind == QDQ_OP_SENSITIVITY) qdq_add_tile_sensitivities(op->sensitivity, j->sensitivities, j->tiles);
     }
-    if (room && op->kind == QDQ_ERROR)
+    if (room && op->kind == QDQ_OP_ERROR)
         for (uint32_t f = 0; f < op->n_formats; f++) op->error[f].count += op->count;
-    if (room && op->kind == QDQ_SENSITIVITY) op->sensitivity->count += op->count;
+    if (room && op->kind == QDQ_OP_SENSITIVITY) op->sensitivity->count += op->count;
     free(j->errors);
     free(j->sensitivities);
     free(j->row_sums);
@@ -324,18 +324,18 @@ static qdq_status run(cpu_device *device, const qdq_op *op) {
              .importance = (const float *)(const void *)span_bytes(&op->importance),
              .tiles = (op->count + QDQ_TILE - 1) / QDQ_TILE};
     switch (op->kind) {
-    case QDQ_ROUNDTRIP:
+    case QDQ_OP_ROUNDTRIP:
         j.stream = op->count * 8 > far_over_the_cache() && (uintptr_t)j.output % 16 == 0;
         if (wants_rows(&j)) return run_waves(device, &j, roundtrip_chunk, true);
         qdq_pool_run(device->pool, chunks(j.tiles), roundtrip_chunk, &j);
         return QDQ_OK;
-    case QDQ_QUANTIZE:
+    case QDQ_OP_QUANTIZE:
         if (wants_rows(&j)) return run_waves(device, &j, quantize_chunk, true);
         qdq_pool_run(device->pool, chunks(j.tiles), quantize_chunk, &j);
         return QDQ_OK;
-    case QDQ_DEQUANTIZE: qdq_pool_run(device->pool, chunks(j.tiles), dequantize_chunk, &j); return QDQ_OK;
-    case QDQ_ERROR: return run_waves(device, &j, error_chunk, wants_rows(&j));
-    case QDQ_SENSITIVITY: return run_waves(device, &j, sensitivity_chunk, wants_rows(&j));
+    case QDQ_OP_DEQUANTIZE: qdq_pool_run(device->pool, chunks(j.tiles), dequantize_chunk, &j); return QDQ_OK;
+    case QDQ_OP_ERROR: return run_waves(device, &j, error_chunk, wants_rows(&j));
+    case QDQ_OP_SENSITIVITY: return run_waves(device, &j, sensitivity_chunk, wants_rows(&j));
     }
     return qdq_fail(QDQ_INVALID_ARGUMENT, "no such operation: %d", (int)op->kind);
 }

@@ -1,11 +1,11 @@
 /* One format's packed blocks in one tier: the scalar dialect, which the compiler vectorizes with the tier's
  * instructions. Compiled as format_lanes.c is. */
-#include "backends/cpu/kernels.h"
+#include "backends/cpu/cpu_kernels.h"
 #include "dialect/scalar.h"
 #include "dialect/bytes.h"
 #include "dialect/peers.h"
 #include FORMAT_FILE
-#include "backends/cpu/names.h"
+#include "backends/cpu/tier_names.h"
 
 static void pack(const uint8_t *codes, const uint32_t *heads, uint8_t *blocks, size_t n) {
     for (size_t i = 0; i < n; i++) F(pack)(codes + 32 * F(LANES) * i, heads + F(LANES) * i, blocks + F(BYTES) * i);

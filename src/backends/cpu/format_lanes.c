@@ -1,6 +1,6 @@
 /* One format in one tier's lanes. Compiled once a format and tier with -DFORMAT=NAME -DFORMAT_FILE="formats/NAME.h"
  * -DTIER=avx2 and that tier's instruction set; the tier named c has no vectors. */
-#include "backends/cpu/kernels.h"
+#include "backends/cpu/cpu_kernels.h"
 
 #ifdef QDQ_SCALAR
 #include "dialect/scalar.h"
@@ -12,7 +12,7 @@
 #include "backends/cpu/transpose.h"
 #include FORMAT_FILE
 #undef CODE /* of packing, which is not done here */
-#include "backends/cpu/names.h"
+#include "backends/cpu/tier_names.h"
 
 enum { PASSES = QDQ_TILE_LANES / WIDTH, BLOCKS = QDQ_TILE_LANES / F(LANES) };
 

@@ -1,5 +1,5 @@
 /* Which kernels this processor gets: the baseline first, then each stronger tier that is present and allowed. */
-#include "backends/cpu/kernels.h"
+#include "backends/cpu/cpu_kernels.h"
 
 #define DECLARE(name, tier)                                                                                            \
     extern const qdq_cpu_format_lanes qdq_cpu_##name##_##tier##_lanes;                                                 \

@@ -1,5 +1,5 @@
 /* What a tier does with tiles of any format: conversion, transposition, sums. Compiled once a tier (kernels.h). */
-#include "backends/cpu/kernels.h"
+#include "backends/cpu/cpu_kernels.h"
 
 #ifdef QDQ_SCALAR
 #include "dialect/scalar.h"
@@ -9,9 +9,9 @@
 #ifdef __SSE2__
 #include <xmmintrin.h>
 #endif
-#include "backends/cpu/operations.h"
+#include "backends/cpu/cpu_operations.h"
 #include "backends/cpu/transpose.h"
-#include "backends/cpu/names.h"
+#include "backends/cpu/tier_names.h"
 
 enum { PASSES = QDQ_TILE_LANES / WIDTH };
 

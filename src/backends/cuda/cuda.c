@@ -2,9 +2,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "backends/cuda/device.h"
-#include "backends/proof.h"
-#include "core/error.h"
+#include "backends/cuda/cuda_device.h"
+#include "backends/quick_proof.h"
+#include "base/error.h"
 
 enum { OLDEST = 75 }; /* compute capability 7.5: what the PTX is for */
 

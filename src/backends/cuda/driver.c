@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/error.h"
+#include "base/error.h"
 
 static const char library_name[] = "libcuda.so.1";
 static pthread_once_t once = PTHREAD_ONCE_INIT;

@@ -18,6 +18,6 @@ bool qdq_cuda_has_images(void);
 /* NULL: no such format. */
 const qdq_cuda_image *qdq_cuda_format_image(qdq_format format);
 const unsigned char *qdq_cuda_sums_image(void);
-const unsigned char *qdq_cuda_proof_image(void);
+const unsigned char *qdq_cuda_operations_image(void);
 
 #endif

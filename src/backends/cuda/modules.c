@@ -2,10 +2,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "backends/cuda/device.h"
-#include "core/error.h"
-#include "core/format.h"
-#include "core/grid.h"
+#include "backends/cuda/cuda_device.h"
+#include "base/error.h"
+#include "base/format.h"
+#include "base/codebook.h"
 
 static qdq_status load_module(qdq_cuda_device *device, const char *name, const unsigned char *code, CUmodule *module) {
     char log[512] = "";
@@ -81,7 +81,8 @@ static qdq_status load_sums(qdq_cuda_device *device) {
 qdq_status qdq_cuda_load_proof(qdq_cuda_device *device) {
     if (device->dialect) return QDQ_OK;
     qdq_status status = QDQ_OK;
-    if (!device->proof_module) status = load_module(device, "proofs", qdq_cuda_proof_image(), &device->proof_module);
+    if (!device->proof_module)
+        status = load_module(device, "proofs", qdq_cuda_operations_image(), &device->proof_module);
     return status == QDQ_OK ? find(device, device->proof_module, "qdq_dialect", &device->dialect) : status;
 }
 
@@ -92,8 +93,8 @@ bool qdq_cuda_is_light(const qdq_op *op, uint32_t f) {
 }
 
 qdq_status qdq_cuda_load(qdq_cuda_device *device, const qdq_op *op) {
-    bool sums = op->kind == QDQ_ERROR || op->kind == QDQ_SENSITIVITY;
-    uint32_t n = op->kind == QDQ_SENSITIVITY ? 2 : op->n_formats;
+    bool sums = op->kind == QDQ_OP_ERROR || op->kind == QDQ_OP_SENSITIVITY;
+    uint32_t n = op->kind == QDQ_OP_SENSITIVITY ? 2 : op->n_formats;
     qdq_status status = sums || op->importance.memory ? load_sums(device) : QDQ_OK;
     for (uint32_t f = 0; f < n && status == QDQ_OK; f++)
         if (!sums || !qdq_cuda_is_light(op, f)) status = load_format(device, op->format[f]);

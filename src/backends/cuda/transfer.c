@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backends/cpu/pool.h"
-#include "backends/cuda/device.h"
-#include "core/error.h"
+#include "base/pool.h"
+#include "backends/cuda/cuda_device.h"
+#include "base/error.h"
 
 enum {
     PIECE = 2 << 20,

@@ -1,9 +1,9 @@
 /* The Vulkan backend of a build that lacked what it takes. */
 #include <stdio.h>
 
-#include "backends/vulkan/proof.h"
+#include "backends/vulkan/vulkan_proof.h"
 #include "backends/backend.h"
-#include "core/error.h"
+#include "base/error.h"
 
 static uint32_t count(void) { return 0; }
 

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "backends/vulkan/device.h"
+#include "backends/vulkan/vulkan_device.h"
 
 enum { PATH_ROOM = 4096 };
 

@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backends/vulkan/device.h"
-#include "core/error.h"
+#include "backends/vulkan/vulkan_device.h"
+#include "base/error.h"
 
 /* The first memory type among those allowed that has all the flags; -1 if there is none. */
 static int find_type(const qdq_vk_physical *physical, uint32_t allowed, VkMemoryPropertyFlags flags) {

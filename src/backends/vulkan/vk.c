@@ -1,4 +1,4 @@
-#include "backends/vulkan/device.h"
+#include "backends/vulkan/vulkan_device.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backends/vulkan/proof.h"
-#include "core/error.h"
+#include "backends/vulkan/vulkan_proof.h"
+#include "base/error.h"
 
 qdq_vk_functions qdq_vk;
 

@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backends/proof.h"
-#include "backends/vulkan/device.h"
-#include "backends/vulkan/proof.h"
-#include "core/error.h"
+#include "backends/quick_proof.h"
+#include "backends/vulkan/vulkan_device.h"
+#include "backends/vulkan/vulkan_proof.h"
+#include "base/error.h"
 
 static uint32_t count(void) { return qdq_vk_machine()->n_devices; }
 

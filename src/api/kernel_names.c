@@ -1,0 +1,84 @@
+/* The registry of kernels by name: OP_FORMAT_DTYPE, and sensitivity_LOW_HIGH_DTYPE. */
+#include <stdio.h>
+#include <string.h>
+
+#include "api/device.h"
+#include "base/error.h"
+#include "base/format.h"
+
+enum { FORMAT_NAME = 32 };
+
+static qdq_format format_of(const char *text, size_t length) {
+    char name[FORMAT_NAME];
+    if (length >= sizeof name) return QDQ_FORMAT_NONE;
+    memcpy(name, text, length);
+    name[length] = '\0';
+    return qdq_format_by_name(name);
+}
+
+/* A name, and where the operation has two, both with a _ between: names have underscores of their own, so each is
+ * tried.
+ */
+static bool read_formats(qdq_op *op, const char *text, size_t length) {
+    op->n_formats = 1;
+    op->format[0] = format_of(text, length);
+    op->format[1] = QDQ_FORMAT_SOURCE;
+    if (op->format[0] != QDQ_FORMAT_NONE) return true;
+    for (size_t i = 1; i + 1 < length && op->kind == QDQ_OP_SENSITIVITY; i++) {
+        if (text[i] != '_') continue;
+        op->format[0] = format_of(text, i);
+        op->format[1] = format_of(text + i + 1, length - i - 1);
+        op->n_formats = 2;
+        if (op->format[0] != QDQ_FORMAT_NONE && op->format[1] != QDQ_FORMAT_NONE) return true;
+    }
+    return false;
+}
+
+static bool read_dtype(qdq_op *op, const char *text) {
+    for (qdq_dtype d = QDQ_F32; d <= QDQ_BF16; d = (qdq_dtype)(d + 1)) {
+        if (strcmp(text, qdq_dtype_name(d)) != 0) continue;
+        op->input.dtype = op->kind == QDQ_OP_DEQUANTIZE ? QDQ_U8 : d;
+        op->gradient.dtype = QDQ_F32;
+        op->output.dtype = op->kind == QDQ_OP_QUANTIZE ? QDQ_U8 : QDQ_F32;
+        return op->kind != QDQ_OP_DEQUANTIZE || d == QDQ_F32;
+    }
+    return false;
+}
+
+static bool read_name(qdq_op *op, const char *name) {
+    static const struct {
+        const char *prefix;
+        qdq_op_kind kind;
+    } kinds[] = {{"qdq_", QDQ_OP_ROUNDTRIP},
+                 {"quantize_", QDQ_OP_QUANTIZE},
+                 {"dequantize_", QDQ_OP_DEQUANTIZE},
+                 {"error_", QDQ_OP_ERROR},
+                 {"sensitivity_", QDQ_OP_SENSITIVITY}};
+    const char *last = strrchr(name, '_');
+    for (size_t k = 0; last && k < sizeof kinds / sizeof kinds[0]; k++) {
+        size_t length = strlen(kinds[k].prefix);
+        if (strncmp(name, kinds[k].prefix, length) != 0 || last < name + length) continue;
+        op->kind = kinds[k].kind;
+        return read_formats(op, name + length, (size_t)(last - name) - length) && read_dtype(op, last + 1);
+    }
+    return false;
+}
+
+qdq_status qdq_device_build_kernel(qdq_device *device, const char *name) {
+    if (!device || !name) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_device_build_kernel: a NULL");
+    qdq_op op = {0};
+    if (!read_name(&op, name))
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "no kernel is called '%.64s'; names are such as qdq_q4_0_f32", name);
+    /* A fit that importance steers is another kernel; some formats have no other. */
+    bool plain = true, weighted = false;
+    for (uint32_t f = 0; f < op.n_formats && op.kind != QDQ_OP_DEQUANTIZE; f++) {
+        uint32_t importance = qdq_format_get(op.format[f])->importance;
+        if (importance == 2) plain = false;
+        if (importance > 0) weighted = true;
+    }
+    qdq_status status = plain ? device->backend->build(device->state, &op) : QDQ_OK;
+    if (status != QDQ_OK || !weighted) return status;
+    static char given;
+    op.importance = (qdq_span){.memory = &given, .dtype = QDQ_F32};
+    return device->backend->build(device->state, &op);
+}

@@ -1,0 +1,79 @@
+/* An open CUDA device, as the files of this folder share it. */
+#ifndef QDQ_BACKENDS_CUDA_CUDA_DEVICE_H
+#define QDQ_BACKENDS_CUDA_CUDA_DEVICE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "backends/backend.h"
+#include "backends/cuda/driver.h"
+#include "backends/cuda/images.h"
+
+typedef struct qdq_cuda_ticket qdq_cuda_ticket;
+typedef struct qdq_cuda_staging qdq_cuda_staging;
+
+/* The kernels of one format; NULL until its module is loaded, or where importance leaves nothing to such a kernel. */
+typedef struct qdq_cuda_format_kernels {
+    CUmodule module;
+    CUfunction quantizer[2][2]; /* round trip, quantize; without and with importance */
+    CUfunction dequantize;
+    CUdeviceptr words; /* the format's table, 0 where it has none */
+    bool loaded;
+} qdq_cuda_format_kernels;
+
+typedef struct qdq_cuda_device {
+    const qdq_cuda_driver *cuda;
+    CUdevice ordinal;
+    CUcontext context;
+    bool own_context; /* the primary one, retained */
+    bool own_streams;
+    CUstream stream, in, out; /* kernels, copies to the device, copies to the host; the caller's: all the same */
+
+    CUevent written; /* on `in`: the last copy that was begun; NULL where the streams are the caller's */
+
+    pthread_mutex_t mutex; /* for what follows, and for the order of what is put on `stream` */
+    qdq_cuda_format_kernels *formats;
+    CUmodule sums_module, proof_module;
+    CUfunction error, error_weighted, sensitivity, row_squares, dialect;
+    CUdeviceptr scratch[2];   /* round trips of formats that the sums' kernels do not know; 0 until needed */
+    CUdeviceptr row_sums;     /* likewise */
+    qdq_cuda_ticket *tickets; /* to be used again */
+    qdq_cuda_staging *staging;
+} qdq_cuda_device;
+
+typedef struct qdq_cuda_memory {
+    CUdeviceptr address;
+    bool owned;
+} qdq_cuda_memory;
+
+/* The device's context is the calling thread's between these. */
+qdq_status qdq_cuda_enter(qdq_cuda_device *device);
+void qdq_cuda_leave(qdq_cuda_device *device);
+
+/* modules.c. The mutex is held. */
+/* The kernels that sum make the round trip of the operation's format number f themselves. */
+bool qdq_cuda_is_light(const qdq_op *op, uint32_t f);
+qdq_status qdq_cuda_load(qdq_cuda_device *device, const qdq_op *op);
+qdq_status qdq_cuda_load_proof(qdq_cuda_device *device);
+void qdq_cuda_unload(qdq_cuda_device *device);
+
+/* cuda_run.c */
+qdq_status qdq_cuda_submit(void *device, const qdq_op *ops, size_t n, void **ticket);
+qdq_status qdq_cuda_wait(void *device, void *ticket);
+qdq_status qdq_cuda_time_ops(void *device, const qdq_op *ops, size_t n, uint32_t repeats, double *seconds);
+qdq_status qdq_cuda_time_copy(void *device, void *to, void *from, uint64_t bytes, uint32_t repeats, double *seconds);
+void qdq_cuda_free_tickets(qdq_cuda_device *device);
+
+/* cuda_proof.c */
+qdq_status qdq_cuda_dialect(void *device, qdq_dialect_operation operation, const uint32_t *a, const uint32_t *b,
+                            uint32_t *out, size_t n);
+
+/* transfer.c */
+/* What is put on the stream from now on waits for the copies to the device that were begun. The mutex is held. */
+qdq_status qdq_cuda_after_writes(qdq_cuda_device *device, CUstream stream);
+qdq_status qdq_cuda_write(void *device, void *memory, uint64_t offset, const void *from, uint64_t bytes);
+qdq_status qdq_cuda_fill(void *device, void *memory, uint64_t offset, uint64_t bytes, qdq_reader *read, void *context);
+qdq_status qdq_cuda_read(void *device, void *memory, uint64_t offset, void *to, uint64_t bytes);
+void qdq_cuda_free_staging(qdq_cuda_device *device);
+
+#endif

@@ -1,0 +1,157 @@
+#define _GNU_SOURCE
+#include "base/pool.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/error.h"
+
+#ifdef __SSE2__
+#include <xmmintrin.h>
+/* MXCSR: all exceptions masked, round to nearest even, no flush to zero, no denormals are zero. */
+typedef unsigned fp_state;
+static fp_state fp_default(void) {
+    fp_state old = _mm_getcsr();
+    _mm_setcsr(0x1f80);
+    return old;
+}
+static void fp_restore(fp_state old) { _mm_setcsr(old); }
+#elif defined(__aarch64__)
+typedef uint64_t fp_state;
+static fp_state fp_default(void) {
+    fp_state old;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(old));
+    __asm__ volatile("msr fpcr, %0" ::"r"((uint64_t)0));
+    return old;
+}
+static void fp_restore(fp_state old) { __asm__ volatile("msr fpcr, %0" ::"r"(old)); }
+#else
+typedef int fp_state;
+static fp_state fp_default(void) { return 0; }
+static void fp_restore(fp_state old) { (void)old; }
+#endif
+
+struct qdq_pool {
+    pthread_mutex_t caller; /* held by whose loop is running */
+    pthread_mutex_t mutex;  /* guards what follows, but for next */
+    pthread_cond_t start, done;
+    uint64_t generation; /* counts loops */
+    int running;         /* workers still in this loop */
+    bool stop;
+    void (*turn)(void *, uint64_t);
+    void *context;
+    uint64_t count;
+    _Atomic uint64_t next;
+    int workers;
+    pthread_t thread[];
+};
+
+static void run_turns(qdq_pool *pool) {
+    fp_state old = fp_default();
+    uint64_t i;
+    while ((i = atomic_fetch_add(&pool->next, 1)) < pool->count) pool->turn(pool->context, i);
+    fp_restore(old);
+}
+
+static void *work(void *argument) {
+    qdq_pool *pool = argument;
+    uint64_t seen = 0;
+    pthread_mutex_lock(&pool->mutex);
+    for (;;) {
+        while (!pool->stop && pool->generation == seen) pthread_cond_wait(&pool->start, &pool->mutex);
+        if (pool->stop) break;
+        seen = pool->generation;
+        pthread_mutex_unlock(&pool->mutex);
+        run_turns(pool);
+        pthread_mutex_lock(&pool->mutex);
+        if (--pool->running == 0) pthread_cond_signal(&pool->done);
+    }
+    pthread_mutex_unlock(&pool->mutex);
+    return NULL;
+}
+
+static int usable_cores(void) {
+#ifdef __linux__
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+#endif
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (int)n : 1;
+}
+
+/* Signals that the process gets are for the program's own threads; a fault is the worker's. */
+static int create_worker(pthread_t *thread, qdq_pool *pool) {
+    static const int faults[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
+    sigset_t blocked, before;
+    sigfillset(&blocked);
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) sigdelset(&blocked, faults[i]);
+    pthread_sigmask(SIG_BLOCK, &blocked, &before);
+    int error = pthread_create(thread, NULL, work, pool);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
+qdq_status qdq_pool_create(int threads, qdq_pool **out) {
+    if (threads < 0 || threads > 4096)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "%d threads: from 1 to 4096, or 0 for one a core", threads);
+    if (threads == 0) threads = usable_cores();
+    qdq_pool *pool = calloc(1, sizeof *pool + (size_t)threads * sizeof pool->thread[0]);
+    if (!pool) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %d threads", threads);
+    pthread_mutex_init(&pool->caller, NULL);
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_cond_init(&pool->start, NULL);
+    pthread_cond_init(&pool->done, NULL);
+    for (int t = 0; t < threads - 1; t++) {
+        if (create_worker(&pool->thread[t], pool) != 0) {
+            qdq_pool_free(pool);
+            return qdq_fail(QDQ_OUT_OF_MEMORY, "the system refused thread %d of %d; try fewer", t + 2, threads);
+        }
+        pool->workers++;
+    }
+    *out = pool;
+    return QDQ_OK;
+}
+
+void qdq_pool_free(qdq_pool *pool) {
+    if (!pool) return;
+    pthread_mutex_lock(&pool->mutex);
+    pool->stop = true;
+    pthread_cond_broadcast(&pool->start);
+    pthread_mutex_unlock(&pool->mutex);
+    for (int t = 0; t < pool->workers; t++) pthread_join(pool->thread[t], NULL);
+    pthread_cond_destroy(&pool->done);
+    pthread_cond_destroy(&pool->start);
+    pthread_mutex_destroy(&pool->mutex);
+    pthread_mutex_destroy(&pool->caller);
+    free(pool);
+}
+
+int qdq_pool_threads(const qdq_pool *pool) { return pool->workers + 1; }
+
+void qdq_pool_run(qdq_pool *pool, uint64_t count, void (*turn)(void *, uint64_t), void *context) {
+    pthread_mutex_lock(&pool->caller);
+    pool->turn = turn;
+    pool->context = context;
+    pool->count = count;
+    atomic_store(&pool->next, 0);
+    bool alone = count <= 1 || pool->workers == 0;
+    if (!alone) {
+        pthread_mutex_lock(&pool->mutex);
+        pool->running = pool->workers;
+        pool->generation++;
+        pthread_cond_broadcast(&pool->start);
+        pthread_mutex_unlock(&pool->mutex);
+    }
+    run_turns(pool);
+    if (!alone) {
+        pthread_mutex_lock(&pool->mutex);
+        while (pool->running > 0) pthread_cond_wait(&pool->done, &pool->mutex);
+        pthread_mutex_unlock(&pool->mutex);
+    }
+    pthread_mutex_unlock(&pool->caller);
+}

@@ -1,0 +1,52 @@
+/* Sums of tiles in order, and the figures made of them. */
+#include <math.h>
+#include <string.h>
+
+#include "backends/backend.h"
+#include "base/error.h"
+
+static double one_nan(double v) { return isnan(v) ? (double)NAN : v; }
+
+void qdq_add_tile_errors(qdq_error_sums *sums, const qdq_tile_error *tiles, uint64_t n) {
+    for (uint64_t t = 0; t < n; t++) {
+        sums->err2 += (double)tiles[t].err2;
+        sums->ww += (double)tiles[t].ww;
+        sums->qq += (double)tiles[t].qq;
+        if (tiles[t].max_abs > sums->max_abs) sums->max_abs = tiles[t].max_abs;
+    }
+    sums->err2 = one_nan(sums->err2);
+    sums->ww = one_nan(sums->ww);
+    sums->qq = one_nan(sums->qq);
+}
+
+void qdq_add_tile_sensitivities(qdq_sensitivity_sums *sums, const qdq_tile_sensitivity *tiles, uint64_t n) {
+    for (uint64_t t = 0; t < n; t++) {
+        sums->signed_sum += (double)tiles[t].signed_sum;
+        sums->absolute += (double)tiles[t].absolute;
+        sums->squared += (double)tiles[t].squared;
+    }
+    sums->signed_sum = one_nan(sums->signed_sum);
+    sums->absolute = one_nan(sums->absolute);
+    sums->squared = one_nan(sums->squared);
+}
+
+/* 2 w q is w w + q q - (w - q)(w - q); so near 1, where it matters, little is lost. */
+static double cosine(const qdq_error_sums *s) {
+    if (s->ww == 0 && s->qq == 0) return 1;
+    if (s->ww == 0 || s->qq == 0) return 0;
+    double c = (s->ww + s->qq - s->err2) / (2 * sqrt(s->ww) * sqrt(s->qq));
+    return c > 1 ? 1 : c;
+}
+
+qdq_status qdq_error_statistics(const qdq_error_sums *sums, qdq_error_stats *stats) {
+    if (!sums || !stats || stats->size == 0)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_error_statistics: a NULL, or stats->size is not set");
+    qdq_error_stats full = {.size = stats->size,
+                            .rmse = sums->count ? sqrt(sums->err2 / (double)sums->count) : 0,
+                            .relative_rmse = sums->err2 == 0 ? 0 : sqrt(sums->err2 / sums->ww),
+                            .max_abs = (double)sums->max_abs,
+                            .snr_db = sums->err2 == 0 ? (double)INFINITY : 10 * log10(sums->ww / sums->err2),
+                            .cosine = cosine(sums)};
+    memcpy(stats, &full, stats->size < sizeof full ? stats->size : sizeof full);
+    return QDQ_OK;
+}

@@ -1,0 +1,291 @@
+/* qdq error: what formats do to a model's weights. */
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "cli/session.h"
+#include "base/error.h"
+
+enum { IMATRIX = QDQ_LONG_OPTION };
+
+typedef struct measured {
+    const qdq_tensor *tensor;
+    const qdq_imatrix_entry *importance;
+    uint32_t n; /* formats that take it: the first so many of its row in plan.formats and plan.sums */
+} measured;
+
+typedef struct plan {
+    qdq_session session;
+    uint32_t n_formats;
+    qdq_format formats[QDQ_MAX_FORMATS];
+    measured *tensors;
+    uint64_t n, bytes;
+    bool partly;          /* a tensor is measured, but not in every format */
+    qdq_format *taken;    /* n_formats a tensor */
+    qdq_error_sums *sums; /* likewise */
+} plan;
+
+/* ---- Which tensors ---------------------------------------------------------------------------------------------- */
+
+/* What keeps a format from a tensor: the block that does not divide its rows, or 0, the importance that it lacks. */
+static uint32_t obstacle(const qdq_tensor *t, qdq_format format) {
+    uint32_t block = qdq_describe_format(format).block_elements;
+    return t->shape[t->n_dims - 1] % block != 0 ? block : 0;
+}
+
+/* Lists the tensor for the formats that do not fit, those with the same obstacle together. */
+static void skip_formats(plan *p, const qdq_tensor *t, const bool *fits) {
+    for (uint32_t f = 0; f < p->n_formats; f++) {
+        if (fits[f]) continue;
+        uint32_t why = obstacle(t, p->formats[f]), names = 0, first = 0;
+        char list[QDQ_REASON] = "", reason[2 * QDQ_REASON];
+        while (fits[first] || obstacle(t, p->formats[first]) != why) first++;
+        if (first != f) continue;
+        for (uint32_t k = f; k < p->n_formats; k++) {
+            if (fits[k] || obstacle(t, p->formats[k]) != why) continue;
+            size_t used = strlen(list);
+            snprintf(list + used, sizeof list - used, "%s%s", names++ > 0 ? ", " : "",
+                     qdq_describe_format(p->formats[k]).name);
+        }
+        if (why > 0)
+            snprintf(reason, sizeof reason, "rows of %llu elements are no multiple of %u, the block of %s",
+                     (unsigned long long)t->shape[t->n_dims - 1], (unsigned)why, list);
+        else
+            snprintf(reason, sizeof reason, "the importance matrix has no entry for it, which %s need%s", list,
+                     names == 1 ? "s" : "");
+        qdq_session_skip(&p->session, t->name, reason);
+    }
+}
+
+static qdq_status add_tensor(plan *p, const qdq_tensor *t) {
+    char reason[QDQ_REASON];
+    if (!qdq_session_takes(&p->session, t, reason)) {
+        qdq_session_skip(&p->session, t->name, reason);
+        return QDQ_OK;
+    }
+    measured *m = &p->tensors[p->n];
+    *m = (measured){.tensor = t};
+    bool fits[QDQ_MAX_FORMATS];
+    for (uint32_t f = 0; f < p->n_formats; f++) {
+        const qdq_imatrix_entry *importance; /* NULL where the format does not fit */
+        qdq_status status = qdq_session_fits(&p->session, t, p->formats[f], &importance, &fits[f], reason);
+        if (status != QDQ_OK) return status;
+        if (!fits[f]) continue;
+        m->importance = importance;
+        p->taken[p->n * p->n_formats + m->n++] = p->formats[f];
+    }
+    skip_formats(p, t, fits);
+    if (m->n == 0) return QDQ_OK;
+    p->partly = p->partly || m->n < p->n_formats;
+    p->n++;
+    p->bytes += t->bytes;
+    return QDQ_OK;
+}
+
+static qdq_status add_tensors(plan *p) {
+    uint64_t n = qdq_model_tensor_count(p->session.model), results;
+    if (!__builtin_mul_overflow(n, p->n_formats, &results)) {
+        p->tensors = calloc((size_t)n + 1, sizeof *p->tensors);
+        p->taken = calloc((size_t)results + 1, sizeof *p->taken);
+        p->sums = calloc((size_t)results + 1, sizeof *p->sums);
+    }
+    if (p->tensors == NULL || p->taken == NULL || p->sums == NULL)
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the results of %llu tensors", (unsigned long long)n);
+    qdq_status status = QDQ_OK;
+    for (uint64_t i = 0; i < n && status == QDQ_OK; i++) status = add_tensor(p, qdq_model_tensor(p->session.model, i));
+    return status;
+}
+
+static qdq_status measure(plan *p) {
+    qdq_status status = QDQ_OK;
+    qdq_progress_begin("errors", p->bytes, p->session.common->quiet);
+    for (uint64_t i = 0; i < p->n && status == QDQ_OK; i++) {
+        qdq_work work = {.kind = QDQ_WORK_ERROR,
+                         .tensor = p->tensors[i].tensor,
+                         .n_formats = p->tensors[i].n,
+                         .formats = p->taken + i * p->n_formats,
+                         .importance = p->tensors[i].importance,
+                         .error = p->sums + i * p->n_formats};
+        status = qdq_stream_put(p->session.stream, &work);
+    }
+    if (status == QDQ_OK) status = qdq_stream_flush(p->session.stream);
+    qdq_progress_end();
+    return status;
+}
+
+/* ---- Results ---------------------------------------------------------------------------------------------------- */
+
+static qdq_error_stats statistics(const qdq_error_sums *sums) {
+    qdq_error_stats stats = {.size = sizeof stats};
+    qdq_error_statistics(sums, &stats);
+    return stats;
+}
+
+static json_t *result(plan *p) {
+    qdq_session *s = &p->session;
+    for (uint64_t i = 0; i < p->n; i++) {
+        json_t *errors = json_array();
+        for (uint32_t f = 0; f < p->tensors[i].n; f++) {
+            uint64_t at = i * p->n_formats + f;
+            qdq_error_stats e = statistics(&p->sums[at]);
+            json_array_append_new(
+                errors, json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}", "format", qdq_describe_format(p->taken[at]).name,
+                                  "rmse", qdq_json_number(e.rmse), "relative_rmse", qdq_json_number(e.relative_rmse),
+                                  "max_abs", qdq_json_number(e.max_abs), "snr_db", qdq_json_number(e.snr_db), "cosine",
+                                  qdq_json_number(e.cosine)));
+        }
+        const qdq_tensor *t = p->tensors[i].tensor;
+        json_t *object = json_pack("{s:o, s:o, s:I, s:o}", "name", qdq_json_text(t->name), "shape", qdq_json_shape(t),
+                                   "elements", (json_int_t)t->elements, "errors", errors);
+        if (s->imatrix != NULL) json_object_set_new(object, "weighted", json_boolean(p->tensors[i].importance != NULL));
+        json_array_append_new(s->tensors, object);
+    }
+    return json_pack("{s:s, s:s, s:O, s:O}", "schema", "qdq.error/1", "device", s->info.name, "tensors", s->tensors,
+                     "skipped", s->skipped);
+}
+
+static void add_row(qdq_table *table, const char *name, const char *shape, qdq_format format,
+                    const qdq_error_sums *sums) {
+    qdq_error_stats e = statistics(sums);
+    qdq_table_name(table, name);
+    qdq_table_cell(table, "%s", shape);
+    qdq_table_cell(table, "%s", qdq_describe_format(format).name);
+    qdq_table_number(table, e.rmse);
+    qdq_table_number(table, e.relative_rmse);
+    qdq_table_number(table, e.max_abs);
+    qdq_table_cell(table, "%.2f", e.snr_db);
+    qdq_table_cell(table, "%.8f", e.cosine);
+}
+
+/* What a format does to all tensors that it takes, as if they were one; of those with, or those without, importance: a
+ * weighted square and a plain one are not of the same kind. */
+static qdq_error_sums overall(const plan *p, qdq_format format, bool weighted) {
+    qdq_error_sums all = {0};
+    for (uint64_t i = 0; i < p->n; i++)
+        for (uint32_t f = 0; f < p->tensors[i].n; f++) {
+            const qdq_error_sums *one = &p->sums[i * p->n_formats + f];
+            if (p->taken[i * p->n_formats + f] != format || (p->tensors[i].importance != NULL) != weighted) continue;
+            all.err2 += one->err2;
+            all.ww += one->ww;
+            all.qq += one->qq;
+            all.count += one->count;
+            if (one->max_abs > all.max_abs) all.max_abs = one->max_abs;
+        }
+    return all;
+}
+
+static void add_overall(const plan *p, qdq_table *table, const char *name, bool weighted) {
+    for (uint32_t f = 0; f < p->n_formats && p->n > 0; f++) {
+        qdq_error_sums all = overall(p, p->formats[f], weighted);
+        char elements[64];
+        snprintf(elements, sizeof elements, "%llu elements", (unsigned long long)all.count);
+        if (all.count > 0) add_row(table, name, elements, p->formats[f], &all);
+    }
+}
+
+static qdq_status print(plan *p) {
+    if (!qdq_common_tables(p->session.common)) return QDQ_OK;
+    bool weighted = p->session.imatrix != NULL;
+    uint64_t without = 0;
+    for (uint64_t i = 0; i < p->n; i++) without += p->tensors[i].importance == NULL;
+    qdq_table *table = qdq_table_create(weighted ? "tensor|shape|format|>weighted RMSE|>relative|>max|>SNR dB|>cosine"
+                                                 : "tensor|shape|format|>RMSE|>relative|>max|>SNR dB|>cosine");
+    for (uint64_t i = 0; i < p->n; i++)
+        for (uint32_t f = 0; f < p->tensors[i].n; f++) {
+            const measured *m = &p->tensors[i];
+            char name[512];
+            snprintf(name, sizeof name, "%s%s", m->tensor->name, weighted && m->importance == NULL ? " *" : "");
+            add_row(table, name, QDQ_EXTENTS(m->tensor), p->taken[i * p->n_formats + f],
+                    &p->sums[i * p->n_formats + f]);
+        }
+    qdq_table_rule(table);
+    add_overall(p, table, "all", weighted);
+    if (weighted && without > 0) add_overall(p, table, "all *", false);
+    const char *heading = p->partly ? "not measured, or not in every format" : "not measured";
+    if (!weighted || without == 0) return qdq_session_print(&p->session, table, heading);
+    qdq_status status = qdq_table_print(table);
+    if (status == QDQ_OK)
+        printf("* not weighted: the importance matrix has no entry for it\n%s", p->session.n_skipped > 0 ? "\n" : "");
+    return status == QDQ_OK ? qdq_session_print(&p->session, NULL, heading) : status;
+}
+
+/* -f all: every format; without an importance matrix not those that need one. */
+static qdq_status parse_formats(const char *text, const char *imatrix, plan *p) {
+    if (strcasecmp(text, "all") != 0) {
+        qdq_status status = qdq_parse_targets(text, p->formats, &p->n_formats);
+        return status == QDQ_OK ? qdq_check_importance(p->formats, p->n_formats, imatrix) : status;
+    }
+    for (qdq_format f = 0; f < qdq_format_count() && f < QDQ_MAX_FORMATS; f++)
+        if (imatrix != NULL || qdq_describe_format(f).importance < 2) p->formats[p->n_formats++] = f;
+    return QDQ_OK;
+}
+
+int qdq_command_error(int argc, char **argv) {
+    qdq_common common;
+    qdq_parser parser;
+    const char *formats = NULL, *imatrix = NULL;
+    qdq_parse_begin(&parser, &qdq_cli_error, &common, argc, argv);
+    for (int o; (o = qdq_parse_next(&parser)) != QDQ_PARSE_END;) {
+        switch (o) {
+        case QDQ_PARSE_EXIT: return parser.status;
+        case 'f': formats = parser.value; break;
+        case IMATRIX: imatrix = parser.value; break;
+        }
+    }
+    plan p = {0};
+    if (parser.n_operands != 1) return qdq_usage_error(&parser, "one input is wanted, not %d", parser.n_operands);
+    if (formats == NULL) return qdq_usage_error(&parser, "no format: say -f FORMAT[,FORMAT]...");
+    if (parse_formats(formats, imatrix, &p) != QDQ_OK) return qdq_usage_error(&parser, "%s", qdq_error_message());
+    qdq_status status = qdq_session_open(&p.session, &common, parser.operands[0], imatrix);
+    if (status == QDQ_OK) status = add_tensors(&p);
+    if (status == QDQ_OK) status = measure(&p);
+    if (status == QDQ_OK && common.json != NULL) status = qdq_json_write(&p.session.json, result(&p));
+    if (status == QDQ_OK) status = print(&p);
+    int exit_status = status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
+    qdq_session_close(&p.session);
+    free(p.tensors);
+    free(p.taken);
+    free(p.sums);
+    qdq_common_free(&common);
+    return exit_status;
+}
+
+static const qdq_cli_option options[] = {
+    {'f', "format", "FORMAT[,FORMAT]...", QDQ_ARG_TARGET, "all",
+     "the formats to measure, f32, f16 and bf16 among them; each tensor is read once for all of them. all is every "
+     "format "
+     "of blocks, without an importance matrix those that need none"},
+    {IMATRIX, "imatrix", "FILE", QDQ_ARG_FILE, NULL,
+     "an importance matrix of llama-imatrix: squares are weighted by the column's importance, and the formats that use "
+     "one choose by it"},
+    {0},
+};
+
+static const qdq_cli_example examples[] = {
+    {"three formats, side by side", "qdq error -f q4_0,q5_0,q8_0 model.safetensors"},
+    {"every format, errors weighted by what the activations make of them",
+     "qdq error -f all --imatrix imatrix.gguf model-bf16.gguf"},
+    {"the RMSE of every tensor, as text", "qdq error -f q4_0 --json - model.gguf | jq -r '.tensors[] | [.name, "
+                                          ".errors[0].rmse] | @tsv'"},
+    {NULL, NULL},
+};
+
+const qdq_cli_command qdq_cli_error = {
+    .name = "error",
+    .summary = "what formats do to each tensor: RMSE, maximum, SNR, cosine",
+    .operands = "-f FORMAT[,FORMAT]... IN",
+    .text =
+        "Measures the difference between each eligible tensor w and its round trip q in each format: the root mean "
+        "square of w - q, the same relative to that of w, the largest magnitude of w - q, the signal-to-noise ratio "
+        "in dB, and the cosine between w and q. The last rows have all tensors together that the format takes.\n\n"
+        "With an importance matrix each square is weighted by its column's importance (sum / count of the activations' "
+        "squares), but for the largest magnitude. Tensors that it has no entry for are marked with *, and have totals "
+        "of their own.\n\n"
+        "Sums are the same bits on every device, at any number of threads. A figure that is no finite number (the "
+        "SNR of an exact round trip) is null in JSON.",
+    .options = options,
+    .takes =
+        QDQ_TAKES_DEVICE | QDQ_TAKES_THREADS | QDQ_TAKES_FILTER | QDQ_TAKES_FINITE | QDQ_TAKES_JSON | QDQ_TAKES_QUIET,
+    .examples = examples,
+    .run = qdq_command_error,
+};

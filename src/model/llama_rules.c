@@ -1,0 +1,594 @@
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include "model/llama_rules.h"
+
+#include <inttypes.h>
+#include <pcre2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/error.h"
+
+/* ---- Types and presets ---- */
+
+enum {
+    F32 = 0,
+    F16 = 1,
+    Q4_0 = 2,
+    Q4_1 = 3,
+    Q5_0 = 6,
+    Q5_1 = 7,
+    Q8_0 = 8,
+    Q2_K = 10,
+    Q3_K = 11,
+    Q4_K = 12,
+    Q5_K = 13,
+    Q6_K = 14,
+    IQ2_XXS = 16,
+    IQ2_XS = 17,
+    IQ3_XXS = 18,
+    IQ1_S = 19,
+    IQ4_NL = 20,
+    IQ3_S = 21,
+    IQ2_S = 22,
+    IQ4_XS = 23,
+    IQ1_M = 29,
+    BF16 = 30,
+    TQ1_0 = 34,
+    TQ2_0 = 35,
+    MXFP4 = 39,
+    Q1_0 = 41,
+    Q2_0 = 42
+};
+
+static const qdq_ggml_type types[] = {
+    {"f32", F32, 1, 4, false, true},
+    {"f16", F16, 1, 2, false, true},
+    {"q4_0", Q4_0, 32, 18, true, true},
+    {"q4_1", Q4_1, 32, 20, true, true},
+    {"q5_0", Q5_0, 32, 22, true, true},
+    {"q5_1", Q5_1, 32, 24, true, true},
+    {"q8_0", Q8_0, 32, 34, true, true},
+    {"q8_1", 9, 32, 36, true, false}, /* q8_1 and q8_K: for activations */
+    {"q2_K", Q2_K, 256, 84, true, true},
+    {"q3_K", Q3_K, 256, 110, true, true},
+    {"q4_K", Q4_K, 256, 144, true, true},
+    {"q5_K", Q5_K, 256, 176, true, true},
+    {"q6_K", Q6_K, 256, 210, true, true},
+    {"q8_K", 15, 256, 292, true, false},
+    {"iq2_xxs", IQ2_XXS, 256, 66, true, true},
+    {"iq2_xs", IQ2_XS, 256, 74, true, true},
+    {"iq3_xxs", IQ3_XXS, 256, 98, true, true},
+    {"iq1_s", IQ1_S, 256, 50, true, true},
+    {"iq4_nl", IQ4_NL, 32, 18, true, true},
+    {"iq3_s", IQ3_S, 256, 110, true, true},
+    {"iq2_s", IQ2_S, 256, 82, true, true},
+    {"iq4_xs", IQ4_XS, 256, 136, true, true},
+    {"i8", 24, 1, 1, false, false},
+    {"i16", 25, 1, 2, false, false},
+    {"i32", 26, 1, 4, false, false},
+    {"i64", 27, 1, 8, false, false},
+    {"f64", 28, 1, 8, false, false},
+    {"iq1_m", IQ1_M, 256, 56, true, true},
+    {"bf16", BF16, 1, 2, false, true},
+    {"tq1_0", TQ1_0, 256, 54, true, true},
+    {"tq2_0", TQ2_0, 256, 66, true, true},
+    {"mxfp4", MXFP4, 32, 17, true, true},
+    {"nvfp4", 40, 64, 36, true, true},
+    {"q1_0", Q1_0, 128, 18, true, true},
+    {"q2_0", Q2_0, 64, 18, true, true},
+};
+#define N_TYPES (sizeof types / sizeof *types)
+
+const qdq_ggml_type *qdq_ggml_type_by_id(uint32_t id) {
+    for (size_t i = 0; i < N_TYPES; i++)
+        if (types[i].id == id) return &types[i];
+    return NULL;
+}
+
+const qdq_ggml_type *qdq_ggml_type_by_name(const char *name, size_t length) {
+    for (size_t i = 0; i < N_TYPES; i++)
+        if (strlen(types[i].name) == length && strncasecmp(types[i].name, name, length) == 0) return &types[i];
+    return NULL;
+}
+
+enum { FILE_Q2_K_S = 21 };
+
+/* Of several presets with one base type, the one with the plainest mixture comes first. Q2_K before Q2_K_S, which wants
+ * an importance matrix. */
+static const qdq_preset presets[] = {
+    {"F32", 0, F32},      {"F16", 1, F16},          {"BF16", 32, BF16},     {"Q1_0", 40, Q1_0},
+    {"Q2_0", 41, Q2_0},   {"Q4_0", 2, Q4_0},        {"Q4_1", 3, Q4_1},      {"Q5_0", 8, Q5_0},
+    {"Q5_1", 9, Q5_1},    {"Q8_0", 7, Q8_0},        {"Q2_K", 10, Q2_K},     {"Q2_K_S", FILE_Q2_K_S, Q2_K},
+    {"Q3_K_S", 11, Q3_K}, {"Q3_K_M", 12, Q3_K},     {"Q3_K", 12, Q3_K},     {"Q3_K_L", 13, Q3_K},
+    {"Q4_K_S", 14, Q4_K}, {"Q4_K_M", 15, Q4_K},     {"Q4_K", 15, Q4_K},     {"Q5_K_S", 16, Q5_K},
+    {"Q5_K_M", 17, Q5_K}, {"Q5_K", 17, Q5_K},       {"Q6_K", 18, Q6_K},     {"IQ1_S", 24, IQ1_S},
+    {"IQ1_M", 31, IQ1_M}, {"IQ2_XXS", 19, IQ2_XXS}, {"IQ2_XS", 20, IQ2_XS}, {"IQ2_S", 28, IQ2_XS},
+    {"IQ2_M", 29, IQ2_S}, {"IQ3_XXS", 23, IQ3_XXS}, {"IQ3_S", 26, IQ3_S},   {"IQ3_XS", 22, IQ3_S},
+    {"IQ3_M", 27, IQ3_S}, {"IQ4_NL", 25, IQ4_NL},   {"IQ4_XS", 30, IQ4_XS}, {"TQ1_0", 36, TQ1_0},
+    {"TQ2_0", 37, TQ2_0}, {"MXFP4_MOE", 38, MXFP4},
+};
+#define N_PRESETS (sizeof presets / sizeof *presets)
+
+const qdq_preset *qdq_preset_by_type(uint32_t type) {
+    for (size_t i = 0; i < N_PRESETS; i++)
+        if (presets[i].type == type) return &presets[i];
+    return NULL;
+}
+
+const qdq_preset *qdq_preset_by_name(const char *name) {
+    for (size_t i = 0; i < N_PRESETS; i++)
+        if (strcasecmp(presets[i].name, name) == 0) return &presets[i];
+    return NULL;
+}
+
+/* ---- Tensors ---- */
+
+/* "Ends with weight" as llama-quantize asks it, `rfind("weight") == size - 6` in unsigned numbers: a name of 5 bytes
+ * passes, since "not found" and 5 - 6 are the same number. */
+static bool ends_with_weight(const char *name) {
+    size_t n = strlen(name);
+    return n == 5 || (n >= 6 && strcmp(name + n - 6, "weight") == 0);
+}
+
+bool qdq_rules_quantizes(const qdq_ggml_tensor *t, const char **why) {
+    static const char *const parts[] = {"_norm.weight",
+                                        "ffn_gate_inp.weight",
+                                        "ffn_gate_tid2eid.weight", /* norms, routers */
+                                        "altup",
+                                        "laurel",
+                                        "per_layer_model_proj", /* gemma 3n */
+                                        "ssm_conv1d",
+                                        "shortconv.conv.weight", /* mamba, lfm2 */
+                                        "indexer.k_proj.weight",
+                                        "indexer.q_proj.weight", /* minimax */
+                                        "time_mix_first.weight",
+                                        "time_mix_w0.weight",
+                                        "time_mix_w1.weight",
+                                        "time_mix_w2.weight",
+                                        "time_mix_v0.weight",
+                                        "time_mix_v1.weight",
+                                        "time_mix_v2.weight",
+                                        "time_mix_a0.weight",
+                                        "time_mix_a1.weight",
+                                        "time_mix_a2.weight",
+                                        "time_mix_g1.weight",
+                                        "time_mix_g2.weight",
+                                        "time_mix_decay_w1.weight",
+                                        "time_mix_decay_w2.weight",
+                                        "time_mix_lerp_fused.weight", /* rwkv */
+                                        "attn_rel_b.weight",          /* t5 */
+                                        ".position_embd",
+                                        "sam.pos_embd",
+                                        "sam.neck.",
+                                        "sam.net_",
+                                        ".rel_pos",
+                                        ".patch_embd",
+                                        ".patch_merger",
+                                        "a.rvq.codebook",
+                                        "mm.a.code_embd"}; /* images and sound */
+    const char *reason = NULL;
+    if (t->ne[1] <= 1 && t->ne[2] <= 1 && t->ne[3] <= 1)
+        reason = "it has fewer than two dimensions";
+    else if (!ends_with_weight(t->name))
+        reason = "its name does not end with \"weight\"";
+    else if (strcmp(t->name, "position_embd.weight") == 0 || strcmp(t->name, "token_types.weight") == 0)
+        reason = "it is an embedding of positions or token types";
+    for (size_t i = 0; !reason && i < sizeof parts / sizeof *parts; i++)
+        if (strstr(t->name, parts[i])) reason = parts[i];
+    if (why) *why = reason;
+    return !reason;
+}
+
+qdq_status qdq_rules_fallback(uint32_t type, uint64_t ne0, uint32_t *written) {
+    const qdq_ggml_type *t = qdq_ggml_type_by_id(type);
+    if (!t) return qdq_fail(QDQ_INVALID_ARGUMENT, "ggml has no type %" PRIu32, type);
+    *written = type;
+    if (ne0 % t->block_elements == 0) return QDQ_OK;
+    switch (type) {
+    case IQ1_S:
+    case IQ1_M:
+    case IQ2_XXS:
+    case IQ2_XS:
+    case IQ2_S:
+    case IQ3_XXS:
+    case IQ3_S:
+    case IQ4_XS: *written = IQ4_NL; break;
+    case Q2_0:
+    case Q2_K:
+    case Q3_K:
+    case TQ1_0:
+    case TQ2_0: *written = Q4_0; break;
+    case Q4_K: *written = Q5_0; break;
+    case Q5_K: *written = Q5_1; break;
+    case Q6_K: *written = Q8_0; break;
+    default:
+        return qdq_fail(QDQ_UNSUPPORTED,
+                        "rows of %" PRIu64 " elements are no multiple of %s's block of %" PRIu32
+                        ", and llama-quantize has no other type to fall back to: it stops",
+                        ne0, t->name, t->block_elements);
+    }
+    if (ne0 % 32 != 0) *written = F16;
+    return QDQ_OK;
+}
+
+bool qdq_rules_needs_imatrix(const char *name, uint32_t type, uint32_t file_type) {
+    if (strcmp(name, "token_embd.weight") == 0 || strcmp(name, "per_layer_token_embd.weight") == 0 ||
+        strcmp(name, "output.weight") == 0)
+        return false;
+    switch (type) {
+    case IQ3_XXS:
+    case IQ2_XXS:
+    case IQ2_XS:
+    case IQ2_S:
+    case IQ1_M:
+    case IQ1_S: return true;
+    case Q2_K: return file_type == FILE_Q2_K_S;
+    default: return false;
+    }
+}
+
+/* ---- Patterns that std::regex and PCRE2 read alike ---- */
+
+typedef struct reader {
+    const char *at;
+    int depth;
+    bool look[64];     /* is the open group a look-ahead? */
+    bool quantifiable; /* is there something before, that * may repeat? */
+} reader;
+
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+static bool is_hex(char c) { return is_digit(c) || (c >= 'a' && c <= 'f'); } /* patterns are lower-case */
+static bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+
+/* After a backslash. Returns what is wrong, or NULL. *kind: 'c' a character, 's' a set, 'b' a boundary. */
+static const char *read_escape(reader *r, char *kind) {
+    char c = *r->at;
+    if (c == '\0') return "a backslash at its end";
+    r->at++;
+    *kind = 'c';
+    if (c == 'x') {
+        if (!is_hex(r->at[0]) || !is_hex(r->at[1])) return "\\x without two hexadecimal digits";
+        if (r->at[0] == '0' && r->at[1] == '0') return "\\x00";
+        r->at += 2;
+        return NULL;
+    }
+    if (c == 'd' || c == 'w' || c == 's') {
+        *kind = 's';
+        return NULL;
+    }
+    if (c == 'b') {
+        *kind = 'b';
+        return NULL;
+    }
+    if (c == 'f' || c == 'n' || c == 'r' || c == 't') return NULL;
+    if (is_digit(c)) return "a backreference or \\0";
+    if (is_letter(c)) return "an escaped letter that is not one of d w s b f n r t x";
+    return NULL;
+}
+
+static bool read_posix_class(reader *r) {
+    static const char *const names[] = {"alnum", "alpha", "blank", "cntrl", "digit", "graph",
+                                        "lower", "print", "punct", "space", "upper", "xdigit"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        size_t n = strlen(names[i]);
+        if (strncmp(r->at, names[i], n) == 0 && r->at[n] == ':' && r->at[n + 1] == ']') {
+            r->at += n + 2;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One member of a class, up to a range's hyphen. *kind as read_escape's. */
+static const char *read_member(reader *r, char *kind) {
+    *kind = 'c';
+    if (r->at[0] == '\0') return "a class without its ]";
+    if ((unsigned char)r->at[0] >= 0x80) return "a byte over 127 in a class";
+    if (r->at[0] == '[' && r->at[1] == '.') return "[. .]";
+    if (r->at[0] == '[' && r->at[1] == ':') {
+        r->at += 2;
+        *kind = 's';
+        return read_posix_class(r) ? NULL : "an unknown [:class:]";
+    }
+    if (r->at[0] != '\\') {
+        r->at++;
+        return NULL;
+    }
+    r->at++;
+    if (r->at[0] == 'x' && r->at[1] >= '8') return "a byte over 127 in a class";
+    const char *wrong = read_escape(r, kind);
+    if (!wrong && *kind == 'b') return "\\b in a class";
+    return wrong;
+}
+
+static const char *read_class(reader *r) {
+    if (*r->at == '^') r->at++;
+    if (*r->at == ']') return "an empty class, or one that begins with ]";
+    for (bool first = true; *r->at != ']'; first = false) {
+        char kind;
+        bool hyphen = *r->at == '-';
+        if (hyphen && !first && r->at[1] != ']') return "a hyphen inside a class that makes no range";
+        const char *wrong = read_member(r, &kind);
+        if (wrong) return wrong;
+        if (*r->at != '-' || r->at[1] == ']') continue;
+        if (hyphen || kind != 'c') return "a range that does not begin with a character";
+        r->at++;
+        if (*r->at == '-') return "a range that ends with a hyphen";
+        wrong = read_member(r, &kind);
+        if (wrong) return wrong;
+        if (kind != 'c') return "a range that does not end with a character";
+        if (*r->at == '-' && r->at[1] != ']') return "a hyphen inside a class that makes no range";
+    }
+    r->at++;
+    return NULL;
+}
+
+static const char *read_count(reader *r) {
+    long low = 0, high = 0;
+    if (!is_digit(*r->at)) return "a { that begins no count";
+    for (; is_digit(*r->at) && low <= 1000; r->at++) low = low * 10 + (*r->at - '0');
+    high = low;
+    if (*r->at == ',') {
+        r->at++;
+        if (is_digit(*r->at))
+            for (high = 0; is_digit(*r->at) && high <= 1000; r->at++) high = high * 10 + (*r->at - '0');
+    }
+    if (*r->at++ != '}') return "a { that begins no count";
+    if (low > 1000 || high > 1000) return "a count over 1000";
+    return low > high ? "a count from more to less" : NULL;
+}
+
+static const char *read_quantifier(reader *r, char c) {
+    if (!r->quantifiable) return "a quantifier with nothing to repeat";
+    if (c == '{') {
+        const char *wrong = read_count(r);
+        if (wrong) return wrong;
+    }
+    if (*r->at == '?') r->at++;
+    if (*r->at && strchr("*+?{", *r->at)) return "a quantifier after a quantifier";
+    r->quantifiable = false;
+    return NULL;
+}
+
+static const char *read_group(reader *r) {
+    bool look = false;
+    if (*r->at == '?') {
+        r->at++;
+        look = *r->at == '!'; /* (?= cannot be: a word is split at its first = */
+        if (!look && *r->at != ':') return "a group that begins with (? and neither : nor !";
+        r->at++;
+    }
+    if (r->depth == 64) return "more than 64 groups in each other";
+    r->look[r->depth++] = look;
+    r->quantifiable = false;
+    return NULL;
+}
+
+static const char *read_one(reader *r) {
+    char c = *r->at++, kind = 'c';
+    const char *wrong = NULL;
+    switch (c) {
+    case '^':
+    case '$':
+    case '|': r->quantifiable = false; return NULL;
+    case '(': return read_group(r);
+    case ')':
+        if (r->depth == 0) return "a ) without its (";
+        r->quantifiable = !r->look[--r->depth];
+        return NULL;
+    case '*':
+    case '+':
+    case '?':
+    case '{': return read_quantifier(r, c);
+    case ']':
+    case '}': return "a bare ] or }";
+    case '[': wrong = read_class(r); break;
+    case '\\': wrong = read_escape(r, &kind); break;
+    default: break;
+    }
+    r->quantifiable = kind != 'b';
+    return wrong;
+}
+
+/* What keeps the pattern from meaning the same to both, or NULL. */
+static const char *check_pattern(const char *pattern) {
+    reader r = {.at = pattern};
+    while (*r.at) {
+        const char *wrong = read_one(&r);
+        if (wrong) return wrong;
+    }
+    return r.depth ? "a ( without its )" : NULL;
+}
+
+/* ---- --tensor-type and --tensor-type-file ---- */
+
+typedef struct entry {
+    pcre2_code *code;
+    char *text; /* as it was given */
+    uint32_t type;
+} entry;
+
+struct qdq_type_file {
+    size_t count, room;
+    entry *entries;
+    pcre2_match_data *match;
+    pcre2_match_context *limits;
+};
+
+void qdq_type_file_free(qdq_type_file *file) {
+    if (!file) return;
+    for (size_t i = 0; i < file->count; i++) {
+        pcre2_code_free(file->entries[i].code);
+        free(file->entries[i].text);
+    }
+    pcre2_match_data_free(file->match);
+    pcre2_match_context_free(file->limits);
+    free(file->entries);
+    free(file);
+}
+
+size_t qdq_type_file_count(const qdq_type_file *file) { return file->count; }
+const char *qdq_type_file_entry(const qdq_type_file *file, size_t index) { return file->entries[index].text; }
+
+qdq_status qdq_type_file_create(qdq_type_file **file) {
+    if (!file) return qdq_fail(QDQ_INVALID_ARGUMENT, "tensor types: a NULL argument");
+    qdq_type_file *f = calloc(1, sizeof *f);
+    if (f) f->match = pcre2_match_data_create(1, NULL);
+    if (f) f->limits = pcre2_match_context_create(NULL);
+    if (!f || !f->match || !f->limits) {
+        qdq_type_file_free(f);
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "tensor types: out of memory");
+    }
+    pcre2_set_match_limit(f->limits, 1000000);
+    *file = f;
+    return QDQ_OK;
+}
+
+static qdq_status compile_pattern(const char *where, const char *pattern, pcre2_code **code) {
+    const char *wrong = check_pattern(pattern);
+    if (wrong)
+        return qdq_fail(QDQ_UNSUPPORTED,
+                        "%s: the pattern \"%.120s\" has %s, which std::regex and this program may read differently",
+                        where, pattern, wrong);
+    int error;
+    PCRE2_SIZE at;
+    pcre2_compile_context *context = pcre2_compile_context_create(NULL);
+    if (!context) return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory", where);
+    pcre2_set_newline(context, PCRE2_NEWLINE_ANYCRLF);
+    *code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
+                          PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_UTF | PCRE2_NO_AUTO_CAPTURE, &error, &at, context);
+    pcre2_compile_context_free(context);
+    if (*code) return QDQ_OK;
+    PCRE2_UCHAR why[128];
+    pcre2_get_error_message(error, why, sizeof why);
+    return qdq_fail(QDQ_BAD_DATA, "%s: the pattern \"%.120s\": %s", where, pattern, (char *)why);
+}
+
+/* word: PATTERN=TYPE, which is changed. */
+static qdq_status read_entry(const char *where, char *word, entry *into) {
+    char *sign = strchr(word, '=');
+    if (!sign)
+        return qdq_fail(QDQ_BAD_DATA,
+                        "%s: \"%.120s\" is not PATTERN=TYPE (there are no comments, and no spaces inside)", where,
+                        word);
+    *sign = '\0';
+    if (sign == word) return qdq_fail(QDQ_BAD_DATA, "%s: nothing before the \"=\"", where);
+    const qdq_ggml_type *type = qdq_ggml_type_by_name(sign + 1, strlen(sign + 1));
+    if (!type) return qdq_fail(QDQ_BAD_DATA, "%s: ggml has no type \"%.60s\"", where, sign + 1);
+    if (!type->written) return qdq_fail(QDQ_BAD_DATA, "%s: llama-quantize cannot write %s", where, type->name);
+    for (char *c = word; *c; c++)
+        if (*c >= 'A' && *c <= 'Z') *c = (char)(*c - 'A' + 'a');
+    into->type = type->id;
+    return compile_pattern(where, word, &into->code);
+}
+
+static qdq_status add_entry(qdq_type_file *f, const char *where, char *word) {
+    if (f->count == f->room) {
+        size_t room = f->room ? 2 * f->room : 64;
+        entry *entries = realloc(f->entries, room * sizeof *entries);
+        if (!entries) return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory", where);
+        f->entries = entries;
+        f->room = room;
+    }
+    entry made = {.text = strdup(word)};
+    if (!made.text) return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory", where);
+    qdq_status status = read_entry(where, word, &made);
+    if (status == QDQ_OK)
+        f->entries[f->count++] = made;
+    else
+        free(made.text);
+    return status;
+}
+
+qdq_status qdq_type_file_add(qdq_type_file *file, const char *option, const char *word) {
+    if (!file || !option || !word) return qdq_fail(QDQ_INVALID_ARGUMENT, "tensor types: a NULL argument");
+    char *copy = strdup(word);
+    if (!copy) return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory", option);
+    qdq_status status = add_entry(file, option, copy);
+    free(copy);
+    return status;
+}
+
+qdq_status qdq_type_file_add_text(qdq_type_file *file, const char *path, const char *text, size_t length) {
+    if (!file || !path || (length && !text)) return qdq_fail(QDQ_INVALID_ARGUMENT, "tensor types: a NULL argument");
+    if (length && memchr(text, 0, length)) return qdq_fail(QDQ_BAD_DATA, "%s: a NUL byte; this is no text", path);
+    static const char space[] = " \t\n\v\f\r"; /* isspace in the C locale, as `file >> word` skips it */
+    char *copy = malloc(length + 1);
+    if (!copy) return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory", path);
+    if (length) memcpy(copy, text, length);
+    copy[length] = '\0';
+
+    qdq_status status = QDQ_OK;
+    size_t number = 0;
+    char *next = NULL;
+    for (char *word = strtok_r(copy, space, &next); word && status == QDQ_OK; word = strtok_r(NULL, space, &next)) {
+        char where[512];
+        snprintf(where, sizeof where, "%.400s: word %zu", path, ++number);
+        status = add_entry(file, where, word);
+    }
+    free(copy);
+    return status;
+}
+
+qdq_status qdq_type_file_read(const char *path, const char *text, size_t length, qdq_type_file **file) {
+    qdq_type_file *f = NULL;
+    if (!path || !file) return qdq_fail(QDQ_INVALID_ARGUMENT, "tensor types: a NULL argument");
+    qdq_status status = qdq_type_file_create(&f);
+    if (status == QDQ_OK) status = qdq_type_file_add_text(f, path, text, length);
+    if (status != QDQ_OK)
+        qdq_type_file_free(f);
+    else
+        *file = f;
+    return status;
+}
+
+qdq_status qdq_type_file_match(const qdq_type_file *file, const char *name, size_t *index, uint32_t *type) {
+    size_t length = strlen(name);
+    for (size_t i = 0; i < file->count; i++) {
+        int found = pcre2_match(file->entries[i].code, (PCRE2_SPTR)name, length, 0, 0, file->match, file->limits);
+        if (found == PCRE2_ERROR_NOMATCH) continue;
+        if (found < 0) {
+            PCRE2_UCHAR why[128];
+            pcre2_get_error_message(found, why, sizeof why);
+            return qdq_fail(QDQ_UNSUPPORTED, "%.120s: the search for pattern %zu was given up: %s", name, i + 1,
+                            (char *)why);
+        }
+        *index = i;
+        *type = file->entries[i].type;
+        return QDQ_OK;
+    }
+    *index = file->count;
+    return QDQ_OK;
+}
+
+/* ---- All of it ---- */
+
+qdq_status qdq_rules_type(const qdq_preset *preset, bool pure, const qdq_type_file *file, const qdq_ggml_tensor *tensor,
+                          uint32_t *type, qdq_rule *rule) {
+    if (!preset || !tensor || !type || !rule) return qdq_fail(QDQ_INVALID_ARGUMENT, "rules: a NULL argument");
+    if (!qdq_rules_quantizes(tensor, NULL)) {
+        *type = tensor->type;
+        *rule = QDQ_RULE_COPIED;
+        return QDQ_OK;
+    }
+    uint32_t wanted = preset->type;
+    *rule = pure ? QDQ_RULE_BASE : QDQ_RULE_MIXTURE;
+    if (!qdq_ggml_type_by_id(preset->type)->quantized) { /* the file is not even looked at */
+        *rule = QDQ_RULE_BASE;
+        *type = wanted;
+        return QDQ_OK;
+    }
+    if (file) {
+        size_t index;
+        qdq_status status = qdq_type_file_match(file, tensor->name, &index, &wanted);
+        if (status != QDQ_OK) return status;
+        if (index < file->count) *rule = QDQ_RULE_PATTERN;
+    }
+    qdq_status status = qdq_rules_fallback(wanted, tensor->ne[0], type);
+    if (status == QDQ_OK) return QDQ_OK;
+    char why[512];
+    snprintf(why, sizeof why, "%s", qdq_error_message());
+    return qdq_fail(status, "%.120s: %s", tensor->name, why);
+}

@@ -1,0 +1,76 @@
+/* A plan: which tensor gets which format, and everything that it takes to see why. Its file (qdq.plan/1) is what
+ * `qdq plan` writes, and `qdq quantize --plan` and `qdq report` read. */
+#ifndef QDQ_PLAN_PLAN_FILE_H
+#define QDQ_PLAN_PLAN_FILE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "qdq.h"
+
+/* ---- What was asked for ---- */
+
+typedef enum qdq_target_kind { QDQ_TARGET_BITS, QDQ_TARGET_BYTES, QDQ_TARGET_PERCENT } qdq_target_kind;
+
+typedef struct qdq_target {
+    qdq_target_kind kind;
+    double value; /* bits a weight, bytes of the file, percent of the source's tensors */
+} qdq_target;
+
+/* "4.5bpw", "6.2GiB" (B, kB, MB, GB, TB, KiB, MiB, GiB, TiB), "30%"; in any case. QDQ_INVALID_ARGUMENT: anything else,
+ * and what is not over 0. */
+qdq_status qdq_target_parse(const char *text, qdq_target *target);
+/* The largest file that meets it. overhead: bytes of the file that are no tensor's; elements and source_bytes: of all
+ * tensors. */
+uint64_t qdq_target_bytes(const qdq_target *target, uint64_t overhead, uint64_t elements, uint64_t source_bytes);
+
+/* ---- Plans ---- */
+
+/* The name of the choice to leave a tensor as it is. */
+#define QDQ_PLAN_SOURCE "source"
+
+typedef struct qdq_plan_choice {
+    const char *format; /* or QDQ_PLAN_SOURCE */
+    uint64_t bytes;     /* in the file, padding included */
+    double damage;
+} qdq_plan_choice;
+
+typedef struct qdq_plan_tensor {
+    const char *name, *dtype; /* as the model has them */
+    const char *gguf;         /* the name that llama.cpp has for it; NULL: not known */
+    const char *group;        /* the first of the tensors that share its format; NULL: it is alone */
+    const char *reason;       /* why it is kept as it is; NULL: it was planned */
+    const uint64_t *shape;    /* slowest first */
+    uint32_t n_dims;
+    uint64_t elements;
+    const qdq_plan_choice *choices; /* what the rules left */
+    uint32_t n_choices, chosen;
+    uint64_t bytes; /* of the chosen, or as it is */
+} qdq_plan_tensor;
+
+typedef struct qdq_plan {
+    const char *model, *score, *target;
+    const char *imatrix;                              /* NULL: none */
+    uint64_t budget, bytes, floor, ceiling, overhead; /* of files */
+    uint64_t elements;
+    double damage, lower_bound; /* sums over the planned tensors */
+    bool proven;
+    size_t n_tensors; /* all of the model's, in its order */
+    const qdq_plan_tensor *tensors;
+    json_t *root; /* of a plan that was read: what the texts are in */
+} qdq_plan;
+
+/* The file; NULL: no memory. */
+json_t *qdq_plan_json(const qdq_plan *plan);
+/* path: for messages. QDQ_BAD_DATA: no JSON, no plan, figures that do not add up. */
+qdq_status qdq_plan_read(const char *path, const char *text, size_t length, qdq_plan *plan);
+/* The same for a file. QDQ_IO_ERROR: it cannot be read. */
+qdq_status qdq_plan_open(const char *path, qdq_plan *plan);
+/* Of a plan that was read; one of zeros is allowed. */
+void qdq_plan_free(qdq_plan *plan);
+/* The format of a tensor; QDQ_FORMAT_NONE: it stays as it is. */
+qdq_format qdq_plan_format(const qdq_plan_tensor *tensor);
+/* The whole of a file of text, to be freed. Refused over 1 GiB. */
+qdq_status qdq_read_text(const char *path, char **text, size_t *length);
+
+#endif

@@ -1,0 +1,410 @@
+/* The builder of problem.h: a table of tensors x formats whose cells are struck out by rules, and a union of tensors
+ * that share a format. */
+#include "plan/problem.h"
+#include "base/error.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <regex.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NO_GROUP SIZE_MAX
+
+typedef struct tensor {
+    char *name;
+    size_t same; /* an earlier tensor of the same group, or itself: a forest */
+    size_t group;
+} tensor;
+
+typedef struct label {
+    char *text;
+    size_t tensor; /* the first that had it */
+} label;
+
+struct qdq_problem {
+    uint32_t n_formats;
+    qdq_problem_format *formats; /* names are the problem's own */
+    size_t n_tensors, room;
+    tensor *tensors;
+    size_t n_labels;
+    label *labels;
+    qdq_candidate *cells; /* n_formats a tensor */
+    unsigned char *open;  /* as many: may the rules still give it? */
+
+    /* what build() makes */
+    size_t n_groups;
+    qdq_choose_group *groups;
+    qdq_candidate *merged;   /* the groups' candidates */
+    uint32_t *merged_format; /* and their formats */
+};
+
+static qdq_status out_of_memory(void) { return qdq_fail(QDQ_OUT_OF_MEMORY, "plan: out of memory"); }
+
+static void drop_groups(qdq_problem *p) {
+    free(p->groups);
+    free(p->merged);
+    free(p->merged_format);
+    p->groups = NULL;
+    p->merged = NULL;
+    p->merged_format = NULL;
+}
+
+void qdq_problem_free(qdq_problem *p) {
+    if (!p) return;
+    for (uint32_t f = 0; p->formats && f < p->n_formats; f++) free((char *)p->formats[f].name);
+    for (size_t i = 0; i < p->n_tensors; i++) free(p->tensors[i].name);
+    for (size_t i = 0; i < p->n_labels; i++) free(p->labels[i].text);
+    free(p->formats);
+    free(p->tensors);
+    free(p->labels);
+    free(p->cells);
+    free(p->open);
+    drop_groups(p);
+    free(p);
+}
+
+qdq_status qdq_problem_create(uint32_t n_formats, const qdq_problem_format *formats, qdq_problem **problem) {
+    if (!problem || !formats || n_formats == 0)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "plan: no formats to choose from");
+    qdq_problem *p = calloc(1, sizeof *p);
+    if (!p) return out_of_memory();
+    p->formats = calloc(n_formats, sizeof *p->formats);
+    if (!p->formats) {
+        qdq_problem_free(p);
+        return out_of_memory();
+    }
+    p->n_formats = n_formats;
+    for (uint32_t f = 0; f < n_formats; f++) {
+        if (!formats[f].name || formats[f].block_elements == 0) {
+            qdq_problem_free(p);
+            return qdq_fail(QDQ_INVALID_ARGUMENT, "plan: format %u has no name or no block", f);
+        }
+        p->formats[f] = formats[f];
+        p->formats[f].name = strdup(formats[f].name);
+        if (!p->formats[f].name) {
+            qdq_problem_free(p);
+            return out_of_memory();
+        }
+    }
+    *problem = p;
+    return QDQ_OK;
+}
+
+static int make_room(qdq_problem *p) {
+    if (p->n_tensors < p->room) return 1;
+    size_t room = p->room ? 2 * p->room : 256, cells;
+    if (__builtin_mul_overflow(room, (size_t)p->n_formats * sizeof *p->cells, &cells)) return 0;
+    tensor *tensors = realloc(p->tensors, room * sizeof *tensors);
+    if (tensors) p->tensors = tensors;
+    qdq_candidate *table = realloc(p->cells, cells);
+    if (table) p->cells = table;
+    unsigned char *open = realloc(p->open, room * p->n_formats);
+    if (open) p->open = open;
+    if (!tensors || !table || !open) return 0;
+    p->room = room;
+    return 1;
+}
+
+qdq_status qdq_problem_add(qdq_problem *p, const char *name, const qdq_candidate *candidates) {
+    if (!p || !name || !candidates) return qdq_fail(QDQ_INVALID_ARGUMENT, "plan: a NULL argument");
+    uint32_t n = 0;
+    for (uint32_t f = 0; f < p->n_formats; f++) {
+        if (candidates[f].bytes == QDQ_NO_CANDIDATE) continue;
+        n++;
+        if (!isfinite(candidates[f].damage) || candidates[f].damage < 0)
+            return qdq_fail(QDQ_INVALID_ARGUMENT, "plan: %s in %s: damage %g; it must be finite and not negative", name,
+                            p->formats[f].name, candidates[f].damage);
+    }
+    if (n == 0) return qdq_fail(QDQ_INVALID_ARGUMENT, "plan: tensor %s can have none of the formats", name);
+    char *copy = strdup(name);
+    if (!copy || !make_room(p)) {
+        free(copy);
+        return out_of_memory();
+    }
+    drop_groups(p);
+    size_t at = p->n_tensors++;
+    p->tensors[at] = (tensor){copy, at, NO_GROUP};
+    for (uint32_t f = 0; f < p->n_formats; f++) {
+        p->cells[at * p->n_formats + f] = candidates[f];
+        p->open[at * p->n_formats + f] = candidates[f].bytes != QDQ_NO_CANDIDATE;
+    }
+    return QDQ_OK;
+}
+
+/* ---- Which tensors share a format ---- */
+
+static size_t root_of(qdq_problem *p, size_t i) {
+    while (p->tensors[i].same != i) {
+        p->tensors[i].same = p->tensors[p->tensors[i].same].same;
+        i = p->tensors[i].same;
+    }
+    return i;
+}
+
+static void unite(qdq_problem *p, size_t a, size_t b) {
+    a = root_of(p, a);
+    b = root_of(p, b);
+    if (a < b)
+        p->tensors[b].same = a;
+    else
+        p->tensors[a].same = b;
+}
+
+qdq_status qdq_problem_label(qdq_problem *p, size_t at, const char *text) {
+    if (!p || !text) return qdq_fail(QDQ_INVALID_ARGUMENT, "plan: a NULL argument");
+    if (at >= p->n_tensors)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "plan: tensor %zu of %zu to be labelled", at, p->n_tensors);
+    size_t k = 0;
+    while (k < p->n_labels && strcmp(p->labels[k].text, text) != 0) k++;
+    if (k == p->n_labels) {
+        label *labels = realloc(p->labels, (k + 1) * sizeof *labels);
+        if (labels) p->labels = labels;
+        char *copy = labels ? strdup(text) : NULL;
+        if (!copy) return out_of_memory();
+        p->labels[p->n_labels++] = (label){copy, at};
+    }
+    drop_groups(p);
+    unite(p, p->labels[k].tensor, at);
+    return QDQ_OK;
+}
+
+static qdq_status compile(const char *regex, regex_t *compiled) {
+    int error = regcomp(compiled, regex, REG_EXTENDED);
+    if (error == 0) return QDQ_OK;
+    char why[128];
+    regerror(error, compiled, why, sizeof why);
+    return qdq_fail(QDQ_INVALID_ARGUMENT, "regular expression \"%s\": %s", regex, why);
+}
+
+/* Was the same text caught by the parentheses? */
+static int same_catches(const char *a, const regmatch_t *ma, const char *b, const regmatch_t *mb, size_t n) {
+    for (size_t k = 1; k < n; k++) {
+        if ((ma[k].rm_so < 0) != (mb[k].rm_so < 0)) return 0;
+        if (ma[k].rm_so < 0) continue;
+        size_t length = (size_t)(ma[k].rm_eo - ma[k].rm_so);
+        if (length != (size_t)(mb[k].rm_eo - mb[k].rm_so) || memcmp(a + ma[k].rm_so, b + mb[k].rm_so, length) != 0)
+            return 0;
+    }
+    return 1;
+}
+
+#define MAX_CATCHES 10
+
+qdq_status qdq_problem_same(qdq_problem *p, const char *regex) {
+    if (!p || !regex) return qdq_fail(QDQ_INVALID_ARGUMENT, "plan: a NULL argument");
+    regex_t compiled;
+    qdq_status status = compile(regex, &compiled);
+    if (status != QDQ_OK) return status;
+    if (compiled.re_nsub >= MAX_CATCHES) {
+        regfree(&compiled);
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "regular expression \"%s\": more than %d parentheses", regex,
+                        MAX_CATCHES - 1);
+    }
+    size_t n_catches = compiled.re_nsub + 1, n_heads = 0, matches = 0;
+    struct head { /* the first tensor of a group that this regex makes */
+        size_t tensor;
+        regmatch_t catches[MAX_CATCHES];
+    } *heads = malloc((p->n_tensors + 1) * sizeof *heads);
+    if (!heads) {
+        regfree(&compiled);
+        return out_of_memory();
+    }
+    for (size_t i = 0; i < p->n_tensors; i++) {
+        struct head *next = &heads[n_heads];
+        if (regexec(&compiled, p->tensors[i].name, n_catches, next->catches, 0) != 0) continue;
+        matches++;
+        next->tensor = i;
+        size_t h = 0;
+        while (h < n_heads && !same_catches(p->tensors[heads[h].tensor].name, heads[h].catches, p->tensors[i].name,
+                                            next->catches, n_catches))
+            h++;
+        if (h < n_heads)
+            unite(p, heads[h].tensor, i);
+        else
+            n_heads++;
+    }
+    free(heads);
+    regfree(&compiled);
+    if (matches == 0) return qdq_fail(QDQ_INVALID_ARGUMENT, "no tensor's name matches \"%s\"", regex);
+    drop_groups(p);
+    return QDQ_OK;
+}
+
+/* ---- Which formats a tensor may have ---- */
+
+static qdq_status find_format(const qdq_problem *p, const char *name, uint32_t *format) {
+    for (uint32_t f = 0; f < p->n_formats; f++)
+        if (strcmp(p->formats[f].name, name) == 0) {
+            *format = f;
+            return QDQ_OK;
+        }
+    return qdq_fail(QDQ_INVALID_ARGUMENT, "%s is not among the formats to choose from", name);
+}
+
+/* Strikes out, for tensors that match, the formats that `allowed` does not have. Nothing changes unless every one of
+ * them keeps a format. `rule` says in a message what was asked. */
+static qdq_status narrow(qdq_problem *p, const char *regex, const unsigned char *allowed, const char *rule) {
+    regex_t compiled;
+    if (regex) {
+        qdq_status status = compile(regex, &compiled);
+        if (status != QDQ_OK) return status;
+    }
+    unsigned char *match = calloc(p->n_tensors + 1, 1);
+    qdq_status status = match ? QDQ_OK : out_of_memory();
+    size_t matches = 0;
+    for (size_t i = 0; status == QDQ_OK && i < p->n_tensors; i++) {
+        if (regex && regexec(&compiled, p->tensors[i].name, 0, NULL, 0) != 0) continue;
+        match[i] = 1;
+        matches++;
+        uint32_t left = 0;
+        for (uint32_t f = 0; f < p->n_formats; f++) left += p->open[i * p->n_formats + f] && allowed[f];
+        if (left == 0) status = qdq_fail(QDQ_INVALID_ARGUMENT, "%s leaves no format for %s", rule, p->tensors[i].name);
+    }
+    if (status == QDQ_OK && matches == 0)
+        status = qdq_fail(QDQ_INVALID_ARGUMENT, "no tensor's name matches \"%s\"", regex ? regex : "");
+    if (status == QDQ_OK) {
+        drop_groups(p);
+        for (size_t i = 0; i < p->n_tensors; i++)
+            for (uint32_t f = 0; match[i] && f < p->n_formats; f++)
+                p->open[i * p->n_formats + f] = p->open[i * p->n_formats + f] && allowed[f];
+    }
+    free(match);
+    if (regex) regfree(&compiled);
+    return status;
+}
+
+static qdq_status narrow_to(qdq_problem *p, const char *regex, uint32_t n_names, const char *const *names, int larger,
+                            const char *verb) {
+    if (!p || (n_names && !names)) return qdq_fail(QDQ_INVALID_ARGUMENT, "plan: a NULL argument");
+    unsigned char *allowed = calloc(p->n_formats, 1);
+    if (!allowed) return out_of_memory();
+    qdq_status status = QDQ_OK;
+    for (uint32_t k = 0; k < n_names && status == QDQ_OK; k++) {
+        uint32_t named = 0;
+        status = find_format(p, names[k], &named);
+        if (status != QDQ_OK) break;
+        const qdq_problem_format *a = &p->formats[named];
+        allowed[named] = 1;
+        for (uint32_t f = 0; larger && f < p->n_formats; f++) {
+            const qdq_problem_format *b = &p->formats[f];
+            if ((uint64_t)b->block_bytes * a->block_elements >= (uint64_t)a->block_bytes * b->block_elements)
+                allowed[f] = 1;
+        }
+    }
+    if (status == QDQ_OK) {
+        char rule[160];
+        snprintf(rule, sizeof rule, "%s %s for \"%.80s\"", verb, n_names == 1 ? names[0] : "a list of formats",
+                 regex ? regex : "every tensor");
+        status = narrow(p, regex, allowed, rule);
+    }
+    free(allowed);
+    return status;
+}
+
+qdq_status qdq_problem_pin(qdq_problem *p, const char *regex, const char *format) {
+    return narrow_to(p, regex, 1, &format, 0, "pinning");
+}
+
+qdq_status qdq_problem_minimum(qdq_problem *p, const char *regex, const char *format) {
+    return narrow_to(p, regex, 1, &format, 1, "a minimum of");
+}
+
+qdq_status qdq_problem_allow(qdq_problem *p, const char *regex, uint32_t n_formats, const char *const *formats) {
+    return narrow_to(p, regex, n_formats, formats, 0, "allowing");
+}
+
+/* ---- Groups ---- */
+
+/* The group's sums in one format; 0 when a tensor of it cannot have that format. *status: a sum over 64 bits. */
+static int merge_cell(const qdq_problem *p, size_t group, uint32_t format, const size_t *members, size_t n,
+                      qdq_candidate *sum, qdq_status *status) {
+    *sum = (qdq_candidate){0, 0};
+    for (size_t k = 0; k < n; k++) {
+        size_t cell = members[k] * p->n_formats + format;
+        if (!p->open[cell]) return 0;
+        sum->damage += p->cells[cell].damage;
+        if (__builtin_add_overflow(sum->bytes, p->cells[cell].bytes, &sum->bytes) || !isfinite(sum->damage)) {
+            *status = qdq_fail(QDQ_INVALID_ARGUMENT, "plan: the sums of group %zu (%s) in %s are too large", group,
+                               p->tensors[members[0]].name, p->formats[format].name);
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* members: the tensors, those of a group together and in order; first: where each group begins (n_groups + 1). */
+static qdq_status merge_groups(qdq_problem *p, const size_t *members, const size_t *first) {
+    size_t used = 0;
+    for (size_t g = 0; g < p->n_groups; g++) {
+        size_t n = first[g + 1] - first[g];
+        uint32_t count = 0;
+        for (uint32_t f = 0; f < p->n_formats; f++) {
+            qdq_status status = QDQ_OK;
+            if (merge_cell(p, g, f, &members[first[g]], n, &p->merged[used + count], &status))
+                p->merged_format[used + count++] = f;
+            else if (status != QDQ_OK)
+                return status;
+        }
+        if (count == 0)
+            return qdq_fail(QDQ_INVALID_ARGUMENT,
+                            "%s and the %zu tensors that must share its format (%s, …) have no "
+                            "format in common",
+                            p->tensors[members[first[g]]].name, n - 1, p->tensors[members[first[g] + (n > 1)]].name);
+        p->groups[g] = (qdq_choose_group){&p->merged[used], count};
+        used += count;
+    }
+    return QDQ_OK;
+}
+
+static qdq_status build(qdq_problem *p) {
+    if (!p) return qdq_fail(QDQ_INVALID_ARGUMENT, "plan: a NULL argument");
+    if (p->groups) return QDQ_OK;
+    size_t n = p->n_tensors;
+    p->n_groups = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t root = root_of(p, i); /* the group's first tensor */
+        p->tensors[i].group = root == i ? p->n_groups++ : p->tensors[root].group;
+    }
+    size_t *members = malloc((n + 1) * sizeof *members), *first = calloc(p->n_groups + 2, sizeof *first);
+    p->groups = malloc((p->n_groups + 1) * sizeof *p->groups);
+    p->merged = malloc((p->n_groups + 1) * p->n_formats * sizeof *p->merged);
+    p->merged_format = malloc((p->n_groups + 1) * p->n_formats * sizeof *p->merged_format);
+    qdq_status status;
+    if (!members || !first || !p->groups || !p->merged || !p->merged_format) {
+        status = out_of_memory();
+    } else {
+        for (size_t i = 0; i < n; i++) first[p->tensors[i].group + 2]++;
+        for (size_t g = 0; g < p->n_groups; g++) first[g + 2] += first[g + 1];
+        for (size_t i = 0; i < n; i++) members[first[p->tensors[i].group + 1]++] = i;
+        status = merge_groups(p, members, first);
+    }
+    free(members);
+    free(first);
+    if (status != QDQ_OK) drop_groups(p);
+    return status;
+}
+
+qdq_status qdq_problem_range(qdq_problem *p, uint64_t *floor, uint64_t *ceiling) {
+    qdq_status status = build(p);
+    return status == QDQ_OK ? qdq_choose_range(p->n_groups, p->groups, floor, ceiling) : status;
+}
+
+qdq_status qdq_problem_solve(qdq_problem *p, uint64_t budget, uint32_t *formats, qdq_choose_result *result) {
+    qdq_status status = build(p);
+    if (status != QDQ_OK) return status;
+    uint32_t *chosen = malloc((p->n_groups + 1) * sizeof *chosen);
+    if (!chosen) return out_of_memory();
+    status = qdq_choose(p->n_groups, p->groups, budget, chosen, result);
+    for (size_t i = 0; status == QDQ_OK && i < p->n_tensors; i++) {
+        size_t g = p->tensors[i].group;
+        formats[i] = p->merged_format[(size_t)(p->groups[g].candidates - p->merged) + chosen[g]];
+    }
+    free(chosen);
+    return status;
+}
+
+size_t qdq_problem_group(const qdq_problem *p, size_t at) { return p->tensors[at].group; }
+
+int qdq_problem_open(const qdq_problem *p, size_t at, uint32_t format) { return p->open[at * p->n_formats + format]; }

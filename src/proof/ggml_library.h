@@ -1,0 +1,28 @@
+/* A ggml shared library (libggml-base.so, or one that brings it along), loaded at run time. */
+#ifndef QDQ_PROOF_GGML_LIBRARY_H
+#define QDQ_PROOF_GGML_LIBRARY_H
+
+#include <stdbool.h>
+
+#include "qdq.h"
+
+typedef struct qdq_ggml qdq_ggml;
+
+/* QDQ_IO_ERROR: it cannot be loaded; QDQ_UNSUPPORTED: it is no ggml, or lacks ggml_quantize_chunk. */
+qdq_status qdq_ggml_open(const char *path, qdq_ggml **ggml);
+void qdq_ggml_close(qdq_ggml *ggml);
+
+/* NULL when the library has the format under the same name, number and size, with both ways; else why not. */
+const char *qdq_ggml_lacks(const qdq_ggml *ggml, qdq_format format);
+/* It quantizes to the format only with an importance matrix. */
+bool qdq_ggml_needs_importance(const qdq_ggml *ggml, qdq_format format);
+
+/* In this process and thread; ggml ends the process if it finds something amiss. n: a multiple of row, row of the
+ * block. weights: row of them, or NULL. The format must not be lacking. */
+void qdq_ggml_quantize(qdq_ggml *ggml, qdq_format format, const float *x, void *blocks, uint64_t n, uint64_t row,
+                       const float *weights);
+void qdq_ggml_dequantize(qdq_ggml *ggml, qdq_format format, const void *blocks, float *y, uint64_t n);
+/* Builds the tables that some formats need; calls from several threads are safe after it. */
+void qdq_ggml_prepare(qdq_ggml *ggml, qdq_format format);
+
+#endif
