@@ -309,6 +309,26 @@ class TestError(CommandTest):
         self.put("i.dat", imatrix_bytes({"a.weight": (4, weights[:-1])}))
         self.fails(1, ["a.weight", "95", "96"], "error", "-f", "q8_0", "--imatrix", "i.dat", self.model)
 
+    def test_imatrix_of_experts_one_by_one(self):
+        """Experts' columns are the row's, whatever the product says."""
+        part = "model.layers.0.block_sparse_moe.experts.%d.w3.weight"
+        self.put("moe.safetensors", safetensors_bytes({part % e: ("F32", [4, 32], f32(gauss(e, 128))) for e in range(4)}))
+        self.put("config.json", b'{"architectures": ["MixtralForCausalLM"]}')
+        keys = [("general.type", STRING, "imatrix"), ("imatrix.datasets", ARRAY, (STRING, ["words"])),
+                ("imatrix.chunk_count", U32, 1), ("imatrix.chunk_size", U32, 512)]
+
+        def imatrix(shape):
+            name, weights = "blk.0.ffn_up_exps.weight", [1.0 + i % 7 for i in range(128)]
+            return self.put("i.gguf", gguf_bytes({name + ".in_sum2": ("F32", shape, f32(weights)),
+                                                  name + ".counts": ("F32", [shape[0], 1], f32([1.0] * shape[0]))}, keys))
+        imatrix([4, 32])
+        self.assertTrue(all(t["weighted"] for t in self.json("error", "-f", "q4_0", "--imatrix", "i.gguf", "moe.safetensors")["tensors"]))
+        for shape in ([1, 128], [2, 64], [8, 16]):
+            imatrix(shape)
+            for command in (["error", "-f", "q4_0"], ["quantize", "-f", "q4_0", "-o", "o.gguf"]):
+                self.fails(1, ["i.gguf", "ffn_up_exps", "rows of %d" % shape[1], "expert 0"],
+                           *command, "--imatrix", "i.gguf", "moe.safetensors")
+
     def test_imatrix_where_a_format_does_not_fit(self):
         self.put("i.dat", imatrix_bytes({"a.weight": (4, [float(i % 5) for i in range(96)])}))
         alone = self.json("error", "-f", "q8_0", "--imatrix", "i.dat", self.model)["tensors"][0]

@@ -99,6 +99,20 @@ static void reads_the_gguf_layout(void **state) {
     t.name = "token_embd.weight";
     assert_ok(qdq_imatrix_match(im, &t, &matched));
     assert_null(matched);
+
+    /* Experts that the model holds one by one. */
+    qdq_imatrix_entry slice;
+    t.name = "expert.1";
+    t.shape = (uint64_t[]){5, 4};
+    assert_ok(qdq_imatrix_match_expert(im, "blk.0.up.weight", 1, &t, &slice));
+    assert_int_equal(slice.count, 4);
+    qdq_imatrix_weights(&slice, 0, 4, got);
+    assert_memory_equal(got, wanted + 4, 16);
+    assert_refused(qdq_imatrix_match_expert(im, "blk.0.up.weight", 2, &t, &slice), QDQ_BAD_DATA, "x: ", "expert 2");
+    t.shape = (uint64_t[]){5, 2}; /* 8 values are four rows of 2, but the file's rows are of 4 */
+    assert_refused(qdq_imatrix_match_expert(im, "blk.0.up.weight", 1, &t, &slice), QDQ_BAD_DATA, "rows of 4");
+    assert_ok(qdq_imatrix_match_expert(im, "blk.1.up.weight", 1, &t, &slice));
+    assert_null(slice.name);
     qdq_imatrix_close(im);
     release(&b);
 }

@@ -23,17 +23,7 @@ static qdq_status find_renamed(const qdq_session *s, const qdq_gguf_names *names
         if (status == QDQ_OK && entry != NULL) *renamed = *entry;
         return status;
     }
-    entry = qdq_imatrix_find(s->imatrix, gguf.name);
-    if (entry == NULL) return QDQ_OK;
-    uint64_t row = t->shape[t->n_dims - 1];
-    if (t->n_dims != 2 || row == 0 || entry->count % row != 0 || (uint64_t)gguf.expert >= entry->count / row)
-        return qdq_fail(QDQ_BAD_DATA,
-                        "the importance matrix has %llu values for \"%s\", of which expert %lld, \"%s\" of %s, cannot "
-                        "have its %llu: made for another model?",
-                        (unsigned long long)entry->count, SHOWN(gguf.name), (long long)gguf.expert, SHOWN(t->name),
-                        SHOWN(t->path), (unsigned long long)row);
-    *renamed = qdq_imatrix_slice(entry, row, (uint64_t)gguf.expert);
-    return QDQ_OK;
+    return qdq_imatrix_match_expert(s->imatrix, gguf.name, (uint64_t)gguf.expert, t, renamed);
 }
 
 qdq_status qdq_session_name_importance(qdq_session *s, const qdq_gguf_names *names) {

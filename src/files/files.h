@@ -181,10 +181,14 @@ const qdq_imatrix_entry *qdq_imatrix_find(const qdq_imatrix *imatrix, const char
 /* Finds the tensor's entry and checks that it has last extent x experts weights (experts: the third extent from the
  * end, 1 below 3 dimensions). *entry = NULL and QDQ_OK: there is none. QDQ_BAD_DATA: another number, both named. */
 qdq_status qdq_imatrix_match(const qdq_imatrix *imatrix, const qdq_tensor *tensor, const qdq_imatrix_entry **entry);
+/* For a tensor that is one expert of the stack of that name, [rows, row]: *slice is its part of the stack's entry; name
+ * NULL and QDQ_OK: there is none. QDQ_BAD_DATA: the entry has other rows, or not so many experts. */
+qdq_status qdq_imatrix_match_expert(const qdq_imatrix *imatrix, const char *stack, uint64_t expert,
+                                    const qdq_tensor *tensor, qdq_imatrix_entry *slice);
 /* out[i] = weight first + i, for n weights: sum / count of its matrix; 1 where the count is 0. first + n <= count.
  * Expert e of a tensor with rows of r: first = e * r, n = r. */
 void qdq_imatrix_weights(const qdq_imatrix_entry *entry, uint64_t first, uint64_t n, float *out);
-/* The part of one matrix with rows of `row`: (index + 1) * row <= count. */
+/* The part of one matrix with rows of `row`, which `columns` is where the file says it: (index + 1) * row <= count. */
 qdq_imatrix_entry qdq_imatrix_slice(const qdq_imatrix_entry *entry, uint64_t row, uint64_t index);
 /* For a file's `quantize.imatrix.*`: the first dataset's name ("" if none) and the number of chunks (0 if not known).
  */

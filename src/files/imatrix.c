@@ -11,6 +11,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "internal.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,6 +83,7 @@ void qdq_imatrix_weights(const qdq_imatrix_entry *entry, uint64_t first, uint64_
 }
 
 qdq_imatrix_entry qdq_imatrix_slice(const qdq_imatrix_entry *entry, uint64_t row, uint64_t index) {
+    assert((entry->columns == 0 || entry->columns == row) && index < entry->count / row);
     qdq_imatrix_entry slice = *entry;
     slice.count = row;
     slice.sums += index * row * sizeof(float);
@@ -381,5 +383,22 @@ qdq_status qdq_imatrix_match(const qdq_imatrix *im, const qdq_tensor *tensor, co
             "another model?",
             SHOWN(im->path), SHOWN(e->name), (ull)e->count, SHOWN(tensor->name), SHOWN(tensor->path),
             SHAPE(tensor->n_dims, tensor->shape), (ull)columns, (ull)experts);
+    return QDQ_OK;
+}
+
+qdq_status qdq_imatrix_match_expert(const qdq_imatrix *im, const char *stack, uint64_t expert, const qdq_tensor *tensor,
+                                    qdq_imatrix_entry *slice) {
+    *slice = (qdq_imatrix_entry){0};
+    const qdq_imatrix_entry *e = qdq_imatrix_find(im, stack);
+    if (e == NULL) return QDQ_OK;
+    uint64_t row = tensor->n_dims == 2 ? tensor->shape[1] : 0;
+    if (row == 0 || e->count % row != 0 || expert >= e->count / row || (e->columns != 0 && e->columns != row))
+        return qdq_fail(
+            QDQ_BAD_DATA,
+            "%s: weight \"%s\" has %llu values in rows of %llu, of which tensor \"%s\" of %s, shape %s, cannot be "
+            "expert %llu: made for another model?",
+            SHOWN(im->path), SHOWN(e->name), (ull)e->count, (ull)(e->columns != 0 ? e->columns : row),
+            SHOWN(tensor->name), SHOWN(tensor->path), SHAPE(tensor->n_dims, tensor->shape), (ull)expert);
+    *slice = qdq_imatrix_slice(e, row, expert);
     return QDQ_OK;
 }
