@@ -29,6 +29,7 @@
 #include <stdio.h>
 
 #include "files/files.h"
+#include "files/json_io.h"
 #include "qdq.h"
 
 /* ---- Exit status ----------------------------------------------------------------------------------------------- */
@@ -232,8 +233,6 @@ qdq_status qdq_json_write(qdq_json_file *file, json_t *root);
 void qdq_json_abort(qdq_json_file *file);
 /* A number; null for NaN and the infinities, which JSON does not have. */
 json_t *qdq_json_number(double value);
-/* A text from a file; what is no UTF-8 is escaped. */
-json_t *qdq_json_text(const char *text);
 json_t *qdq_json_shape(const qdq_tensor *tensor);
 
 #endif

@@ -27,7 +27,7 @@ typedef struct page {
     char **notes; /* why tensors are kept: one a reason */
 } page;
 
-static qdq_status no_memory(void) { return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the report"); }
+static qdq_status no_memory(void) { return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the report"); }
 
 /* ---- Tensors ---------------------------------------------------------------------------------------------------- */
 
@@ -268,20 +268,16 @@ static void describe(page *p) {
 }
 
 static qdq_status write_page(const page *p, const char *output) {
-    char *text = NULL;
-    size_t length = 0;
-    FILE *memory = open_memstream(&text, &length);
-    if (memory == NULL) return no_memory();
-    qdq_status status = qdq_report_write(&p->report, memory);
-    if (fclose(memory) != 0 && status == QDQ_OK) status = no_memory();
+    qdq_builder text = {0};
     qdq_out *out = NULL;
+    qdq_status status = qdq_report_write(&p->report, &text);
     if (status == QDQ_OK) status = qdq_out_create(output, &out);
-    if (status == QDQ_OK) status = qdq_out_write(out, text, length);
+    if (status == QDQ_OK) status = qdq_out_write(out, text.bytes, text.n);
     if (status == QDQ_OK)
         status = qdq_out_commit(out);
     else
         qdq_out_abort(out);
-    free(text);
+    qdq_builder_free(&text);
     return status;
 }
 

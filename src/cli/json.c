@@ -41,13 +41,6 @@ qdq_status qdq_json_write(qdq_json_file *file, json_t *root) {
 
 json_t *qdq_json_number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
 
-json_t *qdq_json_text(const char *text) {
-    json_t *string = json_string(text);
-    if (string != NULL) return string;
-    char safe[1024];
-    return json_string(qdq_printable(text, safe, sizeof safe));
-}
-
 json_t *qdq_json_shape(const qdq_tensor *tensor) {
     json_t *shape = json_array();
     for (uint32_t d = 0; d < tensor->n_dims; d++)

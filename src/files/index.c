@@ -1,7 +1,7 @@
 /* The index of a sharded safetensors model: {"metadata": {…}, "weight_map": {tensor: file, …}}. */
 #include "internal.h"
+#include "json_io.h"
 
-#include <jansson.h>
 #include <string.h>
 
 #define INDEX_LIMIT 100000000u
@@ -51,14 +51,13 @@ qdq_status qdq_index_parse(const void *bytes, uint64_t length, const char *path,
         return qdq_fail(QDQ_BAD_DATA, "%s: %llu bytes are too many for an index (limit %u)", SHOWN(path),
                         (unsigned long long)length, INDEX_LIMIT);
     json_error_t error;
-    json_t *root = json_loadb(bytes, (size_t)length, JSON_REJECT_DUPLICATES, &error);
-    if (root == NULL) {
-        bool memory = json_error_code(&error) == json_error_out_of_memory;
-        return qdq_fail(memory ? QDQ_OUT_OF_MEMORY : QDQ_BAD_DATA, "%s: the index is not JSON at offset %d: %s",
-                        SHOWN(path), error.position, SHOWN(error.text));
-    }
+    json_t *root;
+    qdq_status status = qdq_json_parse(path, bytes, length, &root, &error);
+    if (status == QDQ_BAD_DATA)
+        return qdq_fail(QDQ_BAD_DATA, "%s: the index is not JSON at offset %d: %s", SHOWN(path), error.position,
+                        SHOWN(error.text));
+    if (status != QDQ_OK) return status;
     json_t *map = json_object_get(root, "weight_map");
-    qdq_status status;
     if (!json_is_object(map))
         status =
             qdq_fail(QDQ_BAD_DATA, "%s: has no \"weight_map\" object: not the index of a sharded model", SHOWN(path));

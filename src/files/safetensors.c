@@ -5,8 +5,8 @@
  * Offsets count from the end of the header. The tensors' ranges cover the data exactly: no hole, no overlap, nothing
  * behind. Source: github.com/huggingface/safetensors, README and safetensors/src/tensor.rs. */
 #include "internal.h"
+#include "json_io.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -197,14 +197,14 @@ qdq_status qdq_safetensors_parse(qdq_model *model, const uint8_t *bytes, uint64_
         return qdq_fail(QDQ_BAD_DATA, "%s: the header at offset 8 does not begin with '{': not a safetensors file",
                         SHOWN(path));
     json_error_t error;
-    json_t *root = json_loadb((const char *)bytes + 8, (size_t)header, JSON_REJECT_DUPLICATES, &error);
-    if (root == NULL) {
-        bool memory = json_error_code(&error) == json_error_out_of_memory;
-        return qdq_fail(memory ? QDQ_OUT_OF_MEMORY : QDQ_BAD_DATA, "%s: the header is not JSON at offset %llu: %s",
-                        SHOWN(path), 8 + (ull)(error.position < 0 ? 0 : error.position), SHOWN(error.text));
-    }
+    json_t *root;
+    qdq_status status = qdq_json_parse(path, bytes + 8, header, &root, &error);
+    if (status == QDQ_BAD_DATA)
+        return qdq_fail(QDQ_BAD_DATA, "%s: the header is not JSON at offset %llu: %s", SHOWN(path),
+                        8 + (ull)(error.position < 0 ? 0 : error.position), SHOWN(error.text));
+    if (status != QDQ_OK) return status;
     parser p = {.model = model, .bytes = bytes, .path = path, .data = 8 + header, .data_length = length - 8 - header};
-    qdq_status status = read_header(&p, root);
+    status = read_header(&p, root);
     json_decref(root);
     return status;
 }

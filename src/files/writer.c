@@ -1,7 +1,8 @@
 /* Models written: header from what was declared, then the data, tensor after tensor. */
+#include "builder.h"
 #include "internal.h"
+#include "json_io.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -167,39 +168,15 @@ static qdq_status check_names(const qdq_writer *writer) {
 /* ---- Layout: offsets and header ------------------------------------------------------------------------------------
  */
 
-typedef struct buffer {
-    uint8_t *bytes;
-    uint64_t n, capacity;
-    bool failed;
-} buffer;
-
-static void put(buffer *b, const void *bytes, uint64_t n) {
-    uint64_t end, capacity = b->capacity;
-    b->failed |= __builtin_add_overflow(b->n, n, &end) || end > SIZE_MAX / 2;
-    if (b->failed) return;
-    while (capacity < end) capacity = capacity == 0 ? 4096 : capacity * 2;
-    if (capacity != b->capacity) {
-        uint8_t *grown = realloc(b->bytes, (size_t)capacity);
-        if (grown == NULL) {
-            b->failed = true;
-            return;
-        }
-        b->bytes = grown;
-        b->capacity = capacity;
-    }
-    if (n > 0) memcpy(b->bytes + b->n, bytes, (size_t)n);
-    b->n = end;
-}
-
-static void put_integer(buffer *b, uint64_t value, int bytes) {
+static void put_integer(qdq_builder *b, uint64_t value, int bytes) {
     uint8_t little[8];
     for (int i = 0; i < bytes; i++) little[i] = (uint8_t)(value >> (8 * i));
-    put(b, little, (uint64_t)bytes);
+    qdq_builder_add(b, little, (uint64_t)bytes);
 }
 
-static void put_string(buffer *b, const char *text) {
+static void put_string(qdq_builder *b, const char *text) {
     put_integer(b, strlen(text), 8);
-    put(b, text, strlen(text));
+    qdq_builder_add(b, text, strlen(text));
 }
 
 static bool round_up(uint64_t value, uint64_t alignment, uint64_t *result) {
@@ -225,18 +202,18 @@ static qdq_status gguf_alignment(const qdq_writer *writer, uint64_t *alignment) 
 }
 
 /* Header into b, offsets into the entries; *start is where the data begin, *data their bytes. */
-static qdq_status lay_out_gguf(const qdq_writer *writer, buffer *b, uint64_t *start, uint64_t *data) {
+static qdq_status lay_out_gguf(const qdq_writer *writer, qdq_builder *b, uint64_t *start, uint64_t *data) {
     uint64_t alignment, at = 0, padded;
     qdq_status status = gguf_alignment(writer, &alignment);
     if (status != QDQ_OK) return status;
-    put(b, "GGUF", 4);
+    qdq_builder_add(b, "GGUF", 4);
     put_integer(b, 3, 4);
     put_integer(b, writer->n, 8);
     put_integer(b, writer->kvs.n, 8);
     for (uint64_t i = 0; i < writer->kvs.n; i++) {
         put_string(b, writer->kvs.items[i].key);
         put_integer(b, writer->kvs.items[i].type, 4);
-        put(b, writer->kvs.items[i].value, writer->kvs.items[i].bytes);
+        qdq_builder_add(b, writer->kvs.items[i].value, writer->kvs.items[i].bytes);
     }
     for (uint64_t i = 0; i < writer->n; i++) {
         entry *e = &writer->entries[i];
@@ -287,27 +264,33 @@ static json_t *metadata_object(const qdq_writer *writer) {
 
 static json_t *tensor_object(const entry *e) {
     json_t *shape = json_array();
-    for (uint32_t d = 0; d < e->n_dims; d++) json_array_append_new(shape, json_integer((json_int_t)e->shape[d]));
+    for (uint32_t d = 0; d < e->n_dims; d++)
+        if (json_array_append_new(shape, json_integer((json_int_t)e->shape[d])) != 0) {
+            json_decref(shape);
+            return NULL;
+        }
     return json_pack("{s:s, s:o, s:[I, I]}", "dtype", e->type->safetensors, "shape", shape, "data_offsets",
                      (json_int_t)e->offset, (json_int_t)(e->offset + e->bytes));
 }
 
-static qdq_status lay_out_safetensors(const qdq_writer *writer, buffer *b, uint64_t *start, uint64_t *data) {
+static qdq_status lay_out_safetensors(const qdq_writer *writer, qdq_builder *b, uint64_t *start, uint64_t *data) {
     bool overflow;
     place_by_width(writer, data, &overflow);
     if (overflow) return too_large();
+    uint64_t before = qdq_json_failures();
     json_t *root = json_object();
     bool ok = root != NULL;
     if (ok && writer->kvs.n > 0) ok = json_object_set_new(root, "__metadata__", metadata_object(writer)) == 0;
     for (uint64_t i = 0; i < writer->n && ok; i++)
         ok = json_object_set_new(root, writer->entries[i].name, tensor_object(&writer->entries[i])) == 0;
-    char *text = ok ? json_dumps(root, JSON_COMPACT) : NULL;
+    ok = ok && qdq_json_failures() == before;
+    char *text = ok ? qdq_json_print(root, JSON_COMPACT) : NULL;
     json_decref(root);
     if (text == NULL) return no_memory();
     uint64_t length = strlen(text), padded = (length + 7) & ~(uint64_t)7;
     put_integer(b, padded, 8);
-    put(b, text, length);
-    put(b, "        ", padded - length);
+    qdq_builder_add(b, text, length);
+    qdq_builder_add(b, "        ", padded - length);
     *start = b->n;
     free(text);
     if (padded > 100000000)
@@ -315,7 +298,7 @@ static qdq_status lay_out_safetensors(const qdq_writer *writer, buffer *b, uint6
     return QDQ_OK;
 }
 
-static qdq_status lay_out(const qdq_writer *writer, buffer *b, uint64_t *start, uint64_t *total) {
+static qdq_status lay_out(const qdq_writer *writer, qdq_builder *b, uint64_t *start, uint64_t *total) {
     uint64_t data = 0;
     qdq_status status = check_names(writer);
     if (status == QDQ_OK && writer->layout == QDQ_LAYOUT_GGUF) status = lay_out_gguf(writer, b, start, &data);
@@ -326,10 +309,10 @@ static qdq_status lay_out(const qdq_writer *writer, buffer *b, uint64_t *start, 
 }
 
 qdq_status qdq_writer_size(const qdq_writer *writer, uint64_t *bytes) {
-    buffer header = {0};
+    qdq_builder header = {0};
     uint64_t start;
     qdq_status status = lay_out(writer, &header, &start, bytes);
-    free(header.bytes);
+    qdq_builder_free(&header);
     return status;
 }
 
@@ -337,14 +320,14 @@ qdq_status qdq_writer_size(const qdq_writer *writer, uint64_t *bytes) {
  */
 
 static qdq_status begin(qdq_writer *writer) {
-    buffer header = {0};
+    qdq_builder header = {0};
     if (writer->out == NULL)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "the writer has no file: it was made to ask for sizes");
     qdq_status status = lay_out(writer, &header, &writer->data, &writer->total);
     if (status == QDQ_OK) status = qdq_out_reserve(writer->out, writer->total);
     if (status == QDQ_OK) status = qdq_out_write_at(writer->out, 0, header.bytes, header.n);
     writer->begun = status == QDQ_OK;
-    free(header.bytes);
+    qdq_builder_free(&header);
     return status;
 }
 

@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "base/error.h"
+#include "files/json_io.h"
 
 static const char schema[] = "qdq.plan/1";
 
@@ -49,14 +50,22 @@ uint64_t qdq_target_bytes(const qdq_target *target, uint64_t overhead, uint64_t 
 
 /* ---- Writing ---- */
 
-static json_t *text_or_null(const char *text) { return text ? json_string(text) : json_null(); }
+static json_t *text_or_null(const char *text) { return text ? qdq_json_text(text) : json_null(); }
 
 static json_t *tensor_json(const qdq_plan_tensor *t) {
     json_t *shape = json_array(), *choices = json_array();
-    for (uint32_t d = 0; d < t->n_dims; d++) json_array_append_new(shape, json_integer((json_int_t)t->shape[d]));
+    bool whole = true;
+    for (uint32_t d = 0; d < t->n_dims; d++)
+        whole &= json_array_append_new(shape, json_integer((json_int_t)t->shape[d])) == 0;
     for (uint32_t c = 0; c < t->n_choices; c++)
-        json_array_append_new(choices, json_pack("{s:s, s:I, s:f}", "format", t->choices[c].format, "bytes",
-                                                 (json_int_t)t->choices[c].bytes, "damage", t->choices[c].damage));
+        whole &= json_array_append_new(choices,
+                                       json_pack("{s:s, s:I, s:f}", "format", t->choices[c].format, "bytes",
+                                                 (json_int_t)t->choices[c].bytes, "damage", t->choices[c].damage)) == 0;
+    if (!whole) {
+        json_decref(shape);
+        json_decref(choices);
+        return NULL;
+    }
     return json_pack("{s:s, s:o, s:s, s:o, s:o, s:o, s:s, s:I, s:o}", "name", t->name, "gguf", text_or_null(t->gguf),
                      "dtype", t->dtype, "shape", shape, "group", text_or_null(t->group), "reason",
                      text_or_null(t->reason), "format", t->reason ? QDQ_PLAN_SOURCE : t->choices[t->chosen].format,
@@ -64,6 +73,7 @@ static json_t *tensor_json(const qdq_plan_tensor *t) {
 }
 
 json_t *qdq_plan_json(const qdq_plan *p) {
+    uint64_t before = qdq_json_failures();
     json_t *tensors = json_array();
     for (size_t i = 0; i < p->n_tensors; i++) {
         json_t *tensor = tensor_json(&p->tensors[i]);
@@ -72,12 +82,16 @@ json_t *qdq_plan_json(const qdq_plan *p) {
             return NULL;
         }
     }
-    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:b, s:o}", "schema",
-                     schema, "version", qdq_version(), "model", p->model, "imatrix", text_or_null(p->imatrix), "score",
-                     p->score, "target", p->target, "budget", (json_int_t)p->budget, "bytes", (json_int_t)p->bytes,
-                     "floor", (json_int_t)p->floor, "ceiling", (json_int_t)p->ceiling, "overhead",
-                     (json_int_t)p->overhead, "elements", (json_int_t)p->elements, "damage", p->damage, "lower_bound",
-                     p->lower_bound, "proven", (int)p->proven, "tensors", tensors);
+    json_t *plan =
+        json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:b, s:o}", "schema", schema,
+                  "version", qdq_version(), "model", qdq_json_text(p->model), "imatrix", text_or_null(p->imatrix),
+                  "score", p->score, "target", p->target, "budget", (json_int_t)p->budget, "bytes",
+                  (json_int_t)p->bytes, "floor", (json_int_t)p->floor, "ceiling", (json_int_t)p->ceiling, "overhead",
+                  (json_int_t)p->overhead, "elements", (json_int_t)p->elements, "damage", p->damage, "lower_bound",
+                  p->lower_bound, "proven", (int)p->proven, "tensors", tensors);
+    if (plan && qdq_json_failures() == before) return plan;
+    json_decref(plan);
+    return NULL;
 }
 
 /* ---- Reading ---- */
@@ -152,7 +166,10 @@ static qdq_status read_tensor(const char *path, const json_t *object, size_t ind
                         "%s: tensor \"%.200s\": \"dtype\", \"gguf\", \"group\", \"reason\", \"bytes\" or \"format\" is "
                         "missing or of another type",
                         path, t->name);
-    if (!read_shape(object, t) || !read_choices(object, t))
+    bool shape = read_shape(object, t), choices = shape && read_choices(object, t);
+    if (!t->shape || (shape && !t->choices))
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory for tensor \"%.200s\"", path, t->name);
+    if (!choices)
         return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%.200s\": \"shape\" or \"choices\" is not what a plan has", path,
                         t->name);
     if (t->reason) {
@@ -185,7 +202,7 @@ static qdq_status read_plan(const char *path, qdq_plan *p) {
     p->proven = json_is_true(json_object_get(root, "proven"));
     size_t n = json_array_size(tensors);
     qdq_plan_tensor *table = calloc(n + 1, sizeof *table);
-    if (!table) return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: no memory for %zu tensors", path, n);
+    if (!table) return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory for %zu tensors", path, n);
     p->tensors = table;
     p->n_tensors = n;
     uint64_t sum = p->overhead;
@@ -202,9 +219,10 @@ static qdq_status read_plan(const char *path, qdq_plan *p) {
 
 qdq_status qdq_plan_read(const char *path, const char *text, size_t length, qdq_plan *plan) {
     json_error_t error;
-    *plan = (qdq_plan){.root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error)};
-    if (!plan->root) return qdq_fail(QDQ_BAD_DATA, "%s: no JSON: line %d: %s", path, error.line, error.text);
-    qdq_status status = read_plan(path, plan);
+    *plan = (qdq_plan){0};
+    qdq_status status = qdq_json_parse(path, text, length, &plan->root, &error);
+    if (status == QDQ_BAD_DATA) return qdq_fail(QDQ_BAD_DATA, "%s: no JSON: line %d: %s", path, error.line, error.text);
+    if (status == QDQ_OK) status = read_plan(path, plan);
     if (status != QDQ_OK) qdq_plan_free(plan);
     return status;
 }
@@ -244,9 +262,11 @@ qdq_status qdq_read_text(const char *path, char **text, size_t *length) {
     while (status == QDQ_OK) {
         if (room - used < STEP) {
             room = room ? 2 * room : STEP;
-            char *larger = room <= (size_t)1 << 30 ? realloc(buffer, room) : NULL;
+            bool small = room <= (size_t)1 << 30;
+            char *larger = small ? realloc(buffer, room) : NULL;
             if (!larger) {
-                status = qdq_fail(QDQ_OUT_OF_MEMORY, "%s: too large to be read as text", path);
+                status = small ? qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory to read it", path)
+                               : qdq_fail(QDQ_UNSUPPORTED, "%s: too large to be read as text", path);
                 break;
             }
             buffer = larger;

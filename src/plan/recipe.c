@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "files/builder.h"
 
 enum { TYPE_Q8_0 = 8, TYPE_IQ2_XXS = 16, TYPE_IQ2_XS = 17, TYPE_IQ1_S = 19, TYPE_IDS = 64 };
 
@@ -78,43 +79,43 @@ static qdq_status check_tensor(const qdq_recipe_job *job, const qdq_preset *base
 
 /* ---- Text ---- */
 
-static void write_pattern(FILE *out, const char *name) {
-    fputc('^', out);
+static void write_pattern(qdq_builder *out, const char *name) {
+    qdq_builder_character(out, '^');
     for (const char *c = name; *c; c++) {
         unsigned char u = (unsigned char)*c;
         bool plain = (u >= 'a' && u <= 'z') || (u >= '0' && u <= '9') || u == '_' || u == '-';
         bool hidden = u <= ' ' || u >= 0x7f || u == '=' || (u >= 'A' && u <= 'Z');
         if (hidden)
-            fprintf(out, "\\x%02x", u);
+            qdq_builder_format(out, "\\x%02x", u);
         else
-            fprintf(out, plain ? "%c" : "\\%c", u);
+            qdq_builder_format(out, plain ? "%c" : "\\%c", u);
     }
-    fputc('$', out);
+    qdq_builder_character(out, '$');
 }
 
-static void write_shell_word(FILE *out, const char *word) {
+static void write_shell_word(qdq_builder *out, const char *word) {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./,:@%";
     if (*word && word[strspn(word, plain)] == '\0') {
-        fputs(word, out);
+        qdq_builder_text(out, word);
         return;
     }
-    fputc('\'', out);
+    qdq_builder_character(out, '\'');
     for (const char *c = word; *c; c++)
         if (*c == '\'')
-            fputs("'\\''", out);
+            qdq_builder_text(out, "'\\''");
         else
-            fputc(*c, out);
-    fputc('\'', out);
+            qdq_builder_character(out, *c);
+    qdq_builder_character(out, '\'');
 }
 
-static void write_command(FILE *out, const qdq_recipe_job *job, const qdq_preset *base) {
+static void write_command(qdq_builder *out, const qdq_recipe_job *job, const qdq_preset *base) {
     bool requantize = false;
     for (size_t i = 0; i < job->n_tensors; i++) {
         const qdq_ggml_type *type = qdq_ggml_type_by_id(job->tensors[i].tensor.type);
         requantize = requantize || (type && type->quantized && job->tensors[i].wanted != type->id);
     }
-    fputs("llama-quantize", out);
-    if (requantize) fputs(" --allow-requantize", out);
+    qdq_builder_text(out, "llama-quantize");
+    if (requantize) qdq_builder_text(out, " --allow-requantize");
     const char *const words[][2] = {{" --imatrix ", job->imatrix},
                                     {" --tensor-type-file ", job->recipe},
                                     {" ", job->input},
@@ -122,18 +123,10 @@ static void write_command(FILE *out, const qdq_recipe_job *job, const qdq_preset
                                     {" ", base->name}};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         if (!words[i][1]) continue;
-        fputs(words[i][0], out);
-        if (i && words[i][1][0] == '-') fputs("./", out); /* a path, not an option */
+        qdq_builder_text(out, words[i][0]);
+        if (i && words[i][1][0] == '-') qdq_builder_text(out, "./"); /* a path, not an option */
         write_shell_word(out, words[i][1]);
     }
-}
-
-static char *finish(FILE *stream, char **text) {
-    bool failed = ferror(stream) != 0;
-    if (fclose(stream) != 0) failed = true;
-    if (!failed) return *text;
-    free(*text);
-    return *text = NULL;
 }
 
 /* ---- The whole ---- */
@@ -157,22 +150,19 @@ static qdq_status verify(const qdq_recipe_job *job, const qdq_recipe *recipe) {
 }
 
 static qdq_status write_texts(const qdq_recipe_job *job, qdq_recipe *recipe) {
-    size_t length;
-    FILE *out = open_memstream(&recipe->text, &length);
-    if (!out) return qdq_fail(QDQ_OUT_OF_MEMORY, "recipe: out of memory");
+    qdq_builder text = {0}, command = {0};
     for (size_t i = 0; i < job->n_tensors; i++) {
         const qdq_recipe_tensor *x = &job->tensors[i];
         if (!qdq_rules_quantizes(&x->tensor, NULL)) continue;
-        write_pattern(out, x->tensor.name);
-        fprintf(out, "=%s\n", qdq_ggml_type_by_id(x->wanted)->name);
+        write_pattern(&text, x->tensor.name);
+        qdq_builder_format(&text, "=%s\n", qdq_ggml_type_by_id(x->wanted)->name);
         recipe->n_lines++;
     }
-    if (!finish(out, &recipe->text)) return qdq_fail(QDQ_OUT_OF_MEMORY, "recipe: out of memory");
-    out = open_memstream(&recipe->command, &length);
-    if (!out) return qdq_fail(QDQ_OUT_OF_MEMORY, "recipe: out of memory");
-    write_command(out, job, recipe->preset);
-    if (!finish(out, &recipe->command)) return qdq_fail(QDQ_OUT_OF_MEMORY, "recipe: out of memory");
-    return QDQ_OK;
+    write_command(&command, job, recipe->preset);
+    recipe->text = qdq_builder_take(&text);
+    recipe->command = qdq_builder_take(&command);
+    if (recipe->text && recipe->command) return QDQ_OK;
+    return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the recipe");
 }
 
 qdq_status qdq_recipe_make(const qdq_recipe_job *job, qdq_recipe *recipe) {

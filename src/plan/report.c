@@ -67,120 +67,123 @@ static const char script[] =
     "var text=find.value.toLowerCase();rows.forEach(function(row){"
     "row.hidden=row.cells[0].textContent.toLowerCase().indexOf(text)===-1;});});})();\n";
 
-static void put_head(FILE *out, const qdq_report *r) {
-    fputs("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
-          "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>",
-          out);
+static void put_head(qdq_builder *out, const qdq_report *r) {
+    qdq_builder_text(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
+                          "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>");
     qdq_report_text(out, r->title);
-    fputs(" - quantization plan</title>\n<style>\n", out);
-    fputs(style, out);
+    qdq_builder_text(out, " - quantization plan</title>\n<style>\n");
+    qdq_builder_text(out, style);
     for (int k = 0; k < 10; k++)
-        fprintf(out, ".b%d{background:rgba(29,95,209,.%02d)}.s%d{background:rgba(217,98,12,.%02d)}\n", k, 4 + 5 * k, k,
-                4 + 6 * k);
-    fputs(print_style, out);
-    fputs("</style>\n</head>\n<body>\n", out);
+        qdq_builder_format(out, ".b%d{background:rgba(29,95,209,.%02d)}.s%d{background:rgba(217,98,12,.%02d)}\n", k,
+                           4 + 5 * k, k, 4 + 6 * k);
+    qdq_builder_text(out, print_style);
+    qdq_builder_text(out, "</style>\n</head>\n<body>\n");
 }
 
 /* ---- Summary ---- */
 
-static void put_fact(FILE *out, const char *term, double figure, const char *format) {
-    fprintf(out, "<div><dt>%s</dt>", term);
+static void put_fact(qdq_builder *out, const char *term, double figure, const char *format) {
+    qdq_builder_format(out, "<div><dt>%s</dt>", term);
     if (format) {
-        fputs("<dd>", out);
-        fprintf(out, format, figure);
+        qdq_builder_text(out, "<dd>");
+        qdq_builder_format(out, format, figure);
     } else {
-        fprintf(out, "<dd title=\"%.0f bytes\">", figure);
+        qdq_builder_format(out, "<dd title=\"%.0f bytes\">", figure);
         qdq_report_bytes(out, figure);
     }
-    fputs("</dd></div>\n", out);
+    qdq_builder_text(out, "</dd></div>\n");
 }
 
-static void put_summary(FILE *out, const qdq_report *r, const qdq_report_totals *s) {
-    fputs("<h1>", out);
+static void put_summary(qdq_builder *out, const qdq_report *r, const qdq_report_totals *s) {
+    qdq_builder_text(out, "<h1>");
     qdq_report_text(out, r->title);
-    fputs("</h1>\n<p class=\"soft\">Quantization plan by ", out);
+    qdq_builder_text(out, "</h1>\n<p class=\"soft\">Quantization plan by ");
     qdq_report_text(out, r->generator);
-    fputs(". Damage is ", out);
+    qdq_builder_text(out, ". Damage is ");
     qdq_report_text(out, r->score);
-    fputs("; lower is better.</p>\n<dl>\n", out);
+    qdq_builder_text(out, "; lower is better.</p>\n<dl>\n");
     put_fact(out, "file", s->bytes, NULL);
     if (r->budget) put_fact(out, "budget", (double)r->budget, NULL);
     if (r->bits > 0) put_fact(out, "bits per weight", r->bits, "%.4f");
     put_fact(out, "damage", s->damage, "%.5g");
     put_fact(out, "tensors planned", (double)r->n_tensors, "%.0f");
-    fputs("</dl>\n", out);
+    qdq_builder_text(out, "</dl>\n");
     if (isnan(r->lower_bound)) return;
     double gap = s->damage - r->lower_bound;
     if (gap <= 1e-12 * s->damage)
-        fputs("<p>Proven: no other choice within the budget has less damage.</p>\n", out);
+        qdq_builder_text(out, "<p>Proven: no other choice within the budget has less damage.</p>\n");
     else
-        fprintf(out,
-                "<p>No choice within the budget can have less than %.5g damage: at most %.3g %% below this plan.</p>\n",
-                r->lower_bound, 100 * gap / s->damage);
+        qdq_builder_format(
+            out,
+            "<p>No choice within the budget can have less than %.5g damage: at most %.3g %% below this plan.</p>\n",
+            r->lower_bound, 100 * gap / s->damage);
 }
 
 /* ---- Tensors ---- */
 
-static void put_choices(FILE *out, const qdq_report_tensor *t) {
-    fprintf(out, "<td><details><summary>%" PRIu32 "</summary>", t->n_choices);
+static void put_choices(qdq_builder *out, const qdq_report_tensor *t) {
+    qdq_builder_format(out, "<td><details><summary>%" PRIu32 "</summary>", t->n_choices);
     for (uint32_t c = 0; c < t->n_choices; c++) {
-        fputs(c == t->chosen ? "<div><b>" : "<div>", out);
+        qdq_builder_text(out, c == t->chosen ? "<div><b>" : "<div>");
         qdq_report_text(out, t->choices[c].format);
-        fprintf(out, " %.3f %.4g%s</div>", qdq_report_bits(t, &t->choices[c]), t->choices[c].damage,
-                c == t->chosen ? "</b>" : "");
+        qdq_builder_format(out, " %.3f %.4g%s</div>", qdq_report_bits(t, &t->choices[c]), t->choices[c].damage,
+                           c == t->chosen ? "</b>" : "");
     }
-    fputs("</details></td>", out);
+    qdq_builder_text(out, "</details></td>");
 }
 
-static void put_tensor(FILE *out, const qdq_report_tensor *t, const qdq_report_totals *s) {
+static void put_tensor(qdq_builder *out, const qdq_report_tensor *t, const qdq_report_totals *s) {
     const qdq_report_choice *c = qdq_report_chosen(t);
-    fputs("<tr><td class=\"name\">", out);
+    qdq_builder_text(out, "<tr><td class=\"name\">");
     qdq_report_text(out, t->name);
-    fprintf(out, "</td><td data-v=\"%" PRId64 "\" class=\"n\">", t->layer);
-    if (t->layer >= 0) fprintf(out, "%" PRId64, t->layer);
-    fputs("</td><td>", out);
+    qdq_builder_format(out, "</td><td data-v=\"%" PRId64 "\" class=\"n\">", t->layer);
+    if (t->layer >= 0) qdq_builder_format(out, "%" PRId64, t->layer);
+    qdq_builder_text(out, "</td><td>");
     qdq_report_text(out, t->kind);
-    fprintf(out, "</td><td class=\"n\" data-v=\"%" PRIu64 "\">", qdq_report_elements(t));
-    for (uint32_t k = 0; k < t->n_dims; k++) fprintf(out, "%s%" PRIu64, k ? " \u00d7 " : "", t->shape[k]);
-    fputs("</td><td>", out);
+    qdq_builder_format(out, "</td><td class=\"n\" data-v=\"%" PRIu64 "\">", qdq_report_elements(t));
+    for (uint32_t k = 0; k < t->n_dims; k++) qdq_builder_format(out, "%s%" PRIu64, k ? " \u00d7 " : "", t->shape[k]);
+    qdq_builder_text(out, "</td><td>");
     qdq_report_text(out, t->dtype);
-    fputs("</td><td>", out);
+    qdq_builder_text(out, "</td><td>");
     qdq_report_text(out, t->group ? t->group : "");
-    fputs("</td><td>", out);
+    qdq_builder_text(out, "</td><td>");
     qdq_report_text(out, c->format);
     double bits = qdq_report_bits(t, c), share = s->damage > 0 ? 100 * c->damage / s->damage : 0;
-    fprintf(out, "</td><td class=\"n\" data-v=\"%.6f\">%.3f</td><td class=\"n\" data-v=\"%" PRIu64 "\">", bits, bits,
-            c->bytes);
+    qdq_builder_format(out, "</td><td class=\"n\" data-v=\"%.6f\">%.3f</td><td class=\"n\" data-v=\"%" PRIu64 "\">",
+                       bits, bits, c->bytes);
     qdq_report_bytes(out, (double)c->bytes);
-    fprintf(out, "</td><td class=\"n\" data-v=\"%.17g\">%.4g</td><td class=\"n\" data-v=\"%.17g\">%.2f %%</td>",
-            c->damage, c->damage, share, share);
-    fprintf(out, "<td class=\"n\" data-v=\"%.17g\">%.3g</td>", qdq_report_sensitivity(t), qdq_report_sensitivity(t));
+    qdq_builder_format(out,
+                       "</td><td class=\"n\" data-v=\"%.17g\">%.4g</td><td class=\"n\" data-v=\"%.17g\">%.2f %%</td>",
+                       c->damage, c->damage, share, share);
+    qdq_builder_format(out, "<td class=\"n\" data-v=\"%.17g\">%.3g</td>", qdq_report_sensitivity(t),
+                       qdq_report_sensitivity(t));
     put_choices(out, t);
-    fputs("</tr>\n", out);
+    qdq_builder_text(out, "</tr>\n");
 }
 
-static void put_table(FILE *out, const qdq_report *r, const qdq_report_totals *s) {
-    fputs("<h2>Tensors</h2>\n<p class=\"js-only\"><label>Names with <input id=\"find\" type=\"search\"/></label></p>\n"
-          "<div class=\"wide\"><table id=\"tensors\"><thead><tr><th>tensor</th><th class=\"n\">layer</th><th>kind</th>"
-          "<th class=\"n\">shape</th><th>from</th><th>group</th><th>format</th><th class=\"n\">bits</th>"
-          "<th class=\"n\">size</th><th class=\"n\">damage</th><th class=\"n\">share</th>"
-          "<th class=\"n\">sensitivity</th><th>choices</th></tr></thead>\n<tbody>\n",
-          out);
+static void put_table(qdq_builder *out, const qdq_report *r, const qdq_report_totals *s) {
+    qdq_builder_text(
+        out,
+        "<h2>Tensors</h2>\n<p class=\"js-only\"><label>Names with <input id=\"find\" type=\"search\"/></label></p>\n"
+        "<div class=\"wide\"><table id=\"tensors\"><thead><tr><th>tensor</th><th class=\"n\">layer</th><th>kind</th>"
+        "<th class=\"n\">shape</th><th>from</th><th>group</th><th>format</th><th class=\"n\">bits</th>"
+        "<th class=\"n\">size</th><th class=\"n\">damage</th><th class=\"n\">share</th>"
+        "<th class=\"n\">sensitivity</th><th>choices</th></tr></thead>\n<tbody>\n");
     for (size_t i = 0; i < r->n_tensors; i++) put_tensor(out, &r->tensors[i], s);
-    fputs("</tbody></table></div>\n", out);
+    qdq_builder_text(out, "</tbody></table></div>\n");
 }
 
 /* ---- The page ---- */
 
-static void put_notes(FILE *out, const qdq_report *r) {
+static void put_notes(qdq_builder *out, const qdq_report *r) {
     if (r->n_notes == 0) return;
-    fputs("<h2>Notes</h2>\n<ul>\n", out);
+    qdq_builder_text(out, "<h2>Notes</h2>\n<ul>\n");
     for (size_t i = 0; i < r->n_notes; i++) {
-        fputs("<li>", out);
+        qdq_builder_text(out, "<li>");
         qdq_report_text(out, r->notes[i]);
-        fputs("</li>\n", out);
+        qdq_builder_text(out, "</li>\n");
     }
-    fputs("</ul>\n", out);
+    qdq_builder_text(out, "</ul>\n");
 }
 
 static bool is_figure(double x) { return isfinite(x) && x >= 0; }
@@ -210,7 +213,7 @@ static qdq_status check(const qdq_report *r) {
     return QDQ_OK;
 }
 
-qdq_status qdq_report_write(const qdq_report *r, FILE *out) {
+qdq_status qdq_report_write(const qdq_report *r, qdq_builder *out) {
     if (!r || !out) return qdq_fail(QDQ_INVALID_ARGUMENT, "report: a NULL argument");
     qdq_status status = check(r);
     if (status != QDQ_OK) return status;
@@ -222,7 +225,6 @@ qdq_status qdq_report_write(const qdq_report *r, FILE *out) {
     if (status != QDQ_OK) return status;
     put_table(out, r, &totals);
     put_notes(out, r);
-    fprintf(out, "<script>\n%s</script>\n</body>\n</html>\n", script);
-    if (fflush(out) == 0 && !ferror(out)) return QDQ_OK;
-    return qdq_fail(QDQ_IO_ERROR, "report: the page could not be written");
+    qdq_builder_format(out, "<script>\n%s</script>\n</body>\n</html>\n", script);
+    return out->failed ? qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the report") : QDQ_OK;
 }

@@ -3,8 +3,7 @@
 #ifndef QDQ_PLAN_REPORT_H
 #define QDQ_PLAN_REPORT_H
 
-#include <stdio.h>
-
+#include "files/builder.h"
 #include "qdq.h"
 
 typedef struct qdq_report_choice {
@@ -50,8 +49,7 @@ typedef struct qdq_report {
 } qdq_report;
 
 /* Texts may hold anything: they are escaped, bytes that are no UTF-8 are replaced. QDQ_INVALID_ARGUMENT: a tensor
- * without choices or with `chosen` past them, a figure that is not finite or negative; QDQ_OUT_OF_MEMORY;
- * QDQ_IO_ERROR: out failed. */
-qdq_status qdq_report_write(const qdq_report *report, FILE *out);
+ * without choices or with `chosen` past them, a figure that is not finite or negative; QDQ_OUT_OF_MEMORY. */
+qdq_status qdq_report_write(const qdq_report *report, qdq_builder *page);
 
 #endif

@@ -44,28 +44,30 @@ static chart set_scales(const qdq_report *r, const qdq_report_totals *s) {
     return c;
 }
 
-static void put_axes(FILE *out, const chart *c) {
+static void put_axes(qdq_builder *out, const chart *c) {
     double span = c->high_x - c->low_x, step = 1;
     while (step * 8 < span) step *= 2; /* powers of two: round figures of KiB, MiB, GiB */
     for (double x = ceil(c->low_x / step) * step; x <= c->high_x; x += step) {
-        fprintf(out, "<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/>", x_of(c, x), x_of(c, x), TOP,
-                TOP + HEIGHT);
-        fprintf(out, "<text class=\"soft\" text-anchor=\"middle\" x=\"%.1f\" y=\"%d\">", x_of(c, x), TOP + HEIGHT + 16);
+        qdq_builder_format(out, "<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/>", x_of(c, x),
+                           x_of(c, x), TOP, TOP + HEIGHT);
+        qdq_builder_format(out, "<text class=\"soft\" text-anchor=\"middle\" x=\"%.1f\" y=\"%d\">", x_of(c, x),
+                           TOP + HEIGHT + 16);
         qdq_report_bytes(out, x);
-        fputs("</text>\n", out);
+        qdq_builder_text(out, "</text>\n");
     }
     double decades = ceil((c->high_y - c->low_y) / 8);
     for (double y = ceil(c->low_y); y <= c->high_y; y += decades < 1 ? 1 : decades) {
         double at = TOP + HEIGHT * (1 - (y - c->low_y) / (c->high_y - c->low_y));
-        fprintf(out, "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT, LEFT + WIDTH, at, at);
-        fprintf(out, "<text class=\"soft\" text-anchor=\"end\" x=\"%d\" y=\"%.1f\">1e%.0f</text>\n", LEFT - 6, at + 4,
-                y);
+        qdq_builder_format(out, "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT,
+                           LEFT + WIDTH, at, at);
+        qdq_builder_format(out, "<text class=\"soft\" text-anchor=\"end\" x=\"%d\" y=\"%.1f\">1e%.0f</text>\n",
+                           LEFT - 6, at + 4, y);
     }
-    fprintf(out, "<text class=\"soft\" text-anchor=\"middle\" x=\"%d\" y=\"%d\">size of the file</text>\n",
-            LEFT + WIDTH / 2, TOP + HEIGHT + 34);
-    fprintf(out,
-            "<text class=\"soft\" text-anchor=\"middle\" transform=\"translate(14 %d) rotate(-90)\">damage</text>\n",
-            TOP + HEIGHT / 2);
+    qdq_builder_format(out, "<text class=\"soft\" text-anchor=\"middle\" x=\"%d\" y=\"%d\">size of the file</text>\n",
+                       LEFT + WIDTH / 2, TOP + HEIGHT + 34);
+    qdq_builder_format(
+        out, "<text class=\"soft\" text-anchor=\"middle\" transform=\"translate(14 %d) rotate(-90)\">damage</text>\n",
+        TOP + HEIGHT / 2);
 }
 
 static bool overlaps(const chart *c, const box *b) {
@@ -78,7 +80,7 @@ static bool overlaps(const chart *c, const box *b) {
 }
 
 /* A label near (x, y), if there is room; each point's place is kept free first. */
-static void put_label(FILE *out, chart *c, double x, double y, const char *label) {
+static void put_label(qdq_builder *out, chart *c, double x, double y, const char *label) {
     double w = 6.2 * (double)strlen(label) + 2;
     const box tries[] = {{x + 7, y - 6, w, 12},     {x - w - 7, y - 6, w, 12},  {x - w / 2, y - 19, w, 12},
                          {x - w / 2, y + 7, w, 12}, {x + 6, y - 18, w, 12},     {x + 6, y + 6, w, 12},
@@ -87,9 +89,9 @@ static void put_label(FILE *out, chart *c, double x, double y, const char *label
     for (size_t k = 0; k < sizeof tries / sizeof *tries && c->n_placed < MAX_LABELS; k++) {
         if (overlaps(c, &tries[k])) continue;
         c->placed[c->n_placed++] = tries[k];
-        fprintf(out, "<text x=\"%.1f\" y=\"%.1f\">", tries[k].x, tries[k].y + 10);
+        qdq_builder_format(out, "<text x=\"%.1f\" y=\"%.1f\">", tries[k].x, tries[k].y + 10);
         qdq_report_text(out, label);
-        fputs("</text>\n", out);
+        qdq_builder_text(out, "</text>\n");
         return;
     }
 }
@@ -98,63 +100,64 @@ static void keep_free(chart *c, double x, double y) {
     if (c->n_placed < MAX_LABELS) c->placed[c->n_placed++] = (box){x - 5, y - 5, 10, 10};
 }
 
-static void put_tip(FILE *out, const char *label, double bytes, double damage) {
-    fputs("<title>", out);
+static void put_tip(qdq_builder *out, const char *label, double bytes, double damage) {
+    qdq_builder_text(out, "<title>");
     qdq_report_text(out, label);
-    fputs(": ", out);
+    qdq_builder_text(out, ": ");
     qdq_report_bytes(out, bytes);
-    fprintf(out, ", damage %.5g</title>", damage);
+    qdq_builder_format(out, ", damage %.5g</title>", damage);
 }
 
-void qdq_report_chart(FILE *out, const qdq_report *r, const qdq_report_totals *s) {
+void qdq_report_chart(qdq_builder *out, const qdq_report *r, const qdq_report_totals *s) {
     chart c = set_scales(r, s);
-    fprintf(out,
-            "<h2>Damage against size</h2>\n<figure>\n<div class=\"wide\"><svg xmlns=\"http://www.w3.org/2000/svg\" "
-            "viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"Damage, on a logarithmic scale, against bytes\">\n",
-            LEFT + WIDTH + 30, TOP + HEIGHT + 40);
+    qdq_builder_format(
+        out,
+        "<h2>Damage against size</h2>\n<figure>\n<div class=\"wide\"><svg xmlns=\"http://www.w3.org/2000/svg\" "
+        "viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"Damage, on a logarithmic scale, against bytes\">\n",
+        LEFT + WIDTH + 30, TOP + HEIGHT + 40);
     put_axes(out, &c);
     if (r->budget)
-        fprintf(out,
-                "<line class=\"budget\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"><title>budget</title></line>\n",
-                x_of(&c, (double)r->budget), x_of(&c, (double)r->budget), TOP, TOP + HEIGHT);
+        qdq_builder_format(
+            out, "<line class=\"budget\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"><title>budget</title></line>\n",
+            x_of(&c, (double)r->budget), x_of(&c, (double)r->budget), TOP, TOP + HEIGHT);
     if (r->n_curve) {
-        fputs("<polyline class=\"curve\" points=\"", out);
+        qdq_builder_text(out, "<polyline class=\"curve\" points=\"");
         for (size_t i = 0; i < r->n_curve; i++)
-            fprintf(out, "%s%.1f,%.1f", i ? " " : "", x_of(&c, (double)r->curve[i].bytes),
-                    y_of(&c, r->curve[i].damage));
-        fputs("\"/>\n", out);
+            qdq_builder_format(out, "%s%.1f,%.1f", i ? " " : "", x_of(&c, (double)r->curve[i].bytes),
+                               y_of(&c, r->curve[i].damage));
+        qdq_builder_text(out, "\"/>\n");
     }
     double x = x_of(&c, s->bytes), y = y_of(&c, s->damage);
     keep_free(&c, x, y);
     for (size_t i = 0; i < r->n_uniform; i++) {
         const qdq_report_point *p = &r->uniform[i];
         keep_free(&c, x_of(&c, (double)p->bytes), y_of(&c, p->damage));
-        fprintf(out, "<circle class=\"uniform\" r=\"4\" cx=\"%.1f\" cy=\"%.1f\">", x_of(&c, (double)p->bytes),
-                y_of(&c, p->damage));
+        qdq_builder_format(out, "<circle class=\"uniform\" r=\"4\" cx=\"%.1f\" cy=\"%.1f\">",
+                           x_of(&c, (double)p->bytes), y_of(&c, p->damage));
         put_tip(out, p->label, (double)p->bytes, p->damage);
-        fputs("</circle>\n", out);
+        qdq_builder_text(out, "</circle>\n");
     }
-    fprintf(out, "<path class=\"plan\" d=\"M%.1f %.1fl7 7 -7 7 -7 -7z\">", x, y - 7);
+    qdq_builder_format(out, "<path class=\"plan\" d=\"M%.1f %.1fl7 7 -7 7 -7 -7z\">", x, y - 7);
     put_tip(out, "this plan", s->bytes, s->damage);
-    fputs("</path>\n", out);
+    qdq_builder_text(out, "</path>\n");
     put_label(out, &c, x, y, "this plan");
     for (size_t i = 0; i < r->n_uniform; i++)
         put_label(out, &c, x_of(&c, (double)r->uniform[i].bytes), y_of(&c, r->uniform[i].damage), r->uniform[i].label);
-    fputs("</svg></div>\n<figcaption class=\"soft\">Diamond: this plan.", out);
-    if (r->budget) fputs(" Dashed: the budget.", out);
-    if (r->n_curve) fputs(" Line: the best plan for each size.", out);
-    if (r->n_uniform) fputs(" Circles: one format for all tensors, where all of them can have it.", out);
-    fputs("</figcaption>\n</figure>\n", out);
+    qdq_builder_text(out, "</svg></div>\n<figcaption class=\"soft\">Diamond: this plan.");
+    if (r->budget) qdq_builder_text(out, " Dashed: the budget.");
+    if (r->n_curve) qdq_builder_text(out, " Line: the best plan for each size.");
+    if (r->n_uniform) qdq_builder_text(out, " Circles: one format for all tensors, where all of them can have it.");
+    qdq_builder_text(out, "</figcaption>\n</figure>\n");
     if (r->n_uniform == 0) return;
-    fputs("<details open=\"\"><summary>Uniform formats as a table</summary>\n<table><thead><tr><th>format</th><th "
-          "class=\"n\">size</th><th class=\"n\">damage</th></tr></thead>\n<tbody>\n",
-          out);
+    qdq_builder_text(
+        out, "<details open=\"\"><summary>Uniform formats as a table</summary>\n<table><thead><tr><th>format</th><th "
+             "class=\"n\">size</th><th class=\"n\">damage</th></tr></thead>\n<tbody>\n");
     for (size_t i = 0; i < r->n_uniform; i++) {
-        fputs("<tr><td>", out);
+        qdq_builder_text(out, "<tr><td>");
         qdq_report_text(out, r->uniform[i].label);
-        fputs("</td><td class=\"n\">", out);
+        qdq_builder_text(out, "</td><td class=\"n\">");
         qdq_report_bytes(out, (double)r->uniform[i].bytes);
-        fprintf(out, "</td><td class=\"n\">%.5g</td></tr>\n", r->uniform[i].damage);
+        qdq_builder_format(out, "</td><td class=\"n\">%.5g</td></tr>\n", r->uniform[i].damage);
     }
-    fputs("</tbody></table></details>\n", out);
+    qdq_builder_text(out, "</tbody></table></details>\n");
 }

@@ -37,20 +37,22 @@ static int order_usage(const void *a, const void *b) {
     return strcmp(x->format, y->format);
 }
 
-static void put_usage(FILE *out, usage *uses, size_t n, const qdq_report_totals *s) {
+static void put_usage(qdq_builder *out, usage *uses, size_t n, const qdq_report_totals *s) {
     qsort(uses, n, sizeof *uses, order_usage);
-    fputs("<h2>Formats</h2>\n<table><thead><tr><th>format</th><th class=\"n\">tensors</th><th class=\"n\">weights</th>"
-          "<th class=\"n\">size</th><th class=\"n\">of the damage</th></tr></thead>\n<tbody>\n",
-          out);
+    qdq_builder_text(
+        out,
+        "<h2>Formats</h2>\n<table><thead><tr><th>format</th><th class=\"n\">tensors</th><th class=\"n\">weights</th>"
+        "<th class=\"n\">size</th><th class=\"n\">of the damage</th></tr></thead>\n<tbody>\n");
     for (size_t k = 0; k < n; k++) {
-        fputs("<tr><td>", out);
+        qdq_builder_text(out, "<tr><td>");
         qdq_report_text(out, uses[k].format);
-        fprintf(out, "</td><td class=\"n\">%.0f</td><td class=\"n\">%.1f %%</td><td class=\"n\">", uses[k].tensors,
-                s->elements > 0 ? 100 * uses[k].elements / s->elements : 0);
+        qdq_builder_format(out, "</td><td class=\"n\">%.0f</td><td class=\"n\">%.1f %%</td><td class=\"n\">",
+                           uses[k].tensors, s->elements > 0 ? 100 * uses[k].elements / s->elements : 0);
         qdq_report_bytes(out, uses[k].bytes);
-        fprintf(out, "</td><td class=\"n\">%.1f %%</td></tr>\n", s->damage > 0 ? 100 * uses[k].damage / s->damage : 0);
+        qdq_builder_format(out, "</td><td class=\"n\">%.1f %%</td></tr>\n",
+                           s->damage > 0 ? 100 * uses[k].damage / s->damage : 0);
     }
-    fputs("</tbody></table>\n", out);
+    qdq_builder_text(out, "</tbody></table>\n");
 }
 
 /* Which of ten shades. */
@@ -109,7 +111,7 @@ static void fill_map(const qdq_report *r, map *m) {
 }
 
 /* A cell of n tensors: their format (or how many differ) and bits, or their sensitivity. */
-static void put_cell(FILE *out, const qdq_report *r, const place *at, size_t n, bool sensitivity,
+static void put_cell(qdq_builder *out, const qdq_report *r, const place *at, size_t n, bool sensitivity,
                      const qdq_report_totals *s) {
     const char *format = qdq_report_chosen(&r->tensors[at[0].tensor])->format;
     double elements = 0, bytes = 0, sensitive = 0;
@@ -125,67 +127,70 @@ static void put_cell(FILE *out, const qdq_report *r, const place *at, size_t n, 
     if (elements > 0) sensitive /= elements;
     if (sensitivity) {
         int step = sensitive > 0 ? shade(log(sensitive), log(s->low_sensitivity), log(s->high_sensitivity)) : 0;
-        fprintf(out, "<td class=\"s%d\">%.2g</td>", step, sensitive);
+        qdq_builder_format(out, "<td class=\"s%d\">%.2g</td>", step, sensitive);
         return;
     }
-    fprintf(out, "<td class=\"b%d\" title=\"%.3f bits per weight\">", shade(bits, s->low_bits, s->high_bits), bits);
+    qdq_builder_format(out, "<td class=\"b%d\" title=\"%.3f bits per weight\">", shade(bits, s->low_bits, s->high_bits),
+                       bits);
     if (mixed)
-        fprintf(out, "%zu mixed", n);
+        qdq_builder_format(out, "%zu mixed", n);
     else
         qdq_report_text(out, format);
-    fputs("</td>", out);
+    qdq_builder_text(out, "</td>");
 }
 
-static void put_map(FILE *out, const qdq_report *r, const map *m, bool sensitivity, const qdq_report_totals *s) {
-    fputs("<div class=\"wide\"><table class=\"map\"><thead><tr><th>layer</th>", out);
+static void put_map(qdq_builder *out, const qdq_report *r, const map *m, bool sensitivity, const qdq_report_totals *s) {
+    qdq_builder_text(out, "<div class=\"wide\"><table class=\"map\"><thead><tr><th>layer</th>");
     for (size_t k = 0; k < m->n_kinds; k++) {
-        fputs("<th>", out);
+        qdq_builder_text(out, "<th>");
         qdq_report_text(out, m->kinds[k]);
-        fputs("</th>", out);
+        qdq_builder_text(out, "</th>");
     }
-    fputs("</tr></thead>\n<tbody>\n", out);
+    qdq_builder_text(out, "</tr></thead>\n<tbody>\n");
     for (size_t i = 0; i < m->n_places;) {
         int64_t layer = m->places[i].layer;
-        fprintf(out, "<tr><th>%" PRId64 "</th>", layer);
+        qdq_builder_format(out, "<tr><th>%" PRId64 "</th>", layer);
         for (size_t k = 0; k < m->n_kinds; k++) {
             size_t n = 0;
             while (i + n < m->n_places && m->places[i + n].layer == layer && m->places[i + n].kind == k) n++;
             if (n)
                 put_cell(out, r, &m->places[i], n, sensitivity, s);
             else
-                fputs("<td></td>", out);
+                qdq_builder_text(out, "<td></td>");
             i += n;
         }
-        fputs("</tr>\n", out);
+        qdq_builder_text(out, "</tr>\n");
     }
-    fputs("</tbody></table></div>\n", out);
+    qdq_builder_text(out, "</tbody></table></div>\n");
 }
 
-static void put_others(FILE *out, const qdq_report *r, const map *m) {
+static void put_others(qdq_builder *out, const qdq_report *r, const map *m) {
     if (m->n_places == r->n_tensors) return;
-    fputs("<p>Outside of the layers:", out);
+    qdq_builder_text(out, "<p>Outside of the layers:");
     for (size_t i = 0; i < r->n_tensors; i++) {
         if (r->tensors[i].layer >= 0) continue;
-        fputs(" <b>", out);
+        qdq_builder_text(out, " <b>");
         qdq_report_text(out, r->tensors[i].name);
-        fputs("</b> ", out);
+        qdq_builder_text(out, "</b> ");
         qdq_report_text(out, qdq_report_chosen(&r->tensors[i])->format);
     }
-    fputs("</p>\n", out);
+    qdq_builder_text(out, "</p>\n");
 }
 
-static void put_maps(FILE *out, const qdq_report *r, const map *m, const qdq_report_totals *s) {
+static void put_maps(qdq_builder *out, const qdq_report *r, const map *m, const qdq_report_totals *s) {
     if (m->n_places == 0) return;
-    fputs("<h2>Chosen formats</h2>\n<p class=\"soft\">The stronger the colour, the more bits per weight.</p>\n", out);
+    qdq_builder_text(
+        out, "<h2>Chosen formats</h2>\n<p class=\"soft\">The stronger the colour, the more bits per weight.</p>\n");
     put_map(out, r, m, false, s);
     put_others(out, r, m);
-    fputs("<h2>Sensitivity</h2>\n<p class=\"soft\">Damage that the smallest format would do, per million weights; the "
-          "stronger the colour, the more (logarithmic).</p>\n",
-          out);
+    qdq_builder_text(
+        out,
+        "<h2>Sensitivity</h2>\n<p class=\"soft\">Damage that the smallest format would do, per million weights; the "
+        "stronger the colour, the more (logarithmic).</p>\n");
     put_map(out, r, m, true, s);
 }
 
-qdq_status qdq_report_maps(FILE *out, const qdq_report *r, const qdq_report_totals *s) {
+qdq_status qdq_report_maps(qdq_builder *out, const qdq_report *r, const qdq_report_totals *s) {
     map m = {0, 0, malloc((r->n_tensors + N_USUAL + 1) * sizeof *m.kinds),
              malloc((r->n_tensors + 1) * sizeof *m.places)};
     usage *uses = malloc((r->n_tensors + 1) * sizeof *uses);
@@ -198,5 +203,5 @@ qdq_status qdq_report_maps(FILE *out, const qdq_report *r, const qdq_report_tota
     free(m.kinds);
     free(m.places);
     free(uses);
-    return room ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "report: out of memory");
+    return room ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the report");
 }

@@ -5,9 +5,9 @@
 #include "plan/report.h"
 
 /* Escaped; what is no UTF-8, or not allowed in XML, replaced. */
-void qdq_report_text(FILE *out, const char *text);
+void qdq_report_text(qdq_builder *out, const char *text);
 /* "1.5 GiB" */
-void qdq_report_bytes(FILE *out, double bytes);
+void qdq_report_bytes(qdq_builder *out, double bytes);
 
 uint64_t qdq_report_elements(const qdq_report_tensor *tensor);
 const qdq_report_choice *qdq_report_chosen(const qdq_report_tensor *tensor);
@@ -24,8 +24,8 @@ typedef struct qdq_report_totals {
 qdq_report_totals qdq_report_sum(const qdq_report *report);
 void qdq_report_widen(double x, double *low, double *high);
 
-void qdq_report_chart(FILE *out, const qdq_report *report, const qdq_report_totals *totals);
+void qdq_report_chart(qdq_builder *out, const qdq_report *report, const qdq_report_totals *totals);
 /* The formats in use; chosen formats and sensitivities, layers x kinds. */
-qdq_status qdq_report_maps(FILE *out, const qdq_report *report, const qdq_report_totals *totals);
+qdq_status qdq_report_maps(qdq_builder *out, const qdq_report *report, const qdq_report_totals *totals);
 
 #endif

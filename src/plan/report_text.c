@@ -23,27 +23,27 @@ static int character(const unsigned char *s) {
     return forbidden ? 0 : n;
 }
 
-void qdq_report_text(FILE *out, const char *text) {
+void qdq_report_text(qdq_builder *out, const char *text) {
     const unsigned char *s = (const unsigned char *)text;
     while (*s) {
         int n = character(s);
         if (n == 0) {
-            fputs("&#xfffd;", out);
+            qdq_builder_text(out, "&#xfffd;");
             s++;
         } else if (n == 1 && strchr("&<>\"'", *s)) {
-            fprintf(out, "&#%d;", *s++);
+            qdq_builder_format(out, "&#%d;", *s++);
         } else {
-            fwrite(s, 1, (size_t)n, out);
+            qdq_builder_add(out, s, (size_t)n);
             s += n;
         }
     }
 }
 
-void qdq_report_bytes(FILE *out, double bytes) {
+void qdq_report_bytes(qdq_builder *out, double bytes) {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
     int u = 0;
     while (bytes >= 1024 && u < 4) bytes /= 1024, u++;
-    fprintf(out, u ? "%.4g %s" : "%.0f %s", bytes, units[u]);
+    qdq_builder_format(out, u ? "%.4g %s" : "%.0f %s", bytes, units[u]);
 }
 
 /* ---- Sums ---- */

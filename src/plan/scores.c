@@ -9,12 +9,12 @@
  */
 #include "plan/scores.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "files/json_io.h"
 
 static const char schema[] = "qdq.scores/1";
 
@@ -22,7 +22,7 @@ struct qdq_scores {
     json_t *root, *formats, *tensors, *energy, *sources; /* all but the first are root's */
 };
 
-static qdq_status no_memory(void) { return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for scores"); }
+static qdq_status no_memory(void) { return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the scores"); }
 
 static json_t *text_or_null(const char *text) { return text ? json_string(text) : json_null(); }
 
@@ -78,10 +78,14 @@ static qdq_status check_inputs(const char *path, json_t *root, const qdq_scores_
     return json_object_set_new(stored, "gradients", json_string(inputs->gradients)) == 0 ? QDQ_OK : no_memory();
 }
 
-static json_t *describe(const char *name) {
-    qdq_format_info info = {.size = sizeof info};
-    if (qdq_format_describe(qdq_format_by_name(name), &info) != QDQ_OK || strcmp(info.name, name) != 0) return NULL;
-    return json_pack("[i, i, i]", (int)info.ggml_type, (int)info.block_elements, (int)info.block_bytes);
+static bool is_format(const char *name, qdq_format_info *info) {
+    *info = (qdq_format_info){.size = sizeof *info};
+    return qdq_format_describe(qdq_format_by_name(name), info) == QDQ_OK && strcmp(info->name, name) == 0;
+}
+
+/* NULL: no memory. */
+static json_t *describe(const qdq_format_info *info) {
+    return json_pack("[i, i, i]", (int)info->ggml_type, (int)info->block_elements, (int)info->block_bytes);
 }
 
 /* Are those the formats of today? Ones that this build lacks are, since nobody will ask for them. */
@@ -89,8 +93,11 @@ static qdq_status check_formats(const char *path, json_t *formats) {
     const char *name;
     json_t *value;
     json_object_foreach(formats, name, value) {
-        json_t *now = describe(name);
-        bool changed = now && !json_equal(now, value);
+        qdq_format_info info;
+        if (!is_format(name, &info)) continue;
+        json_t *now = describe(&info);
+        if (!now) return no_memory();
+        bool changed = !json_equal(now, value);
         json_decref(now);
         char what[128];
         snprintf(what, sizeof what, "format %.32s has changed", name);
@@ -153,9 +160,11 @@ qdq_status qdq_scores_read(const char *path, const char *text, size_t length, co
     if (!path || !text || !inputs || !inputs->weights || !result)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "scores: a NULL argument");
     json_error_t error;
-    json_t *root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
-    if (!root) return qdq_fail(QDQ_BAD_DATA, "%s: no JSON: line %d: %s", path, error.line, error.text);
-    qdq_status status = check(path, root, inputs);
+    json_t *root;
+    qdq_status status = qdq_json_parse(path, text, length, &root, &error);
+    if (status == QDQ_BAD_DATA) return qdq_fail(QDQ_BAD_DATA, "%s: no JSON: line %d: %s", path, error.line, error.text);
+    if (status != QDQ_OK) return status;
+    status = check(path, root, inputs);
     qdq_scores *scores = status == QDQ_OK ? calloc(1, sizeof *scores) : NULL;
     if (!scores) {
         json_decref(root);
@@ -236,10 +245,11 @@ static json_t *member(json_t *object, const char *key) {
 
 static qdq_status set(qdq_scores *scores, const char *tensor, const char *format, const char *what, json_t *value) {
     if (!json_object_get(scores->formats, format)) {
-        json_t *description = describe(format);
-        if (!description || json_object_set_new(scores->formats, format, description) != 0) {
+        qdq_format_info info;
+        bool known = is_format(format, &info);
+        if (!known || json_object_set_new(scores->formats, format, describe(&info)) != 0) {
             json_decref(value);
-            return description ? no_memory() : qdq_fail(QDQ_INVALID_ARGUMENT, "scores: there is no format %s", format);
+            return known ? no_memory() : qdq_fail(QDQ_INVALID_ARGUMENT, "scores: there is no format %s", format);
         }
     }
     json_t *row = member(scores->tensors, tensor), *cell = row ? member(row, format) : NULL;
@@ -272,5 +282,5 @@ qdq_status qdq_scores_set_energy(qdq_scores *scores, const char *tensor, double 
 }
 
 char *qdq_scores_text(const qdq_scores *scores) {
-    return json_dumps(scores->root, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    return qdq_json_print(scores->root, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
 }
