@@ -80,6 +80,20 @@ class TestWords(CommandTest):
         for name, most in [("Q4_K_M", "q4_K"), ("q5_k_s", "q5_K"), ("IQ3_M", "iq3_s")]:
             self.fails(2, name + " is a mixture that llama-quantize makes, .* are " + most, "error", "-f", name, self.model)
 
+    def test_nothing_done(self):
+        """A command that does none of what it was asked for says so, and does not succeed."""
+        self.put("packed.gguf", gguf_bytes({"a": ("Q8_0", [2, 64], bytes(136)), "n": ("F32", [64], f32(gauss(1, 64)))}, []))
+        gradients = self.put("g.safetensors", safetensors_bytes({"a": ("F32", [2, 64], f32(gauss(1, 128)))}))
+        commands = [["error", "-f", "q4_0"], ["quantize", "-f", "q4_0", "-o", "o.gguf"],
+                    ["sensitivity", "--low", "q4_0", "--high", "q8_0", "--grad", gradients]]
+        for command in commands:
+            for json_too in ([], ["--json", "o.json"]):
+                self.fails(1, ["packed.gguf: there is nothing to ", "2 tensors", '1 x "is already quantized"', "give the F32"],
+                           *command, *json_too, "packed.gguf")
+        for command in commands[:2] + [["roundtrip", "-f", "q4_0", "-o", "o.safetensors"]]:
+            self.fails(1, ["nothing to ", "7 tensors", "not matched by --include"], *command, "--include", "^zzz", self.model)
+            self.fails(1, ["nothing to ", '1 x "1 dimension; 2 are needed"'], *command, "--include", "^norm", self.model)
+
     def test_escapes(self):
         self.fails(2, r"x\\x1b\[31m", "x\033[31m")
         self.fails(1, r"\\x1b", "error", "-f", "q4_0", "\033[2J.safetensors")

@@ -410,10 +410,19 @@ class TestFiles(CommandTest):
         self.fails(1, ['"m"', "BOOL"], "quantize", "-f", "q4_0", "m.safetensors", "-o", "o.gguf")
 
     def test_already_quantized(self):
-        self.put("m.gguf", gguf_bytes({"x": ("Q4_0", [1, 32], bytes(18))}, []))
+        tensors = {"x": ("Q4_0", [1, 32], bytes(18))}
+        self.put("m.gguf", gguf_bytes(tensors, []))
+        self.fails(1, ["nothing to quantize", "already quantized", "give the F32"], "quantize", "-f", "q8_0", "m.gguf", "-o", "o.gguf")
+        tensors["y.weight"] = ("F32", [2, 32], f32(gauss(1, 64)))
+        self.put("m.gguf", gguf_bytes(tensors, []))
         text = self.done("quantize", "-f", "q8_0", "m.gguf", "-o", "o.gguf")
         self.assertIn("already quantized", text)
         self.assertEqual(read_gguf(self.path("o.gguf"))[0]["x"], (2, [1, 32], bytes(18)))
+
+    def test_of_the_wanted_type_already(self):
+        self.put("m.safetensors", safetensors_bytes({"x": ("F16", [1, 32], f16(gauss(1, 32)))}))
+        text = self.done("quantize", "-f", "f16", "m.safetensors", "-o", "o.gguf")
+        self.assertIn("it is F16 already", text)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ static void list_exception(quantization *q, const qdq_tensor *t, const qdq_targe
 static qdq_status add_tensors(quantization *q) {
     qdq_rewrite *r = &q->rewrite;
     uint64_t n = qdq_model_tensor_count(r->session.model);
+    bool already = false;
     qdq_status status = QDQ_OK;
     for (uint64_t i = 0; i < n && status == QDQ_OK; i++) {
         qdq_target_choice choice;
@@ -40,7 +41,11 @@ static qdq_status add_tensors(quantization *q) {
         if (status == QDQ_OK) status = qdq_rewrite_add(r, i, choice.format, choice.importance, choice.reason);
         if (status == QDQ_OK && choice.format != QDQ_FORMAT_NONE && choice.exception)
             list_exception(q, qdq_model_tensor(r->session.model, i), &choice);
+        already |= choice.already;
     }
+    /* Such a file would say that it is in the format, and is not. */
+    if (status == QDQ_OK && r->quantized == 0 && !already)
+        status = qdq_session_nothing(&r->session, "there is nothing to quantize");
     return status;
 }
 

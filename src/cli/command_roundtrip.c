@@ -16,6 +16,8 @@ static qdq_status add_tensors(qdq_rewrite *r, qdq_format format) {
         if (taken) status = qdq_session_fits(&r->session, t, format, &importance, &taken, reason);
         if (status == QDQ_OK) status = qdq_rewrite_add(r, i, taken ? format : QDQ_FORMAT_NONE, importance, reason);
     }
+    if (status == QDQ_OK && r->quantized == 0)
+        status = qdq_session_nothing(&r->session, "there is nothing to round-trip");
     return status;
 }
 

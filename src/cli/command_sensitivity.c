@@ -89,7 +89,7 @@ static qdq_status add_tensors(plan *p) {
         return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the results of %llu tensors", (unsigned long long)n);
     qdq_status status = check_names(p);
     for (uint64_t i = 0; i < n && status == QDQ_OK; i++) status = add_tensor(p, qdq_model_tensor(p->session.model, i));
-    return status;
+    return status == QDQ_OK && p->n == 0 ? qdq_session_nothing(&p->session, "there is nothing to score") : status;
 }
 
 static qdq_status score(plan *p) {

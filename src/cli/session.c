@@ -146,17 +146,48 @@ qdq_status qdq_session_fits(const qdq_session *session, const qdq_tensor *tensor
 
 /* ---- Results --------------------------------------------------------------------------------------------------- */
 
+static void count_reason(qdq_session *session, const char *reason) {
+    for (size_t i = 0; i < sizeof session->why / sizeof session->why[0]; i++) {
+        if (session->why[i].n == 0) snprintf(session->why[i].reason, QDQ_REASON, "%s", reason);
+        if (strcmp(session->why[i].reason, reason) != 0) continue;
+        session->why[i].n++;
+        return;
+    }
+}
+
 void qdq_session_skip(qdq_session *session, const char *name, const char *reason) {
     json_array_append_new(session->skipped,
                           json_pack("{s:o, s:o}", "name", qdq_json_text(name), "reason", qdq_json_text(reason)));
     qdq_table *table = session->skipped_table;
     const qdq_tensor *tensor = qdq_model_find(session->model, name);
-    if (session->last_skipped == NULL || strcmp(session->last_skipped, name) != 0) session->n_skipped++;
+    if (session->last_skipped == NULL || strcmp(session->last_skipped, name) != 0) {
+        session->n_skipped++;
+        session->n_packed += tensor != NULL && qdq_tensor_not_source(tensor) != NULL;
+    }
     session->last_skipped = name;
+    count_reason(session, reason);
     qdq_table_name(table, name);
     qdq_table_name(table, tensor != NULL ? QDQ_EXTENTS(tensor) : "-");
     qdq_table_name(table, tensor != NULL ? tensor->type_name : "-");
     qdq_table_name(table, reason);
+}
+
+qdq_status qdq_session_nothing(const qdq_session *session, const char *wanted) {
+    char why[1024] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof session->why / sizeof session->why[0] && session->why[i].n > 0; i++) {
+        size_t before = used;
+        used += (size_t)snprintf(why + used, sizeof why - used, "%s%lu x \"%s\"", i > 0 ? ", " : "", session->why[i].n,
+                                 SHOWN(session->why[i].reason));
+        if (used < sizeof why) continue;
+        why[before] = '\0';
+        break;
+    }
+    const char *path = SHOWN(qdq_model_path(session->model));
+    if (session->n_skipped == 0) return qdq_fail(QDQ_UNSUPPORTED, "%s: %s: it has no tensors", path, wanted);
+    return qdq_fail(QDQ_UNSUPPORTED, "%s: %s in its %lu tensor%s (%s)%s", path, wanted, session->n_skipped,
+                    session->n_skipped == 1 ? "" : "s", why,
+                    session->n_packed > 0 ? ": give the F32, F16 or BF16 model that it was made from" : "");
 }
 
 qdq_status qdq_session_print(qdq_session *session, qdq_table *table, const char *heading) {

@@ -7,6 +7,8 @@
 #include "cli/cli.h"
 #include "cli/stream.h"
 
+enum { QDQ_REASON = 256 };
+
 typedef struct qdq_session {
     const qdq_common *common;
     qdq_model *model;
@@ -20,6 +22,11 @@ typedef struct qdq_session {
     qdq_table *skipped_table;
     const char *last_skipped; /* a tensor may be listed with several reasons, one after another */
     unsigned long n_skipped;
+    unsigned long n_packed; /* of those, tensors that are no weights or quantized already */
+    struct {
+        char reason[QDQ_REASON];
+        unsigned long n;
+    } why[8]; /* the first reasons for which tensors were skipped, and how many of them had it */
 } qdq_session;
 
 /* Opens everything. imatrix: a path or NULL. On failure everything is closed again. */
@@ -32,8 +39,6 @@ qdq_status qdq_session_name_importance(qdq_session *session, const qdq_gguf_name
 /* Formats that need an importance matrix have one; imatrix: the path, or NULL. QDQ_INVALID_ARGUMENT: say --imatrix. */
 qdq_status qdq_check_importance(const qdq_format *formats, uint32_t n, const char *imatrix);
 
-enum { QDQ_REASON = 256 };
-
 /* Whether any format could take the tensor: weights, not left out by --include and --exclude, of two dimensions or
  * more. If not, reason says why. */
 bool qdq_session_takes(const qdq_session *session, const qdq_tensor *tensor, char reason[QDQ_REASON]);
@@ -43,6 +48,8 @@ qdq_status qdq_session_fits(const qdq_session *session, const qdq_tensor *tensor
                             const qdq_imatrix_entry **importance, bool *fits, char reason[QDQ_REASON]);
 /* Lists a tensor as skipped. name: lives as long as the session. */
 void qdq_session_skip(qdq_session *session, const char *name, const char *reason);
+/* The failure of a command that skipped every tensor, with the reasons and what to do. wanted: "nothing to measure". */
+qdq_status qdq_session_nothing(const qdq_session *session, const char *wanted);
 /* Prints table (NULL: none) and the skipped ones under it, if tables are wanted; frees table. heading: "not
  * measured". */
 qdq_status qdq_session_print(qdq_session *session, qdq_table *table, const char *heading);

@@ -95,7 +95,8 @@ static void fall_back(const qdq_tensor *t, uint32_t *type, qdq_target_choice *ch
 
 static qdq_status set_format(const qdq_session *session, const qdq_tensor *t, uint32_t type,
                              qdq_target_choice *choice) {
-    if (type == t->ggml_type) {
+    choice->already = type == t->ggml_type;
+    if (choice->already) {
         if (!choice->exception) snprintf(choice->reason, QDQ_REASON, "it is %s already", t->type_name);
         return QDQ_OK;
     }

@@ -25,6 +25,7 @@ typedef struct qdq_target_choice {
     qdq_format format; /* QDQ_FORMAT_NONE: the tensor stays as it is */
     const qdq_imatrix_entry *importance;
     bool exception;          /* another format than -f's */
+    bool already;            /* it stays because it is of the wanted type */
     char reason[QDQ_REASON]; /* why it stays, or has another format */
 } qdq_target_choice;
 
