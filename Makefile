@@ -1,10 +1,12 @@
-# make demo   installs what is missing, builds, and prints the sensitivity of the example's tensors
-# make test   likewise, and passes all tests: also under the sanitizers, and the golden bits of clang and 64-bit Arm
-# make        builds into build/
-# make format formats the sources
+# make demo       installs what is missing, builds, and prints the sensitivity of the example's tensors
+# make test       likewise, and passes all tests: also under the sanitizers, and the golden bits of clang and 64-bit Arm
+# make test-quick likewise, and passes those that a change of every day wants, in a few minutes
+# make            builds into build/; the tests too, where what they need is installed
+# make format     formats the sources
 
 BUILD_PACKAGES = gcc libc6-dev cmake ninja-build pkg-config libjansson-dev libpcre2-dev glslc spirv-tools libvulkan-dev
-TEST_PACKAGES = $(BUILD_PACKAGES) g++ libcmocka-dev python3 clang libclang-rt-14-dev qemu-user gcc-aarch64-linux-gnu \
+QUICK_PACKAGES = $(BUILD_PACKAGES) g++ libcmocka-dev python3
+TEST_PACKAGES = $(QUICK_PACKAGES) clang libclang-rt-14-dev qemu-user gcc-aarch64-linux-gnu \
                 libc6-dev-arm64-cross mesa-vulkan-drivers vulkan-validationlayers chromium-headless-shell
 CTEST = ctest --output-on-failure --no-tests=error
 EXAMPLE = examples/tiny
@@ -16,11 +18,15 @@ all: build/build.ninja
 build/build.ninja:
 	@cmake --preset release
 
-demo: build-packages all
+# AUTO: whatever an earlier configuration wanted, the demo wants no tests.
+demo: build-packages
+	cmake --preset release -DQDQ_BUILD_TESTS=AUTO && cmake --build build --target qdq_command
 	build/qdq sensitivity --low q4_0 --high q8_0 --grad $(EXAMPLE)/gradients.safetensors $(EXAMPLE)/model.safetensors
 
 build-packages:
 	@tools/packages.sh $(BUILD_PACKAGES)
+quick-packages:
+	@tools/packages.sh $(QUICK_PACKAGES)
 test-packages:
 	@tools/packages.sh $(TEST_PACKAGES)
 
@@ -30,10 +36,15 @@ GOLDEN_ONLY = -DQDQ_BUILD_COMMAND=OFF -DQDQ_CUDA=OFF -DQDQ_VULKAN=OFF
 # Not the devices' tests, the tiers' once more, nor what needs an uninstrumented build.
 UNSANITIZED = ^(device_test_.*|vulkan_test.*|(core|proofs)_test_mask_.*|selftest_.*|header_.*|install|symbols|report_browser)$$
 SANITIZER_OPTIONS = allocator_may_return_null=1
+RELEASE = cmake --preset release -DQDQ_WERROR=$(WERROR) -DQDQ_BUILD_TESTS=ON && cmake --build build
 test: test-packages
-	cmake --preset release -DQDQ_WERROR=$(WERROR) && cmake --build build
+	$(RELEASE)
 	cd build && $(CTEST) -j2
 	$(MAKE) test-asan test-tsan test-clang test-aarch64
+# Not what is labelled slow: devices in software, every tier once more, a browser.
+test-quick: quick-packages
+	$(RELEASE)
+	cd build && $(CTEST) -j2 -LE slow
 
 # Hostile sizes must come back as errors under the sanitizers, too, and nothing may leak. (Their instrumentation makes
 # gcc warn of what it then leaves undone.)
@@ -60,4 +71,4 @@ format:
 clean:
 	rm -rf build build-*
 
-.PHONY: all demo test test-asan test-tsan test-clang test-aarch64 build-packages test-packages install format clean
+.PHONY: all demo test test-quick test-asan test-tsan test-clang test-aarch64 build-packages quick-packages test-packages install format clean

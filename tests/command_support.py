@@ -19,7 +19,7 @@ ENVIRONMENT.pop("QDQ_CPU_MASK", None)
 def run(*arguments, cwd=None, env=None, **options):
     return subprocess.run(
         [QDQ, *map(str, arguments)], cwd=cwd, env=env or ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        timeout=300, **options)
+        timeout=1800, **options)
 
 
 # ---- Values ------------------------------------------------------------------------------------------------------
