@@ -637,7 +637,13 @@ class TestOutput(CommandTest):
         for command in ["roundtrip", "quantize"]:
             self.fails(1, "nowhere/o", command, "-f", "q4_0", self.model, "-o", "nowhere/o")
             self.fails(1, "folder", command, "-f", "q4_0", self.model, "-o", "folder")
-            self.fails(1, "/dev/null", command, "-f", "q4_0", self.model, "-o", "/dev/null")
+            self.fails(1, "/dev/full", command, "-f", "q4_0", self.model, "-o", "/dev/full")
+
+    def test_discarded(self):
+        for command in ["roundtrip", "quantize"]:
+            self.assertIn("/dev/null", self.done(command, "-f", "q4_0", "--json", "/dev/null", self.model, "-o", "/dev/null"))
+        self.done("error", "-f", "q4_0", "--json", "/dev/null", self.model)
+        self.assertTrue(os.path.exists("/dev/null") and not os.path.isfile("/dev/null"))
 
     def test_input_is_not_written(self):
         os.symlink("model.safetensors", self.path("link"))

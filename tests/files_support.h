@@ -110,6 +110,10 @@ static inline void save(const char *name, bytes b) {
     assert_int_equal(fclose(file), 0);
 }
 
+static inline void save_text(const char *name, const char *text) {
+    save(name, (bytes){.data = (uint8_t *)(uintptr_t)text, .n = strlen(text)});
+}
+
 static inline bytes load(const char *name) {
     bytes b = {0};
     char chunk[4096];

@@ -278,10 +278,6 @@ static void save_shard(const char *name, const char *tensor, const char *metadat
     release(&b);
 }
 
-static void save_text(const char *name, const char *text) {
-    save(name, (bytes){.data = (uint8_t *)(uintptr_t)text, .n = strlen(text)});
-}
-
 static void opens_shards_by_index_and_directory(void **state) {
     qdq_model *model;
     mkdir(at("shards"), 0700);

@@ -150,6 +150,47 @@ static void never_writes_an_input(void **state) {
     assert_true(st.st_size > 3);
 }
 
+static void an_index_is_an_input_too(void **state) {
+    bytes b = safetensors("{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4);
+    qdq_model *model;
+    qdq_out *out;
+    mkdir(at("sharded"), 0700);
+    save("sharded/m.safetensors", b);
+    release(&b);
+    save_text("sharded/model.safetensors.index.json", "{\"weight_map\":{\"w\":\"m.safetensors\"}}");
+    assert_ok(qdq_model_open(at("sharded"), &model));
+    assert_int_equal(qdq_model_file_count(model), 1);
+    assert_refused(qdq_out_create(at("sharded/model.safetensors.index.json"), &out), QDQ_INVALID_ARGUMENT,
+                   "is the input", "index.json");
+    qdq_model_close(model);
+    assert_ok(qdq_out_create(at("sharded/model.safetensors.index.json"), &out));
+    qdq_out_abort(out);
+}
+
+static void the_null_device_discards(void **state) {
+    qdq_out *out;
+    qdq_writer *writer;
+    float w[4] = {0};
+    assert_int_equal(symlink("/dev/null", at("nowhere")), 0);
+    int before = count_entries(directory);
+    assert_true(qdq_out_discards("/dev/null") && qdq_out_discards(at("nowhere")));
+    assert_false(qdq_out_discards("/dev/full") || qdq_out_discards(directory) || qdq_out_discards(at("nothing")));
+    assert_ok(qdq_out_create("/dev/null", &out));
+    assert_ok(qdq_out_reserve(out, 1 << 20));
+    assert_ok(qdq_out_write_at(out, 1 << 30, "x", 1));
+    assert_ok(qdq_out_commit(out));
+    assert_ok(qdq_writer_create(QDQ_LAYOUT_GGUF, at("nowhere"), &writer));
+    assert_ok(qdq_writer_add_tensor(writer, "w", "f32", 1, (uint64_t[]){4}));
+    assert_ok(qdq_writer_write(writer, w, sizeof w));
+    assert_ok(qdq_writer_finish(writer));
+    assert_ok(qdq_out_create("/dev/null", &out));
+    qdq_out_abort(out);
+    assert_int_equal(count_entries(directory), before);
+    struct stat st;
+    assert_int_equal(stat("/dev/null", &st), 0);
+    assert_true(S_ISCHR(st.st_mode));
+}
+
 /* In a child, since limits cannot be raised again. Exit status 0: as it should be. */
 static int in_child(int (*body)(void)) {
     int status;
@@ -497,6 +538,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(works_in_the_current_directory, hide_proc, show_proc),
         cmocka_unit_test(refuses_bad_targets),
         cmocka_unit_test_setup_teardown(never_writes_an_input, NULL, show_proc),
+        cmocka_unit_test(an_index_is_an_input_too),
+        cmocka_unit_test(the_null_device_discards),
         cmocka_unit_test_setup_teardown(never_writes_an_input, hide_proc, show_proc),
         cmocka_unit_test_setup_teardown(a_full_disk_is_an_error_and_leaves_nothing, NULL, show_proc),
         cmocka_unit_test_setup_teardown(a_full_disk_is_an_error_and_leaves_nothing, hide_proc, show_proc),

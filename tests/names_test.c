@@ -444,7 +444,7 @@ static void rows_that_cannot_be_compared(void **unused) {
                    QDQ_INVALID_ARGUMENT, "f32, f16 or bf16");
     expect_failure(
         qdq_rows_permuted(12, UINT64_MAX / 4, 3, read_matrix, &hf, read_matrix, &gguf, QDQ_F32, &order, &row),
-        QDQ_OUT_OF_MEMORY, "no memory");
+        QDQ_OUT_OF_MEMORY, "out of memory");
     hf.fails = 5;
     assert_int_equal(qdq_rows_permuted(12, 4, 3, read_matrix, &hf, read_matrix, &gguf, QDQ_F32, &order, &row),
                      QDQ_IO_ERROR);

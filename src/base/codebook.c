@@ -133,7 +133,7 @@ qdq_status qdq_format_words(const char *format, const uint32_t **words, size_t *
         *words = *g->words;
         *n = g->n;
         pthread_mutex_unlock(&mutex);
-        return *words ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the codebook of %s", format);
+        return *words ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the codebook of %s", format);
     }
     return QDQ_OK;
 }

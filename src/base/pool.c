@@ -101,7 +101,7 @@ qdq_status qdq_pool_create(int threads, qdq_pool **out) {
         return qdq_fail(QDQ_INVALID_ARGUMENT, "%d threads: from 1 to 4096, or 0 for one a core", threads);
     if (threads == 0) threads = usable_cores();
     qdq_pool *pool = calloc(1, sizeof *pool + (size_t)threads * sizeof pool->thread[0]);
-    if (!pool) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %d threads", threads);
+    if (!pool) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %d threads", threads);
     pthread_mutex_init(&pool->caller, NULL);
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->start, NULL);
@@ -109,7 +109,7 @@ qdq_status qdq_pool_create(int threads, qdq_pool **out) {
     for (int t = 0; t < threads - 1; t++) {
         if (create_worker(&pool->thread[t], pool) != 0) {
             qdq_pool_free(pool);
-            return qdq_fail(QDQ_OUT_OF_MEMORY, "the system refused thread %d of %d; try fewer", t + 2, threads);
+            return qdq_fail(QDQ_OUT_OF_MEMORY, "the system refused thread %d of %d, out of memory or at a limit; try fewer", t + 2, threads);
         }
         pool->workers++;
     }

@@ -109,9 +109,12 @@ qdq_status qdq_mapped_read(const void *address, void *to, size_t bytes);
  * nothing, or that one hidden file. */
 typedef struct qdq_out qdq_out;
 
-/* QDQ_IO_ERROR: the directory is missing or not writable, or path is there and is no regular file.
- * QDQ_INVALID_ARGUMENT: path is a file that is mapped as an input at the moment. A symbolic link is replaced. */
+/* QDQ_IO_ERROR: the directory is missing or not writable, or path is there and is no regular file; the null device is
+ * allowed, and discards. QDQ_INVALID_ARGUMENT: path is a file of a model or an importance matrix that is open. (Of what
+ * was read and closed, nothing is known here.) A symbolic link is replaced. */
 qdq_status qdq_out_create(const char *path, qdq_out **out);
+/* Is it the null device? */
+bool qdq_out_discards(const char *path);
 /* Makes the file that long, zeros where nothing is written, and sets room aside where the file system can, so that a
  * full disk is known before the work. A limit of the process (RLIMIT_FSIZE) raises SIGXFSZ: ignore that signal. */
 qdq_status qdq_out_reserve(qdq_out *out, uint64_t bytes);

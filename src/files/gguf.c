@@ -35,7 +35,7 @@ static qdq_status cut_short(const cursor *c, const char *what, uint64_t bytes) {
 }
 
 static qdq_status no_memory(const cursor *c) {
-    return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: no memory for the header", SHOWN(c->path));
+    return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory for the header", SHOWN(c->path));
 }
 
 /* The next n bytes, or NULL when the file ends before. */

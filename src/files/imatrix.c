@@ -33,7 +33,7 @@ struct qdq_imatrix {
 };
 
 static qdq_status no_memory(const char *path) {
-    return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: no memory for the importance matrix", SHOWN(path));
+    return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory for the importance matrix", SHOWN(path));
 }
 
 static qdq_status add(qdq_imatrix *im, const qdq_imatrix_entry *e) {

@@ -24,7 +24,7 @@ static qdq_status read_map(qdq_index *index, json_t *map, const char *path) {
     index->names = qdq_arena_alloc(&index->arena, room);
     index->files = qdq_arena_alloc(&index->arena, room);
     if (index->names == NULL || index->files == NULL)
-        return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: no memory for the index", SHOWN(path));
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory for the index", SHOWN(path));
     const char *name;
     json_t *value;
     json_object_foreach(map, name, value) {
@@ -38,7 +38,7 @@ static qdq_status read_map(qdq_index *index, json_t *map, const char *path) {
         char *name_copy = qdq_arena_text(&index->arena, name, strlen(name));
         char *file_copy = qdq_arena_text(&index->arena, file, strlen(file));
         if (name_copy == NULL || file_copy == NULL)
-            return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: no memory for the index", SHOWN(path));
+            return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory for the index", SHOWN(path));
         index->names[index->n] = name_copy;
         index->files[index->n++] = file_copy;
     }

@@ -115,6 +115,7 @@ struct qdq_model {
     qdq_arena arena;
     qdq_map **maps;
     uint64_t n_maps, maps_capacity;
+    qdq_map *index; /* kept for its identity: an output may not replace it */
     qdq_tensor *tensors;
     uint64_t n_tensors, tensors_capacity;
     qdq_name *by_name;

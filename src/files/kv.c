@@ -71,7 +71,7 @@ const uint8_t *qdq_kv_encode_string(qdq_arena *arena, const char *text, uint64_t
 
 qdq_status qdq_kvs_add(qdq_kvs *kvs, qdq_kv kv) {
     if (!qdq_grow((void **)&kvs->items, kvs->n, &kvs->capacity, sizeof *kvs->items))
-        return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu metadata entries", (unsigned long long)kvs->n + 1);
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu metadata entries", (unsigned long long)kvs->n + 1);
     kvs->items[kvs->n++] = kv;
     return QDQ_OK;
 }
@@ -83,7 +83,7 @@ qdq_status qdq_kvs_index(qdq_kvs *kvs, uint64_t *duplicate) {
     if (kvs->n == 0) return QDQ_OK;
     kvs->sorted = malloc((size_t)kvs->n * sizeof *kvs->sorted); /* smaller than items, which fit */
     if (kvs->sorted == NULL)
-        return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu metadata entries", (unsigned long long)kvs->n);
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu metadata entries", (unsigned long long)kvs->n);
     for (uint64_t i = 0; i < kvs->n; i++) kvs->sorted[i] = (qdq_name){kvs->items[i].key, i};
     qdq_sorted_sort(kvs->sorted, kvs->n);
     for (uint64_t i = 1; i < kvs->n && *duplicate == UINT64_MAX; i++)

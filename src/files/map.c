@@ -116,7 +116,7 @@ qdq_status qdq_map_open(const char *path, qdq_map **result) {
     qdq_map *map = status == QDQ_OK ? calloc(1, sizeof *map) : NULL;
     char *copy = map != NULL ? strdup(path) : NULL;
     if (status == QDQ_OK && copy == NULL)
-        status = qdq_fail(QDQ_OUT_OF_MEMORY, "%s: no memory to map the file", SHOWN(path));
+        status = qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory to map the file", SHOWN(path));
     if (status == QDQ_OK) {
         void *bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (bytes == MAP_FAILED)

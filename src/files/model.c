@@ -12,7 +12,7 @@
 typedef unsigned long long ull;
 
 static qdq_status no_memory(const char *path) {
-    return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: no memory to open the model", SHOWN(path));
+    return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory to open the model", SHOWN(path));
 }
 
 /* ---- Filling --------------------------------------------------------------------------------------------------- */
@@ -76,6 +76,7 @@ static void empty(qdq_model *model) {
     qdq_arena_free(&model->arena);
     for (uint64_t i = 0; i < model->n_maps; i++) qdq_map_close(model->maps[i]);
     free(model->maps);
+    qdq_map_close(model->index);
     char *path = model->path;
     *model = (qdq_model){.path = path};
 }
@@ -218,9 +219,9 @@ static qdq_status open_index(qdq_model *model, const char *path) {
     qdq_index index;
     qdq_status status = qdq_map_open(path, &map);
     if (status != QDQ_OK) return status;
+    model->index = map;
     status = check_kind(map);
     if (status == QDQ_OK) status = qdq_index_parse(map->bytes, map->length, path, &index);
-    qdq_map_close(map);
     if (status != QDQ_OK) return status;
     status = open_shards(model, &index, path);
     if (status == QDQ_OK) status = finish(model);

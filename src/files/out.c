@@ -24,6 +24,7 @@ struct qdq_out {
     uint64_t written; /* where qdq_out_write goes on */
     size_t slot;      /* in `named` */
     int fd;
+    bool discards; /* the null device: nothing is kept */
 };
 
 /* Temporary names that exist, for the signal handler. Whoever swaps a name out owns it: the handler keeps it forever,
@@ -86,6 +87,17 @@ static void free_out(qdq_out *out) {
 
 /* ---- Opening ----------------------------------------------------------------------------------------------------- */
 
+static bool is_null_device(const struct stat *st) {
+    struct stat null;
+    return S_ISCHR(st->st_mode) && stat("/dev/null", &null) == 0 && S_ISCHR(null.st_mode) &&
+           st->st_rdev == null.st_rdev;
+}
+
+bool qdq_out_discards(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && is_null_device(&st);
+}
+
 static qdq_status check_target(const char *path) {
     struct stat st;
     char input[512];
@@ -96,6 +108,7 @@ static qdq_status check_target(const char *path) {
         if (errno == ENOENT) return QDQ_OK; /* the directory is looked at next */
         return qdq_fail(QDQ_IO_ERROR, "%s: cannot be written: %s", SHOWN(path), strerror(errno));
     }
+    if (is_null_device(&st)) return QDQ_OK;
     if (!S_ISREG(st.st_mode))
         return qdq_fail(QDQ_IO_ERROR, "%s: is a directory or device; the output must be a regular file", SHOWN(path));
     if (qdq_map_has(st.st_dev, st.st_ino, input, sizeof input))
@@ -143,7 +156,7 @@ qdq_status qdq_out_create(const char *path, qdq_out **result) {
     qdq_status status = check_target(path);
     if (status != QDQ_OK) return status;
     qdq_out *out = calloc(1, sizeof *out);
-    if (out == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: no memory to write the file", SHOWN(path));
+    if (out == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory to write the file", SHOWN(path));
     if (!claim_slot(out)) {
         free(out);
         return qdq_fail(QDQ_IO_ERROR, "%s: %d outputs are open already", SHOWN(path), SLOTS);
@@ -155,10 +168,11 @@ qdq_status qdq_out_create(const char *path, qdq_out **result) {
     out->temporary = calloc(1, out->room);
     if (out->path == NULL || out->directory == NULL || out->temporary == NULL) {
         free_out(out);
-        return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: no memory to write the file", SHOWN(path));
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory to write the file", SHOWN(path));
     }
-    out->fd = open_unnamed(out->directory);
-    if (out->fd < 0) out->fd = open_named(out);
+    out->discards = qdq_out_discards(path);
+    out->fd = out->discards ? open(path, O_WRONLY | O_CLOEXEC) : open_unnamed(out->directory);
+    if (out->fd < 0 && !out->discards) out->fd = open_named(out);
     if (out->fd < 0) {
         status = failed(out, "cannot be created");
         free_out(out);
@@ -174,6 +188,7 @@ qdq_status qdq_out_reserve(qdq_out *out, uint64_t bytes) {
     if (bytes > INT64_MAX)
         return qdq_fail(QDQ_IO_ERROR, "%s: %llu bytes are more than a file can have", SHOWN(out->path),
                         (unsigned long long)bytes);
+    if (out->discards) return QDQ_OK;
     if (bytes > 0) {
 #ifdef __linux__
         if (fallocate(out->fd, 0, 0, (off_t)bytes) == 0) return QDQ_OK;
@@ -237,6 +252,10 @@ static void sync_directory(const qdq_out *out) {
 
 qdq_status qdq_out_commit(qdq_out *out) {
     bool in_place = false;
+    if (out->discards) {
+        free_out(out);
+        return QDQ_OK;
+    }
     qdq_status status = check_target(out->path);
     if (status == QDQ_OK && fsync(out->fd) != 0) status = failed(out, "cannot be brought to the disk");
     if (status == QDQ_OK && out->temporary[0] == 0 && !name_file(out, &in_place))

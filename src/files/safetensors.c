@@ -27,7 +27,7 @@ typedef struct parser {
 } parser;
 
 static qdq_status no_memory(const char *path) {
-    return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: no memory for the header", SHOWN(path));
+    return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory for the header", SHOWN(path));
 }
 
 static qdq_status read_metadata(parser *p, json_t *object) {

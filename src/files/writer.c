@@ -32,7 +32,7 @@ struct qdq_writer {
     uint64_t within; /* bytes of it that are written */
 };
 
-static qdq_status no_memory(void) { return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the output's header"); }
+static qdq_status no_memory(void) { return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the output's header"); }
 
 qdq_status qdq_writer_create(qdq_layout layout, const char *path, qdq_writer **result) {
     if (result == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_writer_create: an argument is NULL");

@@ -461,6 +461,8 @@ static qdq_status compile_pattern(const char *where, const char *pattern, pcre2_
                           PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_UTF | PCRE2_NO_AUTO_CAPTURE, &error, &at, context);
     pcre2_compile_context_free(context);
     if (*code) return QDQ_OK;
+    if (error == PCRE2_ERROR_HEAP_FAILED)
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory for the pattern \"%.120s\"", where, pattern);
     PCRE2_UCHAR why[128];
     pcre2_get_error_message(error, why, sizeof why);
     return qdq_fail(QDQ_BAD_DATA, "%s: the pattern \"%.120s\": %s", where, pattern, (char *)why);
@@ -549,6 +551,8 @@ qdq_status qdq_type_file_match(const qdq_type_file *file, const char *name, size
     for (size_t i = 0; i < file->count; i++) {
         int found = pcre2_match(file->entries[i].code, (PCRE2_SPTR)name, length, 0, 0, file->match, file->limits);
         if (found == PCRE2_ERROR_NOMATCH) continue;
+        if (found == PCRE2_ERROR_NOMEMORY)
+            return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory to search %.120s for pattern %zu", name, i + 1);
         if (found < 0) {
             PCRE2_UCHAR why[128];
             pcre2_get_error_message(found, why, sizeof why);

@@ -60,7 +60,7 @@ qdq_status qdq_rows_permuted(uint64_t rows, uint64_t columns, uint64_t heads, qd
     float *scratch = NULL;
     if (!__builtin_mul_overflow(columns, 2 * sizeof *scratch, &bytes) && bytes <= PTRDIFF_MAX)
         scratch = malloc(bytes ? bytes : 1);
-    if (!scratch) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for two rows of %" PRIu64 " elements", columns);
+    if (!scratch) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for two rows of %" PRIu64 " elements", columns);
 
     float *theirs = scratch + columns;
     int identical = 1, permuted = heads != 0;

@@ -2,10 +2,11 @@
  * that share a format. */
 #include "plan/problem.h"
 #include "base/error.h"
+#include "model/pattern.h"
 
 #include <inttypes.h>
 #include <math.h>
-#include <regex.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -170,14 +171,6 @@ qdq_status qdq_problem_label(qdq_problem *p, size_t at, const char *text) {
     return QDQ_OK;
 }
 
-static qdq_status compile(const char *regex, regex_t *compiled) {
-    int error = regcomp(compiled, regex, REG_EXTENDED);
-    if (error == 0) return QDQ_OK;
-    char why[128];
-    regerror(error, compiled, why, sizeof why);
-    return qdq_fail(QDQ_INVALID_ARGUMENT, "regular expression \"%s\": %s", regex, why);
-}
-
 /* Was the same text caught by the parentheses? */
 static int same_catches(const char *a, const regmatch_t *ma, const char *b, const regmatch_t *mb, size_t n) {
     for (size_t k = 1; k < n; k++) {
@@ -194,26 +187,28 @@ static int same_catches(const char *a, const regmatch_t *ma, const char *b, cons
 
 qdq_status qdq_problem_same(qdq_problem *p, const char *regex) {
     if (!p || !regex) return qdq_fail(QDQ_INVALID_ARGUMENT, "plan: a NULL argument");
-    regex_t compiled;
-    qdq_status status = compile(regex, &compiled);
+    qdq_pattern pattern;
+    qdq_status status = qdq_pattern_open(regex, &pattern);
     if (status != QDQ_OK) return status;
-    if (compiled.re_nsub >= MAX_CATCHES) {
-        regfree(&compiled);
+    if (pattern.compiled.re_nsub >= MAX_CATCHES) {
+        qdq_pattern_close(&pattern);
         return qdq_fail(QDQ_INVALID_ARGUMENT, "regular expression \"%s\": more than %d parentheses", regex,
                         MAX_CATCHES - 1);
     }
-    size_t n_catches = compiled.re_nsub + 1, n_heads = 0, matches = 0;
+    size_t n_catches = pattern.compiled.re_nsub + 1, n_heads = 0, matches = 0;
     struct head { /* the first tensor of a group that this regex makes */
         size_t tensor;
         regmatch_t catches[MAX_CATCHES];
     } *heads = malloc((p->n_tensors + 1) * sizeof *heads);
     if (!heads) {
-        regfree(&compiled);
+        qdq_pattern_close(&pattern);
         return out_of_memory();
     }
-    for (size_t i = 0; i < p->n_tensors; i++) {
+    for (size_t i = 0; i < p->n_tensors && status == QDQ_OK; i++) {
         struct head *next = &heads[n_heads];
-        if (regexec(&compiled, p->tensors[i].name, n_catches, next->catches, 0) != 0) continue;
+        bool found;
+        status = qdq_pattern_find(&pattern, p->tensors[i].name, n_catches, next->catches, &found);
+        if (!found) continue;
         matches++;
         next->tensor = i;
         size_t h = 0;
@@ -226,7 +221,8 @@ qdq_status qdq_problem_same(qdq_problem *p, const char *regex) {
             n_heads++;
     }
     free(heads);
-    regfree(&compiled);
+    qdq_pattern_close(&pattern);
+    if (status != QDQ_OK) return status;
     if (matches == 0) return qdq_fail(QDQ_INVALID_ARGUMENT, "no tensor's name matches \"%s\"", regex);
     drop_groups(p);
     return QDQ_OK;
@@ -246,16 +242,16 @@ static qdq_status find_format(const qdq_problem *p, const char *name, uint32_t *
 /* Strikes out, for tensors that match, the formats that `allowed` does not have. Nothing changes unless every one of
  * them keeps a format. `rule` says in a message what was asked. */
 static qdq_status narrow(qdq_problem *p, const char *regex, const unsigned char *allowed, const char *rule) {
-    regex_t compiled;
-    if (regex) {
-        qdq_status status = compile(regex, &compiled);
-        if (status != QDQ_OK) return status;
-    }
+    qdq_pattern pattern = {0};
+    qdq_status status = regex ? qdq_pattern_open(regex, &pattern) : QDQ_OK;
+    if (status != QDQ_OK) return status;
     unsigned char *match = calloc(p->n_tensors + 1, 1);
-    qdq_status status = match ? QDQ_OK : out_of_memory();
+    status = match ? QDQ_OK : out_of_memory();
     size_t matches = 0;
     for (size_t i = 0; status == QDQ_OK && i < p->n_tensors; i++) {
-        if (regex && regexec(&compiled, p->tensors[i].name, 0, NULL, 0) != 0) continue;
+        bool found = true;
+        if (regex) status = qdq_pattern_find(&pattern, p->tensors[i].name, 0, NULL, &found);
+        if (!found) continue;
         match[i] = 1;
         matches++;
         uint32_t left = 0;
@@ -271,7 +267,7 @@ static qdq_status narrow(qdq_problem *p, const char *regex, const unsigned char 
                 p->open[i * p->n_formats + f] = p->open[i * p->n_formats + f] && allowed[f];
     }
     free(match);
-    if (regex) regfree(&compiled);
+    qdq_pattern_close(&pattern);
     return status;
 }
 
