@@ -1,4 +1,6 @@
 /* The command: finds the subcommand, and sees to it that a signal leaves no half-written file. */
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -56,6 +58,15 @@ static void install_handlers(void) {
     signal(SIGXFSZ, SIG_IGN); /* a file's size limit shows as a failed write */
 }
 
+/* ---- Standard streams ------------------------------------------------------------------------------------------- */
+
+/* A stream that the parent has closed leaves its descriptor to the next file that is opened, which then would get what
+ * is printed. The null device takes its place: for output it is opened for reading, so that printing still fails. */
+static void occupy_streams(void) {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) == -1 && errno == EBADF) open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 /* ---- Dispatch -------------------------------------------------------------------------------------------------- */
 
 static const qdq_cli_command *find(const char *name) {
@@ -83,6 +94,7 @@ static int help(const char *name) {
 }
 
 int main(int argc, char **argv) {
+    occupy_streams();
     install_handlers();
     if (argc < 2) {
         qdq_print_overview(stderr);
