@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "cli/finite.h"
+#include "model/finite.h"
 #include "model/narrow.h"
 
 static float float_of(uint32_t bits) {

@@ -24,13 +24,12 @@
 #define QDQ_CLI_CLI_H
 
 #include <jansson.h>
-#include <regex.h>
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "model/format_list.h"
 #include "files/files.h"
 #include "files/json_io.h"
-#include "qdq.h"
 
 /* ---- Exit status ----------------------------------------------------------------------------------------------- */
 
@@ -118,10 +117,10 @@ typedef struct qdq_common {
     bool quiet;         /* nothing but errors, and the JSON that was asked for */
     bool allow_non_finite;
     unsigned n_include, n_exclude;
-    regex_t include[QDQ_MAX_PATTERNS], exclude[QDQ_MAX_PATTERNS];
+    const char *include[QDQ_MAX_PATTERNS], *exclude[QDQ_MAX_PATTERNS];
+    const char *architecture, *map; /* of commands that take them; NULL */
 } qdq_common;
 
-void qdq_common_free(qdq_common *common);
 /* Tables may go to standard output: not quiet, and no JSON is there. */
 bool qdq_common_tables(const qdq_common *common);
 /* Opens the common options' device. */
@@ -145,26 +144,13 @@ enum { QDQ_PARSE_END = -1, QDQ_PARSE_EXIT = -2 };
 /* Sets *common to its defaults. */
 void qdq_parse_begin(qdq_parser *parser, const qdq_cli_command *command, qdq_common *common, int argc, char **argv);
 /* The next of the command's own options: its letter. Common options are taken care of. QDQ_PARSE_END: no more, the
- * operands are set. QDQ_PARSE_EXIT: help was printed or a mistake reported, common is freed: return parser->status. */
+ * operands are set. QDQ_PARSE_EXIT: help was printed or a mistake reported, return parser->status. */
 int qdq_parse_next(qdq_parser *parser);
-/* Reports a wrong command line ("qdq error: MESSAGE", then where help is), frees common; returns QDQ_EXIT_USAGE. */
+/* Reports a wrong command line ("qdq error: MESSAGE", then where help is); returns QDQ_EXIT_USAGE. */
 __attribute__((format(printf, 2, 3))) int qdq_usage_error(qdq_parser *parser, const char *format, ...);
 
 /* Reads a whole number of [least, most], decimal or 0x…; false: it is none. */
 bool qdq_parse_integer(const char *text, long long least, long long most, long long *value);
-/* F32, F16 and BF16, where the command takes them beside the formats: blocks of one element, converted on the host. */
-enum { QDQ_FORMAT_F32 = -10, QDQ_FORMAT_F16 = -11, QDQ_FORMAT_BF16 = -12 };
-/* Is it one of these? Then *dtype (may be NULL) is what it stores. */
-bool qdq_format_is_float(qdq_format format, qdq_dtype *dtype);
-/* One format's name, or several parted by commas; each once. On failure *n is 0 and qdq_error_message() says why. */
-enum { QDQ_MAX_FORMATS = 64 };
-qdq_status qdq_parse_formats(const char *text, qdq_format formats[QDQ_MAX_FORMATS], uint32_t *n);
-/* The same, f32, f16 and bf16 included. */
-qdq_status qdq_parse_targets(const char *text, qdq_format formats[QDQ_MAX_FORMATS], uint32_t *n);
-/* The format, or the float, with that ggml type; QDQ_FORMAT_NONE: there is none. */
-qdq_format qdq_target_by_ggml_type(uint32_t type);
-/* The format's table row, of floats too; the format must exist. */
-qdq_format_info qdq_describe_format(qdq_format format);
 
 /* Prints the command's help to standard output. */
 void qdq_print_help(const qdq_cli_command *command);
@@ -194,9 +180,6 @@ void qdq_table_free(qdq_table *table);
 /* "1.50 GiB"; returns buffer. */
 const char *qdq_size_text(uint64_t bytes, char buffer[32]);
 #define QDQ_SIZE(bytes) qdq_size_text((bytes), (char[32]){0})
-/* "4096 x 11008"; returns buffer. */
-const char *qdq_extents_text(const qdq_tensor *tensor, char buffer[192]);
-#define QDQ_EXTENTS(tensor) qdq_extents_text((tensor), (char[192]){0})
 
 /* Colours and bold are wanted on that stream: a terminal that is not "dumb", and NO_COLOR is not set. */
 bool qdq_coloured(FILE *stream);
@@ -206,9 +189,10 @@ qdq_status qdq_flush_output(void);
 /* ---- Progress -------------------------------------------------------------------------------------------------- */
 
 /* One line on standard error, if that is a terminal and quiet is false: bytes done, rate, time left. There is one at a
- * time. what: "round trip". total in bytes; 0: not known. */
-void qdq_progress_begin(const char *what, uint64_t total, bool quiet);
-void qdq_progress_add(uint64_t bytes);
+ * time. what: "round trip". */
+void qdq_progress_begin(const char *what, bool quiet);
+/* total in bytes; 0: not known. */
+void qdq_progress_show(uint64_t done, uint64_t total);
 /* Removes the line. */
 void qdq_progress_end(void);
 /* The same from a signal's handler that ends the process. */

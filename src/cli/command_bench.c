@@ -146,7 +146,7 @@ static qdq_status measure(settings *s, const char *device, const char *tier, int
     char line[96];
     snprintf(line, sizeof line, "%s, %s, %d thread%s", tier[0] ? tier : device, where, threads,
              threads == 1 ? "" : "s");
-    qdq_progress_begin(line, 0, s->common.quiet);
+    qdq_progress_begin(line, s->common.quiet);
     qdq_copy_timing copy;
     qdq_status status = qdq_time(device, threads, s->dtype, large ? s->large : small, s->seconds,
                                  threads ? s->ggml : NULL, timings, n, &copy);
@@ -292,7 +292,6 @@ int qdq_command_bench(int argc, char **argv) {
     if (!any_op) s.op[QDQ_OP_ROUNDTRIP] = true;
     qdq_status status = run(&s, ggml);
     qdq_ggml_close(s.ggml);
-    qdq_common_free(&s.common);
     return status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
 }
 

@@ -59,7 +59,7 @@ static void skip_formats(plan *p, const qdq_tensor *t, const bool *fits) {
 
 static qdq_status add_tensor(plan *p, const qdq_tensor *t) {
     char reason[QDQ_REASON];
-    if (!qdq_session_takes(&p->session, t, reason)) {
+    if (!qdq_selection_takes(p->session.selection, t, reason)) {
         qdq_session_skip(&p->session, t->name, reason);
         return QDQ_OK;
     }
@@ -68,7 +68,7 @@ static qdq_status add_tensor(plan *p, const qdq_tensor *t) {
     bool fits[QDQ_MAX_FORMATS];
     for (uint32_t f = 0; f < p->n_formats; f++) {
         const qdq_imatrix_entry *importance; /* NULL where the format does not fit */
-        qdq_status status = qdq_session_fits(&p->session, t, p->formats[f], &importance, &fits[f], reason);
+        qdq_status status = qdq_selection_fits(p->session.selection, t, p->formats[f], &importance, &fits[f], reason);
         if (status != QDQ_OK) return status;
         if (!fits[f]) continue;
         m->importance = importance;
@@ -98,7 +98,8 @@ static qdq_status add_tensors(plan *p) {
 
 static qdq_status measure(plan *p) {
     qdq_status status = QDQ_OK;
-    qdq_progress_begin("errors", p->bytes, p->session.common->quiet);
+    qdq_progress_begin("errors", p->session.common->quiet);
+    qdq_pass_expect(p->session.pass, p->bytes);
     for (uint64_t i = 0; i < p->n && status == QDQ_OK; i++) {
         qdq_work work = {.kind = QDQ_WORK_ERROR,
                          .tensor = p->tensors[i].tensor,
@@ -106,9 +107,9 @@ static qdq_status measure(plan *p) {
                          .formats = p->taken + i * p->n_formats,
                          .importance = p->tensors[i].importance,
                          .error = p->sums + i * p->n_formats};
-        status = qdq_stream_put(p->session.stream, &work);
+        status = qdq_pass_put(p->session.pass, &work);
     }
-    if (status == QDQ_OK) status = qdq_stream_flush(p->session.stream);
+    if (status == QDQ_OK) status = qdq_pass_flush(p->session.pass);
     qdq_progress_end();
     return status;
 }
@@ -246,7 +247,6 @@ int qdq_command_error(int argc, char **argv) {
     free(p.tensors);
     free(p.taken);
     free(p.sums);
-    qdq_common_free(&common);
     return exit_status;
 }
 

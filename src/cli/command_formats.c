@@ -43,7 +43,6 @@ int qdq_command_formats(int argc, char **argv) {
     qdq_status status = qdq_json_open(common.json, &json);
     if (status == QDQ_OK && common.json != NULL) status = write_json(&json);
     if (status == QDQ_OK && qdq_common_tables(&common)) status = print_table();
-    qdq_common_free(&common);
     return status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
 }
 

@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/naming.h"
-#include "cli/planner.h"
+#include "plan/planner.h"
+#include "cli/session.h"
 #include "base/error.h"
 
 typedef unsigned long long ull;
@@ -34,8 +34,8 @@ typedef struct outputs {
 
 /* ---- Running ---------------------------------------------------------------------------------------------------- */
 
-static qdq_status print(qdq_planner *p, size_t passes) {
-    if (!qdq_common_tables(p->session.common)) return QDQ_OK;
+static qdq_status print(qdq_session *session, qdq_planner *p, size_t passes) {
+    if (!qdq_common_tables(session->common)) return QDQ_OK;
     const qdq_plan *plan = &p->plan;
     qdq_table *table = qdq_table_create("tensor|shape|format|>bits|>damage");
     for (uint64_t i = 0; i < p->n_items; i++) {
@@ -47,7 +47,7 @@ static qdq_status print(qdq_planner *p, size_t passes) {
         qdq_table_cell(table, "%.4g", 8 * (double)t->bytes / (double)t->elements);
         qdq_table_number(table, t->choices[t->chosen].damage);
     }
-    qdq_status status = qdq_session_print(&p->session, table, "kept as they are");
+    qdq_status status = qdq_session_print(session, table, "kept as they are");
     if (status != QDQ_OK) return status;
     printf("\n%llu bytes (%s), %.4f bits a weight, of %llu allowed; damage %.6g (%s)\n", (ull)plan->bytes,
            QDQ_SIZE(plan->bytes), 8 * (double)(plan->bytes - plan->overhead) / (double)plan->elements,
@@ -73,15 +73,6 @@ static void abort_outputs(outputs *o) {
     qdq_out_abort(o->recipe);
 }
 
-static qdq_status open_inputs(qdq_planner *p) {
-    const qdq_plan_request *r = p->request;
-    qdq_status status = qdq_naming_open(p->session.model, r->architecture, r->map, &p->names);
-    if (status == QDQ_OK) status = qdq_session_name_importance(&p->session, p->names);
-    if (status == QDQ_OK && r->gradients != NULL)
-        status = qdq_gradients_open(r->gradients, r->hf, p->session.model, p->names, &p->gradients);
-    return status;
-}
-
 /* From the inputs to the plan. */
 static qdq_status make(qdq_planner *p, size_t *passes) {
     qdq_status status = qdq_planner_candidates(p);
@@ -91,27 +82,49 @@ static qdq_status make(qdq_planner *p, size_t *passes) {
     return status == QDQ_OK ? qdq_planner_plan(p) : status;
 }
 
-static qdq_status write(qdq_planner *p, outputs *o) {
+/* Takes `out`. */
+static qdq_status write_recipe(const qdq_session *session, const qdq_planner *p, qdq_out *out) {
+    qdq_recipe recipe;
+    qdq_status status = qdq_planner_recipe(p, &recipe);
+    if (status == QDQ_OK) status = qdq_out_write(out, recipe.text, strlen(recipe.text));
+    if (status == QDQ_OK)
+        status = qdq_out_commit(out);
+    else
+        qdq_out_abort(out);
+    if (status == QDQ_OK && qdq_common_tables(session->common))
+        printf("%s: %zu lines; to run:\n  %s\n", qdq_printable(p->request->recipe, (char[256]){0}, 256), recipe.n_lines,
+               recipe.command);
+    qdq_recipe_free(&recipe);
+    return status;
+}
+
+static qdq_status write(const qdq_session *session, qdq_planner *p, outputs *o) {
     qdq_status status = QDQ_OK;
     if (o->recipe != NULL) {
-        status = qdq_planner_recipe(p, o->recipe);
+        status = write_recipe(session, p, o->recipe);
         o->recipe = NULL;
     }
     if (status == QDQ_OK && p->request->mlx != NULL) status = qdq_json_write(&o->mlx, qdq_planner_mlx(p));
     return status == QDQ_OK ? qdq_json_write(&o->plan, qdq_plan_json(&p->plan)) : status;
 }
 
-static qdq_status run(qdq_planner *p, outputs *o) {
+static qdq_status run(qdq_session *session, qdq_planner *p, outputs *o) {
+    const qdq_plan_request *r = p->request;
     size_t passes = 0;
-    qdq_status status = open_inputs(p);
+    qdq_status status = QDQ_OK;
+    p->selection = session->selection;
+    p->pass = session->pass;
+    if (r->gradients != NULL)
+        status = qdq_gradients_open(r->gradients, r->hf, session->model, session->selection->names, &p->gradients);
     if (p->request->score == QDQ_SCORE_AUTO) p->request->score = qdq_planner_best_score(p);
     if (status == QDQ_OK) status = open_outputs(p->request, o);
+    qdq_progress_begin("damage", session->common->quiet);
     if (status == QDQ_OK) status = make(p, &passes);
+    qdq_progress_end();
     for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++)
-        if (!qdq_item_planned(&p->items[i]))
-            qdq_session_skip(&p->session, p->items[i].tensor->name, p->items[i].reason);
-    if (status == QDQ_OK) status = print(p, passes);
-    return status == QDQ_OK ? write(p, o) : status;
+        if (!qdq_item_planned(&p->items[i])) qdq_session_skip(session, p->items[i].tensor->name, p->items[i].reason);
+    if (status == QDQ_OK) status = print(session, p, passes);
+    return status == QDQ_OK ? write(session, p, o) : status;
 }
 
 static void close_planner(qdq_planner *p) {
@@ -126,8 +139,6 @@ static void close_planner(qdq_planner *p) {
     qdq_problem_free(p->problem);
     qdq_scores_free(p->scores);
     qdq_gradients_close(p->gradients);
-    qdq_gguf_names_free(p->names);
-    qdq_session_close(&p->session);
 }
 
 /* ---- The command line ------------------------------------------------------------------------------------------- */
@@ -188,14 +199,16 @@ static const char *check_request(qdq_plan_request *r, int n_operands) {
 }
 
 static int run_request(qdq_plan_request *r, qdq_common *common, const char *input) {
+    qdq_session session = {0};
     qdq_planner p = {.request = r};
     outputs o = {0};
     if (strcmp(r->output, "-") == 0 || (r->mlx != NULL && strcmp(r->mlx, "-") == 0)) common->quiet = true;
-    qdq_status status = qdq_session_open(&p.session, common, input, r->imatrix);
-    if (status == QDQ_OK) status = run(&p, &o);
+    qdq_status status = qdq_session_open(&session, common, input, r->imatrix);
+    if (status == QDQ_OK) status = run(&session, &p, &o);
     int exit_status = status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
     abort_outputs(&o);
     close_planner(&p);
+    qdq_session_close(&session);
     return exit_status;
 }
 
@@ -227,8 +240,8 @@ int qdq_command_plan(int argc, char **argv) {
         case SCORES: r->scores = value; break;
         case RECIPE: r->recipe = value; break;
         case MLX_JSON: r->mlx = value; break;
-        case ARCH: r->architecture = value; break;
-        case MAP: r->map = value; break;
+        case ARCH: common.architecture = value; break;
+        case MAP: common.map = value; break;
         default:
             if (!add_rule(r, o, value)) wrong = complaint(r, o);
         }
@@ -239,7 +252,6 @@ int qdq_command_plan(int argc, char **argv) {
         status = qdq_usage_error(&parser, "%s", wrong);
     } else {
         status = run_request(r, &common, parser.operands[0]);
-        qdq_common_free(&common);
     }
     free_rules(r);
     free(r);

@@ -2,16 +2,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/packed.h"
-#include "cli/rewrite.h"
-#include "cli/targets.h"
+#include "plan/planned.h"
+#include "model/metadata.h"
+#include "model/targets.h"
+#include "cli/session.h"
 #include "base/error.h"
 
 enum { IMATRIX = QDQ_LONG_OPTION, PLAN, TENSOR_TYPE, TENSOR_TYPE_FILE };
 
 typedef struct quantization {
+    qdq_session session;
     qdq_rewrite rewrite;
     qdq_targets targets;
+    const char *plan_path; /* NULL: no plan, but targets */
+    qdq_plan plan;
     const char *imatrix, *output;
     json_t *exceptions;
     qdq_table *exceptions_table;
@@ -31,21 +35,22 @@ static void list_exception(quantization *q, const qdq_tensor *t, const qdq_targe
 }
 
 static qdq_status add_tensors(quantization *q) {
-    qdq_rewrite *r = &q->rewrite;
-    uint64_t n = qdq_model_tensor_count(r->session.model);
+    uint64_t n = qdq_model_tensor_count(q->session.model);
     bool already = false;
     qdq_status status = QDQ_OK;
     for (uint64_t i = 0; i < n && status == QDQ_OK; i++) {
         qdq_target_choice choice;
-        status = qdq_targets_choose(&q->targets, &r->session, i, &choice);
-        if (status == QDQ_OK) status = qdq_rewrite_add(r, i, choice.format, choice.importance, choice.reason);
+        status = q->plan_path != NULL ? qdq_planned_choose(&q->plan, q->session.selection, i, &choice)
+                                      : qdq_targets_choose(&q->targets, q->session.selection, i, &choice);
+        if (status == QDQ_OK)
+            status = qdq_session_rewrite(&q->session, &q->rewrite, i, choice.format, choice.importance, choice.reason);
         if (status == QDQ_OK && choice.format != QDQ_FORMAT_NONE && choice.exception)
-            list_exception(q, qdq_model_tensor(r->session.model, i), &choice);
+            list_exception(q, qdq_model_tensor(q->session.model, i), &choice);
         already |= choice.already;
     }
     /* Such a file would say that it is in the format, and is not. */
-    if (status == QDQ_OK && r->quantized == 0 && !already)
-        status = qdq_session_nothing(&r->session, "there is nothing to quantize");
+    if (status == QDQ_OK && q->rewrite.quantized == 0 && !already)
+        status = qdq_session_nothing(&q->session, "there is nothing to quantize");
     return status;
 }
 
@@ -54,8 +59,8 @@ static double bits_per_weight(uint64_t bytes, uint64_t elements) {
 }
 
 /* What the output is in, for people. */
-static const char *name_of(const qdq_targets *targets) {
-    return targets->plan_path != NULL ? "as planned" : qdq_describe_format(targets->format).name;
+static const char *name_of(const quantization *q) {
+    return q->plan_path != NULL ? "as planned" : qdq_describe_format(q->targets.format).name;
 }
 
 /* Entries of --tensor-type that decided for no tensor: a slip of the pen, more often than not. */
@@ -68,10 +73,10 @@ static json_t *unused_overrides(const qdq_targets *targets) {
 }
 
 static json_t *result(quantization *q, uint64_t file_bytes) {
-    qdq_session *s = &q->rewrite.session;
+    const qdq_session *s = &q->session;
     return json_pack("{s:s, s:o, s:s, s:I, s:o, s:O, s:O, s:o, s:O}", "schema", "qdq.quantize/1", "format",
-                     q->targets.plan_path != NULL ? json_null() : json_string(name_of(&q->targets)), "device",
-                     s->info.name, "bytes", (json_int_t)file_bytes, "bits_per_weight",
+                     q->plan_path != NULL ? json_null() : json_string(name_of(q)), "device", s->info.name, "bytes",
+                     (json_int_t)file_bytes, "bits_per_weight",
                      qdq_json_number(bits_per_weight(q->rewrite.written, q->rewrite.elements)), "tensors", s->tensors,
                      "exceptions", q->exceptions, "unused", unused_overrides(&q->targets), "skipped", s->skipped);
 }
@@ -83,7 +88,7 @@ static qdq_status print_exceptions(quantization *q) {
             printf("--tensor-type %s decides for no tensor.\n",
                    qdq_printable(qdq_type_file_entry(q->targets.overrides, i), (char[256]){0}, 256));
     if (n == 0) return QDQ_OK;
-    printf("\n%lu tensor%s in another format than %s:\n", n, n == 1 ? "" : "s", name_of(&q->targets));
+    printf("\n%lu tensor%s in another format than %s:\n", n, n == 1 ? "" : "s", name_of(q));
     qdq_table *table = q->exceptions_table;
     q->exceptions_table = NULL;
     qdq_status status = qdq_table_print(table);
@@ -95,41 +100,44 @@ static qdq_status print_summary(quantization *q, uint64_t file_bytes) {
     qdq_rewrite *r = &q->rewrite;
     char name[512];
     qdq_status status = QDQ_OK;
-    if (qdq_common_tables(r->session.common)) {
+    if (qdq_common_tables(q->session.common)) {
         printf("%s: %s, %.4g bits a weight\n", qdq_printable(q->output, name, sizeof name), QDQ_SIZE(file_bytes),
                bits_per_weight(r->written, r->elements));
         printf("%llu of %llu tensors are %s; %s of %s in the source\n",
                (unsigned long long)(r->quantized - qdq_table_rows(q->exceptions_table)), (unsigned long long)r->n,
-               name_of(&q->targets), QDQ_SIZE(r->written), QDQ_SIZE(r->bytes));
-        qdq_rewrite_print_importance(r);
+               name_of(q), QDQ_SIZE(r->written), QDQ_SIZE(r->bytes));
+        qdq_session_print_importance(&q->session, r);
         if (q->seconds > 0)
             printf("%.1f seconds, %s/s of the source\n", q->seconds,
                    QDQ_SIZE((uint64_t)((double)r->bytes / q->seconds)));
-        if (qdq_model_layout(r->session.model) != QDQ_LAYOUT_GGUF)
+        if (qdq_model_layout(q->session.model) != QDQ_LAYOUT_GGUF)
             puts("The source has no GGUF metadata, so the output has the tensors alone: no engine can run it.");
         status = print_exceptions(q);
     }
-    return status == QDQ_OK ? qdq_session_print(&r->session, NULL, "kept as they are") : status;
+    return status == QDQ_OK ? qdq_session_print(&q->session, NULL, "kept as they are") : status;
 }
 
 static qdq_status run(quantization *q) {
     qdq_rewrite *r = &q->rewrite;
-    const qdq_targets *t = &q->targets;
     uint64_t file_bytes = 0;
+    r->model = q->session.model;
+    r->pass = q->session.pass;
     double began = qdq_seconds();
     q->exceptions = json_array();
     if (q->exceptions == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the results");
-    if (qdq_common_tables(r->session.common)) q->exceptions_table = qdq_table_create("tensor|shape|format|reason");
-    qdq_status status = t->plan_path != NULL ? qdq_targets_check_plan(t, r->session.model) : QDQ_OK;
+    if (qdq_common_tables(q->session.common)) q->exceptions_table = qdq_table_create("tensor|shape|format|reason");
+    qdq_status status = q->plan_path != NULL ? qdq_planned_check(&q->plan, q->plan_path, q->session.model) : QDQ_OK;
     if (status == QDQ_OK) status = qdq_writer_create(QDQ_LAYOUT_GGUF, q->output, &r->writer);
     uint32_t file_type =
-        t->plan_path != NULL ? qdq_packed_file_type(&t->plan) : qdq_describe_format(t->format).ggml_file_type;
-    if (status == QDQ_OK) status = qdq_packed_metadata(r->writer, &r->session, file_type, q->imatrix);
+        q->plan_path != NULL ? qdq_planned_file_type(&q->plan) : qdq_describe_format(q->targets.format).ggml_file_type;
+    if (status == QDQ_OK) status = qdq_packed_metadata(r->writer, q->session.selection, file_type, q->imatrix);
     if (status == QDQ_OK) status = add_tensors(q);
     if (status == QDQ_OK) status = qdq_writer_size(r->writer, &file_bytes);
-    if (status == QDQ_OK) status = qdq_rewrite_run(r, "quantize");
+    qdq_progress_begin("quantize", q->session.common->quiet);
+    if (status == QDQ_OK) status = qdq_rewrite_run(r);
+    qdq_progress_end();
     q->seconds = qdq_seconds() - began;
-    if (status == QDQ_OK) status = qdq_json_write(&r->session.json, result(q, file_bytes));
+    if (status == QDQ_OK) status = qdq_json_write(&q->session.json, result(q, file_bytes));
     return status == QDQ_OK ? print_summary(q, file_bytes) : status;
 }
 
@@ -153,9 +161,9 @@ static const char *check_wish(quantization *q, const char *format) {
     qdq_targets *t = &q->targets;
     qdq_format formats[QDQ_MAX_FORMATS];
     uint32_t n;
-    if (format == NULL && t->plan_path == NULL) return "no format: say -f FORMAT or --plan FILE";
-    if (format != NULL && t->plan_path != NULL) return "-f and --plan are both given";
-    if (t->plan_path != NULL && t->overrides != NULL)
+    if (format == NULL && q->plan_path == NULL) return "no format: say -f FORMAT or --plan FILE";
+    if (format != NULL && q->plan_path != NULL) return "-f and --plan are both given";
+    if (q->plan_path != NULL && t->overrides != NULL)
         return "a plan has every tensor's format: leave out --tensor-type";
     if (format == NULL) return NULL;
     if (qdq_parse_targets(format, formats, &n) != QDQ_OK) return qdq_error_message();
@@ -175,22 +183,24 @@ static qdq_status prepare(quantization *q) {
         t->used = calloc(qdq_type_file_count(t->overrides) + 1, sizeof *t->used);
         if (t->used == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for --tensor-type");
     }
-    if (t->plan_path == NULL) return QDQ_OK;
-    qdq_status status = qdq_plan_open(t->plan_path, &t->plan);
-    if (status == QDQ_OK && q->imatrix == NULL) q->imatrix = t->plan.imatrix;
-    return status == QDQ_OK ? qdq_targets_check_importance(t, q->imatrix) : status;
+    if (q->plan_path == NULL) return QDQ_OK;
+    qdq_status status = qdq_plan_open(q->plan_path, &q->plan);
+    if (status == QDQ_OK && q->imatrix == NULL) q->imatrix = q->plan.imatrix;
+    return status == QDQ_OK ? qdq_planned_check_importance(&q->plan, q->imatrix) : status;
 }
 
 static void close_all(quantization *q) {
+    qdq_session_close(&q->session);
     qdq_rewrite_close(&q->rewrite);
     qdq_targets_free(&q->targets);
+    qdq_plan_free(&q->plan);
     json_decref(q->exceptions);
     qdq_table_free(q->exceptions_table);
 }
 
 static int run_wish(quantization *q, const qdq_common *common, const char *input, qdq_status status) {
     if (status == QDQ_OK) status = prepare(q);
-    if (status == QDQ_OK) status = qdq_session_open(&q->rewrite.session, common, input, q->imatrix);
+    if (status == QDQ_OK) status = qdq_session_open(&q->session, common, input, q->imatrix);
     if (status == QDQ_OK) status = run(q);
     return status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
 }
@@ -208,7 +218,7 @@ int qdq_command_quantize(int argc, char **argv) {
         case 'f': format = parser.value; break;
         case 'o': q.output = parser.value; break;
         case IMATRIX: q.imatrix = parser.value; break;
-        case PLAN: q.targets.plan_path = parser.value; break;
+        case PLAN: q.plan_path = parser.value; break;
         default:
             if (status != QDQ_OK || wrong != NULL) break;
             status = add_override(&q.targets, o, parser.value);
@@ -227,7 +237,6 @@ int qdq_command_quantize(int argc, char **argv) {
     else
         exit_status = run_wish(&q, &common, parser.operands[0], status);
     close_all(&q);
-    qdq_common_free(&common);
     return exit_status;
 }
 

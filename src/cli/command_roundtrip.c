@@ -1,51 +1,54 @@
 /* qdq roundtrip: a model whose weights are what they become when they are quantized and dequantized. */
 #include <string.h>
 
-#include "cli/rewrite.h"
+#include "cli/session.h"
 
 enum { DTYPE = QDQ_LONG_OPTION, IMATRIX };
 
-static qdq_status add_tensors(qdq_rewrite *r, qdq_format format) {
-    uint64_t n = qdq_model_tensor_count(r->session.model);
+static qdq_status add_tensors(qdq_session *s, qdq_rewrite *r, qdq_format format) {
+    uint64_t n = qdq_model_tensor_count(s->model);
     qdq_status status = QDQ_OK;
     for (uint64_t i = 0; i < n && status == QDQ_OK; i++) {
-        const qdq_tensor *t = qdq_model_tensor(r->session.model, i);
+        const qdq_tensor *t = qdq_model_tensor(s->model, i);
         const qdq_imatrix_entry *importance = NULL;
         char reason[QDQ_REASON];
-        bool taken = qdq_session_takes(&r->session, t, reason);
-        if (taken) status = qdq_session_fits(&r->session, t, format, &importance, &taken, reason);
-        if (status == QDQ_OK) status = qdq_rewrite_add(r, i, taken ? format : QDQ_FORMAT_NONE, importance, reason);
+        bool taken = qdq_selection_takes(s->selection, t, reason);
+        if (taken) status = qdq_selection_fits(s->selection, t, format, &importance, &taken, reason);
+        if (status == QDQ_OK)
+            status = qdq_session_rewrite(s, r, i, taken ? format : QDQ_FORMAT_NONE, importance, reason);
     }
-    if (status == QDQ_OK && r->quantized == 0)
-        status = qdq_session_nothing(&r->session, "there is nothing to round-trip");
+    if (status == QDQ_OK && r->quantized == 0) status = qdq_session_nothing(s, "there is nothing to round-trip");
     return status;
 }
 
-static json_t *result(qdq_rewrite *r, qdq_format format) {
-    qdq_session *s = &r->session;
+static json_t *result(const qdq_session *s, qdq_format format) {
     return json_pack("{s:s, s:s, s:s, s:O, s:O}", "schema", "qdq.roundtrip/1", "format",
                      qdq_describe_format(format).name, "device", s->info.name, "tensors", s->tensors, "skipped",
                      s->skipped);
 }
 
-static qdq_status print_summary(qdq_rewrite *r, qdq_format format, const char *output) {
+static qdq_status print_summary(qdq_session *s, const qdq_rewrite *r, qdq_format format, const char *output) {
     char name[512];
-    if (qdq_common_tables(r->session.common)) {
+    if (qdq_common_tables(s->common)) {
         printf("%s: %llu of %llu tensors are their %s round trip\n", qdq_printable(output, name, sizeof name),
                (unsigned long long)r->quantized, (unsigned long long)r->n, qdq_describe_format(format).name);
-        qdq_rewrite_print_importance(r);
+        qdq_session_print_importance(s, r);
     }
-    return qdq_session_print(&r->session, NULL, "passed through as they are");
+    return qdq_session_print(s, NULL, "passed through as they are");
 }
 
-static qdq_status run(qdq_rewrite *r, qdq_format format, const char *output) {
+static qdq_status run(qdq_session *s, qdq_rewrite *r, qdq_format format, const char *output) {
+    r->model = s->model;
+    r->pass = s->pass;
     qdq_status status = qdq_writer_create(QDQ_LAYOUT_SAFETENSORS, output, &r->writer);
-    if (status == QDQ_OK && qdq_model_layout(r->session.model) == QDQ_LAYOUT_SAFETENSORS)
-        status = qdq_writer_copy_metadata(r->writer, r->session.model);
-    if (status == QDQ_OK) status = add_tensors(r, format);
-    if (status == QDQ_OK) status = qdq_rewrite_run(r, "round trip");
-    if (status == QDQ_OK) status = qdq_json_write(&r->session.json, result(r, format));
-    return status == QDQ_OK ? print_summary(r, format, output) : status;
+    if (status == QDQ_OK && qdq_model_layout(s->model) == QDQ_LAYOUT_SAFETENSORS)
+        status = qdq_writer_copy_metadata(r->writer, s->model);
+    if (status == QDQ_OK) status = add_tensors(s, r, format);
+    qdq_progress_begin("round trip", s->common->quiet);
+    if (status == QDQ_OK) status = qdq_rewrite_run(r);
+    qdq_progress_end();
+    if (status == QDQ_OK) status = qdq_json_write(&s->json, result(s, format));
+    return status == QDQ_OK ? print_summary(s, r, format, output) : status;
 }
 
 int qdq_command_roundtrip(int argc, char **argv) {
@@ -73,11 +76,12 @@ int qdq_command_roundtrip(int argc, char **argv) {
         return qdq_usage_error(&parser, "%s", qdq_error_message());
     if (n != 1) return qdq_usage_error(&parser, "one format is wanted, not %u", (unsigned)n);
     qdq_rewrite rewrite = {.kind = QDQ_WORK_ROUNDTRIP, .source_dtype = strcmp(dtype, "source") == 0};
-    qdq_status status = qdq_session_open(&rewrite.session, &common, parser.operands[0], imatrix);
-    if (status == QDQ_OK) status = run(&rewrite, formats[0], output);
+    qdq_session session;
+    qdq_status status = qdq_session_open(&session, &common, parser.operands[0], imatrix);
+    if (status == QDQ_OK) status = run(&session, &rewrite, formats[0], output);
     int exit_status = status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
+    qdq_session_close(&session);
     qdq_rewrite_close(&rewrite);
-    qdq_common_free(&common);
     return exit_status;
 }
 

@@ -59,6 +59,7 @@ typedef struct selftest {
     json_t *proofs, *ggml_rows;
     uint64_t blocks, failed;               /* blocks compared; proofs with a difference */
     uint64_t format_blocks, format_proofs; /* of this format, without a difference */
+    uint64_t done, total;                  /* bytes of the proof under way */
 } selftest;
 
 /* "4,294,967,296", good for the next seven calls. */
@@ -77,9 +78,16 @@ static const char *count(uint64_t n) {
 
 static const char *name_of(qdq_format format) { return qdq_describe_format(format).name; }
 
+static void begin_progress(selftest *s, const char *what, uint64_t total) {
+    s->done = 0;
+    s->total = total;
+    qdq_progress_begin(what, s->common.quiet);
+}
+
 static bool progress(void *context, uint64_t elements) {
-    (void)context;
-    qdq_progress_add(elements * 4);
+    selftest *s = context;
+    s->done += elements * 4;
+    qdq_progress_show(s->done, s->total);
     return true;
 }
 
@@ -217,8 +225,8 @@ static qdq_status prove(selftest *s, const qdq_proof *p, const qdq_quantizer *su
     char line[256];
     snprintf(line, sizeof line, "%s %s", name_of(p->format), what);
     uint64_t elements = p->row ? p->row : qdq_describe_format(p->format).block_elements;
-    qdq_progress_begin(line, p->inputs.blocks * elements * 4, s->common.quiet);
-    qdq_status status = qdq_prove(p, subject, reference, s->workers, progress, NULL, v);
+    begin_progress(s, line, p->inputs.blocks * elements * 4);
+    qdq_status status = qdq_prove(p, subject, reference, s->workers, progress, s, v);
     qdq_progress_end();
     return status;
 }
@@ -367,8 +375,8 @@ static qdq_status prove_operations(selftest *s) {
         qdq_dialect_operation operation = (qdq_dialect_operation)o;
         const char *name = qdq_operation_name(operation);
         qdq_operation_verdict v;
-        qdq_progress_begin(name, qdq_operation_pairs(operation, stride) * 4, s->common.quiet);
-        status = qdq_prove_operation(device, operation, stride, s->workers, progress, NULL, &v);
+        begin_progress(s, name, qdq_operation_pairs(operation, stride) * 4);
+        status = qdq_prove_operation(device, operation, stride, s->workers, progress, s, &v);
         qdq_progress_end();
         if (status != QDQ_OK) break;
         pairs += v.compared;
@@ -644,7 +652,6 @@ int qdq_command_selftest(int argc, char **argv) {
     qdq_quantizer_close(&s.from_f16);
     qdq_quantizer_close(&s.from_bf16);
     qdq_quantizer_close(&s.scalar);
-    qdq_common_free(&s.common);
     if (status != QDQ_OK) return qdq_exit_failure(status);
     return s.failed ? QDQ_EXIT_FAILED : QDQ_EXIT_OK;
 }

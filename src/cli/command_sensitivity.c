@@ -47,10 +47,10 @@ static qdq_status add_tensor(plan *p, const qdq_tensor *t) {
     char reason[QDQ_REASON];
     scored *s = &p->tensors[p->n];
     *s = (scored){.tensor = t, .gradient = qdq_model_find(p->gradients, t->name)};
-    bool taken = qdq_session_takes(&p->session, t, reason);
+    bool taken = qdq_selection_takes(p->session.selection, t, reason);
     for (int f = 0; f < 2 && taken; f++) {
         if (p->formats[f] == QDQ_FORMAT_SOURCE) continue;
-        qdq_status status = qdq_session_fits(&p->session, t, p->formats[f], &s->importance, &taken, reason);
+        qdq_status status = qdq_selection_fits(p->session.selection, t, p->formats[f], &s->importance, &taken, reason);
         if (status != QDQ_OK) return status;
     }
     if (taken && s->gradient == NULL) {
@@ -94,7 +94,8 @@ static qdq_status add_tensors(plan *p) {
 
 static qdq_status score(plan *p) {
     qdq_status status = QDQ_OK;
-    qdq_progress_begin("sensitivity", p->bytes, p->session.common->quiet);
+    qdq_progress_begin("sensitivity", p->session.common->quiet);
+    qdq_pass_expect(p->session.pass, p->bytes);
     for (uint64_t i = 0; i < p->n && status == QDQ_OK; i++) {
         scored *s = &p->tensors[i];
         qdq_work work = {.kind = QDQ_WORK_SENSITIVITY,
@@ -104,9 +105,9 @@ static qdq_status score(plan *p) {
                          .formats = p->formats,
                          .importance = s->importance,
                          .sensitivity = &s->sums};
-        status = qdq_stream_put(p->session.stream, &work);
+        status = qdq_pass_put(p->session.pass, &work);
     }
-    if (status == QDQ_OK) status = qdq_stream_flush(p->session.stream);
+    if (status == QDQ_OK) status = qdq_pass_flush(p->session.pass);
     qdq_progress_end();
     return status;
 }
@@ -255,7 +256,6 @@ int qdq_command_sensitivity(int argc, char **argv) {
     qdq_json_abort(&p.mlx);
     qdq_model_close(p.gradients);
     free(p.tensors);
-    qdq_common_free(&common);
     return exit_status;
 }
 

@@ -3,61 +3,45 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/naming.h"
 #include "base/error.h"
 
 #define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
 
-/* ---- Importance under other names ------------------------------------------------------------------------------- */
-
-static qdq_status find_renamed(const qdq_session *s, const qdq_gguf_names *names, const qdq_tensor *t,
-                               qdq_imatrix_entry *renamed) {
-    qdq_gguf_name gguf;
-    *renamed = (qdq_imatrix_entry){0};
-    if (t->n_dims < 2 || qdq_gguf_names_to_gguf(names, t->name, &gguf) != QDQ_OK || gguf.name[0] == '\0') return QDQ_OK;
-    const qdq_imatrix_entry *entry;
-    if (gguf.expert == QDQ_NO_EXPERT) {
-        qdq_tensor same = *t;
-        same.name = gguf.name;
-        qdq_status status = qdq_imatrix_match(s->imatrix, &same, &entry);
-        if (status == QDQ_OK && entry != NULL) *renamed = *entry;
-        return status;
-    }
-    return qdq_imatrix_match_expert(s->imatrix, gguf.name, (uint64_t)gguf.expert, t, renamed);
-}
-
-qdq_status qdq_session_name_importance(qdq_session *s, const qdq_gguf_names *names) {
-    if (s->imatrix == NULL || names == NULL || qdq_model_layout(s->model) == QDQ_LAYOUT_GGUF) return QDQ_OK;
-    uint64_t n = qdq_model_tensor_count(s->model);
-    if (s->renamed == NULL) s->renamed = calloc((size_t)n + 1, sizeof *s->renamed);
-    qdq_status status = s->renamed != NULL ? QDQ_OK
-                                           : qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the importance of %llu tensors",
-                                                      (unsigned long long)n);
-    for (uint64_t i = 0; i < n && status == QDQ_OK; i++)
-        status = find_renamed(s, names, qdq_model_tensor(s->model, i), &s->renamed[i]);
-    return status;
-}
-
-static qdq_status name_importance(qdq_session *s) {
-    qdq_gguf_names *names = NULL;
-    if (s->imatrix == NULL) return QDQ_OK;
-    qdq_status status = qdq_naming_open(s->model, NULL, NULL, &names);
-    if (status == QDQ_OK) status = qdq_session_name_importance(s, names);
-    qdq_gguf_names_free(names);
-    return status;
-}
-
 /* ---- Sessions --------------------------------------------------------------------------------------------------- */
+
+static qdq_status select_tensors(qdq_session *s) {
+    qdq_selection_options options = {.size = sizeof options,
+                                     .n_include = s->common->n_include,
+                                     .n_exclude = s->common->n_exclude,
+                                     .include = s->common->include,
+                                     .exclude = s->common->exclude,
+                                     .imatrix = s->imatrix,
+                                     .architecture = s->common->architecture,
+                                     .map = s->common->map};
+    return qdq_selection_create(s->model, &options, &s->selection);
+}
+
+static bool show_progress(void *context, uint64_t done, uint64_t total) {
+    qdq_progress_show(done, total);
+    return true;
+}
+
+static qdq_status open_pass(qdq_session *s) {
+    qdq_pass_options options = {.size = sizeof options,
+                                .threads = s->common->threads,
+                                .allow_non_finite = s->common->allow_non_finite,
+                                .progress = show_progress};
+    return qdq_pass_create(1, &s->device, &options, &s->pass);
+}
 
 qdq_status qdq_session_open(qdq_session *session, const qdq_common *common, const char *input, const char *imatrix) {
     *session = (qdq_session){.common = common, .info = {.size = sizeof session->info}};
     qdq_status status = qdq_model_open(input, &session->model);
     if (status == QDQ_OK && imatrix != NULL) status = qdq_imatrix_open(imatrix, &session->imatrix);
-    if (status == QDQ_OK) status = name_importance(session);
+    if (status == QDQ_OK) status = select_tensors(session);
     if (status == QDQ_OK) status = qdq_common_open_device(common, &session->device);
     if (status == QDQ_OK) status = qdq_device_describe(session->device, &session->info);
-    if (status == QDQ_OK)
-        status = qdq_stream_create(session->device, common->threads, common->allow_non_finite, &session->stream);
+    if (status == QDQ_OK) status = open_pass(session);
     if (status == QDQ_OK) status = qdq_json_open(common->json, &session->json);
     if (status == QDQ_OK) {
         session->tensors = json_array();
@@ -72,76 +56,16 @@ qdq_status qdq_session_open(qdq_session *session, const qdq_common *common, cons
 
 void qdq_session_close(qdq_session *session) {
     qdq_progress_end();
-    qdq_stream_free(session->stream);
+    qdq_pass_free(session->pass);
     qdq_device_close(session->device);
     qdq_json_abort(&session->json);
     json_decref(session->tensors);
     json_decref(session->skipped);
     qdq_table_free(session->skipped_table);
-    free(session->renamed);
+    qdq_selection_free(session->selection);
     qdq_imatrix_close(session->imatrix);
     qdq_model_close(session->model);
     *session = (qdq_session){0};
-}
-
-qdq_status qdq_check_importance(const qdq_format *formats, uint32_t n, const char *imatrix) {
-    for (uint32_t i = 0; i < n && imatrix == NULL; i++) {
-        if (formats[i] == QDQ_FORMAT_SOURCE) continue;
-        qdq_format_info info = qdq_describe_format(formats[i]);
-        if (info.importance == 2)
-            return qdq_fail(QDQ_INVALID_ARGUMENT, "%s needs an importance matrix: give --imatrix FILE", info.name);
-    }
-    return QDQ_OK;
-}
-
-/* ---- Eligibility ----------------------------------------------------------------------------------------------- */
-
-static bool matches_any(const regex_t *patterns, unsigned n, const char *name) {
-    for (unsigned i = 0; i < n; i++)
-        if (regexec(&patterns[i], name, 0, NULL, 0) == 0) return true;
-    return false;
-}
-
-bool qdq_session_takes(const qdq_session *session, const qdq_tensor *tensor, char reason[QDQ_REASON]) {
-    const qdq_common *c = session->common;
-    const char *not_source = qdq_tensor_not_source(tensor);
-    if (not_source != NULL)
-        snprintf(reason, QDQ_REASON, "%s", not_source);
-    else if (c->n_include > 0 && !matches_any(c->include, c->n_include, tensor->name))
-        snprintf(reason, QDQ_REASON, "not matched by --include");
-    else if (matches_any(c->exclude, c->n_exclude, tensor->name))
-        snprintf(reason, QDQ_REASON, "matched by --exclude");
-    else if (tensor->n_dims < 2)
-        snprintf(reason, QDQ_REASON, "%s; 2 are needed", tensor->n_dims == 0 ? "a scalar" : "1 dimension");
-    else if (tensor->elements == 0)
-        snprintf(reason, QDQ_REASON, "no elements");
-    else
-        return true;
-    return false;
-}
-
-qdq_status qdq_session_fits(const qdq_session *session, const qdq_tensor *tensor, qdq_format format,
-                            const qdq_imatrix_entry **importance, bool *fits, char reason[QDQ_REASON]) {
-    qdq_format_info info = qdq_describe_format(format);
-    uint64_t row = tensor->shape[tensor->n_dims - 1];
-    *importance = NULL;
-    *fits = row % info.block_elements == 0;
-    if (!*fits) {
-        snprintf(reason, QDQ_REASON, "rows of %llu elements are no multiple of the block of %s, %u",
-                 (unsigned long long)row, info.name, (unsigned)info.block_elements);
-        return QDQ_OK;
-    }
-    if (session->imatrix == NULL) return QDQ_OK;
-    qdq_status status = qdq_imatrix_match(session->imatrix, tensor, importance);
-    if (status == QDQ_OK && *importance == NULL && session->renamed != NULL) {
-        const qdq_imatrix_entry *renamed = &session->renamed[tensor - qdq_model_tensor(session->model, 0)];
-        if (renamed->name != NULL) *importance = renamed;
-    }
-    if (status == QDQ_OK && *importance == NULL && info.importance == 2) {
-        *fits = false;
-        snprintf(reason, QDQ_REASON, "%s needs an importance matrix, and the one given has no entry for it", info.name);
-    }
-    return status;
 }
 
 /* ---- Results --------------------------------------------------------------------------------------------------- */
@@ -188,6 +112,30 @@ qdq_status qdq_session_nothing(const qdq_session *session, const char *wanted) {
     return qdq_fail(QDQ_UNSUPPORTED, "%s: %s in its %lu tensor%s (%s)%s", path, wanted, session->n_skipped,
                     session->n_skipped == 1 ? "" : "s", why,
                     session->n_packed > 0 ? ": give the F32, F16 or BF16 model that it was made from" : "");
+}
+
+qdq_status qdq_session_rewrite(qdq_session *session, qdq_rewrite *rewrite, uint64_t index, qdq_format format,
+                               const qdq_imatrix_entry *importance, const char *reason) {
+    const qdq_tensor *t = qdq_model_tensor(session->model, index);
+    qdq_status status = qdq_rewrite_add(rewrite, index, format, importance);
+    if (status != QDQ_OK) return status;
+    if (format == QDQ_FORMAT_NONE)
+        qdq_session_skip(session, t->name, reason);
+    else
+        json_array_append_new(session->tensors,
+                              json_pack("{s:o, s:o, s:s, s:I}", "name", qdq_json_text(t->name), "shape",
+                                        qdq_json_shape(t), "dtype", qdq_rewrite_type(rewrite, index), "elements",
+                                        (json_int_t)t->elements));
+    return QDQ_OK;
+}
+
+void qdq_session_print_importance(const qdq_session *session, const qdq_rewrite *rewrite) {
+    if (session->imatrix == NULL || rewrite->quantized == 0) return;
+    if (rewrite->weighted > 0)
+        printf("The importance matrix has entries for %llu of the %llu tensors.\n",
+               (unsigned long long)rewrite->weighted, (unsigned long long)rewrite->quantized);
+    else
+        puts("The importance matrix has an entry for none of the tensors: was it made for another model?");
 }
 
 qdq_status qdq_session_print(qdq_session *session, qdq_table *table, const char *heading) {

@@ -203,12 +203,3 @@ qdq_status qdq_table_print(qdq_table *table) {
     qdq_table_free(table);
     return qdq_flush_output();
 }
-
-const char *qdq_extents_text(const qdq_tensor *tensor, char buffer[192]) {
-    size_t used = 0;
-    buffer[0] = '\0';
-    for (uint32_t d = 0; d < tensor->n_dims && used < 160; d++)
-        used += (size_t)snprintf(buffer + used, 192 - used, "%s%llu", d > 0 ? " x " : "",
-                                 (unsigned long long)tensor->shape[d]);
-    return tensor->n_dims > 0 ? buffer : strcpy(buffer, "scalar");
-}

@@ -40,7 +40,6 @@ const char *qdq_size_text(uint64_t bytes, char buffer[32]) {
 
 static struct {
     const char *what; /* NULL: no line */
-    uint64_t total, done;
     double began, shown;
     volatile sig_atomic_t visible;
 } progress;
@@ -50,13 +49,11 @@ static void erase(void) {
     progress.visible = false;
 }
 
-void qdq_progress_begin(const char *what, uint64_t total, bool quiet) {
+void qdq_progress_begin(const char *what, bool quiet) {
     const char *terminal = getenv("TERM");
     progress.what = NULL;
     if (quiet || !isatty(STDERR_FILENO) || terminal == NULL || strcmp(terminal, "dumb") == 0) return;
     progress.what = what;
-    progress.total = total;
-    progress.done = 0;
     progress.began = progress.shown = qdq_seconds();
 }
 
@@ -68,19 +65,17 @@ static void show_time(double seconds) {
         fprintf(stderr, ", %lu:%02lu left", s / 60, s % 60);
 }
 
-void qdq_progress_add(uint64_t bytes) {
+void qdq_progress_show(uint64_t done, uint64_t total) {
     if (progress.what == NULL) return;
-    progress.done += bytes;
     double now = qdq_seconds(), passed = now - progress.began;
     if (now - progress.shown < 0.1) return;
     progress.shown = now;
     erase();
     progress.visible = true; /* first: a signal may come between the line's pieces */
-    fprintf(stderr, "%s: %s", progress.what, QDQ_SIZE(progress.done));
-    if (progress.total > 0) fprintf(stderr, " of %s", QDQ_SIZE(progress.total));
-    fprintf(stderr, ", %s/s", QDQ_SIZE((uint64_t)((double)progress.done / passed)));
-    if (progress.total > progress.done && progress.done > 0)
-        show_time(passed * (double)(progress.total - progress.done) / (double)progress.done);
+    fprintf(stderr, "%s: %s", progress.what, QDQ_SIZE(done));
+    if (total > 0) fprintf(stderr, " of %s", QDQ_SIZE(total));
+    fprintf(stderr, ", %s/s", QDQ_SIZE((uint64_t)((double)done / passed)));
+    if (total > done && done > 0) show_time(passed * (double)(total - done) / (double)done);
     fflush(stderr);
 }
 

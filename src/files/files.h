@@ -203,5 +203,10 @@ uint32_t qdq_imatrix_chunks(const qdq_imatrix *imatrix);
 /* `text` made safe for a terminal: control and invalid bytes as \xNN, cut with … to fit size (at least 16). Returns
  * buffer. */
 const char *qdq_printable(const char *text, char *buffer, size_t size);
+/* "4096 x 11008"; returns buffer. */
+const char *qdq_extents_text(const qdq_tensor *tensor, char buffer[192]);
+#define QDQ_EXTENTS(tensor) qdq_extents_text((tensor), (char[192]){0})
+/* The whole of a file of text, to be freed. Refused over 1 GiB. */
+qdq_status qdq_read_text(const char *path, char **text, size_t *length);
 
 #endif

@@ -1,7 +1,9 @@
 /* Text from files: UTF-8 checked, and made fit for a terminal. */
 #include "internal.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 float qdq_le_float(const uint8_t *p) {
@@ -70,4 +72,46 @@ const char *qdq_printable(const char *text, char *buffer, size_t size) {
     }
     buffer[used] = 0;
     return buffer;
+}
+
+const char *qdq_extents_text(const qdq_tensor *tensor, char buffer[192]) {
+    size_t used = 0;
+    buffer[0] = '\0';
+    for (uint32_t d = 0; d < tensor->n_dims && used < 160; d++)
+        used += (size_t)snprintf(buffer + used, 192 - used, "%s%llu", d > 0 ? " x " : "",
+                                 (unsigned long long)tensor->shape[d]);
+    return tensor->n_dims > 0 ? buffer : strcpy(buffer, "scalar");
+}
+
+qdq_status qdq_read_text(const char *path, char **text, size_t *length) {
+    enum { STEP = 1 << 16 };
+    FILE *file = fopen(path, "rb");
+    char *buffer = NULL;
+    size_t used = 0, room = 0;
+    qdq_status status = file ? QDQ_OK : qdq_fail(QDQ_IO_ERROR, "%s: %s", path, strerror(errno));
+    while (status == QDQ_OK) {
+        if (room - used < STEP) {
+            room = room ? 2 * room : STEP;
+            bool small = room <= (size_t)1 << 30;
+            char *larger = small ? realloc(buffer, room) : NULL;
+            if (!larger) {
+                status = small ? qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory to read it", path)
+                               : qdq_fail(QDQ_UNSUPPORTED, "%s: too large to be read as text", path);
+                break;
+            }
+            buffer = larger;
+        }
+        size_t n = fread(buffer + used, 1, room - used, file);
+        used += n;
+        if (n == 0) break;
+    }
+    if (status == QDQ_OK && ferror(file)) status = qdq_fail(QDQ_IO_ERROR, "%s: %s", path, strerror(errno));
+    if (file) fclose(file);
+    if (status != QDQ_OK) {
+        free(buffer);
+        return status;
+    }
+    *text = buffer;
+    *length = used;
+    return QDQ_OK;
 }

@@ -1,6 +1,5 @@
 #include "plan/plan_file.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -8,8 +7,9 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/error.h"
+#include "files/files.h"
 #include "files/json_io.h"
+#include "base/error.h"
 
 static const char schema[] = "qdq.plan/1";
 
@@ -251,37 +251,4 @@ void qdq_plan_free(qdq_plan *plan) {
 qdq_format qdq_plan_format(const qdq_plan_tensor *tensor) {
     if (tensor->reason || strcmp(tensor->choices[tensor->chosen].format, QDQ_PLAN_SOURCE) == 0) return QDQ_FORMAT_NONE;
     return qdq_format_by_name(tensor->choices[tensor->chosen].format);
-}
-
-qdq_status qdq_read_text(const char *path, char **text, size_t *length) {
-    enum { STEP = 1 << 16 };
-    FILE *file = fopen(path, "rb");
-    char *buffer = NULL;
-    size_t used = 0, room = 0;
-    qdq_status status = file ? QDQ_OK : qdq_fail(QDQ_IO_ERROR, "%s: %s", path, strerror(errno));
-    while (status == QDQ_OK) {
-        if (room - used < STEP) {
-            room = room ? 2 * room : STEP;
-            bool small = room <= (size_t)1 << 30;
-            char *larger = small ? realloc(buffer, room) : NULL;
-            if (!larger) {
-                status = small ? qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory to read it", path)
-                               : qdq_fail(QDQ_UNSUPPORTED, "%s: too large to be read as text", path);
-                break;
-            }
-            buffer = larger;
-        }
-        size_t n = fread(buffer + used, 1, room - used, file);
-        used += n;
-        if (n == 0) break;
-    }
-    if (status == QDQ_OK && ferror(file)) status = qdq_fail(QDQ_IO_ERROR, "%s: %s", path, strerror(errno));
-    if (file) fclose(file);
-    if (status != QDQ_OK) {
-        free(buffer);
-        return status;
-    }
-    *text = buffer;
-    *length = used;
-    return QDQ_OK;
 }

@@ -70,7 +70,5 @@ qdq_status qdq_plan_open(const char *path, qdq_plan *plan);
 void qdq_plan_free(qdq_plan *plan);
 /* The format of a tensor; QDQ_FORMAT_NONE: it stays as it is. */
 qdq_format qdq_plan_format(const qdq_plan_tensor *tensor);
-/* The whole of a file of text, to be freed. Refused over 1 GiB. */
-qdq_status qdq_read_text(const char *path, char **text, size_t *length);
 
 #endif

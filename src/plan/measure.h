@@ -1,9 +1,9 @@
 /* Passes over a model that fill in what scores lack. */
-#ifndef QDQ_CLI_MEASURE_H
-#define QDQ_CLI_MEASURE_H
+#ifndef QDQ_PLAN_MEASURE_H
+#define QDQ_PLAN_MEASURE_H
 
 #include "plan/scores.h"
-#include "cli/gradients.h"
+#include "model/gradients.h"
 
 typedef struct qdq_measured_tensor {
     const qdq_tensor *tensor;
@@ -18,7 +18,7 @@ qdq_status qdq_measure_open(const char *path, const qdq_model *model, const qdq_
                             const char *imatrix, qdq_scores **scores);
 /* Measures what scores lack, all formats of a tensor in one reading. Writes the file now and
  * then, so that an interrupted pass can be gone on with, and in the end. *passes: tensors that were read. */
-qdq_status qdq_measure(qdq_session *session, const char *path, size_t n, const qdq_measured_tensor *tensors,
+qdq_status qdq_measure(qdq_pass *pass, const char *path, size_t n, const qdq_measured_tensor *tensors,
                        qdq_scores *scores, size_t *passes);
 
 #endif

@@ -1,10 +1,11 @@
 /* The rules of a plan: what --pin, --same, --min and --allow leave, and the problem that this makes. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "cli/naming.h"
-#include "cli/planner.h"
+#include "plan/planner.h"
+#include "model/naming.h"
 #include "base/error.h"
 
 typedef unsigned long long ull;
@@ -71,7 +72,7 @@ static qdq_status share_preset(qdq_planner *p, qdq_group_preset preset, const ch
         any = true;
         status = qdq_problem_label(p->problem, it->index, label);
     }
-    if (status == QDQ_OK && !known) return qdq_naming_missing(p->session.model, name);
+    if (status == QDQ_OK && !known) return qdq_naming_missing(p->selection->model, name);
     return status == QDQ_OK && !any ? qdq_fail(QDQ_INVALID_ARGUMENT, "%s: there are no such tensors", name) : status;
 }
 
@@ -122,7 +123,7 @@ static qdq_status make_problem(qdq_planner *p) {
     }
     if (status == QDQ_OK && n == 0)
         status = qdq_fail(QDQ_BAD_DATA, "%s: has no tensor that any of the formats takes",
-                          SHOWN(qdq_model_path(p->session.model)));
+                          SHOWN(qdq_model_path(p->selection->model)));
     for (unsigned r = 0; r < p->request->n_rules && status == QDQ_OK; r++)
         status = apply_rule(p, &p->request->rules[r]);
     return status;
@@ -131,9 +132,9 @@ static qdq_status make_problem(qdq_planner *p) {
 static qdq_status no_gradients(const qdq_planner *p, const char *planned) {
     const qdq_model *gradients = qdq_gradients_model(p->gradients);
     const char *theirs = qdq_model_tensor_count(gradients) > 0 ? qdq_model_tensor(gradients, 0)->name : "no tensor";
-    bool gguf = qdq_model_layout(p->session.model) == QDQ_LAYOUT_GGUF;
+    bool gguf = qdq_model_layout(p->selection->model) == QDQ_LAYOUT_GGUF;
     return qdq_fail(QDQ_BAD_DATA, "%s: has no gradient for any tensor of %s: it has \"%s\", the model \"%s\"%s",
-                    SHOWN(qdq_model_path(gradients)), SHOWN(qdq_model_path(p->session.model)), SHOWN(theirs),
+                    SHOWN(qdq_model_path(gradients)), SHOWN(qdq_model_path(p->selection->model)), SHOWN(theirs),
                     SHOWN(planned), gguf ? "; if these are two names of one tensor, --arch or --map tells" : "");
 }
 

@@ -1,13 +1,14 @@
-/* What the parts of `qdq plan` share: what is asked for, the tensors and their candidates, the problem, the plan. The
- * parts follow one another: candidates (plan_candidates.c), rules (plan_rules.c), damage (plan_damage.c), results
- * (plan_results.c); plan.c has the command line and runs them. */
-#ifndef QDQ_CLI_PLANNER_H
-#define QDQ_CLI_PLANNER_H
+/* What the parts of planning share: what is asked for, the tensors and their candidates, the problem, the plan. The
+ * parts follow one another: candidates (candidates.c), rules (plan_rules.c), damage (damage.c), results (results.c). */
+#ifndef QDQ_PLAN_PLANNER_H
+#define QDQ_PLAN_PLANNER_H
 
+#include "plan/measure.h"
 #include "plan/plan_file.h"
 #include "plan/problem.h"
+#include "plan/recipe.h"
 #include "model/llama_rules.h"
-#include "cli/measure.h"
+#include "model/selection.h"
 
 /* ---- What is asked for ------------------------------------------------------------------------------------------ */
 
@@ -36,7 +37,7 @@ typedef struct qdq_plan_rule {
 enum { QDQ_MAX_RULES = 256 };
 
 typedef struct qdq_plan_request {
-    const char *target_text, *formats, *gradients, *hf, *imatrix, *scores, *recipe, *mlx, *architecture, *map, *output;
+    const char *target_text, *formats, *gradients, *hf, *imatrix, *scores, *recipe, *mlx, *output;
     qdq_target target;
     qdq_score score;
     qdq_plan_rule rules[QDQ_MAX_RULES]; /* in the order in which they were given */
@@ -67,9 +68,9 @@ typedef struct qdq_item {
 } qdq_item;
 
 typedef struct qdq_planner {
-    qdq_session session;
+    const qdq_selection *selection;
+    qdq_pass *pass;
     qdq_plan_request *request;
-    qdq_gguf_names *names;
     qdq_gradients *gradients;
     qdq_scores *scores;
     qdq_format_choice formats[QDQ_MAX_FORMATS + 1];
@@ -106,8 +107,8 @@ qdq_status qdq_planner_damage(qdq_planner *planner, size_t *passes);
 qdq_status qdq_planner_solve(qdq_planner *planner);
 /* planner->plan. */
 qdq_status qdq_planner_plan(qdq_planner *planner);
-/* Writes the recipe to `out`, which it takes, and prints the command to run, if tables are wanted. */
-qdq_status qdq_planner_recipe(const qdq_planner *planner, qdq_out *out);
+/* The recipe, to be freed with qdq_recipe_free(). */
+qdq_status qdq_planner_recipe(const qdq_planner *planner, qdq_recipe *recipe);
 /* mlx-lm's [[path, score], …]; NULL: no memory. */
 json_t *qdq_planner_mlx(const qdq_planner *planner);
 

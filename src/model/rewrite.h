@@ -1,13 +1,15 @@
 /* A model written anew, tensor by tensor: each quantized, or its round trip, or as it is. */
-#ifndef QDQ_CLI_REWRITE_H
-#define QDQ_CLI_REWRITE_H
+#ifndef QDQ_MODEL_REWRITE_H
+#define QDQ_MODEL_REWRITE_H
 
-#include "cli/session.h"
+#include "model/pass.h"
+#include "model/selection.h"
 
 typedef struct qdq_rewritten qdq_rewritten;
 
 typedef struct qdq_rewrite {
-    qdq_session session;
+    const qdq_model *model;
+    qdq_pass *pass;
     qdq_work_kind kind; /* round trip or quantize */
     bool source_dtype;  /* round trips are stored in the tensor's own dtype, else as f32 */
     qdq_writer *writer; /* made by the command, which sets the metadata */
@@ -21,17 +23,14 @@ typedef struct qdq_rewrite {
     uint64_t elements, written, quantized_bytes; /* of all tensors; bytes of all, and of those */
 } qdq_rewrite;
 
-/* Adds tensor `index` to the output, tensors in order: in that format, or, if it is QDQ_FORMAT_NONE, as it is, which is
- * listed with the reason. */
-qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, qdq_format format, const qdq_imatrix_entry *importance,
-                           const char *reason);
+/* Adds tensor `index` to the output, tensors in order: in that format, or, if it is QDQ_FORMAT_NONE, as it is. */
+qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, qdq_format format,
+                           const qdq_imatrix_entry *importance);
 /* The name of the type in which the output has the tensor. */
 const char *qdq_rewrite_type(const qdq_rewrite *rewrite, uint64_t index);
-/* Says, where an importance matrix was given, for how many of the tensors it has an entry. */
-void qdq_rewrite_print_importance(const qdq_rewrite *rewrite);
-/* Computes and writes all that was added, and finishes the output. what: for progress. */
-qdq_status qdq_rewrite_run(qdq_rewrite *rewrite, const char *what);
-/* Closes the session too; an output that is not finished is gone. */
+/* Computes and writes all that was added, and finishes the output. */
+qdq_status qdq_rewrite_run(qdq_rewrite *rewrite);
+/* An output that is not finished is gone. The pass, which may still use what is freed here, is closed before. */
 void qdq_rewrite_close(qdq_rewrite *rewrite);
 
 #endif

@@ -1,6 +1,6 @@
 /* What a model's tensors are called in GGUF. */
-#ifndef QDQ_CLI_NAMING_H
-#define QDQ_CLI_NAMING_H
+#ifndef QDQ_MODEL_NAMING_H
+#define QDQ_MODEL_NAMING_H
 
 #include "model/gguf_names.h"
 #include "files/files.h"

@@ -1,9 +1,10 @@
 /* Which gradient belongs to which weights, whatever either file calls them and in whatever order it has the rows. */
-#ifndef QDQ_CLI_GRADIENTS_H
-#define QDQ_CLI_GRADIENTS_H
+#ifndef QDQ_MODEL_GRADIENTS_H
+#define QDQ_MODEL_GRADIENTS_H
 
+#include "model/format_list.h"
 #include "model/gguf_names.h"
-#include "cli/session.h"
+#include "model/pass.h"
 
 typedef struct qdq_gradients qdq_gradients;
 
@@ -30,7 +31,7 @@ typedef struct qdq_gradient {
 qdq_status qdq_gradients_find(const qdq_gradients *gradients, const qdq_tensor *tensor, qdq_gradient *gradient);
 /* Adds to sums, one a format, the scores of the tensor between the format and the weights themselves: all formats in
  * one reading. sums are complete at return. n_formats < QDQ_MAX_FORMATS. */
-qdq_status qdq_gradients_score(qdq_stream *stream, const qdq_tensor *tensor, const qdq_gradient *gradient,
+qdq_status qdq_gradients_score(qdq_pass *pass, const qdq_tensor *tensor, const qdq_gradient *gradient,
                                const qdq_imatrix_entry *importance, uint32_t n_formats, const qdq_format *formats,
                                qdq_sensitivity_sums *sums);
 

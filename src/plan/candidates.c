@@ -1,10 +1,12 @@
 /* The candidates of a plan: the formats to choose from, and what each tensor can have. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "cli/packed.h"
-#include "cli/planner.h"
+#include "plan/planner.h"
+#include "model/format_list.h"
+#include "model/metadata.h"
 #include "base/error.h"
 
 typedef unsigned long long ull;
@@ -106,11 +108,12 @@ static void keep(qdq_item *it, const char *reason) { snprintf(it->reason, QDQ_RE
 
 /* Its name in GGUF, and whether llama-quantize would leave it alone. */
 static void name_item(qdq_planner *p, qdq_item *it) {
-    if (qdq_model_layout(p->session.model) == QDQ_LAYOUT_GGUF) {
+    if (qdq_model_layout(p->selection->model) == QDQ_LAYOUT_GGUF) {
         if (strlen(it->tensor->name) < sizeof it->gguf.name) strcpy(it->gguf.name, it->tensor->name);
         it->gguf.expert = QDQ_NO_EXPERT;
     } else {
-        if (p->names == NULL || qdq_gguf_names_to_gguf(p->names, it->tensor->name, &it->gguf) != QDQ_OK)
+        if (p->selection->names == NULL ||
+            qdq_gguf_names_to_gguf(p->selection->names, it->tensor->name, &it->gguf) != QDQ_OK)
             it->gguf = (qdq_gguf_name){.expert = QDQ_NO_EXPERT};
         else if (it->gguf.name[0] == '\0' && it->reason[0] == '\0')
             keep(it, "GGUF does not have it");
@@ -146,7 +149,7 @@ static qdq_status add_candidates(qdq_planner *p, qdq_item *it) {
         }
         bool fits;
         const qdq_imatrix_entry *importance; /* NULL where the format does not fit */
-        qdq_status status = qdq_session_fits(&p->session, it->tensor, ch->format, &importance, &fits, reason);
+        qdq_status status = qdq_selection_fits(p->selection, it->tensor, ch->format, &importance, &fits, reason);
         if (status != QDQ_OK) return status;
         if (!fits) continue;
         it->importance = importance;
@@ -167,7 +170,7 @@ static qdq_status add_item(qdq_planner *p, qdq_item *it, const qdq_tensor *t) {
     it->scale = -1;
     p->elements += t->elements;
     p->source_bytes += t->bytes;
-    if (qdq_session_takes(&p->session, t, it->reason)) it->reason[0] = '\0';
+    if (qdq_selection_takes(p->selection, t, it->reason)) it->reason[0] = '\0';
     name_item(p, it);
     if (it->reason[0] != '\0') return QDQ_OK;
     qdq_status status = add_candidates(p, it);
@@ -180,7 +183,7 @@ static qdq_status measure_overhead(qdq_planner *p) {
     qdq_writer *writer = NULL;
     uint64_t size = 0, tensors = 0;
     qdq_status status = qdq_writer_create(QDQ_LAYOUT_GGUF, NULL, &writer);
-    if (status == QDQ_OK) status = qdq_packed_metadata(writer, &p->session, 0, p->request->imatrix);
+    if (status == QDQ_OK) status = qdq_packed_metadata(writer, p->selection, 0, p->request->imatrix);
     for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++) {
         const qdq_tensor *t = p->items[i].tensor;
         status = qdq_writer_add_tensor(writer, t->name, t->type_name, t->n_dims, t->shape);
@@ -199,23 +202,23 @@ static qdq_status check_importance(const qdq_planner *p) {
         any = any || p->items[i].importance != NULL;
         planned = planned || qdq_item_planned(&p->items[i]);
     }
-    if (any || !planned || p->session.imatrix == NULL) return QDQ_OK;
+    if (any || !planned || p->selection->imatrix == NULL) return QDQ_OK;
     return qdq_fail(
         QDQ_BAD_DATA,
         "%s: has no entry for any tensor that is planned of %s: it is another model's, or the names of this "
         "architecture are not known (--arch, --map)",
-        SHOWN(p->request->imatrix), SHOWN(qdq_model_path(p->session.model)));
+        SHOWN(p->request->imatrix), SHOWN(qdq_model_path(p->selection->model)));
 }
 
 qdq_status qdq_planner_candidates(qdq_planner *p) {
     qdq_status status = list_formats(p);
     if (status != QDQ_OK) return status;
-    p->n_items = qdq_model_tensor_count(p->session.model);
+    p->n_items = qdq_model_tensor_count(p->selection->model);
     p->items = calloc((size_t)p->n_items + 1, sizeof *p->items);
     if (p->items == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu tensors", (ull)p->n_items);
-    p->alignment = qdq_packed_alignment(p->session.model);
+    p->alignment = qdq_packed_alignment(p->selection->model);
     for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++)
-        status = add_item(p, &p->items[i], qdq_model_tensor(p->session.model, i));
+        status = add_item(p, &p->items[i], qdq_model_tensor(p->selection->model, i));
     if (status == QDQ_OK) status = check_importance(p);
     return status == QDQ_OK ? measure_overhead(p) : status;
 }

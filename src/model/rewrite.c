@@ -1,7 +1,8 @@
-#include "cli/rewrite.h"
+#include "model/rewrite.h"
 
 #include <stdlib.h>
 
+#include "model/format_list.h"
 #include "model/narrow.h"
 #include "base/error.h"
 
@@ -23,15 +24,15 @@ const char *qdq_rewrite_type(const qdq_rewrite *rewrite, uint64_t index) {
     return type_of(rewrite, &rewrite->tensors[index]);
 }
 
-qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, qdq_format format, const qdq_imatrix_entry *importance,
-                           const char *reason) {
+qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, qdq_format format,
+                           const qdq_imatrix_entry *importance) {
     if (rewrite->tensors == NULL) {
-        rewrite->n = qdq_model_tensor_count(rewrite->session.model);
+        rewrite->n = qdq_model_tensor_count(rewrite->model);
         rewrite->tensors = calloc((size_t)rewrite->n, sizeof *rewrite->tensors);
         if (rewrite->tensors == NULL)
             return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu tensors", (unsigned long long)rewrite->n);
     }
-    const qdq_tensor *t = qdq_model_tensor(rewrite->session.model, index);
+    const qdq_tensor *t = qdq_model_tensor(rewrite->model, index);
     qdq_rewritten *r = &rewrite->tensors[index];
     *r = (qdq_rewritten){rewrite, t, format, importance};
     qdq_status status = qdq_writer_add_tensor(rewrite->writer, t->name, type_of(rewrite, r), t->n_dims, t->shape);
@@ -40,21 +41,15 @@ qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, qdq_format form
     rewrite->bytes += t->bytes;
     rewrite->elements += t->elements;
     rewrite->written += bytes;
-    if (format == QDQ_FORMAT_NONE) {
-        qdq_session_skip(&rewrite->session, t->name, reason);
-        return QDQ_OK;
-    }
+    if (format == QDQ_FORMAT_NONE) return QDQ_OK;
     rewrite->quantized++;
     rewrite->weighted += importance != NULL;
     rewrite->quantized_elements += t->elements;
     rewrite->quantized_bytes += bytes;
-    json_array_append_new(rewrite->session.tensors,
-                          json_pack("{s:o, s:o, s:s, s:I}", "name", qdq_json_text(t->name), "shape", qdq_json_shape(t),
-                                    "dtype", type_of(rewrite, r), "elements", (json_int_t)t->elements));
     return QDQ_OK;
 }
 
-/* Takes the stream's blocks or floats. */
+/* Takes the pass's blocks or floats. */
 static qdq_status take(void *context, const void *data, uint64_t bytes) {
     const qdq_rewritten *r = context;
     qdq_rewrite *rewrite = r->rewrite;
@@ -79,7 +74,7 @@ static qdq_status copy(qdq_rewrite *rewrite, const qdq_tensor *t) {
     for (uint64_t at = 0; at < t->bytes && status == QDQ_OK; at += STEP) {
         uint64_t bytes = t->bytes - at < STEP ? t->bytes - at : STEP;
         status = qdq_writer_write(rewrite->writer, (const char *)t->data + at, bytes);
-        qdq_progress_add(bytes);
+        if (status == QDQ_OK) status = qdq_pass_advance(rewrite->pass, bytes);
     }
     return status;
 }
@@ -87,7 +82,7 @@ static qdq_status copy(qdq_rewrite *rewrite, const qdq_tensor *t) {
 static qdq_status write_tensor(qdq_rewrite *rewrite, qdq_rewritten *r) {
     if (r->format == QDQ_FORMAT_NONE) {
         /* The writer takes tensors in order. */
-        qdq_status status = qdq_stream_flush(rewrite->session.stream);
+        qdq_status status = qdq_pass_flush(rewrite->pass);
         return status == QDQ_OK ? copy(rewrite, r->tensor) : status;
     }
     qdq_work work = {.kind = rewrite->kind,
@@ -97,32 +92,21 @@ static qdq_status write_tensor(qdq_rewrite *rewrite, qdq_rewritten *r) {
                      .importance = r->importance,
                      .sink = take,
                      .context = r};
-    return qdq_stream_put(rewrite->session.stream, &work);
+    return qdq_pass_put(rewrite->pass, &work);
 }
 
-qdq_status qdq_rewrite_run(qdq_rewrite *rewrite, const char *what) {
+qdq_status qdq_rewrite_run(qdq_rewrite *rewrite) {
     qdq_status status = QDQ_OK;
-    qdq_progress_begin(what, rewrite->bytes, rewrite->session.common->quiet);
+    qdq_pass_expect(rewrite->pass, rewrite->bytes);
     for (uint64_t i = 0; i < rewrite->n && status == QDQ_OK; i++) status = write_tensor(rewrite, &rewrite->tensors[i]);
-    if (status == QDQ_OK) status = qdq_stream_flush(rewrite->session.stream);
-    qdq_progress_end();
+    if (status == QDQ_OK) status = qdq_pass_flush(rewrite->pass);
     if (status != QDQ_OK) return status;
     qdq_writer *writer = rewrite->writer;
     rewrite->writer = NULL;
     return qdq_writer_finish(writer);
 }
 
-void qdq_rewrite_print_importance(const qdq_rewrite *rewrite) {
-    if (rewrite->session.imatrix == NULL || rewrite->quantized == 0) return;
-    if (rewrite->weighted > 0)
-        printf("The importance matrix has entries for %llu of the %llu tensors.\n",
-               (unsigned long long)rewrite->weighted, (unsigned long long)rewrite->quantized);
-    else
-        puts("The importance matrix has an entry for none of the tensors: was it made for another model?");
-}
-
 void qdq_rewrite_close(qdq_rewrite *rewrite) {
-    qdq_session_close(&rewrite->session); /* first: the stream may still use what follows */
     qdq_writer_abort(rewrite->writer);
     free(rewrite->tensors);
     free(rewrite->narrow);

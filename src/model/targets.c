@@ -1,8 +1,10 @@
-#include "cli/targets.h"
+#include "model/targets.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/format_list.h"
 #include "base/error.h"
 
 #define SHOWN(text, size) qdq_printable((text), (char[size]){0}, size)
@@ -10,31 +12,6 @@
 void qdq_targets_free(qdq_targets *targets) {
     qdq_type_file_free(targets->overrides);
     free(targets->used);
-    qdq_plan_free(&targets->plan);
-}
-
-/* ---- Plans ------------------------------------------------------------------------------------------------------ */
-
-qdq_status qdq_targets_check_plan(const qdq_targets *targets, const qdq_model *model) {
-    const qdq_plan *plan = &targets->plan;
-    uint64_t n = qdq_model_tensor_count(model);
-    const char *path = SHOWN(targets->plan_path, 512);
-    if (n != plan->n_tensors)
-        return qdq_fail(QDQ_BAD_DATA, "%s: a plan for another model: it has %llu tensors, this one has %llu", path,
-                        (unsigned long long)plan->n_tensors, (unsigned long long)n);
-    for (uint64_t i = 0; i < n; i++) {
-        const qdq_tensor *t = qdq_model_tensor(model, i);
-        const qdq_plan_tensor *p = &plan->tensors[i];
-        if (strcmp(t->name, p->name) == 0 && strcmp(t->type_name, p->dtype) == 0 && t->n_dims == p->n_dims &&
-            (t->n_dims == 0 || memcmp(t->shape, p->shape, t->n_dims * sizeof *t->shape) == 0))
-            continue;
-        return qdq_fail(
-            QDQ_BAD_DATA,
-            "%s: a plan for another model: this one has \"%s\", %s of %s, where the plan has another tensor, "
-            "shape or type",
-            path, SHOWN(t->name, 256), QDQ_EXTENTS(t), t->type_name);
-    }
-    return QDQ_OK;
 }
 
 /* ---- Importance ------------------------------------------------------------------------------------------------- */
@@ -47,12 +24,7 @@ static bool wants_importance(const char *name, qdq_format format) {
 
 qdq_status qdq_targets_check_importance(const qdq_targets *targets, const char *imatrix) {
     if (imatrix != NULL) return QDQ_OK;
-    for (size_t i = 0; i < targets->plan.n_tensors; i++) {
-        qdq_format format = qdq_plan_format(&targets->plan.tensors[i]);
-        qdq_status status = format != QDQ_FORMAT_NONE ? qdq_check_importance(&format, 1, imatrix) : QDQ_OK;
-        if (status != QDQ_OK) return status;
-    }
-    if (targets->plan_path != NULL || !wants_importance("", targets->format)) return QDQ_OK;
+    if (!wants_importance("", targets->format)) return QDQ_OK;
     return qdq_fail(QDQ_INVALID_ARGUMENT, "%s needs an importance matrix: give --imatrix FILE",
                     qdq_describe_format(targets->format).name);
 }
@@ -65,7 +37,7 @@ static qdq_ggml_tensor ggml_tensor(const qdq_tensor *t) {
     return g;
 }
 
-/* The ggml type by -f and the overrides, before the row's length is looked at. */
+/* The ggml type by format and overrides, before the row's length is looked at. */
 static qdq_status wanted_type(qdq_targets *targets, const qdq_tensor *t, uint32_t *type, qdq_target_choice *choice) {
     *type = qdq_describe_format(targets->format).ggml_type;
     if (targets->overrides == NULL) return QDQ_OK;
@@ -93,7 +65,7 @@ static void fall_back(const qdq_tensor *t, uint32_t *type, qdq_target_choice *ch
     *type = stops ? t->ggml_type : written;
 }
 
-static qdq_status set_format(const qdq_session *session, const qdq_tensor *t, uint32_t type,
+static qdq_status set_format(const qdq_selection *selection, const qdq_tensor *t, uint32_t type,
                              qdq_target_choice *choice) {
     choice->already = type == t->ggml_type;
     if (choice->already) {
@@ -106,12 +78,12 @@ static qdq_status set_format(const qdq_session *session, const qdq_tensor *t, ui
         return qdq_fail(QDQ_UNSUPPORTED, "tensor \"%s\": this version cannot make %s", SHOWN(t->name, 256),
                         wanted->name);
     bool wants = wants_importance(t->name, format), fits;
-    if (wants && session->imatrix == NULL)
+    if (wants && selection->imatrix == NULL)
         return qdq_fail(QDQ_INVALID_ARGUMENT,
                         "tensor \"%s\" would be %s, which needs an importance matrix: give --imatrix FILE",
                         SHOWN(t->name, 256), wanted->name);
     char reason[QDQ_REASON];
-    qdq_status status = qdq_session_fits(session, t, format, &choice->importance, &fits, reason);
+    qdq_status status = qdq_selection_fits(selection, t, format, &choice->importance, &fits, reason);
     if (status != QDQ_OK) return status;
     if (fits && wants && choice->importance == NULL) {
         fits = false;
@@ -125,33 +97,15 @@ static qdq_status set_format(const qdq_session *session, const qdq_tensor *t, ui
     return QDQ_OK;
 }
 
-static qdq_status choose_planned(const qdq_targets *targets, const qdq_session *session, uint64_t index,
-                                 qdq_target_choice *choice) {
-    const qdq_plan_tensor *planned = &targets->plan.tensors[index];
-    const qdq_tensor *t = qdq_model_tensor(session->model, index);
-    qdq_format format = qdq_plan_format(planned);
-    bool fits;
-    if (format == QDQ_FORMAT_NONE) {
-        snprintf(choice->reason, QDQ_REASON, "%s",
-                 planned->reason != NULL ? planned->reason : "the plan keeps it as it is");
-        return QDQ_OK;
-    }
-    if (!qdq_session_takes(session, t, choice->reason)) return QDQ_OK;
-    qdq_status status = qdq_session_fits(session, t, format, &choice->importance, &fits, choice->reason);
-    if (fits) choice->format = format;
-    return status;
-}
-
-qdq_status qdq_targets_choose(qdq_targets *targets, const qdq_session *session, uint64_t index,
+qdq_status qdq_targets_choose(qdq_targets *targets, const qdq_selection *selection, uint64_t index,
                               qdq_target_choice *choice) {
     *choice = (qdq_target_choice){.format = QDQ_FORMAT_NONE};
-    if (targets->plan_path != NULL) return choose_planned(targets, session, index, choice);
-    const qdq_tensor *t = qdq_model_tensor(session->model, index);
-    if (!qdq_session_takes(session, t, choice->reason)) return QDQ_OK;
+    const qdq_tensor *t = qdq_model_tensor(selection->model, index);
+    if (!qdq_selection_takes(selection, t, choice->reason)) return QDQ_OK;
     qdq_ggml_tensor g = ggml_tensor(t);
     const char *why = NULL;
     /* The rules go by GGUF's names. */
-    if (qdq_model_layout(session->model) == QDQ_LAYOUT_GGUF && !qdq_rules_quantizes(&g, &why)) {
+    if (qdq_model_layout(selection->model) == QDQ_LAYOUT_GGUF && !qdq_rules_quantizes(&g, &why)) {
         snprintf(choice->reason, QDQ_REASON, "llama-quantize keeps it (%s)", why);
         return QDQ_OK;
     }
@@ -159,5 +113,5 @@ qdq_status qdq_targets_choose(qdq_targets *targets, const qdq_session *session, 
     qdq_status status = wanted_type(targets, t, &type, choice);
     if (status != QDQ_OK) return status;
     fall_back(t, &type, choice);
-    return set_format(session, t, type, choice);
+    return set_format(selection, t, type, choice);
 }

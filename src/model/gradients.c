@@ -1,5 +1,6 @@
-#include "cli/gradients.h"
+#include "model/gradients.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -193,7 +194,7 @@ qdq_status qdq_gradients_find(const qdq_gradients *g, const qdq_tensor *t, qdq_g
 /* ---- Scoring --------------------------------------------------------------------------------------------------- */
 
 /* n_formats: with the source itself, which stands last. */
-static qdq_status put(qdq_stream *stream, const qdq_tensor *t, const qdq_tensor *g, const qdq_imatrix_entry *importance,
+static qdq_status put(qdq_pass *pass, const qdq_tensor *t, const qdq_tensor *g, const qdq_imatrix_entry *importance,
                       uint32_t n_formats, const qdq_format *formats, qdq_sensitivity_sums *sums) {
     qdq_work work = {.kind = QDQ_WORK_SENSITIVITY,
                      .tensor = t,
@@ -202,12 +203,12 @@ static qdq_status put(qdq_stream *stream, const qdq_tensor *t, const qdq_tensor 
                      .formats = formats,
                      .importance = importance,
                      .sensitivity = sums};
-    qdq_status status = qdq_stream_put(stream, &work);
-    return status == QDQ_OK ? qdq_stream_flush(stream) : status;
+    qdq_status status = qdq_pass_put(pass, &work);
+    return status == QDQ_OK ? qdq_pass_flush(pass) : status;
 }
 
 /* The gradient's rows in the order of the weights', some rows at a time. */
-static qdq_status put_permuted(qdq_stream *stream, const qdq_tensor *t, const qdq_gradient_part *part,
+static qdq_status put_permuted(qdq_pass *pass, const qdq_tensor *t, const qdq_gradient_part *part,
                                const qdq_imatrix_entry *importance, uint32_t n_formats, const qdq_format *formats,
                                qdq_sensitivity_sums *sums) {
     enum { ELEMENTS = 1 << 21 };
@@ -234,13 +235,13 @@ static qdq_status put_permuted(qdq_stream *stream, const qdq_tensor *t, const qd
         weights.offset += row * from;
         gradient.bytes = n * size;
         gradient.data = gathered;
-        status = put(stream, &weights, &gradient, importance, n_formats, formats, sums);
+        status = put(pass, &weights, &gradient, importance, n_formats, formats, sums);
     }
     free(gathered);
     return status;
 }
 
-qdq_status qdq_gradients_score(qdq_stream *stream, const qdq_tensor *tensor, const qdq_gradient *gradient,
+qdq_status qdq_gradients_score(qdq_pass *pass, const qdq_tensor *tensor, const qdq_gradient *gradient,
                                const qdq_imatrix_entry *importance, uint32_t n_formats, const qdq_format *formats,
                                qdq_sensitivity_sums *sums) {
     qdq_format pairs[QDQ_MAX_FORMATS];
@@ -255,8 +256,8 @@ qdq_status qdq_gradients_score(qdq_stream *stream, const qdq_tensor *tensor, con
             slice = qdq_imatrix_slice(importance, tensor->shape[tensor->n_dims - 1], i);
         const qdq_imatrix_entry *entry = importance != NULL && gradient->n_parts > 1 ? &slice : importance;
         const qdq_gradient_part *part = &gradient->parts[i];
-        status = part->heads > 0 ? put_permuted(stream, &weights, part, entry, n_formats, pairs, sums)
-                                 : put(stream, &weights, part->gradient, entry, n_formats, pairs, sums);
+        status = part->heads > 0 ? put_permuted(pass, &weights, part, entry, n_formats, pairs, sums)
+                                 : put(pass, &weights, part->gradient, entry, n_formats, pairs, sums);
     }
     return status;
 }

@@ -1,5 +1,5 @@
 /* A float is NaN or infinite when all bits of its exponent are set. */
-#include "cli/finite.h"
+#include "model/finite.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>

@@ -1,9 +1,10 @@
 /* The damage of a plan's candidates: what is measured, and what a score makes of it. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/planner.h"
+#include "plan/planner.h"
 #include "base/error.h"
 
 typedef unsigned long long ull;
@@ -31,7 +32,7 @@ bool qdq_score_takes_gradients(qdq_score s) {
 qdq_score qdq_planner_best_score(const qdq_planner *p) {
     const char *text;
     uint64_t length;
-    if (p->gradients == NULL) return p->session.imatrix != NULL ? QDQ_SCORE_SIZED : QDQ_SCORE_RELATIVE;
+    if (p->gradients == NULL) return p->selection->imatrix != NULL ? QDQ_SCORE_SIZED : QDQ_SCORE_RELATIVE;
     const qdq_kv *kv = qdq_model_find_kv(qdq_gradients_model(p->gradients), "reduction");
     static const char rms[] = "root mean square";
     return kv != NULL && qdq_kv_string(kv, &text, &length) && length >= sizeof rms - 1 &&
@@ -51,7 +52,7 @@ static void name_gradient(const qdq_gradient *gradient, char text[SOURCE_TEXT]) 
 
 static qdq_status open_scores(qdq_planner *p) {
     const qdq_plan_request *r = p->request;
-    qdq_status status = qdq_measure_open(r->scores, p->session.model, p->gradients, r->imatrix, &p->scores);
+    qdq_status status = qdq_measure_open(r->scores, p->selection->model, p->gradients, r->imatrix, &p->scores);
     for (uint64_t i = 0; i < p->n_items && status == QDQ_OK && r->scores != NULL; i++) {
         const qdq_item *it = &p->items[i];
         char gradient[SOURCE_TEXT];
@@ -74,7 +75,7 @@ static qdq_status measure(qdq_planner *p, size_t *passes) {
         tensors[n++] = (qdq_measured_tensor){it->tensor, it->importance, gradients ? &it->gradient : NULL, it->formats,
                                              it->n_formats};
     }
-    qdq_status status = qdq_measure(&p->session, p->request->scores, n, tensors, p->scores, passes);
+    qdq_status status = qdq_measure(p->pass, p->request->scores, n, tensors, p->scores, passes);
     free(tensors);
     return status;
 }

@@ -1,4 +1,4 @@
-#include "cli/naming.h"
+#include "model/naming.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "plan/plan_file.h"
 #include "base/error.h"
 
 enum { ARCHITECTURE = 128 };

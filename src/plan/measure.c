@@ -1,12 +1,14 @@
-#include "cli/measure.h"
+#include "plan/measure.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
-#include "plan/plan_file.h"
+#include "model/format_list.h"
 #include "base/error.h"
 
 /* ---- Fingerprints ---------------------------------------------------------------------------------------------- */
@@ -102,10 +104,17 @@ static qdq_status save(const char *path, const qdq_scores *scores) {
 
 /* ---- Passes ---------------------------------------------------------------------------------------------------- */
 
+/* Of a clock that never goes back. */
+static double seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
 /* The file is written anew each time: not more often than every second, and for no more than a twentieth of the time.
  */
 static bool is_time_to_save(double saved, double took) {
-    double passed = qdq_seconds() - saved;
+    double passed = seconds() - saved;
     return passed >= 1 && passed >= 20 * took;
 }
 
@@ -118,17 +127,17 @@ static bool lacks(const qdq_scores *scores, const qdq_measured_tensor *m, qdq_fo
                                : !qdq_scores_get_error(scores, m->tensor->name, name_of(format), &error);
 }
 
-static qdq_status measure_sensitivity(qdq_session *session, const qdq_measured_tensor *m, const qdq_format *formats,
+static qdq_status measure_sensitivity(qdq_pass *pass, const qdq_measured_tensor *m, const qdq_format *formats,
                                       uint32_t n, qdq_scores *scores) {
     qdq_sensitivity_sums sums[QDQ_MAX_FORMATS] = {{0}};
-    qdq_status status = qdq_gradients_score(session->stream, m->tensor, m->gradient, m->importance, n, formats, sums);
+    qdq_status status = qdq_gradients_score(pass, m->tensor, m->gradient, m->importance, n, formats, sums);
     for (uint32_t f = 0; f < n && status == QDQ_OK; f++)
         status = qdq_scores_set_gradient(scores, m->tensor->name, name_of(formats[f]), &sums[f]);
     return status;
 }
 
-static qdq_status measure_error(qdq_session *session, const qdq_measured_tensor *m, const qdq_format *formats,
-                                uint32_t n, qdq_scores *scores) {
+static qdq_status measure_error(qdq_pass *pass, const qdq_measured_tensor *m, const qdq_format *formats, uint32_t n,
+                                qdq_scores *scores) {
     qdq_error_sums sums[QDQ_MAX_FORMATS] = {{0}};
     qdq_work work = {.kind = QDQ_WORK_ERROR,
                      .tensor = m->tensor,
@@ -136,8 +145,8 @@ static qdq_status measure_error(qdq_session *session, const qdq_measured_tensor 
                      .formats = formats,
                      .importance = m->importance,
                      .error = sums};
-    qdq_status status = qdq_stream_put(session->stream, &work);
-    if (status == QDQ_OK) status = qdq_stream_flush(session->stream);
+    qdq_status status = qdq_pass_put(pass, &work);
+    if (status == QDQ_OK) status = qdq_pass_flush(pass);
     for (uint32_t f = 0; f < n && status == QDQ_OK; f++) {
         qdq_scores_error error = {sums[f].err2, sums[f].ww};
         status = qdq_scores_set_error(scores, m->tensor->name, name_of(formats[f]), &error);
@@ -146,14 +155,14 @@ static qdq_status measure_error(qdq_session *session, const qdq_measured_tensor 
 }
 
 /* Any format will do that takes the tensor as it is. */
-static qdq_status measure_energy(qdq_session *session, const qdq_measured_tensor *m, qdq_scores *scores) {
+static qdq_status measure_energy(qdq_pass *pass, const qdq_measured_tensor *m, qdq_scores *scores) {
     qdq_format format = qdq_format_by_name("q8_0"); /* its block divides that of every format which needs importance */
     for (uint32_t f = 0; f < m->n_formats; f++)
         if (qdq_describe_format(m->formats[f]).importance < 2) format = m->formats[f];
     qdq_error_sums sums = {0};
     qdq_work work = {.kind = QDQ_WORK_ERROR, .tensor = m->tensor, .n_formats = 1, .formats = &format, .error = &sums};
-    qdq_status status = qdq_stream_put(session->stream, &work);
-    if (status == QDQ_OK) status = qdq_stream_flush(session->stream);
+    qdq_status status = qdq_pass_put(pass, &work);
+    if (status == QDQ_OK) status = qdq_pass_flush(pass);
     return status == QDQ_OK ? qdq_scores_set_energy(scores, m->tensor->name, sums.ww) : status;
 }
 
@@ -175,7 +184,7 @@ static uint32_t missing(const qdq_scores *scores, const qdq_measured_tensor *m, 
     return n;
 }
 
-qdq_status qdq_measure(qdq_session *session, const char *path, size_t n, const qdq_measured_tensor *tensors,
+qdq_status qdq_measure(qdq_pass *pass, const char *path, size_t n, const qdq_measured_tensor *tensors,
                        qdq_scores *scores, size_t *passes) {
     qdq_format formats[QDQ_MAX_FORMATS];
     uint64_t bytes = 0;
@@ -187,24 +196,23 @@ qdq_status qdq_measure(qdq_session *session, const char *path, size_t n, const q
     }
     if (bytes == 0) return QDQ_OK;
     qdq_status status = QDQ_OK;
-    double saved = qdq_seconds(), took = 0;
-    qdq_progress_begin("damage", bytes, session->common->quiet);
+    double saved = seconds(), took = 0;
+    qdq_pass_expect(pass, bytes);
     for (size_t i = 0; i < n && status == QDQ_OK; i++) {
         const qdq_measured_tensor *m = &tensors[i];
         uint32_t k = missing(scores, m, formats);
         bool energy = lacks_energy(scores, m);
         if (k == 0 && !energy) continue;
         ++*passes;
-        if (energy) status = measure_energy(session, m, scores);
+        if (energy) status = measure_energy(pass, m, scores);
         if (k == 0 || status != QDQ_OK) continue;
-        status = m->gradient != NULL ? measure_sensitivity(session, m, formats, k, scores)
-                                     : measure_error(session, m, formats, k, scores);
+        status = m->gradient != NULL ? measure_sensitivity(pass, m, formats, k, scores)
+                                     : measure_error(pass, m, formats, k, scores);
         if (status != QDQ_OK || path == NULL || !is_time_to_save(saved, took)) continue;
-        double before = qdq_seconds();
+        double before = seconds();
         status = save(path, scores);
-        saved = qdq_seconds();
+        saved = seconds();
         took = saved - before;
     }
-    qdq_progress_end();
     return status == QDQ_OK ? save(path, scores) : status;
 }

@@ -1,24 +1,26 @@
-#include "cli/stream.h"
+#include "model/pass.h"
 
 #include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/finite.h"
 #include "model/floats.h"
-#include "cli/cli.h"
-#include "cli/finite.h"
+#include "model/format_list.h"
 #include "api/device.h"
 #include "base/error.h"
 
 /* Elements a chunk, multiples of QDQ_TILE. What the CPU scans before it computes should stay in the cache between; the
  * rest may be larger, and a GPU's transfers large: each chunk costs some waking and waiting. */
-enum { SCANNED_CHUNK = 1 << 20, CHUNK = 1 << 22, DEVICE_CHUNK = 1 << 24, N_SLOTS = 2 };
+enum { SCANNED_CHUNK = 1 << 20, CHUNK = 1 << 22, DEVICE_CHUNK = 1 << 24, DEVICE_SLOTS = 2 };
 
 enum { N_DTYPES = 4 };
 
 /* A chunk under way. */
 typedef struct slot {
+    qdq_device *device;
+    bool on_cpu, fills;
     qdq_encoder *encoder;
     qdq_buffer *input[N_DTYPES], *gradient[N_DTYPES]; /* on a device: by dtype, made when first needed */
     qdq_buffer *output[N_DTYPES];
@@ -34,38 +36,52 @@ typedef struct slot {
     uint64_t first, count, bytes; /* elements of the tensor, and the bytes read for them */
 } slot;
 
-struct qdq_stream {
-    qdq_device *device;
+struct qdq_pass {
     qdq_pool *pool;
-    bool on_cpu, fills, allow_non_finite;
-    slot slots[N_SLOTS];
-    unsigned next; /* the slot that is used next: the one that has been under way longest */
+    qdq_pass_options options;
+    uint64_t done, total;   /* bytes read */
+    uint32_t n_slots, next; /* the slot that is used next: the one that has been under way longest */
+    slot *slots;
 };
 
-qdq_status qdq_stream_create(qdq_device *device, int threads, bool allow_non_finite, qdq_stream **result) {
-    qdq_stream *stream = calloc(1, sizeof *stream);
-    if (stream == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a stream of chunks");
+static qdq_status open_slot(slot *s, qdq_device *device) {
     qdq_device_info info = {.size = sizeof info};
     qdq_status status = qdq_device_describe(device, &info);
-    stream->device = device;
-    stream->on_cpu = strcmp(info.name, "cpu") == 0;
-    stream->fills = qdq_device_fills(device);
-    stream->allow_non_finite = allow_non_finite;
-    if (status == QDQ_OK) status = qdq_pool_create(threads, &stream->pool);
-    for (int i = 0; i < N_SLOTS && status == QDQ_OK; i++)
-        status = qdq_encoder_create(device, &stream->slots[i].encoder);
+    if (status != QDQ_OK) return status;
+    s->device = device;
+    s->on_cpu = strcmp(info.name, "cpu") == 0;
+    s->fills = qdq_device_fills(device);
+    return qdq_encoder_create(device, &s->encoder);
+}
+
+qdq_status qdq_pass_create(uint32_t n_devices, qdq_device *const *devices, const qdq_pass_options *options,
+                           qdq_pass **result) {
+    qdq_pass *pass = calloc(1, sizeof *pass);
+    slot *slots =
+        n_devices <= UINT32_MAX / DEVICE_SLOTS ? calloc((size_t)n_devices * DEVICE_SLOTS, sizeof *slots) : NULL;
+    if (pass == NULL || slots == NULL) {
+        free(pass);
+        free(slots);
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a pass over a model");
+    }
+    pass->options = *options;
+    pass->slots = slots;
+    pass->n_slots = n_devices * DEVICE_SLOTS;
+    qdq_status status = qdq_pool_create(options->threads, &pass->pool);
+    for (uint32_t i = 0; i < pass->n_slots && status == QDQ_OK; i++)
+        status = open_slot(&slots[i], devices[i % n_devices]);
     if (status != QDQ_OK) {
-        qdq_stream_free(stream);
+        qdq_pass_free(pass);
         return status;
     }
-    *result = stream;
+    *result = pass;
     return QDQ_OK;
 }
 
-void qdq_stream_free(qdq_stream *stream) {
-    if (stream == NULL) return;
-    for (int i = 0; i < N_SLOTS; i++) {
-        slot *s = &stream->slots[i];
+void qdq_pass_free(qdq_pass *pass) {
+    if (pass == NULL) return;
+    for (uint32_t i = 0; i < pass->n_slots; i++) {
+        slot *s = &pass->slots[i];
         qdq_encoder_free(s->encoder); /* first: it waits for what uses the buffers */
         for (int d = 0; d < N_DTYPES; d++) {
             qdq_buffer_free(s->input[d]);
@@ -77,8 +93,21 @@ void qdq_stream_free(qdq_stream *stream) {
         free(s->weights);
         free(s->host);
     }
-    if (stream->pool != NULL) qdq_pool_free(stream->pool);
-    free(stream);
+    if (pass->pool != NULL) qdq_pool_free(pass->pool);
+    free(pass->slots);
+    free(pass);
+}
+
+void qdq_pass_expect(qdq_pass *pass, uint64_t bytes) {
+    pass->done = 0;
+    pass->total = bytes;
+}
+
+qdq_status qdq_pass_advance(qdq_pass *pass, uint64_t bytes) {
+    pass->done += bytes;
+    if (pass->options.progress == NULL || pass->options.progress(pass->options.context, pass->done, pass->total))
+        return QDQ_OK;
+    return qdq_fail(QDQ_CANCELLED, "cancelled after %llu bytes", (unsigned long long)pass->done);
 }
 
 /* ---- NaN and infinities ---------------------------------------------------------------------------------------- */
@@ -86,11 +115,11 @@ void qdq_stream_free(qdq_stream *stream) {
 /* Round trips of some formats hide what was not finite, so weights are scanned first. */
 static bool scans(const qdq_work *work) { return work->kind != QDQ_WORK_ERROR; }
 
-static qdq_status check_finite(qdq_stream *stream, const qdq_tensor *tensor, const char *what, uint64_t first,
+static qdq_status check_finite(qdq_pass *pass, const qdq_tensor *tensor, const char *what, uint64_t first,
                                uint64_t count) {
     size_t size = qdq_dtype_size(tensor->dtype);
     const unsigned char *at = (const unsigned char *)tensor->data + first * size;
-    uint64_t found = qdq_first_non_finite(stream->pool, tensor->dtype, at, count);
+    uint64_t found = qdq_first_non_finite(pass->pool, tensor->dtype, at, count);
     if (found == count) return QDQ_OK;
     uint64_t index = first + found, row = tensor->n_dims > 0 ? tensor->shape[tensor->n_dims - 1] : 1;
     char name[256], path[512];
@@ -108,15 +137,15 @@ static qdq_status check_finite(qdq_stream *stream, const qdq_tensor *tensor, con
 
 /* Sums hide nothing: sum w^2 is not finite if a weight is not, sum g D if a gradient is not. (Either can also overflow;
  * then nothing is found.) So these are looked for only when there is reason to. */
-static qdq_status check_sums(qdq_stream *stream, const slot *s) {
+static qdq_status check_sums(qdq_pass *pass, const slot *s) {
     const qdq_work *work = &s->work;
-    if (stream->allow_non_finite) return QDQ_OK;
+    if (pass->options.allow_non_finite) return QDQ_OK;
     if (work->kind == QDQ_WORK_ERROR && !isfinite(work->error[0].ww))
-        return check_finite(stream, work->tensor, "weight", s->first, s->count);
+        return check_finite(pass, work->tensor, "weight", s->first, s->count);
     bool finite = true;
     for (uint32_t f = 0; work->kind == QDQ_WORK_SENSITIVITY && f + 1 < work->n_formats; f++)
         finite = finite && isfinite(work->sensitivity[f].signed_sum);
-    return finite ? QDQ_OK : check_finite(stream, work->gradient, "gradient", s->first, s->count);
+    return finite ? QDQ_OK : check_finite(pass, work->gradient, "gradient", s->first, s->count);
 }
 
 /* ---- The end of a chunk ---------------------------------------------------------------------------------------- */
@@ -145,34 +174,33 @@ static qdq_status deliver(slot *s) {
     return s->work.sink(s->work.context, data, bytes);
 }
 
-static qdq_status drain(qdq_stream *stream, slot *s) {
+static qdq_status drain(qdq_pass *pass, slot *s) {
     if (!s->busy) return QDQ_OK;
     s->busy = false;
     qdq_status status = qdq_encoder_wait(s->encoder);
-    if (status == QDQ_OK) status = check_sums(stream, s);
+    if (status == QDQ_OK) status = check_sums(pass, s);
     if (status == QDQ_OK && s->result != NULL) status = deliver(s);
     qdq_buffer_free(s->result);
     s->result = NULL;
-    if (status == QDQ_OK) qdq_progress_add(s->bytes);
-    return status;
+    return status == QDQ_OK ? qdq_pass_advance(pass, s->bytes) : status;
 }
 
-qdq_status qdq_stream_flush(qdq_stream *stream) {
+qdq_status qdq_pass_flush(qdq_pass *pass) {
     qdq_status status = QDQ_OK;
-    for (unsigned i = 0; i < N_SLOTS && status == QDQ_OK; i++)
-        status = drain(stream, &stream->slots[(stream->next + i) % N_SLOTS]);
+    for (uint32_t i = 0; i < pass->n_slots && status == QDQ_OK; i++)
+        status = drain(pass, &pass->slots[(pass->next + i) % pass->n_slots]);
     return status;
 }
 
 /* ---- The beginning of a chunk ---------------------------------------------------------------------------------- */
 
 /* A buffer of at least `count` elements, kept from chunk to chunk. */
-static qdq_status grow(qdq_stream *stream, qdq_buffer **kept, uint64_t *room, qdq_dtype dtype, uint64_t count) {
+static qdq_status grow(slot *s, qdq_buffer **kept, uint64_t *room, qdq_dtype dtype, uint64_t count) {
     if (*room >= count) return QDQ_OK;
     qdq_buffer_free(*kept);
     *kept = NULL;
     *room = 0;
-    qdq_status status = qdq_buffer_create(stream->device, dtype, 1, &count, kept);
+    qdq_status status = qdq_buffer_create(s->device, dtype, 1, &count, kept);
     if (status == QDQ_OK) *room = count;
     return status;
 }
@@ -194,34 +222,33 @@ static qdq_status read_elements(void *context, uint64_t at, void *to, size_t byt
 }
 
 /* The tensor's elements from `first` on to the buffer's; scan: those that are not finite are refused. */
-static qdq_status fill(qdq_stream *stream, const qdq_tensor *tensor, uint64_t first, uint64_t count, bool scan,
-                       qdq_buffer *buffer) {
+static qdq_status fill(qdq_pass *pass, const slot *s, const qdq_tensor *tensor, uint64_t first, uint64_t count,
+                       bool scan, qdq_buffer *buffer) {
     size_t size = qdq_dtype_size(tensor->dtype);
     reading r = {.from = (const unsigned char *)tensor->data + first * size, .dtype = tensor->dtype, .scan = scan};
-    if (!stream->fills) return qdq_buffer_write(buffer, 0, r.from, count * size);
+    if (!s->fills) return qdq_buffer_write(buffer, 0, r.from, count * size);
     atomic_init(&r.odd, false);
     qdq_status status = qdq_buffer_fill(buffer, 0, count * size, read_elements, &r);
     if (status != QDQ_OK || !atomic_load(&r.odd)) return status;
-    return check_finite(stream, tensor, "weight", first, count);
+    return check_finite(pass, tensor, "weight", first, count);
 }
 
 /* Elements of a mapped tensor as a buffer, to be freed: the map itself, or a copy on the device. */
-static qdq_status bring(qdq_stream *stream, const qdq_tensor *tensor, uint64_t first, uint64_t count, bool scan,
+static qdq_status bring(qdq_pass *pass, slot *s, const qdq_tensor *tensor, uint64_t first, uint64_t count, bool scan,
                         qdq_buffer *kept[N_DTYPES], uint64_t room[N_DTYPES], qdq_buffer **buffer) {
     size_t size = qdq_dtype_size(tensor->dtype);
     /* Inputs are only read; the interface wraps memory for either use. */
     unsigned char *at = (unsigned char *)(uintptr_t)tensor->data + first * size;
-    if (stream->on_cpu) return qdq_buffer_wrap(stream->device, tensor->dtype, 1, &count, at, count * size, buffer);
+    if (s->on_cpu) return qdq_buffer_wrap(s->device, tensor->dtype, 1, &count, at, count * size, buffer);
     int d = (int)tensor->dtype;
     uint64_t wanted = CHUNK;
     while (wanted < count) wanted *= 2;
-    qdq_status status = grow(stream, &kept[d], &room[d], tensor->dtype, wanted);
-    if (status == QDQ_OK) status = fill(stream, tensor, first, count, scan, kept[d]);
+    qdq_status status = grow(s, &kept[d], &room[d], tensor->dtype, wanted);
+    if (status == QDQ_OK) status = fill(pass, s, tensor, first, count, scan, kept[d]);
     return status == QDQ_OK ? qdq_buffer_slice(kept[d], 0, count, buffer) : status;
 }
 
-static qdq_status bring_importance(qdq_stream *stream, slot *s, const qdq_imatrix_entry *entry, uint64_t first,
-                                   uint64_t row) {
+static qdq_status bring_importance(slot *s, const qdq_imatrix_entry *entry, uint64_t first, uint64_t row) {
     if (s->weights_room != row) {
         qdq_buffer_free(s->importance);
         free(s->weights);
@@ -230,7 +257,7 @@ static qdq_status bring_importance(qdq_stream *stream, slot *s, const qdq_imatri
         s->weights = malloc((size_t)row * sizeof *s->weights);
         if (s->weights == NULL)
             return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu importances", (unsigned long long)row);
-        qdq_status status = qdq_buffer_create(stream->device, QDQ_F32, 1, &row, &s->importance);
+        qdq_status status = qdq_buffer_create(s->device, QDQ_F32, 1, &row, &s->importance);
         if (status != QDQ_OK) return status;
         s->weights_room = row;
     }
@@ -259,8 +286,7 @@ static qdq_status encode_sensitivities(slot *s, qdq_buffer *input, qdq_buffer *g
     return status;
 }
 
-static qdq_status encode(qdq_stream *stream, slot *s, qdq_buffer *input, qdq_buffer *gradient,
-                         const qdq_options *options) {
+static qdq_status encode(slot *s, qdq_buffer *input, qdq_buffer *gradient, const qdq_options *options) {
     const qdq_work *work = &s->work;
     uint64_t count = qdq_buffer_count(input);
     if (work->kind == QDQ_WORK_ERROR) return encode_errors(s, input, options);
@@ -268,7 +294,7 @@ static qdq_status encode(qdq_stream *stream, slot *s, qdq_buffer *input, qdq_buf
     bool quantize = work->kind == QDQ_WORK_QUANTIZE;
     qdq_dtype dtype = quantize ? QDQ_U8 : QDQ_F32;
     uint64_t n = quantize ? qdq_format_bytes(work->formats[0], count) : count;
-    qdq_status status = grow(stream, &s->output[dtype], &s->output_room[dtype], dtype, n);
+    qdq_status status = grow(s, &s->output[dtype], &s->output_room[dtype], dtype, n);
     if (status == QDQ_OK) status = qdq_buffer_slice(s->output[dtype], 0, n, &s->result);
     if (status != QDQ_OK) return status;
     return quantize ? qdq_encode_quantize(s->encoder, work->formats[0], input, s->result, options)
@@ -282,42 +308,41 @@ static const unsigned char *element_at(const qdq_tensor *tensor, uint64_t first)
 }
 
 /* While the device has the chunk's other formats, or after it. */
-static qdq_status add_float_errors(qdq_stream *stream, const slot *s, uint64_t row) {
+static qdq_status add_float_errors(qdq_pass *pass, const slot *s, uint64_t row) {
     const qdq_work *work = &s->work;
     qdq_status status = QDQ_OK;
     for (uint32_t f = 0; f < work->n_formats && status == QDQ_OK; f++) {
         qdq_dtype target;
         if (!qdq_format_is_float(work->formats[f], &target)) continue;
-        status = qdq_floats_error(stream->pool, work->tensor->dtype, element_at(work->tensor, s->first), target,
-                                  s->count, row > 0 ? s->weights : NULL, row, &work->error[f]);
+        status = qdq_floats_error(pass->pool, work->tensor->dtype, element_at(work->tensor, s->first), target, s->count,
+                                  row > 0 ? s->weights : NULL, row, &work->error[f]);
     }
     return status;
 }
 
 /* The chunk's round trip or conversion, handed to the sink at once. */
-static qdq_status convert(qdq_stream *stream, slot *s, qdq_dtype target) {
+static qdq_status convert(qdq_pass *pass, slot *s, qdq_dtype target) {
     const qdq_work *work = &s->work;
     bool store = work->kind == QDQ_WORK_QUANTIZE;
     uint64_t bytes = s->count * (store ? qdq_dtype_size(target) : sizeof(float));
     if (!host_room(s, bytes)) return no_room(bytes);
     const unsigned char *from = element_at(work->tensor, s->first);
     if (store)
-        qdq_floats_store(stream->pool, work->tensor->dtype, from, target, s->host, s->count);
+        qdq_floats_store(pass->pool, work->tensor->dtype, from, target, s->host, s->count);
     else
-        qdq_floats_roundtrip(stream->pool, work->tensor->dtype, from, target, s->host, s->count);
+        qdq_floats_roundtrip(pass->pool, work->tensor->dtype, from, target, s->host, s->count);
     qdq_status status = work->sink(work->context, s->host, bytes);
-    if (status == QDQ_OK) qdq_progress_add(s->bytes);
-    return status;
+    return status == QDQ_OK ? qdq_pass_advance(pass, s->bytes) : status;
 }
 
 /* ---- Chunks ---------------------------------------------------------------------------------------------------- */
 
 /* Elements first … first + count - 1 of the tensor; weights: the first of its importances; row: 0 without. */
-static qdq_status put_chunk(qdq_stream *stream, const qdq_work *work, uint64_t first, uint64_t count, uint64_t weights,
+static qdq_status put_chunk(qdq_pass *pass, const qdq_work *work, uint64_t first, uint64_t count, uint64_t weights,
                             uint64_t row) {
-    slot *s = &stream->slots[stream->next];
-    stream->next = (stream->next + 1) % N_SLOTS;
-    qdq_status status = drain(stream, s);
+    slot *s = &pass->slots[pass->next];
+    pass->next = (pass->next + 1) % pass->n_slots;
+    qdq_status status = drain(pass, s);
     s->work = *work;
     s->first = first;
     s->count = count;
@@ -326,29 +351,29 @@ static qdq_status put_chunk(qdq_stream *stream, const qdq_work *work, uint64_t f
     qdq_dtype target;
     bool stores = work->kind == QDQ_WORK_QUANTIZE || work->kind == QDQ_WORK_ROUNDTRIP;
     bool on_host = stores && qdq_format_is_float(work->formats[0], &target);
-    bool scan = scans(work) && !stream->allow_non_finite, before = on_host || !stream->fills;
-    if (status == QDQ_OK && scan && before) status = check_finite(stream, work->tensor, "weight", first, count);
+    bool scan = scans(work) && !pass->options.allow_non_finite, before = on_host || !s->fills;
+    if (status == QDQ_OK && scan && before) status = check_finite(pass, work->tensor, "weight", first, count);
     if (status == QDQ_OK && on_host) {
-        status = qdq_stream_flush(stream); /* the sink takes chunks in order */
-        return status == QDQ_OK ? convert(stream, s, target) : status;
+        status = qdq_pass_flush(pass); /* the sink takes chunks in order */
+        return status == QDQ_OK ? convert(pass, s, target) : status;
     }
     qdq_buffer *input = NULL, *gradient = NULL;
     qdq_options options = {.size = sizeof options, .row = row};
-    if (status == QDQ_OK) status = bring(stream, work->tensor, first, count, scan, s->input, s->input_room, &input);
+    if (status == QDQ_OK) status = bring(pass, s, work->tensor, first, count, scan, s->input, s->input_room, &input);
     if (status == QDQ_OK && work->gradient != NULL)
-        status = bring(stream, work->gradient, first, count, false, s->gradient, s->gradient_room, &gradient);
+        status = bring(pass, s, work->gradient, first, count, false, s->gradient, s->gradient_room, &gradient);
     if (status == QDQ_OK && row > 0) {
-        status = bring_importance(stream, s, work->importance, weights, row);
+        status = bring_importance(s, work->importance, weights, row);
         options.importance = s->importance;
     }
-    if (status == QDQ_OK) status = encode(stream, s, input, gradient, &options);
+    if (status == QDQ_OK) status = encode(s, input, gradient, &options);
     if (status == QDQ_OK) status = qdq_encoder_commit(s->encoder);
     s->busy = status == QDQ_OK;
-    if (status == QDQ_OK && work->kind == QDQ_WORK_ERROR) status = add_float_errors(stream, s, row);
+    if (status == QDQ_OK && work->kind == QDQ_WORK_ERROR) status = add_float_errors(pass, s, row);
     qdq_buffer_free(input);
     qdq_buffer_free(gradient);
-    /* The CPU has done it already; its results are still in the cache. */
-    return status == QDQ_OK && stream->on_cpu ? drain(stream, s) : status;
+    /* A CPU alone has done it already; its results are still in the cache. */
+    return status == QDQ_OK && s->on_cpu && pass->n_slots == DEVICE_SLOTS ? drain(pass, s) : status;
 }
 
 static uint64_t greatest_common_divisor(uint64_t a, uint64_t b) {
@@ -361,15 +386,15 @@ static uint64_t greatest_common_divisor(uint64_t a, uint64_t b) {
 }
 
 /* Elements a chunk: with an importance matrix whole rows, and tiles where sums are taken. */
-static uint64_t chunk_elements(const qdq_stream *stream, const qdq_work *work, uint64_t row) {
-    uint64_t wanted = !stream->on_cpu ? DEVICE_CHUNK : scans(work) ? SCANNED_CHUNK : CHUNK, unit = row;
+static uint64_t chunk_elements(const qdq_pass *pass, const qdq_work *work, uint64_t row) {
+    uint64_t wanted = !pass->slots[pass->next].on_cpu ? DEVICE_CHUNK : scans(work) ? SCANNED_CHUNK : CHUNK, unit = row;
     if (work->importance == NULL) return wanted;
     if (work->kind == QDQ_WORK_ERROR || work->kind == QDQ_WORK_SENSITIVITY)
         unit *= QDQ_TILE / greatest_common_divisor(row, QDQ_TILE);
     return unit < wanted ? wanted / unit * unit : unit;
 }
 
-qdq_status qdq_stream_put(qdq_stream *stream, const qdq_work *work) {
+qdq_status qdq_pass_put(qdq_pass *pass, const qdq_work *work) {
     const qdq_tensor *t = work->tensor;
     uint64_t row = t->shape[t->n_dims - 1], matrix = t->elements, experts = 1;
     if (work->importance != NULL) {
@@ -377,11 +402,11 @@ qdq_status qdq_stream_put(qdq_stream *stream, const qdq_work *work) {
         if (t->n_dims >= 3) experts = t->shape[t->n_dims - 3];
         matrix = row * t->shape[t->n_dims - 2];
     }
-    uint64_t chunk = chunk_elements(stream, work, row);
+    uint64_t chunk = chunk_elements(pass, work, row);
     qdq_status status = QDQ_OK;
     for (uint64_t m = 0; m * matrix < t->elements && status == QDQ_OK; m++)
         for (uint64_t first = 0; first < matrix && status == QDQ_OK; first += chunk)
-            status = put_chunk(stream, work, m * matrix + first, matrix - first < chunk ? matrix - first : chunk,
+            status = put_chunk(pass, work, m * matrix + first, matrix - first < chunk ? matrix - first : chunk,
                                m % experts * row, work->importance != NULL ? row : 0);
     return status;
 }

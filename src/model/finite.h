@@ -1,6 +1,6 @@
 /* Looks for NaN and infinities. */
-#ifndef QDQ_CLI_FINITE_H
-#define QDQ_CLI_FINITE_H
+#ifndef QDQ_MODEL_FINITE_H
+#define QDQ_MODEL_FINITE_H
 
 #include "base/pool.h"
 

@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "plan/planner.h"
 #include "plan/recipe.h"
-#include "cli/naming.h"
-#include "cli/planner.h"
+#include "model/naming.h"
 #include "base/error.h"
 
 #define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
@@ -45,7 +45,7 @@ qdq_status qdq_planner_plan(qdq_planner *p) {
     qdq_plan_tensor *tensors = calloc((size_t)p->n_items + 1, sizeof *tensors);
     size_t *sizes = calloc((size_t)p->n_items + 1, sizeof *sizes);
     const char **firsts = calloc((size_t)p->n_items + 1, sizeof *firsts);
-    p->plan = (qdq_plan){.model = qdq_model_path(p->session.model),
+    p->plan = (qdq_plan){.model = qdq_model_path(p->selection->model),
                          .score = qdq_score_texts[r->score].name,
                          .target = r->target_text,
                          .imatrix = r->imatrix,
@@ -90,8 +90,8 @@ static qdq_status recipe_tensors(const qdq_planner *p, qdq_recipe_tensor *tensor
         qdq_recipe_tensor t = {.tensor = qdq_item_ggml(it)};
         if (it->gguf.name[0] == '\0') {
             qdq_gguf_name name;
-            if (p->names == NULL) return qdq_naming_missing(p->session.model, "--recipe");
-            qdq_status status = qdq_gguf_names_to_gguf(p->names, it->tensor->name, &name);
+            if (p->selection->names == NULL) return qdq_naming_missing(p->selection->model, "--recipe");
+            qdq_status status = qdq_gguf_names_to_gguf(p->selection->names, it->tensor->name, &name);
             if (status != QDQ_OK) return status;
             continue; /* dropped */
         }
@@ -107,36 +107,20 @@ static qdq_status recipe_tensors(const qdq_planner *p, qdq_recipe_tensor *tensor
     return QDQ_OK;
 }
 
-/* Takes `out`. */
-static qdq_status write_text(qdq_out *out, const char *text) {
-    qdq_status status = qdq_out_write(out, text, strlen(text));
-    if (status == QDQ_OK) return qdq_out_commit(out);
-    qdq_out_abort(out);
-    return status;
-}
-
-qdq_status qdq_planner_recipe(const qdq_planner *p, qdq_out *out) {
+qdq_status qdq_planner_recipe(const qdq_planner *p, qdq_recipe *recipe) {
     const qdq_plan_request *r = p->request;
-    bool gguf = qdq_model_layout(p->session.model) == QDQ_LAYOUT_GGUF;
+    bool gguf = qdq_model_layout(p->selection->model) == QDQ_LAYOUT_GGUF;
     qdq_recipe_tensor *tensors = calloc((size_t)p->n_items + 1, sizeof *tensors);
     qdq_recipe_job job = {.tensors = tensors,
-                          .input = gguf ? qdq_model_path(p->session.model) : "MODEL.gguf",
+                          .input = gguf ? qdq_model_path(p->selection->model) : "MODEL.gguf",
                           .output = "OUT.gguf",
                           .recipe = r->recipe,
                           .imatrix = r->imatrix};
-    qdq_recipe recipe = {0};
+    *recipe = (qdq_recipe){0};
     qdq_status status = tensors != NULL ? recipe_tensors(p, tensors, &job.n_tensors)
                                         : qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the recipe");
-    if (status == QDQ_OK) status = qdq_recipe_make(&job, &recipe);
+    if (status == QDQ_OK) status = qdq_recipe_make(&job, recipe);
     free(tensors);
-    if (status != QDQ_OK) {
-        qdq_out_abort(out);
-        return status;
-    }
-    status = write_text(out, recipe.text);
-    if (status == QDQ_OK && qdq_common_tables(p->session.common))
-        printf("%s: %zu lines; to run:\n  %s\n", SHOWN(r->recipe), recipe.n_lines, recipe.command);
-    qdq_recipe_free(&recipe);
     return status;
 }
 
@@ -145,9 +129,9 @@ qdq_status qdq_planner_recipe(const qdq_planner *p, qdq_out *out) {
 /* What mlx-lm calls the module. A stack of experts of GGUF is named by its first. */
 static bool mlx_path(const qdq_planner *p, const char *name, char path[QDQ_NAME_MAX]) {
     char hf[QDQ_NAME_MAX];
-    if (qdq_model_layout(p->session.model) == QDQ_LAYOUT_GGUF && p->names != NULL &&
-        (qdq_gguf_names_to_hf(p->names, name, QDQ_NO_EXPERT, hf) == QDQ_OK ||
-         qdq_gguf_names_to_hf(p->names, name, 0, hf) == QDQ_OK))
+    if (qdq_model_layout(p->selection->model) == QDQ_LAYOUT_GGUF && p->selection->names != NULL &&
+        (qdq_gguf_names_to_hf(p->selection->names, name, QDQ_NO_EXPERT, hf) == QDQ_OK ||
+         qdq_gguf_names_to_hf(p->selection->names, name, 0, hf) == QDQ_OK))
         name = hf;
     return qdq_name_in_mlx(name, path);
 }

@@ -1,0 +1,311 @@
+/* From a plan to its report: tensors, uniform formats, the curve of all budgets. */
+#include "plan/plan_report.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "plan/report.h"
+#include "plan/problem.h"
+#include "model/format_list.h"
+#include "model/gguf_names.h"
+#include "files/files.h"
+#include "base/error.h"
+
+enum { CURVE = 32 };
+
+typedef struct page {
+    const qdq_plan *plan;
+    qdq_report report;
+    qdq_report_tensor *tensors;
+    qdq_report_choice **choices; /* a tensor's */
+    uint64_t **shapes;
+    char (*kinds)[QDQ_NAME_MAX];
+    const char **ggufs; /* of stacks of experts, their name; else NULL */
+    qdq_report_point *curve, *uniform;
+    const char *formats[QDQ_MAX_FORMATS + 1]; /* all that any tensor can have */
+    uint32_t n_formats;
+    char title[512], generator[64];
+    char **notes; /* why tensors are kept: one a reason */
+} page;
+
+static qdq_status no_memory(void) { return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the report"); }
+
+/* ---- Tensors ---------------------------------------------------------------------------------------------------- */
+
+static void add_format(page *p, const char *name) {
+    uint32_t f = 0;
+    while (f < p->n_formats && strcmp(p->formats[f], name) != 0) f++;
+    if (f == p->n_formats && f <= QDQ_MAX_FORMATS) p->formats[p->n_formats++] = name;
+}
+
+static const qdq_report_choice *find_choice(const qdq_report_tensor *t, const char *format) {
+    for (uint32_t c = 0; c < t->n_choices; c++)
+        if (strcmp(t->choices[c].format, format) == 0) return &t->choices[c];
+    return NULL;
+}
+
+/* Adds a slice to the tensor of GGUF that an earlier one has begun: models have thousands of experts one by one. */
+static bool fold(page *p, const qdq_plan_tensor *t) {
+    for (size_t i = 0; i < p->report.n_tensors && t->gguf != NULL; i++) {
+        qdq_report_tensor *r = &p->tensors[i];
+        if (p->ggufs[i] == NULL || strcmp(p->ggufs[i], t->gguf) != 0) continue;
+        if (t->n_choices != r->n_choices || t->chosen != r->chosen || r->n_dims != t->n_dims + 1) return false;
+        for (uint32_t c = 0; c < t->n_choices; c++)
+            if (strcmp(t->choices[c].format, r->choices[c].format) != 0) return false;
+        for (uint32_t c = 0; c < t->n_choices; c++) {
+            p->choices[i][c].bytes += t->choices[c].bytes;
+            p->choices[i][c].damage += t->choices[c].damage;
+        }
+        p->shapes[i][0]++;
+        return true;
+    }
+    return false;
+}
+
+/* Is it the first of several slices of a tensor of GGUF? They share its format, so the group's name tells. */
+static bool begins_stack(const qdq_plan *plan, size_t index) {
+    const qdq_plan_tensor *t = &plan->tensors[index];
+    for (size_t i = index + 1; t->gguf != NULL && t->group != NULL && i < plan->n_tensors; i++) {
+        const char *other = plan->tensors[i].gguf;
+        if (other != NULL && strcmp(other, t->gguf) == 0) return plan->tensors[i].n_dims == t->n_dims;
+    }
+    return false;
+}
+
+static qdq_status add_tensor(page *p, size_t index) {
+    const qdq_plan_tensor *t = &p->plan->tensors[index];
+    size_t n = p->report.n_tensors;
+    qdq_report_choice *choices = p->choices[n] = calloc(t->n_choices, sizeof *choices);
+    uint64_t *shape = p->shapes[n] = calloc(t->n_dims + 1, sizeof *shape);
+    if (choices == NULL || shape == NULL) return no_memory();
+    bool stack = begins_stack(p->plan, index);
+    shape[0] = 1;
+    memcpy(shape + stack, t->shape, t->n_dims * sizeof *shape);
+    for (uint32_t c = 0; c < t->n_choices; c++) {
+        choices[c] = (qdq_report_choice){t->choices[c].format, t->choices[c].bytes, t->choices[c].damage};
+        add_format(p, t->choices[c].format);
+    }
+    qdq_report_tensor *r = &p->tensors[n];
+    *r = (qdq_report_tensor){.name = stack ? t->gguf : t->name,
+                             .shape = shape,
+                             .n_dims = t->n_dims + stack,
+                             .kind = p->kinds[n],
+                             .dtype = t->dtype,
+                             .group = t->group,
+                             .choices = choices,
+                             .n_choices = t->n_choices,
+                             .chosen = t->chosen};
+    qdq_name_parts(t->gguf != NULL ? t->gguf : t->name, &r->layer, p->kinds[n]);
+    p->ggufs[n] = stack ? t->gguf : NULL;
+    p->report.n_tensors++;
+    return QDQ_OK;
+}
+
+/* A group whose slices have all been folded is one tensor. */
+static void drop_single_groups(page *p) {
+    for (size_t i = 0; i < p->report.n_tensors; i++) {
+        size_t n = 0;
+        if (p->ggufs[i] == NULL || p->tensors[i].group == NULL) continue;
+        for (size_t k = 0; k < p->report.n_tensors && n < 2; k++)
+            n += p->tensors[k].group != NULL && strcmp(p->tensors[k].group, p->tensors[i].group) == 0;
+        if (n == 1) p->tensors[i].group = NULL;
+    }
+}
+
+/* The planned tensors; the others are in other_bytes. */
+static qdq_status add_tensors(page *p) {
+    const qdq_plan *plan = p->plan;
+    p->tensors = calloc(plan->n_tensors + 1, sizeof *p->tensors);
+    p->choices = calloc(plan->n_tensors + 1, sizeof *p->choices);
+    p->shapes = calloc(plan->n_tensors + 1, sizeof *p->shapes);
+    p->kinds = calloc(plan->n_tensors + 1, sizeof *p->kinds);
+    p->ggufs = calloc(plan->n_tensors + 1, sizeof *p->ggufs);
+    if (p->tensors == NULL || p->choices == NULL || p->shapes == NULL || p->kinds == NULL || p->ggufs == NULL)
+        return no_memory();
+    p->report.other_bytes = plan->overhead;
+    p->report.tensors = p->tensors;
+    qdq_status status = QDQ_OK;
+    for (size_t i = 0; i < plan->n_tensors && status == QDQ_OK; i++) {
+        const qdq_plan_tensor *t = &plan->tensors[i];
+        if (t->reason != NULL)
+            p->report.other_bytes += t->bytes;
+        else if (!fold(p, t))
+            status = add_tensor(p, i);
+    }
+    drop_single_groups(p);
+    if (status != QDQ_OK || p->report.n_tensors > 0) return status;
+    return qdq_fail(QDQ_BAD_DATA, "the plan has no tensor with a choice");
+}
+
+/* ---- Uniform formats -------------------------------------------------------------------------------------------- */
+
+static qdq_status add_uniform(page *p) {
+    p->uniform = calloc(p->n_formats + 1, sizeof *p->uniform);
+    if (p->uniform == NULL) return no_memory();
+    for (uint32_t f = 0; f < p->n_formats; f++) {
+        qdq_report_point point = {p->formats[f], p->report.other_bytes, 0};
+        size_t i = 0;
+        for (; i < p->report.n_tensors; i++) {
+            const qdq_report_choice *c = find_choice(&p->tensors[i], p->formats[f]);
+            if (c == NULL) break;
+            point.bytes += c->bytes;
+            point.damage += c->damage;
+        }
+        if (i == p->report.n_tensors) p->uniform[p->report.n_uniform++] = point;
+    }
+    p->report.uniform = p->uniform;
+    return QDQ_OK;
+}
+
+/* ---- The curve -------------------------------------------------------------------------------------------------- */
+
+/* The plan's problem once more: its rules have become choices and groups. */
+static qdq_status make_problem(const page *p, qdq_problem **problem) {
+    qdq_problem_format formats[QDQ_MAX_FORMATS + 1];
+    qdq_candidate cells[QDQ_MAX_FORMATS + 1];
+    for (uint32_t f = 0; f < p->n_formats; f++) formats[f] = (qdq_problem_format){p->formats[f], 1, 1};
+    qdq_status status = qdq_problem_create(p->n_formats, formats, problem);
+    for (size_t i = 0; i < p->report.n_tensors && status == QDQ_OK; i++) {
+        const qdq_report_tensor *t = &p->tensors[i];
+        for (uint32_t f = 0; f < p->n_formats; f++) {
+            const qdq_report_choice *c = find_choice(t, p->formats[f]);
+            cells[f] = c != NULL ? (qdq_candidate){c->bytes, c->damage} : (qdq_candidate){QDQ_NO_CANDIDATE, 0};
+        }
+        status = qdq_problem_add(*problem, t->name, cells);
+        if (status == QDQ_OK && t->group != NULL) status = qdq_problem_label(*problem, i, t->group);
+    }
+    return status;
+}
+
+static qdq_status draw_curve(page *p, qdq_problem *problem) {
+    uint64_t floor, ceiling;
+    uint32_t *chosen = calloc(p->report.n_tensors, sizeof *chosen);
+    qdq_status status = chosen != NULL ? qdq_problem_range(problem, &floor, &ceiling) : no_memory();
+    for (uint32_t k = 0; k < CURVE && status == QDQ_OK; k++) {
+        qdq_choose_result result;
+        uint64_t budget = floor + (ceiling - floor) / (CURVE - 1) * k;
+        status = qdq_problem_solve(problem, k == CURVE - 1 ? ceiling : budget, chosen, &result);
+        if (status != QDQ_OK) break;
+        qdq_report_point *last = p->report.n_curve > 0 ? &p->curve[p->report.n_curve - 1] : NULL;
+        qdq_report_point point = {NULL, result.bytes + p->report.other_bytes, result.damage};
+        if (last == NULL || last->bytes < point.bytes) p->curve[p->report.n_curve++] = point;
+    }
+    free(chosen);
+    return status;
+}
+
+static qdq_status add_curve(page *p) {
+    qdq_problem *problem = NULL;
+    p->curve = calloc(CURVE, sizeof *p->curve);
+    if (p->curve == NULL) return no_memory();
+    qdq_status status = make_problem(p, &problem);
+    if (status == QDQ_OK) status = draw_curve(p, problem);
+    qdq_problem_free(problem);
+    p->report.curve = p->curve;
+    return status;
+}
+
+/* ---- The rest --------------------------------------------------------------------------------------------------- */
+
+static const char *meaning_of(const char *score, bool weighted) {
+    if (strcmp(score, "error") == 0)
+        return weighted ? "squared error, weighted by the importance matrix" : "squared error";
+    if (strcmp(score, "relative") == 0)
+        return weighted ? "relative squared error, weighted by the importance matrix" : "relative squared error";
+    if (strcmp(score, "sized") == 0)
+        return weighted ? "relative squared error, weighted by the importance matrix, times the root of the elements"
+                        : "relative squared error times the root of the elements";
+    if (strcmp(score, "signed") == 0) return "first-order change of the loss, sum(g D)";
+    if (strcmp(score, "absolute") == 0) return "sum|g D| of gradients";
+    if (strcmp(score, "squared") == 0) return "sum((g D)^2) of gradients";
+    return score;
+}
+
+/* How many tensors are kept for the reason of tensor `first`, which none before it has. */
+static size_t count_kept(const qdq_plan *plan, size_t first) {
+    const char *reason = plan->tensors[first].reason;
+    size_t n = 0;
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        bool same = plan->tensors[i].reason != NULL && strcmp(plan->tensors[i].reason, reason) == 0;
+        if (same && i < first) return 0;
+        n += same;
+    }
+    return n;
+}
+
+static qdq_status add_notes(page *p) {
+    const qdq_plan *plan = p->plan;
+    p->notes = calloc(plan->n_tensors + 1, sizeof *p->notes);
+    if (p->notes == NULL) return no_memory();
+    p->report.notes = (const char *const *)p->notes;
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        const qdq_plan_tensor *t = &plan->tensors[i];
+        size_t n = t->reason != NULL ? count_kept(plan, i) : 0;
+        if (n == 0) continue;
+        static const char *const forms[] = {"%s is kept as it is: %s.", "%s and %zu more are kept as they are: %s."};
+        int length = n == 1 ? snprintf(NULL, 0, forms[0], t->name, t->reason)
+                            : snprintf(NULL, 0, forms[1], t->name, n - 1, t->reason);
+        char *note = p->notes[p->report.n_notes++] = malloc((size_t)length + 1);
+        if (note == NULL) return no_memory();
+        if (n == 1)
+            snprintf(note, (size_t)length + 1, forms[0], t->name, t->reason);
+        else
+            snprintf(note, (size_t)length + 1, forms[1], t->name, n - 1, t->reason);
+    }
+    return QDQ_OK;
+}
+
+static void describe(page *p) {
+    const char *name = strrchr(p->plan->model, '/');
+    snprintf(p->title, sizeof p->title, "%s", name != NULL && name[1] != '\0' ? name + 1 : p->plan->model);
+    snprintf(p->generator, sizeof p->generator, "qdq %s", qdq_version());
+    p->report.title = p->title;
+    p->report.generator = p->generator;
+    p->report.score = meaning_of(p->plan->score, p->plan->imatrix != NULL);
+    p->report.budget = p->plan->budget;
+    if (p->plan->elements > 0)
+        p->report.bits = 8 * (double)(p->plan->bytes - p->plan->overhead) / (double)p->plan->elements;
+    p->report.lower_bound = p->plan->lower_bound;
+}
+
+static qdq_status write_page(const page *p, const char *output) {
+    qdq_builder text = {0};
+    qdq_out *out = NULL;
+    qdq_status status = qdq_report_write(&p->report, &text);
+    if (status == QDQ_OK) status = qdq_out_create(output, &out);
+    if (status == QDQ_OK) status = qdq_out_write(out, text.bytes, text.n);
+    if (status == QDQ_OK)
+        status = qdq_out_commit(out);
+    else
+        qdq_out_abort(out);
+    qdq_builder_free(&text);
+    return status;
+}
+
+static void close_page(page *p) {
+    for (size_t i = 0; p->choices != NULL && i < p->plan->n_tensors; i++) free(p->choices[i]);
+    for (size_t i = 0; p->shapes != NULL && i < p->plan->n_tensors; i++) free(p->shapes[i]);
+    free(p->shapes);
+    free(p->ggufs);
+    for (size_t i = 0; i < p->report.n_notes; i++) free(p->notes[i]);
+    free(p->notes);
+    free(p->choices);
+    free(p->tensors);
+    free(p->kinds);
+    free(p->curve);
+    free(p->uniform);
+}
+
+qdq_status qdq_plan_report(const qdq_plan *plan, const char *output) {
+    page p = {.plan = plan};
+    qdq_status status = add_tensors(&p);
+    if (status == QDQ_OK) status = add_uniform(&p);
+    if (status == QDQ_OK) status = add_curve(&p);
+    if (status == QDQ_OK) status = add_notes(&p);
+    if (status == QDQ_OK) {
+        describe(&p);
+        status = write_page(&p, output);
+    }
+    close_page(&p);
+    return status;
+}

@@ -1,0 +1,78 @@
+#include "plan/planned.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "model/format_list.h"
+#include "base/error.h"
+
+#define SHOWN(text, size) qdq_printable((text), (char[size]){0}, size)
+
+qdq_status qdq_planned_check(const qdq_plan *plan, const char *path, const qdq_model *model) {
+    uint64_t n = qdq_model_tensor_count(model);
+    if (n != plan->n_tensors)
+        return qdq_fail(QDQ_BAD_DATA, "%s: a plan for another model: it has %llu tensors, this one has %llu",
+                        SHOWN(path, 512), (unsigned long long)plan->n_tensors, (unsigned long long)n);
+    for (uint64_t i = 0; i < n; i++) {
+        const qdq_tensor *t = qdq_model_tensor(model, i);
+        const qdq_plan_tensor *p = &plan->tensors[i];
+        if (strcmp(t->name, p->name) == 0 && strcmp(t->type_name, p->dtype) == 0 && t->n_dims == p->n_dims &&
+            (t->n_dims == 0 || memcmp(t->shape, p->shape, t->n_dims * sizeof *t->shape) == 0))
+            continue;
+        return qdq_fail(
+            QDQ_BAD_DATA,
+            "%s: a plan for another model: this one has \"%s\", %s of %s, where the plan has another tensor, "
+            "shape or type",
+            SHOWN(path, 512), SHOWN(t->name, 256), QDQ_EXTENTS(t), t->type_name);
+    }
+    return QDQ_OK;
+}
+
+qdq_status qdq_planned_check_importance(const qdq_plan *plan, const char *imatrix) {
+    for (size_t i = 0; i < plan->n_tensors && imatrix == NULL; i++) {
+        qdq_format format = qdq_plan_format(&plan->tensors[i]);
+        qdq_status status = format != QDQ_FORMAT_NONE ? qdq_check_importance(&format, 1, imatrix) : QDQ_OK;
+        if (status != QDQ_OK) return status;
+    }
+    return QDQ_OK;
+}
+
+qdq_status qdq_planned_choose(const qdq_plan *plan, const qdq_selection *selection, uint64_t index,
+                              qdq_target_choice *choice) {
+    const qdq_plan_tensor *planned = &plan->tensors[index];
+    *choice = (qdq_target_choice){.format = QDQ_FORMAT_NONE};
+    const qdq_tensor *t = qdq_model_tensor(selection->model, index);
+    qdq_format format = qdq_plan_format(planned);
+    bool fits;
+    if (format == QDQ_FORMAT_NONE) {
+        snprintf(choice->reason, QDQ_REASON, "%s",
+                 planned->reason != NULL ? planned->reason : "the plan keeps it as it is");
+        return QDQ_OK;
+    }
+    if (!qdq_selection_takes(selection, t, choice->reason)) return QDQ_OK;
+    qdq_status status = qdq_selection_fits(selection, t, format, &choice->importance, &fits, choice->reason);
+    if (fits) choice->format = format;
+    return status;
+}
+
+uint32_t qdq_planned_file_type(const qdq_plan *plan) {
+    enum { ALL_F32 = 0, MOSTLY_F16 = 1, MOSTLY_BF16 = 32 };
+    uint64_t elements[QDQ_MAX_FORMATS] = {0}, most = 0;
+    uint32_t type = ALL_F32;
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        const qdq_plan_tensor *t = &plan->tensors[i];
+        qdq_format format = qdq_plan_format(t);
+        if (format >= 0 && format < QDQ_MAX_FORMATS) elements[format] += t->elements;
+        if (most == 0 && format < 0 && t->n_dims > 1)
+            type = strcasecmp(t->dtype, "f16") == 0    ? MOSTLY_F16
+                   : strcasecmp(t->dtype, "bf16") == 0 ? MOSTLY_BF16
+                                                       : ALL_F32;
+    }
+    for (qdq_format f = 0; f < qdq_format_count() && f < QDQ_MAX_FORMATS; f++)
+        if (elements[f] > most) {
+            most = elements[f];
+            type = qdq_describe_format(f).ggml_file_type;
+        }
+    return type;
+}
