@@ -1,0 +1,598 @@
+/* qdq_model: model files and what quantization does to them: read, measured, planned, rewritten.
+ *
+ * libqdq (qdq.h) works on arrays; this library stands on it and works on files: safetensors and GGUF, llama-imatrix's
+ * importance matrices, gradients, plans. All that the command `qdq` does is made of these calls. It needs jansson and
+ * PCRE2; libqdq needs neither.
+ *
+ * A model in Q4_K, as llama-quantize --pure makes it:
+ *
+ *     qdq_device *device;  qdq_model *model;  qdq_selection *all;  qdq_pass *pass;  qdq_targets *targets;
+ *     qdq_device_open("auto", &device);
+ *     qdq_model_open("model-bf16.gguf", &model);
+ *     qdq_selection_create(model, NULL, &all);
+ *     qdq_pass_create(1, &device, NULL, &pass);
+ *     qdq_targets_create(all, qdq_format_by_name("q4_K"), &targets);
+ *     if (qdq_quantize_file(pass, all, "model-q4_K.gguf", qdq_targets_choose, targets, NULL, NULL) != QDQ_OK)
+ *         puts(qdq_error_message());
+ *
+ * docs/model.md has whole programs for a converter, a trainer and an engine.
+ *
+ * Conventions are those of qdq.h: a qdq_status from every call that can fail, qdq_error_message() on the same thread,
+ * handles set to NULL by a call that fails, structs that may grow begin with their size, which the caller sets where he
+ * makes the struct and the library where it does. QDQ_OUT_OF_MEMORY is possible wherever a handle is made. No call
+ * prints, aborts, exits or keeps state beside its handles, except that outputs and mapped files are listed, under a
+ * lock, for qdq_out_abort_all() and qdq_mapped_path().
+ *
+ * Files are hostile: sizes are checked for overflow and against the file before use; a defect is QDQ_BAD_DATA with a
+ * message that names file, tensor and offset. Names in messages are escaped. Outputs appear whole or not at all, and
+ * replace no file that is open as an input.
+ *
+ * Threads. Every call may be made from any thread. A model, an importance matrix, a selection and gradients may be used
+ * by several threads at once; a pass, a planner, targets and a writer by one at a time. What is freed must not be in
+ * use, and what a handle was made of outlives it: a selection its model and importance matrix, a planner its selection
+ * and gradients, a pass its devices.
+ */
+#ifndef QDQ_MODEL_H
+#define QDQ_MODEL_H
+
+#include "qdq.h"
+
+#include <stdbool.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Failures -------------------------------------------------------------------------------------------------- */
+
+/* Sets this thread's message, as printf does, and returns status: for callbacks that fail. 1,023 bytes at most. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+QDQ_API qdq_status
+qdq_fail(qdq_status status, const char *format, ...);
+
+/* What a call returns whose progress callback wanted no more. */
+#define QDQ_CANCELLED ((qdq_status)7)
+
+/* What would let the call succeed, where that is something that the caller can give. */
+typedef enum qdq_advice {
+    QDQ_ADVICE_NONE = 0,
+    QDQ_ADVICE_ALLOW_NON_FINITE = 1, /* qdq_pass_options.allow_non_finite */
+    QDQ_ADVICE_IMATRIX = 2,          /* qdq_selection_options.imatrix */
+    QDQ_ADVICE_NAMES = 3,            /* qdq_selection_options.architecture or .map */
+    QDQ_ADVICE_MAP = 4,              /* qdq_selection_options.map */
+    QDQ_ADVICE_HF = 5,               /* qdq_gradients_options.hf */
+    QDQ_ADVICE_PIN = 6               /* a rule QDQ_PLAN_PIN */
+} qdq_advice;
+
+/* Of the last failure of this thread. */
+QDQ_API qdq_advice qdq_error_advice(void);
+
+/* Frees texts that this library hands out; NULL is allowed. */
+QDQ_API void qdq_free(void *memory);
+
+/* `text` made safe for a terminal: control and invalid bytes as \xNN, cut with … to fit size (at least 16). Returns
+ * buffer. */
+QDQ_API const char *qdq_printable(const char *text, char *buffer, size_t size);
+
+/* ---- Formats by name ------------------------------------------------------------------------------------------- */
+
+#define QDQ_MAX_FORMATS 64
+
+/* Reads one format's name or several parted by commas, in any case, each once. f32, f16 and bf16 are known too:
+ * conversions to nearest, ties to even. formats: room for QDQ_MAX_FORMATS. QDQ_INVALID_ARGUMENT, and *n = 0: an unknown
+ * name (the message lists those there are), a name twice. */
+QDQ_API qdq_status qdq_parse_formats(const char *text, qdq_format *formats, uint32_t *n);
+/* qdq_format_describe(), of f32, f16 and bf16 as well. */
+QDQ_API qdq_status qdq_target_describe(qdq_format format, qdq_format_info *info);
+
+/* ---- Models, read ---------------------------------------------------------------------------------------------- */
+
+typedef enum qdq_layout { QDQ_LAYOUT_SAFETENSORS = 0, QDQ_LAYOUT_GGUF = 1 } qdq_layout;
+
+#define QDQ_NO_GGML_TYPE UINT32_MAX
+
+/* Made by the library, and as old as it: size says how many bytes it has. */
+typedef struct qdq_tensor {
+    size_t size;
+    const char *name;      /* UTF-8, no NUL inside */
+    const char *type_name; /* as the file's layout spells it: "F32", "I64", "F8_E4M3"; "f32", "q4_K" */
+    const uint64_t *shape; /* n_dims extents, slowest first (GGUF's ne reversed); the last is the row */
+    uint32_t n_dims;       /* 0: a scalar, of one element */
+    uint32_t ggml_type;    /* ggml's id of the type; QDQ_NO_GGML_TYPE when ggml has none (F8_E4M3, BOOL, …) */
+    bool source;           /* F32, F16 or BF16: may be quantized; dtype says which */
+    qdq_dtype dtype;       /* QDQ_U8 when not a source */
+    uint64_t elements;     /* the product of the shape; may be 0 */
+    uint64_t bytes;
+    const void *data; /* in the map, at any alignment */
+    const char *path; /* the file that holds it */
+    uint64_t offset;  /* of data in that file, in bytes */
+} qdq_tensor;
+
+typedef struct qdq_model qdq_model;
+
+/* path: a .safetensors file; a *.safetensors.index.json with its shards beside it; a directory that holds either (the
+ * index is preferred; without one, every *.safetensors in order of name); a .gguf, version 2 or 3, or any one shard of
+ * a split set, which opens the whole set. Every header is read and checked; data are mapped, not read.
+ * QDQ_IO_ERROR: a file is missing or cannot be read; QDQ_BAD_DATA: a defect; QDQ_OUT_OF_MEMORY. */
+QDQ_API qdq_status qdq_model_open(const char *path, qdq_model **model);
+/* The same for one file's bytes in memory, which must outlive the model. name: for messages. */
+QDQ_API qdq_status qdq_model_parse(qdq_layout layout, const void *bytes, uint64_t length, const char *name,
+                                   qdq_model **model);
+QDQ_API void qdq_model_close(qdq_model *model); /* NULL is allowed; tensors and metadata go with it */
+
+QDQ_API qdq_layout qdq_model_layout(const qdq_model *model);
+QDQ_API const char *qdq_model_path(const qdq_model *model); /* as it was given */
+QDQ_API uint64_t qdq_model_file_count(const qdq_model *model);
+/* Tensors in the order of the files: shards in order of number (GGUF) or name, and in each by offset. */
+QDQ_API uint64_t qdq_model_tensor_count(const qdq_model *model);
+QDQ_API const qdq_tensor *qdq_model_tensor(const qdq_model *model, uint64_t index); /* index < tensor_count */
+QDQ_API const qdq_tensor *qdq_model_find(const qdq_model *model, const char *name); /* NULL: no such tensor */
+/* Why a tensor cannot be a source of weights ("q4_K is already quantized"); NULL when it can. */
+QDQ_API const char *qdq_tensor_not_source(const qdq_tensor *tensor);
+/* "4096 x 11008", "scalar"; returns buffer, which has 192 bytes. */
+QDQ_API const char *qdq_extents_text(const qdq_tensor *tensor, char *buffer);
+
+/* ---- Metadata -------------------------------------------------------------------------------------------------- */
+
+/* Value types of metadata, GGUF's ids. */
+enum {
+    QDQ_KV_U8 = 0,
+    QDQ_KV_I8 = 1,
+    QDQ_KV_U16 = 2,
+    QDQ_KV_I16 = 3,
+    QDQ_KV_U32 = 4,
+    QDQ_KV_I32 = 5,
+    QDQ_KV_F32 = 6,
+    QDQ_KV_BOOL = 7,
+    QDQ_KV_STRING = 8,
+    QDQ_KV_ARRAY = 9,
+    QDQ_KV_U64 = 10,
+    QDQ_KV_I64 = 11,
+    QDQ_KV_F64 = 12
+};
+
+/* One entry of metadata. The value is kept as GGUF encodes it, whatever the layout: little-endian; a string is u64
+ * length and bytes; an array is u32 element type, u64 count and the elements. */
+typedef struct qdq_kv {
+    const char *key;
+    const uint8_t *value;
+    uint64_t bytes; /* of value */
+    uint32_t type;
+} qdq_kv;
+
+/* Of GGUF the first shard's key-values in their order; of safetensors the `__metadata__` of all shards, the first
+ * shard's value where several have the key. */
+QDQ_API uint64_t qdq_model_kv_count(const qdq_model *model);
+QDQ_API const qdq_kv *qdq_model_kv(const qdq_model *model, uint64_t index);       /* index < kv_count */
+QDQ_API const qdq_kv *qdq_model_find_kv(const qdq_model *model, const char *key); /* NULL: no such key */
+
+/* Each returns false, and leaves its results alone, when the value is of another type or (u64) negative. */
+QDQ_API bool qdq_kv_u64(const qdq_kv *kv, uint64_t *value);                        /* of any integer type */
+QDQ_API bool qdq_kv_string(const qdq_kv *kv, const char **text, uint64_t *length); /* no NUL at its end */
+QDQ_API bool qdq_kv_array(const qdq_kv *kv, uint32_t *element_type, uint64_t *count, const uint8_t **elements);
+/* Element `index` of an array of strings; walks the array. */
+QDQ_API bool qdq_kv_array_string(const qdq_kv *kv, uint64_t index, const char **text, uint64_t *length);
+
+/* ---- Importance matrices --------------------------------------------------------------------------------------- */
+
+typedef struct qdq_imatrix qdq_imatrix;
+typedef struct qdq_imatrix_entry qdq_imatrix_entry;
+
+/* path: llama-imatrix's GGUF layout, or the legacy .dat (told apart by content). All values are checked: finite, not
+ * negative. QDQ_IO_ERROR, QDQ_BAD_DATA, QDQ_OUT_OF_MEMORY. */
+QDQ_API qdq_status qdq_imatrix_open(const char *path, qdq_imatrix **imatrix);
+/* The same for bytes in memory, which must outlive it. name: for messages. */
+QDQ_API qdq_status qdq_imatrix_parse(const void *bytes, uint64_t length, const char *name, qdq_imatrix **imatrix);
+QDQ_API void qdq_imatrix_close(qdq_imatrix *imatrix);           /* NULL is allowed */
+QDQ_API uint64_t qdq_imatrix_count(const qdq_imatrix *imatrix); /* entries */
+QDQ_API const qdq_imatrix_entry *qdq_imatrix_entry_at(const qdq_imatrix *imatrix, uint64_t index);
+/* NULL: no entry. A name longer than 63 bytes also finds an entry of its first 63, as ggml cuts them. */
+QDQ_API const qdq_imatrix_entry *qdq_imatrix_find(const qdq_imatrix *imatrix, const char *name);
+QDQ_API const char *qdq_imatrix_entry_name(const qdq_imatrix_entry *entry);
+/* Weights of the entry: columns x matrices (experts). */
+QDQ_API uint64_t qdq_imatrix_entry_weights(const qdq_imatrix_entry *entry);
+/* out[i] = weight first + i, for n weights: sum / count of its matrix; 1 where the count is 0. first + n <= weights.
+ * Expert e of a tensor with rows of r: first = e * r, n = r. */
+QDQ_API void qdq_imatrix_weights(const qdq_imatrix_entry *entry, uint64_t first, uint64_t n, float *out);
+/* The first dataset's name ("" if none) and the number of chunks (0 if not known). */
+QDQ_API const char *qdq_imatrix_dataset(const qdq_imatrix *imatrix);
+QDQ_API uint32_t qdq_imatrix_chunks(const qdq_imatrix *imatrix);
+
+/* ---- Selections: which tensors, with which importance ----------------------------------------------------------- */
+
+typedef struct qdq_selection qdq_selection;
+
+typedef struct qdq_selection_options {
+    size_t size; /* sizeof(qdq_selection_options), set by the caller */
+    /* POSIX extended regular expressions, searched in names. Without include, every tensor; exclude is stronger. */
+    const char *const *include, *const *exclude;
+    uint32_t n_include, n_exclude;
+    const qdq_imatrix *imatrix; /* or NULL */
+    /* NULL: the architecture is that of the metadata, or of the config.json beside safetensors. It tells GGUF's names
+     * of Hugging Face's tensors. map: a file of pairs of names that go first (docs/planner.md), or NULL. */
+    const char *architecture, *map;
+} qdq_selection_options;
+
+/* options NULL: every tensor, without importance. Importance under GGUF's names is found for Hugging Face's tensors
+ * too. QDQ_INVALID_ARGUMENT: a broken regular expression, with it; QDQ_UNSUPPORTED: `architecture` is not known, with
+ * those that are; QDQ_BAD_DATA: importance of another size than the tensor has, a broken map. */
+QDQ_API qdq_status qdq_selection_create(const qdq_model *model, const qdq_selection_options *options,
+                                        qdq_selection **selection);
+QDQ_API void qdq_selection_free(qdq_selection *selection); /* NULL is allowed */
+QDQ_API const qdq_model *qdq_selection_model(const qdq_selection *selection);
+/* QDQ_INVALID_ARGUMENT: text is no regular expression that a selection takes, with what is wrong. */
+QDQ_API qdq_status qdq_check_pattern(const char *text);
+
+typedef enum qdq_fit_reason {
+    QDQ_FIT_TAKEN = 0,
+    QDQ_FIT_TYPE = 1,          /* no source of weights: integers, quantized already */
+    QDQ_FIT_NOT_INCLUDED = 2,  /* no pattern of include matches */
+    QDQ_FIT_EXCLUDED = 3,      /* one of exclude does */
+    QDQ_FIT_DIMENSIONS = 4,    /* fewer than two */
+    QDQ_FIT_EMPTY = 5,         /* no elements */
+    QDQ_FIT_ROW = 6,           /* rows are no multiple of the format's block */
+    QDQ_FIT_NO_IMPORTANCE = 7, /* the format needs an importance matrix, and there is no entry for the tensor */
+    QDQ_FIT_RULE = 8           /* who chose has a reason of his own: llama-quantize's rules, a plan */
+} qdq_fit_reason;
+
+typedef struct qdq_fit {
+    size_t size; /* sizeof(qdq_fit), set by the caller */
+    qdq_fit_reason reason;
+    uint32_t block; /* elements of the format's block */
+    bool weighted;  /* the importance matrix has an entry for the tensor */
+    char text[256]; /* the reason as a clause, lower case: "1 dimension; 2 are needed"; "" where it is taken */
+} qdq_fit;
+
+/* Does the format take tensor `index` of the model? QDQ_FORMAT_NONE: would any? QDQ_INVALID_ARGUMENT: no such tensor or
+ * format; QDQ_BAD_DATA: importance of another size than the tensor has. */
+QDQ_API qdq_status qdq_selection_fits(const qdq_selection *selection, uint64_t index, qdq_format format, qdq_fit *fit);
+
+/* The tensor's name in GGUF: name has 256 bytes; "" when a conversion drops the tensor. *expert: the matrix of the GGUF
+ * tensor that it is, -1 for all of it. QDQ_UNSUPPORTED: the architecture or the name is not known. */
+QDQ_API qdq_status qdq_selection_gguf_name(const qdq_selection *selection, uint64_t index, char *name, int64_t *expert);
+
+/* ---- Passes: tensors through devices, a piece at a time --------------------------------------------------------- */
+
+/* Memory does not grow with the model: a few pieces of some MiB a device are under way. On a CPU the kernels read the
+ * mapped file itself. Results are the same bits whatever the devices, their number and the threads. */
+typedef struct qdq_pass qdq_pass;
+
+typedef struct qdq_pass_options {
+    size_t size; /* sizeof(qdq_pass_options), set by the caller */
+    int threads; /* of the host's own work, from 0 to 4,096; 0: one a core */
+    /* false: a weight or gradient that is NaN or infinite is QDQ_BAD_DATA, with tensor and index. */
+    bool allow_non_finite;
+    /* Told, on the thread that calls, how many bytes of files were read, of how many (0: not known), in this job.
+     * false: the call returns QDQ_CANCELLED, and what it was writing is gone. NULL: nobody is told. */
+    bool (*progress)(void *context, uint64_t done, uint64_t total);
+    void *context;
+} qdq_pass_options;
+
+/* n_devices, 1 or more: pieces go to them in turn. options may be NULL. QDQ_INVALID_ARGUMENT: no device, a wrong number
+ * of threads. After a call on it has failed, a pass can only be freed. */
+QDQ_API qdq_status qdq_pass_create(uint32_t n_devices, qdq_device *const *devices, const qdq_pass_options *options,
+                                   qdq_pass **pass);
+QDQ_API void qdq_pass_free(qdq_pass *pass); /* waits; NULL is allowed */
+/* A new job, of so many bytes (0: not known), for progress. Calls for whole files and planners say it themselves. */
+QDQ_API void qdq_pass_expect(qdq_pass *pass, uint64_t bytes);
+
+/* Takes results in order: `bytes` more of a tensor's blocks or floats. data is valid during the call. Other than QDQ_OK
+ * ends the pass with that status. */
+typedef qdq_status qdq_sink(void *context, const void *data, uint64_t bytes);
+
+/* All of these return when the tensor is under way; results are in place, and the sink has everything, after
+ * qdq_pass_flush(), which sums, sink and its context must live to see. The tensor's importance goes with it.
+ * QDQ_INVALID_ARGUMENT: no such tensor or format; QDQ_UNSUPPORTED: a format does not take the tensor, with the reason;
+ * QDQ_BAD_DATA: numbers that are not finite; QDQ_IO_ERROR: a file cannot be read; QDQ_DEVICE_ERROR, QDQ_OUT_OF_MEMORY;
+ * QDQ_CANCELLED. */
+
+/* Adds to sums[k] what formats[k] does to the tensor: one reading for all, from 1 to QDQ_MAX_FORMATS. */
+QDQ_API qdq_status qdq_pass_error(qdq_pass *pass, const qdq_selection *selection, uint64_t index, uint32_t n_formats,
+                                  const qdq_format *formats, qdq_error_sums *sums);
+/* A round trip: elements floats to the sink. */
+QDQ_API qdq_status qdq_pass_roundtrip(qdq_pass *pass, const qdq_selection *selection, uint64_t index, qdq_format format,
+                                      qdq_sink *sink, void *context);
+/* Blocks, as GGUF has them: qdq_format_bytes(format, elements) bytes to the sink. */
+QDQ_API qdq_status qdq_pass_quantize(qdq_pass *pass, const qdq_selection *selection, uint64_t index, qdq_format format,
+                                     qdq_sink *sink, void *context);
+QDQ_API qdq_status qdq_pass_flush(qdq_pass *pass);
+
+/* ---- Gradients -------------------------------------------------------------------------------------------------- */
+
+/* A file of gradients, in any layout, F32, F16 or BF16, one a tensor, of the tensor's shape. Names may be Hugging
+ * Face's where the model is GGUF: stacks of experts and rows that the conversion moves are put in order. */
+typedef struct qdq_gradients qdq_gradients;
+
+typedef struct qdq_gradients_options {
+    size_t size; /* sizeof(qdq_gradients_options), set by the caller */
+    /* The model, in Hugging Face's layout, that the gradients were taken of: comparing its weights with the selection's
+     * tells whose rows the conversion has moved. NULL where names agree or nothing was moved. */
+    const char *hf;
+} qdq_gradients_options;
+
+/* options may be NULL. QDQ_IO_ERROR, QDQ_BAD_DATA. */
+QDQ_API qdq_status qdq_gradients_open(const char *path, const qdq_selection *selection,
+                                      const qdq_gradients_options *options, qdq_gradients **gradients);
+QDQ_API void qdq_gradients_close(qdq_gradients *gradients); /* NULL is allowed */
+/* The file itself, for its metadata and names. */
+QDQ_API const qdq_model *qdq_gradients_model(const qdq_gradients *gradients);
+/* *bytes: of the gradient of tensor `index`; 0: there is none. QDQ_BAD_DATA: it has another shape or type, or its rows
+ * stand in an order that cannot be told (QDQ_ADVICE_HF) or is none. */
+QDQ_API qdq_status qdq_gradients_find(const qdq_gradients *gradients, uint64_t index, uint64_t *bytes);
+
+/* Adds to sums[k] the scores of the tensor between low[k] and high, which may be QDQ_FORMAT_SOURCE: one reading for
+ * all, from 1 to QDQ_MAX_FORMATS - 1. As other passes; and QDQ_UNSUPPORTED: the tensor has no gradient. */
+QDQ_API qdq_status qdq_pass_sensitivity(qdq_pass *pass, const qdq_selection *selection, uint64_t index,
+                                        const qdq_gradients *gradients, uint32_t n_low, const qdq_format *low,
+                                        qdq_format high, qdq_sensitivity_sums *sums);
+
+/* ---- What becomes of each tensor --------------------------------------------------------------------------------- */
+
+typedef struct qdq_choice {
+    size_t size;       /* set by who made the struct */
+    qdq_format format; /* QDQ_FORMAT_NONE: the tensor stays as it is */
+    qdq_fit_reason reason;
+    bool exception; /* another format than the one asked for, by a rule or since the row is no multiple of its block */
+    bool already;   /* it stays because it has that type already */
+    char text[256]; /* why it stays, or why it is an exception: a clause */
+} qdq_choice;
+
+/* Decides about tensor `index`: zeros come in, but for size and format, QDQ_FORMAT_NONE. */
+typedef qdq_status qdq_chooser(void *context, uint64_t index, qdq_choice *choice);
+
+/* Every tensor that the format takes, in that format; the others stay. */
+typedef struct qdq_uniform {
+    const qdq_selection *selection;
+    qdq_format format;
+} qdq_uniform;
+QDQ_API qdq_status qdq_uniform_choose(void *uniform, uint64_t index, qdq_choice *choice);
+
+/* llama-quantize's choice: which tensors it quantizes, one format for them, exceptions by name, and what it falls back
+ * to where a row is no multiple of the block. */
+typedef struct qdq_targets qdq_targets;
+
+/* QDQ_INVALID_ARGUMENT: no such format, or one that needs an importance matrix (QDQ_ADVICE_IMATRIX). */
+QDQ_API qdq_status qdq_targets_create(const qdq_selection *selection, qdq_format format, qdq_targets **targets);
+QDQ_API void qdq_targets_free(qdq_targets *targets); /* NULL is allowed */
+/* An exception, "PATTERN=TYPE", as llama-quantize's --tensor-type has them and read as it reads them: the pattern is
+ * lower-cased and searched; the first that is found counts. where: for messages. QDQ_BAD_DATA: no such type, a broken
+ * pattern, or one that llama-quantize reads otherwise than PCRE2; QDQ_UNSUPPORTED: one that is beyond both. */
+QDQ_API qdq_status qdq_targets_add(qdq_targets *targets, const char *where, const char *exception);
+/* A file of them, parted by white space, as qdq_plan_recipe() makes it. */
+QDQ_API qdq_status qdq_targets_add_file(qdq_targets *targets, const char *path);
+/* Exceptions in order, and for how many tensors each has decided so far. NULL: past the last. */
+QDQ_API const char *qdq_targets_exception(const qdq_targets *targets, uint64_t index, uint64_t *tensors);
+/* A qdq_chooser; targets: a qdq_targets. QDQ_UNSUPPORTED: a type that this version cannot make; QDQ_INVALID_ARGUMENT:
+ * one that needs an importance matrix, and there is none (QDQ_ADVICE_IMATRIX). */
+QDQ_API qdq_status qdq_targets_choose(void *targets, uint64_t index, qdq_choice *choice);
+
+/* ---- Whole files ------------------------------------------------------------------------------------------------- */
+
+typedef struct qdq_file_options {
+    size_t size; /* sizeof(qdq_file_options), set by the caller */
+    /* general.file_type of GGUF; UINT32_MAX: that of the format which most of the weights get. */
+    uint32_t file_type;
+    const char *imatrix; /* the path of the selection's importance matrix, for quantize.imatrix.file; NULL: not said */
+    bool source_dtype;   /* round trips are stored in each tensor's own type, rounded to nearest, else as F32 */
+    /* Told of every tensor, in order, before anything is computed; type: of the tensor in the output. Other than QDQ_OK
+     * ends the call with that status. NULL: nobody is told. */
+    qdq_status (*decided)(void *context, uint64_t index, const qdq_choice *choice, const char *type);
+    void *context;
+} qdq_file_options;
+
+typedef struct qdq_file_report {
+    size_t size;                  /* sizeof(qdq_file_report), set by the caller */
+    uint64_t bytes;               /* of the file */
+    uint64_t tensors, elements;   /* all of them */
+    uint64_t source_bytes;        /* of the source's tensors */
+    uint64_t weight_bytes;        /* of the output's tensors, without padding and header */
+    uint64_t made, weighted;      /* tensors that got a format; of these, with importance */
+    uint64_t exceptions, already; /* as in qdq_choice */
+} qdq_file_report;
+
+/* The model as GGUF, each tensor in the format that `choose` gives it. Metadata of a GGUF source are kept; a
+ * safetensors source has none, and the output holds the tensors alone. options and report may be NULL. QDQ_UNSUPPORTED:
+ * no tensor would be in a format that it is not in already, or `choose` failed with it; otherwise as passes, and what
+ * qdq_out_create and the chooser say. */
+QDQ_API qdq_status qdq_quantize_file(qdq_pass *pass, const qdq_selection *selection, const char *path,
+                                     qdq_chooser *choose, void *context, const qdq_file_options *options,
+                                     qdq_file_report *report);
+/* The model as safetensors, each tensor replaced by its round trip in the format that `choose` gives it. */
+QDQ_API qdq_status qdq_roundtrip_file(qdq_pass *pass, const qdq_selection *selection, const char *path,
+                                      qdq_chooser *choose, void *context, const qdq_file_options *options,
+                                      qdq_file_report *report);
+
+/* ---- Plans ------------------------------------------------------------------------------------------------------- */
+
+/* A plan: which tensor gets which format, and everything that it takes to see why (docs/planner.md). */
+typedef struct qdq_plan qdq_plan;
+
+#define QDQ_PLAN_SOURCE "source"
+
+typedef struct qdq_plan_choice {
+    const char *format; /* or QDQ_PLAN_SOURCE: the tensor as it is */
+    uint64_t bytes;     /* in the file, padding included */
+    double damage;
+} qdq_plan_choice;
+
+typedef struct qdq_plan_tensor {
+    const char *name, *dtype; /* as the model has them */
+    const char *gguf;         /* the name that llama.cpp has for it; NULL: not known */
+    const char *group;        /* the first of the tensors that share its format; NULL: it is alone */
+    const char *reason;       /* why it is kept as it is; NULL: it was planned */
+    const uint64_t *shape;    /* slowest first */
+    uint32_t n_dims;
+    uint64_t elements;
+    const qdq_plan_choice *choices; /* what the rules left */
+    uint32_t n_choices, chosen;
+    uint64_t bytes; /* of the chosen, or as it is */
+} qdq_plan_tensor;
+
+typedef struct qdq_plan_info {
+    size_t size; /* sizeof(qdq_plan_info), set by the caller */
+    const char *model, *score, *target;
+    const char *imatrix;                              /* NULL: none */
+    uint64_t budget, bytes, floor, ceiling, overhead; /* of files: allowed, chosen, least, most; without tensors */
+    uint64_t elements;                                /* of all tensors */
+    double damage, lower_bound;                       /* sums over the planned tensors */
+    bool proven;                                      /* no choice within the budget has less damage */
+    uint64_t n_tensors;                               /* all of the model's, in its order */
+} qdq_plan_info;
+
+/* QDQ_IO_ERROR: it cannot be read; QDQ_BAD_DATA: no JSON, no plan, figures that do not add up. */
+QDQ_API qdq_status qdq_plan_open(const char *path, qdq_plan **plan);
+QDQ_API qdq_status qdq_plan_parse(const char *name, const char *text, size_t length, qdq_plan **plan);
+QDQ_API void qdq_plan_free(qdq_plan *plan); /* NULL is allowed */
+/* The plan's file, JSON ended by a newline; text is for qdq_free(). */
+QDQ_API qdq_status qdq_plan_text(const qdq_plan *plan, char **text, size_t *length);
+QDQ_API qdq_status qdq_plan_write(const qdq_plan *plan, const char *path);
+/* Fills the first info->size bytes; texts live as long as the plan. */
+QDQ_API qdq_status qdq_plan_describe(const qdq_plan *plan, qdq_plan_info *info);
+QDQ_API const qdq_plan_tensor *qdq_plan_tensor_at(const qdq_plan *plan, uint64_t index); /* NULL: past the last */
+/* A page that needs nothing else: the damage of all budgets, a map of layers, the table. */
+QDQ_API qdq_status qdq_plan_report(const qdq_plan *plan, const char *path);
+
+/* The plan as qdq_quantize_file() takes it; chooser: a qdq_plan_chooser. */
+typedef struct qdq_plan_chooser {
+    const qdq_plan *plan;
+    const qdq_selection *selection;
+} qdq_plan_chooser;
+QDQ_API qdq_status qdq_plan_choose(void *chooser, uint64_t index, qdq_choice *choice);
+/* Is the plan one for this model, and has every format the importance that it needs? QDQ_BAD_DATA: for another, with
+ * the first tensor that differs; QDQ_INVALID_ARGUMENT: a format lacks an importance matrix (QDQ_ADVICE_IMATRIX). */
+QDQ_API qdq_status qdq_plan_check(const qdq_plan *plan, const qdq_selection *selection);
+
+/* The plan as llama-quantize's --tensor-type-file, and a command line to run; texts are for qdq_free(), command may be
+ * NULL. path: where the text will stand. QDQ_UNSUPPORTED: llama-quantize cannot make it, with tensor and reason. */
+QDQ_API qdq_status qdq_plan_recipe(const qdq_plan *plan, const qdq_selection *selection, const char *path, char **text,
+                                   char **command);
+/* What the smallest format costs per million parameters, as mlx-lm has sensitivities: [[path, score], …]. */
+QDQ_API qdq_status qdq_plan_mlx(const qdq_plan *plan, const qdq_selection *selection, char **text);
+
+/* ---- Planners -----------------------------------------------------------------------------------------------------
+ */
+
+typedef struct qdq_planner qdq_planner;
+
+/* What damage is. */
+typedef enum qdq_score {
+    QDQ_SCORE_AUTO = 0, /* of those that the inputs allow, the one that did best in docs/planner.md */
+    QDQ_SCORE_ERROR = 1,
+    QDQ_SCORE_RELATIVE = 2,
+    QDQ_SCORE_SIZED = 3,
+    QDQ_SCORE_SIGNED = 4, /* this and the following are made of gradients */
+    QDQ_SCORE_ABSOLUTE = 5,
+    QDQ_SCORE_SQUARED = 6
+} qdq_score;
+
+/* "squared", and what it is in words; NULL for values outside the enum. */
+QDQ_API const char *qdq_score_name(qdq_score score);
+QDQ_API const char *qdq_score_meaning(qdq_score score);
+
+typedef struct qdq_planner_options {
+    size_t size; /* sizeof(qdq_planner_options), set by the caller */
+    /* Names parted by commas; "source" is to leave a tensor as it is. NULL: all that are not for models trained in
+     * them, those that need importance where there is some. */
+    const char *formats;
+    qdq_score score;
+    const qdq_gradients *gradients; /* of the same selection, or NULL */
+    /* A file that keeps what was measured: read when it is there, written now and then, and refused when its inputs
+     * have changed. NULL: none. */
+    const char *scores;
+    const char *imatrix;     /* the path of the selection's importance matrix; NULL: it has none */
+    bool for_llama_quantize; /* only formats that llama-quantize makes of each tensor: for qdq_plan_recipe() */
+} qdq_planner_options;
+
+/* QDQ_INVALID_ARGUMENT: no such format, one named twice, one that needs an importance matrix, a score that wants
+ * gradients, or that does not use those given. */
+QDQ_API qdq_status qdq_planner_create(const qdq_selection *selection, const qdq_planner_options *options,
+                                      qdq_planner **planner);
+QDQ_API void qdq_planner_free(qdq_planner *planner); /* NULL is allowed */
+
+typedef enum qdq_plan_rule_kind {
+    QDQ_PLAN_PIN = 0,     /* tensors that match get that format */
+    QDQ_PLAN_SAME = 1,    /* tensors that match, with the same text in the parentheses, share a format; or the regex is
+                             "qkv", "gate-up", "experts": those of each layer */
+    QDQ_PLAN_MINIMUM = 2, /* no format with fewer bits than that */
+    QDQ_PLAN_ALLOW = 3    /* only those; "cpu", "cuda", "metal": those that llama.cpp computes with there */
+} qdq_plan_rule_kind;
+
+/* Rules count in order, for all solutions that follow. regex: POSIX extended, NULL for every tensor; formats: names
+ * parted by commas, NULL for QDQ_PLAN_SAME. QDQ_INVALID_ARGUMENT: what is wrong by itself; a rule that matches nothing,
+ * or leaves a tensor without a format, is told by the next qdq_planner_measure() or _solve(). */
+QDQ_API qdq_status qdq_planner_rule(qdq_planner *planner, qdq_plan_rule_kind kind, const char *regex,
+                                    const char *formats);
+/* Measures what is not known yet, all formats of a tensor in one reading. *tensors (may be NULL): how many were read.
+ */
+QDQ_API qdq_status qdq_planner_measure(qdq_planner *planner, qdq_pass *pass, uint64_t *tensors);
+/* Bytes of the smallest and the largest file, and of the file without tensors; any may be NULL. Measures nothing. */
+QDQ_API qdq_status qdq_planner_range(qdq_planner *planner, uint64_t *floor, uint64_t *ceiling, uint64_t *overhead);
+/* The least damage within the target: "4.5bpw", "6.2GiB" (B, kB, MB, GB, TB, KiB, MiB, GiB, TiB), "30%" of the source's
+ * tensors. May be called again and again. QDQ_INVALID_ARGUMENT: no such target, one that no file meets or that every
+ * file does (the message has both ends), nothing measured yet. */
+QDQ_API qdq_status qdq_planner_solve(qdq_planner *planner, const char *target, qdq_plan **plan);
+
+/* ---- Files, written ------------------------------------------------------------------------------------------------
+ */
+
+/* A file that appears under its name when it is committed, complete and on disk, or not at all: written as an unnamed
+ * file where the file system has them (O_TMPFILE), else under `.NAME.tmp.PID.N` beside its place. A kill leaves
+ * nothing, or that one hidden file. */
+typedef struct qdq_out qdq_out;
+
+/* QDQ_IO_ERROR: the directory is missing or not writable, or path is there and is no regular file; the null device is
+ * allowed, and discards. QDQ_INVALID_ARGUMENT: path is a file of a model or an importance matrix that is open. (Of what
+ * was read and closed, nothing is known here.) A symbolic link is replaced. */
+QDQ_API qdq_status qdq_out_create(const char *path, qdq_out **out);
+/* Makes the file that long, zeros where nothing is written, and sets room aside where the file system can, so that a
+ * full disk is known before the work. A limit of the process (RLIMIT_FSIZE) raises SIGXFSZ: ignore that signal. */
+QDQ_API qdq_status qdq_out_reserve(qdq_out *out, uint64_t bytes);
+/* Appends; or writes at an offset, which may be past the end. QDQ_IO_ERROR: the disk is full, a limit, a failing
+ * device. */
+QDQ_API qdq_status qdq_out_write(qdq_out *out, const void *data, uint64_t bytes);
+QDQ_API qdq_status qdq_out_write_at(qdq_out *out, uint64_t offset, const void *data, uint64_t bytes);
+/* Frees out in every case; on failure nothing is left. */
+QDQ_API qdq_status qdq_out_commit(qdq_out *out);
+QDQ_API void qdq_out_abort(qdq_out *out); /* NULL is allowed */
+/* Is it the null device? */
+QDQ_API bool qdq_out_discards(const char *path);
+/* Removes the temporary names of all outputs that are open. Async-signal-safe; for a handler that then ends the
+ * process. */
+QDQ_API void qdq_out_abort_all(void);
+/* The file whose map holds the address, or NULL. Async-signal-safe: a file that shrinks while it is mapped raises
+ * SIGBUS where it is read, and a handler can say which one it was. */
+QDQ_API const char *qdq_mapped_path(const void *address);
+
+/* A model's file. Order of calls: create; metadata and tensors; the tensors' data in the order in which they were
+ * added, in pieces; finish. Nothing of the output is to be seen before finish returns QDQ_OK. */
+typedef struct qdq_writer qdq_writer;
+
+/* path NULL: no file; only qdq_writer_size() will be asked. */
+QDQ_API qdq_status qdq_writer_create(qdq_layout layout, const char *path, qdq_writer **writer);
+/* All metadata of a model of the same layout, `split.*` left out. The model must outlive the writer. */
+QDQ_API qdq_status qdq_writer_copy_metadata(qdq_writer *writer, const qdq_model *model);
+/* Set or, in its place, replace one entry. set_u32: GGUF only. */
+QDQ_API qdq_status qdq_writer_set_string(qdq_writer *writer, const char *key, const char *value);
+QDQ_API qdq_status qdq_writer_set_u32(qdq_writer *writer, const char *key, uint32_t value);
+/* type: a name of either layout in any case ("F32", "q4_K", a qdq_tensor's type_name). shape: slowest first.
+ * QDQ_UNSUPPORTED: the layout has no such type, or its readers no such name or shape (GGUF: 63 bytes, 4 dimensions).
+ * QDQ_INVALID_ARGUMENT: a name twice, a row that is no multiple of the type's block, a size over 64 bits. */
+QDQ_API qdq_status qdq_writer_add_tensor(qdq_writer *writer, const char *name, const char *type, uint32_t n_dims,
+                                         const uint64_t *shape);
+/* Bytes that the file has with what was added so far. */
+QDQ_API qdq_status qdq_writer_size(const qdq_writer *writer, uint64_t *bytes);
+/* Bytes that tensor `index` needs, in the order of adding. */
+QDQ_API uint64_t qdq_writer_tensor_bytes(const qdq_writer *writer, uint64_t index);
+/* The next bytes of the tensor that is due; a piece may not reach into the next tensor. The first call writes the
+ * header. */
+QDQ_API qdq_status qdq_writer_write(qdq_writer *writer, const void *data, uint64_t bytes);
+/* Frees writer in every case; on failure nothing is left. QDQ_INVALID_ARGUMENT: a tensor's data are not complete. */
+QDQ_API qdq_status qdq_writer_finish(qdq_writer *writer);
+QDQ_API void qdq_writer_abort(qdq_writer *writer); /* NULL is allowed */
+
+#ifdef __cplusplus
+}
+#endif
+#endif
