@@ -1,8 +1,7 @@
-/* The planner's own files: a plan that is read is written and read again; so are scores. */
+/* The planner's own file: a plan that is read is written and read again. */
 #include "walk.h"
 
 #include "plan/plan_file.h"
-#include "plan/scores.h"
 
 static void try_plan(const char *text, size_t size) {
     qdq_plan plan, again;
@@ -27,26 +26,7 @@ static void try_plan(const char *text, size_t size) {
     qdq_plan_free(&plan);
 }
 
-static void try_scores(const char *text, size_t size) {
-    static const qdq_scores_inputs inputs = {.weights = "w", .gradients = "g"};
-    qdq_scores *scores, *again;
-    qdq_scores_error error = {1, 2};
-    if (qdq_scores_read("fuzz", text, size, &inputs, &scores) != QDQ_OK) {
-        MUST(qdq_error_message()[0] != 0);
-        return;
-    }
-    qdq_scores_match(scores, "fuzz", "t", "g of t", NULL);
-    MUST(qdq_scores_set_error(scores, "t", "q4_0", &error) == QDQ_OK);
-    MUST(qdq_scores_get_error(scores, "t", "q4_0", &error) && error.err2 == 1 && error.ww == 2);
-    char *written = qdq_scores_text(scores);
-    MUST(written != NULL && qdq_scores_read("again", written, strlen(written), &inputs, &again) == QDQ_OK);
-    qdq_scores_free(again);
-    free(written);
-    qdq_scores_free(scores);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     try_plan((const char *)data, size);
-    try_scores((const char *)data, size);
     return 0;
 }

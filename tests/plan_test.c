@@ -194,6 +194,53 @@ static void test_stale_scores_are_refused(void **state) {
     free(text);
 }
 
+/* Any byte of the file: no other plan comes of it. */
+static void test_scores_with_a_changed_byte_are_refused(void **state) {
+    (void)state;
+    char *text = sample_scores();
+    size_t length = strlen(text);
+    for (size_t at = 0; at < length; at++)
+        for (int bit = 0; bit < 8; bit++) {
+            qdq_scores *scores;
+            text[at] ^= (char)(1 << bit);
+            if (qdq_scores_read("s.json", text, length, &inputs, &scores) != QDQ_BAD_DATA)
+                fail_msg("byte %zu with bit %d flipped was taken: %s", at, bit, text);
+            assert_non_null(strstr(qdq_error_message(), "s.json"));
+            text[at] ^= (char)(1 << bit);
+        }
+    for (size_t at = 0; at + 1 < length; at++) {
+        qdq_scores *scores;
+        char *shorter = strdup(text);
+        memmove(shorter + at, shorter + at + 1, length - at);
+        assert_int_equal(qdq_scores_read("s.json", shorter, length - 1, &inputs, &scores), QDQ_BAD_DATA);
+        free(shorter);
+    }
+    free(text);
+}
+
+/* The text with `from` become `to`, and the checksum of that. */
+static void expect_bad_sum(const char *from, const char *to, const char *why) {
+    char *text = sample_scores(), changed[4096], *at = strstr(text, from);
+    assert_non_null(at);
+    snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    char *end = strstr(changed, ",\n \"checksum\": \"");
+    for (char *c = changed; c < end; c++) hash = (hash ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
+    sprintf(strchr(end, ':'), ": \"%016llx\"\n}\n", (unsigned long long)hash);
+    qdq_scores *scores;
+    assert_int_equal(qdq_scores_read("s.json", changed, strlen(changed), &inputs, &scores), QDQ_BAD_DATA);
+    if (strstr(qdq_error_message(), why) == NULL) fail_msg("%s", qdq_error_message());
+    free(text);
+}
+
+static void test_sums_are_what_sums_can_be(void **state) {
+    (void)state;
+    expect_bad_sum("1.0000000000000001e300", "-1.0", "s.json: tensor \"t\", format \"q4_0\"");
+    expect_bad_sum("2.0", "-2.0", "s.json: tensor \"t\", format \"q8_0\"");
+    expect_bad_sum("0.69999999999999996", "-0.5", "s.json: the energy of \"t\"");
+    expect_bad_sum("0.69999999999999996", "\"x\"", "s.json: the energy of \"t\"");
+}
+
 /* A map of names that has changed: another gradient, or another entry of the importance matrix, goes with a tensor. */
 static void test_scores_of_other_sources_are_refused(void **state) {
     (void)state;
@@ -227,6 +274,8 @@ int main(void) {
         cmocka_unit_test(test_broken_plans_are_refused),
         cmocka_unit_test(test_scores_are_read_back),
         cmocka_unit_test(test_stale_scores_are_refused),
+        cmocka_unit_test(test_scores_with_a_changed_byte_are_refused),
+        cmocka_unit_test(test_sums_are_what_sums_can_be),
         cmocka_unit_test(test_scores_of_other_sources_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

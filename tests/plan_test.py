@@ -39,6 +39,16 @@ def interleaved(values, rows, columns, heads):
     return [v for row in order for v in values[row * columns:(row + 1) * columns]]
 
 
+def sealed(scores):
+    """The file of these scores, with the checksum that belongs to them: 64 bits of FNV-1a of all before it."""
+    scores = {key: value for key, value in scores.items() if key != "checksum"}
+    text = json.dumps(scores, indent=1).encode()[:-2]
+    value = 0xcbf29ce484222325
+    for byte in text:
+        value = (value ^ byte) * 0x100000001b3 % 2 ** 64
+    return text + b',\n "checksum": "%016x"\n}\n' % value
+
+
 class PlanTest(unittest.TestCase):
     """A llama of one layer, as GGUF and as safetensors, with gradients in both namings."""
 
@@ -225,6 +235,8 @@ class PlanTest(unittest.TestCase):
         del partial["tensors"]["output.weight"], partial["tensors"]["blk.0.ffn_up.weight"]["q5_0"]
         partial["tensors"]["token_embd.weight"]["q4_0"]["error"][0] = 123.0
         self.put("scores.json", json.dumps(partial).encode())
+        self.refused(1, "--target", "5bpw", *options, says=["scores.json", "damaged, or changed by hand", "checksum"])
+        self.put("scores.json", sealed(partial))
         resumed = self.plan("--target", "5bpw", *options)
         choices = {t["name"]: {c["format"]: c["damage"] for c in t["choices"]} for t in resumed["tensors"]}
         expected = {t["name"]: {c["format"]: c["damage"] for c in t["choices"]} for t in first["tensors"]}
@@ -282,7 +294,7 @@ class PlanTest(unittest.TestCase):
         self.refused(1, *options, model=self.hf, says=["weights", "stale"])
         changed = json.loads(kept)
         changed["formats"]["q4_0"][2] = 20
-        self.put("scores.json", json.dumps(changed).encode())
+        self.put("scores.json", sealed(changed))
         self.refused(1, *options, says=["q4_0", "stale"])
 
     def imatrix(self, name, weights):
@@ -523,6 +535,18 @@ class PlanTest(unittest.TestCase):
         self.assertEqual(set(stacked), set(scores))
         for path, score in scores.items():
             self.assertAlmostEqual(stacked[path], score, delta=1e-9 * score)
+
+    def test_report_of_figures_that_no_plan_has(self):
+        plan = self.plan("--target", "5bpw")
+        for t in plan["tensors"]:
+            for c in t["choices"]:
+                if c["format"] != t["format"]:
+                    c["bytes"] += 2 ** 62
+        self.put("vast.json", json.dumps(plan).encode())
+        result = self.qdq("report", "vast.json", "-o", "vast.html")
+        self.assertEqual((result.returncode, result.stdout), (1, ""))
+        self.assertRegex(result.stderr, r"^qdq: vast.json: ")
+        self.assertFalse(os.path.exists(self.path("vast.html")))
 
     def test_report(self):
         self.plan("--target", "5bpw", "--same", "qkv", "--scores", "s.json")

@@ -15,7 +15,7 @@ int qdq_command_report(int argc, char **argv) {
     if (output == NULL) return qdq_usage_error(&parser, "no output: say -o report.html");
     qdq_plan plan = {0};
     qdq_status status = qdq_plan_open(parser.operands[0], &plan);
-    if (status == QDQ_OK) status = qdq_plan_report(&plan, output);
+    if (status == QDQ_OK) status = qdq_plan_report(&plan, parser.operands[0], output);
     qdq_plan_free(&plan);
     return status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
 }

@@ -203,6 +203,9 @@ uint32_t qdq_imatrix_chunks(const qdq_imatrix *imatrix);
 /* `text` made safe for a terminal: control and invalid bytes as \xNN, cut with … to fit size (at least 16). Returns
  * buffer. */
 const char *qdq_printable(const char *text, char *buffer, size_t size);
+/* QDQ_INVALID_ARGUMENT of a call whose arguments a file has made is the file's fault: QDQ_BAD_DATA, with its name
+ * before the message. Any other status as it is. */
+qdq_status qdq_blame(qdq_status status, const char *path);
 /* "4096 x 11008"; returns buffer. */
 const char *qdq_extents_text(const qdq_tensor *tensor, char buffer[192]);
 #define QDQ_EXTENTS(tensor) qdq_extents_text((tensor), (char[192]){0})

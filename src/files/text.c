@@ -115,3 +115,10 @@ qdq_status qdq_read_text(const char *path, char **text, size_t *length) {
     *length = used;
     return QDQ_OK;
 }
+
+qdq_status qdq_blame(qdq_status status, const char *path) {
+    char why[1024];
+    if (status != QDQ_INVALID_ARGUMENT) return status;
+    snprintf(why, sizeof why, "%s", qdq_error_message());
+    return qdq_fail(QDQ_BAD_DATA, "%s: %s", SHOWN(path), why);
+}

@@ -296,11 +296,11 @@ static void close_page(page *p) {
     free(p->uniform);
 }
 
-qdq_status qdq_plan_report(const qdq_plan *plan, const char *output) {
+qdq_status qdq_plan_report(const qdq_plan *plan, const char *path, const char *output) {
     page p = {.plan = plan};
     qdq_status status = add_tensors(&p);
     if (status == QDQ_OK) status = add_uniform(&p);
-    if (status == QDQ_OK) status = add_curve(&p);
+    if (status == QDQ_OK) status = qdq_blame(add_curve(&p), path);
     if (status == QDQ_OK) status = add_notes(&p);
     if (status == QDQ_OK) {
         describe(&p);

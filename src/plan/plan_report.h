@@ -4,7 +4,8 @@
 
 #include "plan/plan_file.h"
 
-/* Writes the plan's report (report.h). QDQ_BAD_DATA: the plan has no tensor with a choice. */
-qdq_status qdq_plan_report(const qdq_plan *plan, const char *output);
+/* Writes the report (report.h) of the plan that was read from that path. QDQ_BAD_DATA: the plan has no tensor with a
+ * choice, or figures that no plan has. */
+qdq_status qdq_plan_report(const qdq_plan *plan, const char *path, const char *output);
 
 #endif

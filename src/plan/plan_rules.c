@@ -194,5 +194,6 @@ qdq_status qdq_planner_solve(qdq_planner *p) {
     for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++)
         if (p->items[i].reason[0] == '\0') p->items[i].chosen = chosen[p->items[i].index];
     free(chosen);
-    return status;
+    const char *scores = p->request->scores;
+    return qdq_blame(status, scores != NULL ? scores : qdq_model_path(p->selection->model));
 }

@@ -5,10 +5,12 @@
  *      "formats": {"q4_0": [2, 32, 18]},                       ggml type, block, bytes
  *      "energy": {"blk.0.attn_q.weight": sum w^2},             only with an importance matrix
  *      "sources": {"blk.0.attn_q.weight": {"gradient": "…", "importance": "…"}},   what was taken for the tensor's
- *      "tensors": {"blk.0.attn_q.weight": {"q4_0": {"error": [err2, ww], "gradient": [signed, absolute, squared]}}}}
+ *      "tensors": {"blk.0.attn_q.weight": {"q4_0": {"error": [err2, ww], "gradient": [signed, absolute, squared]}}},
+ *      "checksum": "0123456789abcdef"}                         of all the bytes before its comma
  */
 #include "plan/scores.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,8 +66,6 @@ static qdq_status stale(const char *path, const char *what) {
 
 static qdq_status check_inputs(const char *path, json_t *root, const qdq_scores_inputs *inputs) {
     json_t *stored = json_object_get(root, "inputs");
-    const char *version = json_string_value(json_object_get(root, "version"));
-    if (!version || strcmp(version, qdq_version()) != 0) return stale(path, "this program's version has changed");
     if (!json_is_object(stored)) return qdq_fail(QDQ_BAD_DATA, "%s: has no \"inputs\"", path);
     if (!same_text(json_object_get(stored, "weights"), inputs->weights))
         return stale(path, "the weights' files have changed");
@@ -106,13 +106,26 @@ static qdq_status check_formats(const char *path, json_t *formats) {
     return QDQ_OK;
 }
 
-/* n finite numbers. */
-static bool numbers(const json_t *array, size_t n) {
+static bool is_sum(const json_t *value, bool negative) {
+    return json_is_number(value) && isfinite(json_number_value(value)) && (negative || json_number_value(value) >= 0);
+}
+
+/* n sums, the first of which may be negative if `negative`. */
+static bool is_sums(const json_t *array, size_t n, bool negative) {
     if (!json_is_array(array) || json_array_size(array) != n) return false;
     for (size_t i = 0; i < n; i++)
-        if (!json_is_number(json_array_get(array, i)) || !isfinite(json_number_value(json_array_get(array, i))))
-            return false;
+        if (!is_sum(json_array_get(array, i), negative && i == 0)) return false;
     return true;
+}
+
+static qdq_status check_energy(const char *path, json_t *energy) {
+    const char *tensor;
+    json_t *value;
+    json_object_foreach(energy, tensor, value) {
+        if (!is_sum(value, false))
+            return qdq_fail(QDQ_BAD_DATA, "%s: the energy of \"%.200s\" is no finite number >= 0", path, tensor);
+    }
+    return QDQ_OK;
 }
 
 static qdq_status check_sources(const char *path, json_t *sources) {
@@ -132,8 +145,8 @@ static qdq_status check_tensors(const char *path, const json_t *formats, json_t 
         if (!json_is_object(row)) return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%.200s\" is no object", path, tensor);
         json_object_foreach(row, format, cell) {
             json_t *error = json_object_get(cell, "error"), *gradient = json_object_get(cell, "gradient");
-            if (!json_object_get(formats, format) || (error && !numbers(error, 2)) ||
-                (gradient && !numbers(gradient, 3)))
+            if (!json_object_get(formats, format) || (error && !is_sums(error, 2, false)) ||
+                (gradient && !is_sums(gradient, 3, true)))
                 return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%.200s\", format \"%.32s\": not what this program writes",
                                 path, tensor, format);
         }
@@ -141,17 +154,47 @@ static qdq_status check_tensors(const char *path, const json_t *formats, json_t 
     return QDQ_OK;
 }
 
-static qdq_status check(const char *path, json_t *root, const qdq_scores_inputs *inputs) {
+/* ---- The checksum: a digit that changes would be another plan, and nobody would see it ---- */
+
+enum { TAIL = 64 };
+
+/* What ends the file, after the text's first `length` bytes: a checksum of them. FNV-1a: no change of a single byte
+ * leaves it as it was. */
+static size_t tail_of(const char *text, size_t length, char tail[TAIL]) {
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (size_t i = 0; i < length; i++) hash = (hash ^ (unsigned char)text[i]) * UINT64_C(0x100000001b3);
+    return (size_t)snprintf(tail, TAIL, ",\n \"checksum\": \"%016" PRIx64 "\"\n}", hash);
+}
+
+static qdq_status check_checksum(const char *path, const char *text, size_t length) {
+    char tail[TAIL];
+    if (length > 0 && text[length - 1] == '\n') length--;
+    size_t n = tail_of("", 0, tail); /* it is always as long */
+    if (length > n) tail_of(text, length - n, tail);
+    if (length > n && memcmp(text + length - n, tail, n) == 0) return QDQ_OK;
+    return qdq_fail(
+        QDQ_BAD_DATA,
+        "%s: damaged, or changed by hand: its \"checksum\" is not that of what it holds; remove the file to "
+        "measure anew",
+        path);
+}
+
+static qdq_status check(const char *path, const char *text, size_t length, json_t *root,
+                        const qdq_scores_inputs *inputs) {
     const char *named = json_string_value(json_object_get(root, "schema"));
+    const char *version = json_string_value(json_object_get(root, "version"));
     json_t *formats = json_object_get(root, "formats"), *tensors = json_object_get(root, "tensors");
     json_t *energy = json_object_get(root, "energy"), *sources = json_object_get(root, "sources");
     if (!named || strcmp(named, schema) != 0)
         return qdq_fail(QDQ_BAD_DATA, "%s: no file of scores: its \"schema\" is not \"%s\"", path, schema);
     if (!json_is_object(formats) || !json_is_object(tensors) || !json_is_object(energy) || !json_is_object(sources))
         return qdq_fail(QDQ_BAD_DATA, "%s: has no \"formats\", \"energy\", \"sources\" and \"tensors\"", path);
-    qdq_status status = check_inputs(path, root, inputs);
+    if (!version || strcmp(version, qdq_version()) != 0) return stale(path, "this program's version has changed");
+    qdq_status status = check_checksum(path, text, length);
+    if (status == QDQ_OK) status = check_inputs(path, root, inputs);
     if (status == QDQ_OK) status = check_formats(path, formats);
     if (status == QDQ_OK) status = check_sources(path, sources);
+    if (status == QDQ_OK) status = check_energy(path, energy);
     return status == QDQ_OK ? check_tensors(path, formats, tensors) : status;
 }
 
@@ -164,7 +207,8 @@ qdq_status qdq_scores_read(const char *path, const char *text, size_t length, co
     qdq_status status = qdq_json_parse(path, text, length, &root, &error);
     if (status == QDQ_BAD_DATA) return qdq_fail(QDQ_BAD_DATA, "%s: no JSON: line %d: %s", path, error.line, error.text);
     if (status != QDQ_OK) return status;
-    status = check(path, root, inputs);
+    status = check(path, text, length, root, inputs);
+    json_object_del(root, "checksum"); /* what is measured from here on is not in it */
     qdq_scores *scores = status == QDQ_OK ? calloc(1, sizeof *scores) : NULL;
     if (!scores) {
         json_decref(root);
@@ -282,5 +326,14 @@ qdq_status qdq_scores_set_energy(qdq_scores *scores, const char *tensor, double 
 }
 
 char *qdq_scores_text(const qdq_scores *scores) {
-    return qdq_json_print(scores->root, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    char *text = qdq_json_print(scores->root, JSON_INDENT(1) | JSON_REAL_PRECISION(17)), tail[TAIL];
+    if (!text) return NULL;
+    size_t length = strlen(text) - strlen("\n}"), n = tail_of(text, length, tail);
+    char *sealed = realloc(text, length + n + 1);
+    if (!sealed) {
+        free(text);
+        return NULL;
+    }
+    memcpy(sealed + length, tail, n + 1);
+    return sealed;
 }

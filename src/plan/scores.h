@@ -1,6 +1,7 @@
 /* What passes over a model have measured, kept in a file: of each tensor in each format the sums that damage is made
  * of, and the fingerprints of what they were measured on. A file of other inputs, of formats that have changed or of
- * another version is refused; one that lacks tensors or formats is gone on with. */
+ * another version is refused, and so is one of which any byte has changed; one that lacks tensors or formats is gone on
+ * with. */
 #ifndef QDQ_PLAN_SCORES_H
 #define QDQ_PLAN_SCORES_H
 
