@@ -1,6 +1,7 @@
 # make demo       installs what is missing, builds, and prints the sensitivity of the example's tensors
 # make test       likewise, and passes all tests: also under the sanitizers, and the golden bits of clang and 64-bit Arm
 # make test-quick likewise, and passes those that a change of every day wants, in a few minutes
+# make python     builds the Python wheel, installs it into fresh environments and runs its tests there
 # make            builds into build/; the tests too, where what they need is installed
 # make format     formats the sources
 
@@ -62,6 +63,10 @@ test-aarch64:
 	cmake --preset aarch64 $(GOLDEN_ONLY) -DQDQ_WERROR=$(WERROR) && cmake --build --preset aarch64 --target golden
 	cd build-aarch64 && $(GOLDEN)
 
+python: build-packages
+	@tools/packages.sh g++ python3-venv
+	tools/python_tests.sh
+
 install: all
 	cmake --install build
 
@@ -71,4 +76,4 @@ format:
 clean:
 	rm -rf build build-*
 
-.PHONY: all demo test test-quick test-asan test-tsan test-clang test-aarch64 build-packages quick-packages test-packages install format clean
+.PHONY: all demo test test-quick test-asan test-tsan test-clang test-aarch64 python build-packages quick-packages test-packages install format clean
