@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-HEADERS = [HERE.parent / "include" / name for name in ("qdq.h", "qdq_model.h")]
+HEADERS = [HERE.parent / "include" / name for name in ("qdq.h",)]
 TARGET = HERE / "qdq" / "_declarations.py"
 
 SCALARS = {

@@ -6,6 +6,7 @@
     qdq.torch.export_gguf(model, "out.gguf", template="model-f32.gguf")   # the blocks that training saw
 """
 
+from ._imatrix import Importance, imatrix
 from ._ops import embedding, fake_quantize, linear
 from ._prepare import FakeQuantizedEmbedding, FakeQuantizedLinear, Prepared, Skipped, convert, enabled, prepare, release
 from ._sensitivity import rms_gradients, sensitivity
@@ -13,12 +14,14 @@ from ._sensitivity import rms_gradients, sensitivity
 __all__ = [
     "FakeQuantizedEmbedding",
     "FakeQuantizedLinear",
+    "Importance",
     "Prepared",
     "Skipped",
     "convert",
     "embedding",
     "enabled",
     "fake_quantize",
+    "imatrix",
     "linear",
     "prepare",
     "release",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, Union
 
 import torch
 from torch import nn
@@ -27,7 +27,7 @@ def inputs_of(batch: Batch, device: torch.device) -> Dict[str, Any]:
 
 
 def sequences(batches: Iterable[Batch], device: torch.device, limit: Optional[int]) -> Iterator[Dict[str, Any]]:
-    """One sequence at a time, as a batch of one; `limit` of them at most."""
+    """One sequence at a time, as a batch of one, without its padding; `limit` of them at most."""
     count = 0
     for batch in batches:
         given = inputs_of(batch, device)
@@ -36,26 +36,31 @@ def sequences(batches: Iterable[Batch], device: torch.device, limit: Optional[in
             if limit is not None and count >= limit:
                 return
             count += 1
-            yield {
-                key: v[k : k + 1] if isinstance(v, torch.Tensor) and v.dim() and v.shape[0] == size else v
-                for key, v in given.items()
-            }
+            yield _unpadded(
+                {
+                    key: v[k : k + 1] if isinstance(v, torch.Tensor) and v.dim() and v.shape[0] == size else v
+                    for key, v in given.items()
+                }
+            )
+
+
+def _unpadded(sample: Dict[str, Any]) -> Dict[str, Any]:
+    mask = sample.pop("attention_mask", None)
+    if not isinstance(mask, torch.Tensor) or bool(mask.all()):
+        return sample
+    keep = mask[0].bool()
+    return {
+        key: v[:, keep] if isinstance(v, torch.Tensor) and v.shape[:2] == mask.shape else v for key, v in sample.items()
+    }
 
 
 def logits_of(model: nn.Module, given: Mapping[str, Any]) -> torch.Tensor:
-    """The logits [positions, vocabulary] at the positions that the attention mask keeps, float32."""
-    if "input_ids" in given and len(given) == 1:
-        out = model(given["input_ids"])
-    else:
-        out = model(**given)
+    """The logits [positions, vocabulary], float32."""
+    out = model(given["input_ids"]) if list(given) == ["input_ids"] else model(**given)
     logits = out if isinstance(out, torch.Tensor) else getattr(out, "logits", None)
     if logits is None:
         raise InvalidArgument("the model's output has no logits: give loss=, a function of the model and a batch")
-    mask = given.get("attention_mask")
-    flat = logits.flatten(0, -2)
-    if isinstance(mask, torch.Tensor) and mask.dim() == 2 and mask.shape == logits.shape[:-1]:
-        flat = flat[mask.flatten().bool()]
-    return flat.float()
+    return logits.flatten(0, -2).float()
 
 
 def drawn_likelihood(model: nn.Module, given: Mapping[str, Any], generator: torch.Generator) -> torch.Tensor:
