@@ -119,6 +119,49 @@ class TestWords(CommandTest):
             self.assertIn("standard output cannot be written", result.stderr)
 
 
+class TestHostileFiles(CommandTest):
+    def test_pipes(self):
+        """A name that leads to a pipe is refused, not waited for."""
+        os.mkfifo(self.path("config.json"))
+        weights = self.put("i.dat", imatrix_bytes({"blk.0.attn_q.weight": (1, [1.0] * 96)}))
+        for command in (["error", "-f", "q4_0"], ["quantize", "-f", "q4_0", "-o", "o.gguf"],
+                        ["plan", "--target", "5bpw", "-o", "plan.json"]):
+            self.pipe_refused("config.json", *command, "--imatrix", weights, self.model)
+        os.remove(self.path("config.json"))
+        os.mkfifo(self.path("pipe"))
+        plan = ["plan", "--target", "8bpw", "--formats", "q4_0,q8_0", "-o", "plan.json", self.model]
+        for command in (["error", "-f", "q4_0", "pipe"], ["report", "pipe", "-o", "page.html"], [*plan, "--map", "pipe"],
+                        [*plan, "--scores", "pipe"], ["quantize", "--plan", "pipe", self.model, "-o", "o.gguf"],
+                        ["quantize", "-f", "q4_0", "--tensor-type-file", "pipe", self.model, "-o", "o.gguf"],
+                        ["error", "-f", "q4_0", "--imatrix", "pipe", self.model]):
+            self.pipe_refused("pipe", *command)
+
+    def pipe_refused(self, name, *arguments):
+        result = self.qdq(*arguments)
+        self.assertEqual((result.returncode, result.stdout), (1, ""), arguments)
+        self.assertRegex(result.stderr, name + ": is (no|not a) regular file", arguments)
+
+    def test_memory_of_headers(self):
+        """Nothing that a header, an index or a config.json claims takes more than the header itself a few times."""
+        if os.environ.get("QDQ_SANITIZE"):
+            self.skipTest("sanitizers take their own memory")
+        vast = "{%s}" % ",".join('"%d":[%s]' % (i, ",".join(["{}"] * 1000)) for i in range(5000))
+        self.put("shape.safetensors", header_bytes('{"w":{"dtype":"F32","data_offsets":[0,0],"shape":[%s]}}' % ",".join(["{}"] * 5000000)))
+        self.put("members.safetensors", header_bytes('{"w":{"dtype":"F32","shape":[0],"data_offsets":[0,0],"x":%s}}' % vast))
+        self.put("vast.safetensors.index.json", ('{"metadata":%s,"weight_map":{"a.weight":"model.safetensors"}}' % vast).encode())
+        self.put("config.json", ('{"x":%s}' % vast).encode())
+        self.put("i.dat", imatrix_bytes({"a.weight": (1, [1.0] * 96)}))
+
+        def limit():
+            resource.setrlimit(resource.RLIMIT_DATA, (200 << 20, 200 << 20))
+        for arguments, says in ((["shape.safetensors"], "claims 5000000 dimensions"), (["members.safetensors"], "nothing to measure"),
+                                (["vast.safetensors.index.json"], "the index does not list"),
+                                ([self.model, "--imatrix", "i.dat"], "")):
+            result = self.qdq("error", "-f", "q4_0", "-d", "cpu", "--threads", "1", *arguments, preexec_fn=limit)
+            self.assertEqual(result.returncode, 1 if says else 0, (arguments, result.stderr))
+            self.assertIn(says, result.stderr)
+
+
 class TestGenerated(CommandTest):
     def check_syntax(self, shell, text):
         if shutil.which(shell) is None:

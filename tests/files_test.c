@@ -119,6 +119,8 @@ static void survives_any_changed_byte(void **state) {
 
 #define W(dtype, shape, offsets) "{\"w\":{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
 
+#define NINE "1,1,1,1,1,1,1,1,1,"
+
 static void refuses_bad_headers_by_name(void **state) {
     static const struct {
         const char *header;
@@ -170,8 +172,30 @@ static void refuses_bad_headers_by_name(void **state) {
          4, "\"a\" and \"b\" overlap"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
          "\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}",
-         8, "duplicate object key"},
-        {"{\"__metadata__\":{\"k\":\"1\",\"k\":\"2\"}}", 0, "duplicate object key"},
+         8, "\"a\" is there twice"},
+        {"{\"__metadata__\":{\"k\":\"1\",\"k\":\"2\"}}", 0, "__metadata__ has \"k\" twice"},
+        {"{\"__metadata__\":{},\"__metadata__\":{}}", 0, "__metadata__ is there twice"},
+        {"{\"w\":{\"dtype\":\"F32\",\"dtype\":\"F16\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
+         "\"w\" has \"dtype\" twice"},
+        {W("\"F32\"", "[" NINE NINE NINE NINE NINE NINE NINE "1,1]", "[0,4]"), 4, "claims 65 dimensions; at most 64"},
+        {W("\"F32\"", "[01]", "[0,4]"), 4, "not JSON at offset 38: a number begins with 0"},
+        {W("\"F32\"", "[1]", "[0,4]x"), 4, "not JSON"},
+        {W("\"F32\"", "[1,]", "[0,4]"), 4, "a value is wanted"},
+        {W("\"F32\"", "[1 1]", "[0,4]"), 4, "',' or ']' is wanted"},
+        {"{\"w\":tru}", 0, "a value is wanted"},
+        {"{\"w\":1.}", 0, "a digit is wanted"},
+        {"{\"w\":-}", 0, "a digit is wanted"},
+        {"{\"w\":1e+}", 0, "a digit is wanted"},
+        {"{\"w\" 1}", 0, "':' is wanted"},
+        {"{1:1}", 0, "a key is wanted"},
+        {"{\"\\ud800\":1}", 0, "half of a surrogate pair"},
+        {"{\"\\ud83dx\":1}", 0, "half of a surrogate pair"},
+        {"{\"\\u12g4\":1}", 0, "four hexadecimal digits"},
+        {"{\"\\x\":1}", 0, "no escape is written so"},
+        {"{\"a\nb\":1}", 0, "a control character"},
+        {"{\"a", 0, "a string does not end"},
+        {"{\"a\\", 0, "a string does not end"},
+        {"{\"a\":[[1],{\"b\":{}},[]", 0, "ends too early"},
         {"{\"\xff\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "not JSON"},
     };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
@@ -179,6 +203,46 @@ static void refuses_bad_headers_by_name(void **state) {
         assert_refused(parse_copy(QDQ_LAYOUT_SAFETENSORS, b.data, b.n), QDQ_BAD_DATA, "x: ", files[i].message);
         release(&b);
     }
+}
+
+/* Escapes, and what is passed over. */
+static void reads_names_as_json_writes_them(void **state) {
+    bytes b = safetensors("{ \"\\u0061\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00fc\\u20ac\\ud83d\\ude00\" : "
+                          "{\"x\":[{\"y\":[-0.5e-3,true,false,null,\"\\\"\"]},"
+                          "{}],\"data_offsets\":[0,4],\"shape\":[],\"dtype\":\"\\u0046\\u00332\"}\t}\r\n",
+                          4);
+    qdq_model *model;
+    assert_ok(qdq_model_parse(QDQ_LAYOUT_SAFETENSORS, b.data, b.n, "x", &model));
+    assert_string_equal(qdq_model_tensor(model, 0)->name, "a\"\\/\b\f\n\r\t\xc3\xbc\xe2\x82\xac\xf0\x9f\x98\x80");
+    qdq_model_close(model);
+    release(&b);
+}
+
+/* More tensors, keys or bytes of a name than any model has, all of them well-formed. */
+static void refuses_what_takes_too_much_memory(void **state) {
+    enum { MANY = (1 << 19) + 1 };
+    static const char *const members[] = {"\"\":{}", "\"\":\"\""}, *const messages[] = {"has 524289 tensors",
+                                                                                        "over 524288"};
+    for (size_t k = 0; k < 2; k++) {
+        bytes b = {0};
+        put_int(&b, 0, 8);
+        put(&b, k == 0 ? "{" : "{\"__metadata__\":{", k == 0 ? 1 : 17);
+        for (int i = 0; i < MANY; i++) {
+            if (i > 0) put(&b, ",", 1);
+            put(&b, members[k], strlen(members[k]));
+        }
+        put(&b, "}}", k == 0 ? 1 : 2);
+        for (int i = 0; i < 8; i++) b.data[i] = (uint8_t)((uint64_t)(b.n - 8) >> (8 * i));
+        assert_refused(parse_copy(QDQ_LAYOUT_SAFETENSORS, b.data, b.n), QDQ_BAD_DATA, messages[k]);
+        release(&b);
+    }
+    bytes b = {0};
+    put_int(&b, 70000 + 4, 8);
+    put(&b, "{\"", 2);
+    for (int i = 0; i < 70000; i++) put(&b, "a", 1);
+    put(&b, "\":", 2);
+    assert_refused(parse_copy(QDQ_LAYOUT_SAFETENSORS, b.data, b.n), QDQ_BAD_DATA, "a key of more than 65535 bytes");
+    release(&b);
 }
 
 static void refuses_impossible_header_lengths(void **state) {
@@ -364,7 +428,7 @@ static void refuses_bad_indexes_by_name(void **state) {
         {"{\"weight_map\":{\"a\":\"\"}}", QDQ_BAD_DATA, {"no .safetensors file"}},
         {"{\"weight_map\":{\"a\":\"m.bin\"}}", QDQ_BAD_DATA, {"no .safetensors file"}},
         {"{\"weight_map\":{\"a\":\".safetensors\"}}", QDQ_BAD_DATA, {"no .safetensors file"}},
-        {"{\"weight_map\":{\"a\":\"m-1.safetensors\",\"a\":\"m-2.safetensors\"}}", QDQ_BAD_DATA, {"duplicate"}},
+        {"{\"weight_map\":{\"a\":\"m-1.safetensors\",\"a\":\"m-2.safetensors\"}}", QDQ_BAD_DATA, {"\"a\" twice"}},
         {"{\"weight_map\":{\"a\":\"m-1.safetensors\",\"b\":\"m-9.safetensors\"}}",
          QDQ_IO_ERROR,
          {"shard \"m-9.safetensors\" is missing", "looked for"}},
@@ -533,6 +597,8 @@ int main(void) {
         cmocka_unit_test(refuses_a_file_cut_anywhere),
         cmocka_unit_test(survives_any_changed_byte),
         cmocka_unit_test(refuses_bad_headers_by_name),
+        cmocka_unit_test(reads_names_as_json_writes_them),
+        cmocka_unit_test(refuses_what_takes_too_much_memory),
         cmocka_unit_test(refuses_impossible_header_lengths),
         cmocka_unit_test(messages_cannot_drive_the_terminal),
         cmocka_unit_test(opens_a_file_at_any_alignment),

@@ -149,7 +149,7 @@ static qdq_status add_override(qdq_targets *targets, int option, const char *val
         return status == QDQ_OK ? qdq_type_file_add(targets->overrides, "--tensor-type", value) : status;
     char *text;
     size_t length;
-    status = qdq_read_text(value, &text, &length);
+    status = qdq_read_text(value, QDQ_WORDS_LIMIT, &text, &length);
     if (status != QDQ_OK) return status;
     status = qdq_type_file_add_text(targets->overrides, value, text, length);
     free(text);

@@ -209,7 +209,9 @@ qdq_status qdq_blame(qdq_status status, const char *path);
 /* "4096 x 11008"; returns buffer. */
 const char *qdq_extents_text(const qdq_tensor *tensor, char buffer[192]);
 #define QDQ_EXTENTS(tensor) qdq_extents_text((tensor), (char[192]){0})
-/* The whole of a file of text, to be freed. Refused over 1 GiB. */
-qdq_status qdq_read_text(const char *path, char **text, size_t *length);
+/* All of a regular file of at most `limit` bytes; free() the text, which has no NUL at its end. QDQ_IO_ERROR: it cannot
+ * be opened, or is a pipe or a device; QDQ_BAD_DATA: it is longer. */
+enum { QDQ_WORDS_LIMIT = 16 << 20, QDQ_RESULTS_LIMIT = 256 << 20 }; /* of what people write; of what programs write */
+qdq_status qdq_read_text(const char *path, uint64_t limit, char **text, size_t *length);
 
 #endif

@@ -274,11 +274,15 @@ static qdq_status read_version(cursor *c) {
                     version);
 }
 
-static qdq_status check_count(const cursor *c, const char *what, uint64_t n, uint64_t smallest) {
-    if (n <= (c->length - c->at) / smallest) return QDQ_OK;
-    return qdq_fail(QDQ_BAD_DATA, "%s: claims %llu %s, but the %llu bytes from offset %llu hold at most %llu",
-                    SHOWN(c->path), (ull)n, what, (ull)(c->length - c->at), (ull)c->at,
-                    (ull)((c->length - c->at) / smallest));
+static qdq_status check_count(const cursor *c, const char *what, uint64_t n, uint64_t smallest, uint64_t limit) {
+    if (n > (c->length - c->at) / smallest)
+        return qdq_fail(QDQ_BAD_DATA, "%s: claims %llu %s, but the %llu bytes from offset %llu hold at most %llu",
+                        SHOWN(c->path), (ull)n, what, (ull)(c->length - c->at), (ull)c->at,
+                        (ull)((c->length - c->at) / smallest));
+    if (n > limit)
+        return qdq_fail(QDQ_BAD_DATA, "%s: claims %llu %s; at most %llu are allowed", SHOWN(c->path), (ull)n, what,
+                        (ull)limit);
+    return QDQ_OK;
 }
 
 qdq_status qdq_gguf_parse(qdq_model *model, qdq_kvs *kvs, const uint8_t *bytes, uint64_t length, const char *path) {
@@ -287,8 +291,8 @@ qdq_status qdq_gguf_parse(qdq_model *model, qdq_kvs *kvs, const uint8_t *bytes, 
     qdq_status status = read_version(&c);
     if (status == QDQ_OK) status = take_u64(&c, "the number of tensors", &n_tensors);
     if (status == QDQ_OK) status = take_u64(&c, "the number of keys", &n_kv);
-    if (status == QDQ_OK) status = check_count(&c, "keys", n_kv, SMALLEST_KV);
-    if (status == QDQ_OK) status = check_count(&c, "tensors", n_tensors, SMALLEST_INFO);
+    if (status == QDQ_OK) status = check_count(&c, "keys", n_kv, SMALLEST_KV, QDQ_KV_LIMIT);
+    if (status == QDQ_OK) status = check_count(&c, "tensors", n_tensors, SMALLEST_INFO, QDQ_TENSOR_LIMIT);
     if (status == QDQ_OK) status = read_kvs(&c, n_kv, kvs);
     if (status == QDQ_OK) status = read_alignment(&c, kvs, &alignment);
     for (uint64_t i = 0; i < n_tensors && status == QDQ_OK; i++) {

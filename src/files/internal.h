@@ -122,7 +122,11 @@ struct qdq_model {
     qdq_kvs kvs;
 };
 
-/* Appends a tensor; its strings must live as long as the model. */
+/* More than four times what the largest models have: a bound on memory, whatever a file claims. */
+#define QDQ_TENSOR_LIMIT (1u << 19)
+#define QDQ_KV_LIMIT     (1u << 19)
+
+/* Appends a tensor; its strings must live as long as the model. QDQ_BAD_DATA: one too many. */
 qdq_status qdq_model_add(qdq_model *model, const qdq_tensor *tensor);
 /* Append one file's tensors and metadata. path must live as long as the model. */
 qdq_status qdq_safetensors_parse(qdq_model *model, const uint8_t *bytes, uint64_t length, const char *path);

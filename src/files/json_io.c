@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,7 +76,27 @@ static size_t next_byte(void *to, size_t room, void *context) {
     return 1;
 }
 
+/* Values cost up to a hundred times their text: more than this many are no plan of any model. */
+enum { VALUE_LIMIT = 1 << 24 };
+
+static bool has_too_many(const unsigned char *text, uint64_t length) {
+    uint64_t values = 1;
+    bool quoted = false;
+    for (uint64_t i = 0; i < length && values <= VALUE_LIMIT; i++) {
+        if (text[i] == '"') quoted = !quoted;
+        if (quoted && text[i] == '\\') i++;
+        values += !quoted && (text[i] == ',' || text[i] == '{' || text[i] == '[');
+    }
+    return values > VALUE_LIMIT;
+}
+
 qdq_status qdq_json_parse(const char *path, const void *text, uint64_t length, json_t **root, json_error_t *error) {
+    *root = NULL;
+    if (has_too_many(text, length)) {
+        *error = (json_error_t){.line = -1, .column = -1};
+        snprintf(error->text, sizeof error->text, "over %d values", VALUE_LIMIT);
+        return QDQ_BAD_DATA;
+    }
     reader r = {.at = text, .end = (const unsigned char *)text + length, .failures = qdq_json_failures()};
     spare.parsing = true;
     *root = json_load_callback(next_byte, &r, JSON_REJECT_DUPLICATES, error);

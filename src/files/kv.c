@@ -70,6 +70,9 @@ const uint8_t *qdq_kv_encode_string(qdq_arena *arena, const char *text, uint64_t
 }
 
 qdq_status qdq_kvs_add(qdq_kvs *kvs, qdq_kv kv) {
+    if (kvs->n == QDQ_KV_LIMIT)
+        return qdq_fail(QDQ_BAD_DATA, "over %u entries of metadata; key \"%s\" is one too many", QDQ_KV_LIMIT,
+                        SHOWN(kv.key));
     if (!qdq_grow((void **)&kvs->items, kvs->n, &kvs->capacity, sizeof *kvs->items))
         return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu metadata entries", (unsigned long long)kvs->n + 1);
     kvs->items[kvs->n++] = kv;

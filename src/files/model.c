@@ -18,6 +18,8 @@ static qdq_status no_memory(const char *path) {
 /* ---- Filling --------------------------------------------------------------------------------------------------- */
 
 qdq_status qdq_model_add(qdq_model *model, const qdq_tensor *tensor) {
+    if (model->n_tensors == QDQ_TENSOR_LIMIT)
+        return qdq_fail(QDQ_BAD_DATA, "%s: has over %u tensors", SHOWN(model->path), QDQ_TENSOR_LIMIT);
     if (!qdq_grow((void **)&model->tensors, model->n_tensors, &model->tensors_capacity, sizeof *model->tensors))
         return no_memory(model->path);
     model->tensors[model->n_tensors++] = *tensor;
@@ -35,8 +37,8 @@ static qdq_status index_tensors(qdq_model *model) {
         if (strcmp(model->by_name[i - 1].text, model->by_name[i].text) != 0) continue;
         const qdq_tensor *a = &model->tensors[model->by_name[i - 1].index],
                          *b = &model->tensors[model->by_name[i].index];
-        return qdq_fail(QDQ_BAD_DATA, "tensor \"%s\" is there twice: in %s at offset %llu and in %s at offset %llu",
-                        SHOWN(a->name), SHOWN(a->path), (ull)a->offset, SHOWN(b->path), (ull)b->offset);
+        return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\" is there twice: at offset %llu, and in %s at offset %llu",
+                        SHOWN(a->path), SHOWN(a->name), (ull)a->offset, SHOWN(b->path), (ull)b->offset);
     }
     return QDQ_OK;
 }

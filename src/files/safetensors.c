@@ -5,12 +5,14 @@
  * Offsets count from the end of the header. The tensors' ranges cover the data exactly: no hole, no overlap, nothing
  * behind. Source: github.com/huggingface/safetensors, README and safetensors/src/tensor.rs. */
 #include "internal.h"
-#include "json_io.h"
+#include "json_reader.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define HEADER_LIMIT 100000000u
+#define MAX_DIMS     64 /* PyTorch's */
 
 typedef unsigned long long ull;
 
@@ -24,44 +26,128 @@ typedef struct parser {
     const char *path;
     uint64_t data; /* offset of the data in the file */
     uint64_t data_length;
+    qdq_json_reader reader;
+    bool metadata; /* was read */
 } parser;
 
 static qdq_status no_memory(const char *path) {
     return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory for the header", SHOWN(path));
 }
 
-static qdq_status read_metadata(parser *p, json_t *object) {
-    const char *key;
-    json_t *value;
-    if (!json_is_object(object)) return qdq_fail(QDQ_BAD_DATA, "%s: __metadata__ is no object", SHOWN(p->path));
-    json_object_foreach(object, key, value) {
-        if (!json_is_string(value))
-            return qdq_fail(QDQ_BAD_DATA, "%s: __metadata__ \"%s\" is no string; safetensors allows nothing else",
-                            SHOWN(p->path), SHOWN(key));
-        qdq_kv kv = {.type = QDQ_KV_STRING};
-        kv.key = qdq_arena_text(&p->model->arena, key, strlen(key));
-        kv.value =
-            qdq_kv_encode_string(&p->model->arena, json_string_value(value), json_string_length(value), &kv.bytes);
-        if (kv.key == NULL || kv.value == NULL) return no_memory(p->path);
-        qdq_status status = qdq_kvs_add(&p->model->kvs, kv);
-        if (status != QDQ_OK) return status;
-    }
-    return QDQ_OK;
+/* What the JSON has wrong, and where. */
+static qdq_status bad_json(const parser *p) {
+    const qdq_json_reader *r = &p->reader;
+    if (r->memory) return no_memory(p->path);
+    return qdq_fail(QDQ_BAD_DATA, "%s: the header is not JSON at offset %llu: %s", SHOWN(p->path), 8 + (ull)r->at,
+                    r->why);
 }
 
-static qdq_status read_shape(parser *p, const char *name, json_t *array, qdq_tensor *t) {
-    if (!json_is_array(array) || json_array_size(array) > UINT32_MAX)
-        return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\" has no \"shape\" array", SHOWN(p->path), SHOWN(name));
-    t->n_dims = (uint32_t)json_array_size(array);
-    uint64_t *shape = qdq_arena_alloc(&p->model->arena, (uint64_t)t->n_dims * sizeof *shape);
-    if (shape == NULL) return no_memory(p->path);
-    for (uint32_t i = 0; i < t->n_dims; i++) {
-        json_t *extent = json_array_get(array, i);
-        if (!json_is_integer(extent) || json_integer_value(extent) < 0)
-            return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\": extent %u of its shape is no whole number >= 0",
-                            SHOWN(p->path), SHOWN(name), (unsigned)i);
-        shape[i] = (uint64_t)json_integer_value(extent);
+static qdq_status add_metadata(parser *p, qdq_kvs *kvs, const char *key) {
+    const char *text;
+    size_t length;
+    if (!qdq_json_string(&p->reader, &text, &length))
+        return p->reader.memory
+                   ? no_memory(p->path)
+                   : qdq_fail(QDQ_BAD_DATA, "%s: __metadata__ \"%s\" is no string; safetensors allows nothing else",
+                              SHOWN(p->path), SHOWN(key));
+    qdq_kv kv = {.type = QDQ_KV_STRING};
+    kv.key = qdq_arena_text(&p->model->arena, key, strlen(key));
+    kv.value = qdq_kv_encode_string(&p->model->arena, text, length, &kv.bytes);
+    return kv.key != NULL && kv.value != NULL ? qdq_kvs_add(kvs, kv) : no_memory(p->path);
+}
+
+static qdq_status read_metadata(parser *p) {
+    const char *key;
+    qdq_kvs kvs = {0};
+    uint64_t duplicate;
+    qdq_status status = QDQ_OK;
+    if (p->metadata) return qdq_fail(QDQ_BAD_DATA, "%s: __metadata__ is there twice", SHOWN(p->path));
+    p->metadata = true;
+    if (!qdq_json_enter(&p->reader, '{'))
+        return qdq_fail(QDQ_BAD_DATA, "%s: __metadata__ is no object", SHOWN(p->path));
+    while (status == QDQ_OK && qdq_json_key(&p->reader, &key)) status = add_metadata(p, &kvs, key);
+    if (status == QDQ_OK) status = qdq_kvs_index(&kvs, &duplicate);
+    if (status == QDQ_OK && duplicate != UINT64_MAX)
+        status = qdq_fail(QDQ_BAD_DATA, "%s: __metadata__ has \"%s\" twice", SHOWN(p->path),
+                          SHOWN(kvs.items[duplicate].key));
+    for (uint64_t i = 0; i < kvs.n && status == QDQ_OK; i++) status = qdq_kvs_add(&p->model->kvs, kvs.items[i]);
+    qdq_kvs_free(&kvs);
+    return status;
+}
+
+/* What a tensor's object says, before it is judged. */
+typedef struct info {
+    bool dtype, shape, offsets; /* they are there, and a string, an array, an array */
+    const char *twice;          /* a member that is there twice, or NULL */
+    char type[64];              /* cut where it is longer: then there is no such type */
+    uint64_t extents[MAX_DIMS], place[2];
+    uint64_t n_dims, n_places;
+    uint64_t bad_extent; /* the first that is no whole number; n_dims: none */
+    bool bad_place;
+} info;
+
+static void read_dtype(qdq_json_reader *r, info *i) {
+    const char *text;
+    if (i->dtype) i->twice = "dtype";
+    i->dtype = qdq_json_string(r, &text, NULL);
+    if (i->dtype)
+        snprintf(i->type, sizeof i->type, "%s", text);
+    else
+        qdq_json_skip(r);
+}
+
+/* *n values, of which the first `room` are kept; *bad: the first that is no whole number, or *n. */
+static bool read_wholes(qdq_json_reader *r, uint64_t *values, uint64_t room, uint64_t *n, uint64_t *bad) {
+    *n = 0;
+    *bad = UINT64_MAX;
+    if (!qdq_json_enter(r, '[')) {
+        qdq_json_skip(r);
+        return false;
     }
+    for (; qdq_json_item(r); ++*n) {
+        uint64_t value = 0;
+        if (!qdq_json_whole(r, &value)) {
+            qdq_json_skip(r);
+            if (*bad > *n) *bad = *n;
+        }
+        if (*n < room) values[*n] = value;
+    }
+    if (*bad > *n) *bad = *n;
+    return true;
+}
+
+static void read_info(qdq_json_reader *r, info *i) {
+    const char *key;
+    uint64_t bad;
+    while (qdq_json_key(r, &key)) {
+        if (strcmp(key, "dtype") == 0) {
+            read_dtype(r, i);
+        } else if (strcmp(key, "shape") == 0) {
+            if (i->shape) i->twice = "shape";
+            i->shape = read_wholes(r, i->extents, MAX_DIMS, &i->n_dims, &i->bad_extent);
+        } else if (strcmp(key, "data_offsets") == 0) {
+            if (i->offsets) i->twice = "data_offsets";
+            i->offsets = read_wholes(r, i->place, 2, &i->n_places, &bad);
+            i->bad_place = bad != i->n_places;
+        } else {
+            qdq_json_skip(r);
+        }
+    }
+}
+
+static qdq_status set_shape(parser *p, const char *name, const info *i, qdq_tensor *t) {
+    if (!i->shape)
+        return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\" has no \"shape\" array", SHOWN(p->path), SHOWN(name));
+    if (i->n_dims > MAX_DIMS)
+        return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\" claims %llu dimensions; at most %d are allowed",
+                        SHOWN(p->path), SHOWN(name), (ull)i->n_dims, MAX_DIMS);
+    if (i->bad_extent < i->n_dims)
+        return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\": extent %llu of its shape is no whole number >= 0",
+                        SHOWN(p->path), SHOWN(name), (ull)i->bad_extent);
+    uint64_t *shape = qdq_arena_alloc(&p->model->arena, i->n_dims * sizeof *shape);
+    if (shape == NULL) return no_memory(p->path);
+    memcpy(shape, i->extents, (size_t)i->n_dims * sizeof *shape);
+    t->n_dims = (uint32_t)i->n_dims;
     t->shape = shape;
     if (!qdq_shape_elements(t->n_dims, shape, &t->elements))
         return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\": shape %s has more elements than 63 bits can count",
@@ -69,46 +155,43 @@ static qdq_status read_shape(parser *p, const char *name, json_t *array, qdq_ten
     return QDQ_OK;
 }
 
-static bool read_offsets(json_t *array, range *r) {
-    json_t *begin = json_array_get(array, 0), *end = json_array_get(array, 1);
-    if (json_array_size(array) != 2 || !json_is_integer(begin) || !json_is_integer(end)) return false;
-    if (json_integer_value(begin) < 0 || json_integer_value(end) < json_integer_value(begin)) return false;
-    r->begin = (uint64_t)json_integer_value(begin);
-    r->end = (uint64_t)json_integer_value(end);
-    return true;
-}
-
-static qdq_status read_tensor(parser *p, const char *name, json_t *info, qdq_tensor *t, range *r) {
-    if (!json_is_object(info))
+static qdq_status read_tensor(parser *p, const char *key, qdq_tensor *t, range *r) {
+    info i = {0};
+    const char *name = t->name = qdq_arena_text(&p->model->arena, key, strlen(key));
+    if (name == NULL) return no_memory(p->path);
+    if (!qdq_json_enter(&p->reader, '{'))
         return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\" is described by no object", SHOWN(p->path), SHOWN(name));
-    const char *dtype = json_string_value(json_object_get(info, "dtype"));
-    if (dtype == NULL)
+    read_info(&p->reader, &i);
+    if (p->reader.why != NULL) return bad_json(p);
+    if (i.twice != NULL)
+        return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\" has \"%s\" twice", SHOWN(p->path), SHOWN(name), i.twice);
+    if (!i.dtype)
         return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\" has no \"dtype\" string", SHOWN(p->path), SHOWN(name));
-    const qdq_type *type = qdq_type_by_safetensors(dtype);
+    const qdq_type *type = qdq_type_by_safetensors(i.type);
     if (type == NULL)
         return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\" has dtype \"%s\", which this version does not know",
-                        SHOWN(p->path), SHOWN(name), SHOWN(dtype));
-    qdq_status status = read_shape(p, name, json_object_get(info, "shape"), t);
+                        SHOWN(p->path), SHOWN(name), SHOWN(i.type));
+    qdq_status status = set_shape(p, name, &i, t);
     if (status != QDQ_OK) return status;
-    if (!read_offsets(json_object_get(info, "data_offsets"), r))
+    if (!i.offsets || i.n_places != 2 || i.bad_place || i.place[1] < i.place[0])
         return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\": \"data_offsets\" is not [begin, end] with 0 <= begin <= end",
                         SHOWN(p->path), SHOWN(name));
+    r->begin = i.place[0];
+    r->end = i.place[1];
     if (!qdq_type_bytes(type, t->elements, &t->bytes))
         return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\": %s of shape %s is no whole number of bytes under 2^64",
-                        SHOWN(p->path), SHOWN(name), dtype, SHAPE(t->n_dims, t->shape));
+                        SHOWN(p->path), SHOWN(name), type->safetensors, SHAPE(t->n_dims, t->shape));
     if (t->bytes != r->end - r->begin)
         return qdq_fail(QDQ_BAD_DATA,
                         "%s: tensor \"%s\": %s of shape %s takes %llu bytes, but its offsets [%llu, %llu] hold %llu",
-                        SHOWN(p->path), SHOWN(name), dtype, SHAPE(t->n_dims, t->shape), (ull)t->bytes, (ull)r->begin,
-                        (ull)r->end, (ull)(r->end - r->begin));
+                        SHOWN(p->path), SHOWN(name), type->safetensors, SHAPE(t->n_dims, t->shape), (ull)t->bytes,
+                        (ull)r->begin, (ull)r->end, (ull)(r->end - r->begin));
     if (r->end > p->data_length)
         return qdq_fail(
             QDQ_BAD_DATA,
             "%s: tensor \"%s\" ends at byte %llu of the data, which are %llu bytes (from offset %llu of the "
             "file): the file is cut short or damaged",
             SHOWN(p->path), SHOWN(name), (ull)r->end, (ull)p->data_length, (ull)p->data);
-    t->name = qdq_arena_text(&p->model->arena, name, strlen(name));
-    if (t->name == NULL) return no_memory(p->path);
     t->type_name = type->safetensors;
     t->ggml_type = type->ggml_id;
     t->source = type->not_source == NULL;
@@ -154,25 +237,47 @@ static qdq_status add_in_order(parser *p, qdq_tensor *tensors, range *ranges, ui
     return QDQ_OK;
 }
 
-static qdq_status read_header(parser *p, json_t *root) {
+/* The whole header is JSON, and has so many members. */
+static qdq_status count_members(parser *p, uint64_t *n) {
+    qdq_json_reader *r = &p->reader;
+    const char *key;
+    *n = 0;
+    qdq_json_enter(r, '{');
+    for (; qdq_json_key(r, &key); ++*n) qdq_json_skip(r);
+    qdq_json_end(r);
+    qdq_status status = r->why == NULL ? QDQ_OK : bad_json(p);
+    r->at = 0;
+    return status;
+}
+
+static qdq_status read_members(parser *p, qdq_tensor *tensors, range *ranges) {
+    const char *key;
     uint64_t n = 0;
-    size_t room = json_object_size(root);
-    qdq_tensor *tensors = calloc(room + 1, sizeof *tensors);
-    range *ranges = calloc(room + 1, sizeof *ranges);
-    qdq_status status = tensors == NULL || ranges == NULL ? no_memory(p->path) : QDQ_OK;
-    const char *name;
-    json_t *value;
-    json_object_foreach(root, name, value) {
-        if (status != QDQ_OK) break;
-        if (strcmp(name, "__metadata__") == 0) {
-            status = read_metadata(p, value);
+    qdq_status status = QDQ_OK;
+    qdq_json_enter(&p->reader, '{');
+    while (status == QDQ_OK && qdq_json_key(&p->reader, &key)) {
+        if (strcmp(key, "__metadata__") == 0) {
+            status = read_metadata(p);
         } else {
             ranges[n].index = n;
-            status = read_tensor(p, name, value, &tensors[n], &ranges[n]);
+            status = read_tensor(p, key, &tensors[n], &ranges[n]);
             n++;
         }
     }
-    if (status == QDQ_OK) status = add_in_order(p, tensors, ranges, n);
+    if (status == QDQ_OK && p->reader.why != NULL) status = bad_json(p);
+    return status == QDQ_OK ? add_in_order(p, tensors, ranges, n) : status;
+}
+
+static qdq_status read_header(parser *p) {
+    uint64_t room = 0;
+    qdq_status status = count_members(p, &room);
+    if (status == QDQ_OK && room > QDQ_TENSOR_LIMIT)
+        status = qdq_fail(QDQ_BAD_DATA, "%s: has %llu tensors; at most %u are allowed", SHOWN(p->path), (ull)room,
+                          QDQ_TENSOR_LIMIT);
+    if (status != QDQ_OK) return status;
+    qdq_tensor *tensors = calloc((size_t)room + 1, sizeof *tensors);
+    range *ranges = calloc((size_t)room + 1, sizeof *ranges);
+    status = tensors != NULL && ranges != NULL ? read_members(p, tensors, ranges) : no_memory(p->path);
     free(tensors);
     free(ranges);
     return status;
@@ -196,15 +301,9 @@ qdq_status qdq_safetensors_parse(qdq_model *model, const uint8_t *bytes, uint64_
     if (header == 0 || bytes[8] != '{')
         return qdq_fail(QDQ_BAD_DATA, "%s: the header at offset 8 does not begin with '{': not a safetensors file",
                         SHOWN(path));
-    json_error_t error;
-    json_t *root;
-    qdq_status status = qdq_json_parse(path, bytes + 8, header, &root, &error);
-    if (status == QDQ_BAD_DATA)
-        return qdq_fail(QDQ_BAD_DATA, "%s: the header is not JSON at offset %llu: %s", SHOWN(path),
-                        8 + (ull)(error.position < 0 ? 0 : error.position), SHOWN(error.text));
-    if (status != QDQ_OK) return status;
     parser p = {.model = model, .bytes = bytes, .path = path, .data = 8 + header, .data_length = length - 8 - header};
-    status = read_header(&p, root);
-    json_decref(root);
+    p.reader = (qdq_json_reader){.bytes = bytes + 8, .length = header};
+    qdq_status status = read_header(&p);
+    qdq_json_free(&p.reader);
     return status;
 }

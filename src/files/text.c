@@ -2,9 +2,12 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 float qdq_le_float(const uint8_t *p) {
     uint32_t bits = qdq_le32(p);
@@ -83,37 +86,49 @@ const char *qdq_extents_text(const qdq_tensor *tensor, char buffer[192]) {
     return tensor->n_dims > 0 ? buffer : strcpy(buffer, "scalar");
 }
 
-qdq_status qdq_read_text(const char *path, char **text, size_t *length) {
+/* A pipe would be waited for, by a name in a folder that a stranger has made. */
+static qdq_status open_regular(const char *path, int *fd) {
+    struct stat info;
+    *fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (*fd < 0) return qdq_fail(QDQ_IO_ERROR, "%s: cannot be opened: %s", SHOWN(path), strerror(errno));
+    if (fstat(*fd, &info) == 0 && S_ISREG(info.st_mode)) return QDQ_OK;
+    close(*fd);
+    return qdq_fail(QDQ_IO_ERROR, "%s: is no regular file", SHOWN(path));
+}
+
+/* All that fd has, in room that grows. */
+static qdq_status read_all(int fd, const char *path, uint64_t limit, char **text, size_t *length) {
     enum { STEP = 1 << 16 };
-    FILE *file = fopen(path, "rb");
-    char *buffer = NULL;
-    size_t used = 0, room = 0;
-    qdq_status status = file ? QDQ_OK : qdq_fail(QDQ_IO_ERROR, "%s: %s", path, strerror(errno));
-    while (status == QDQ_OK) {
-        if (room - used < STEP) {
-            room = room ? 2 * room : STEP;
-            bool small = room <= (size_t)1 << 30;
-            char *larger = small ? realloc(buffer, room) : NULL;
-            if (!larger) {
-                status = small ? qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory to read it", path)
-                               : qdq_fail(QDQ_UNSUPPORTED, "%s: too large to be read as text", path);
-                break;
-            }
-            buffer = larger;
+    size_t room = 0;
+    for (*length = 0;;) {
+        if (*length > limit)
+            return qdq_fail(QDQ_BAD_DATA, "%s: over %llu bytes, which are too many for such a file", SHOWN(path),
+                            (unsigned long long)limit);
+        if (room - *length < STEP) {
+            room = room > 0 ? 2 * room : 2 * STEP;
+            char *larger = realloc(*text, room);
+            if (larger == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory to read it", SHOWN(path));
+            *text = larger;
         }
-        size_t n = fread(buffer + used, 1, room - used, file);
-        used += n;
-        if (n == 0) break;
+        ssize_t n = read(fd, *text + *length, STEP);
+        if (n == 0) return QDQ_OK;
+        if (n < 0 && errno != EINTR)
+            return qdq_fail(QDQ_IO_ERROR, "%s: cannot be read: %s", SHOWN(path), strerror(errno));
+        if (n > 0) *length += (size_t)n;
     }
-    if (status == QDQ_OK && ferror(file)) status = qdq_fail(QDQ_IO_ERROR, "%s: %s", path, strerror(errno));
-    if (file) fclose(file);
-    if (status != QDQ_OK) {
-        free(buffer);
-        return status;
-    }
-    *text = buffer;
-    *length = used;
-    return QDQ_OK;
+}
+
+qdq_status qdq_read_text(const char *path, uint64_t limit, char **text, size_t *length) {
+    int fd;
+    *text = NULL;
+    qdq_status status = open_regular(path, &fd);
+    if (status != QDQ_OK) return status;
+    status = read_all(fd, path, limit, text, length);
+    close(fd);
+    if (status == QDQ_OK) return QDQ_OK;
+    free(*text);
+    *text = NULL;
+    return status;
 }
 
 qdq_status qdq_blame(qdq_status status, const char *path) {

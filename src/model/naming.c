@@ -1,12 +1,12 @@
 #include "model/naming.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/error.h"
+#include "files/json_reader.h"
 
 enum { ARCHITECTURE = 128 };
 
@@ -20,32 +20,66 @@ static bool from_metadata(const qdq_model *model, char text[ARCHITECTURE]) {
     return true;
 }
 
-/* config.json beside the files: architectures[0], which is more exact than model_type. */
-static bool from_config(const qdq_model *model, char text[ARCHITECTURE]) {
-    const char *path = qdq_model_path(model), *slash = strrchr(path, '/');
-    struct stat info;
-    char config[4096];
-    bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-    int before = (int)(folder ? strlen(path) : slash != NULL ? (size_t)(slash - path + 1) : 0);
-    if ((size_t)before > sizeof config - sizeof "/config.json") return false;
-    snprintf(config, sizeof config, "%.*s%sconfig.json", before, path, folder ? "/" : "");
-    json_t *root = json_load_file(config, 0, NULL);
-    const char *value = json_string_value(json_array_get(json_object_get(root, "architectures"), 0));
-    if (value == NULL) value = json_string_value(json_object_get(root, "model_type"));
-    bool found = value != NULL && strlen(value) < ARCHITECTURE;
-    if (found) strcpy(text, value);
-    json_decref(root);
-    return found;
+/* The first of "architectures", which is more exact than "model_type". false: the text says neither. */
+static bool read_config(const char *config, size_t length, char text[ARCHITECTURE]) {
+    qdq_json_reader r = {.bytes = (const uint8_t *)config, .length = length};
+    const char *key, *value;
+    bool architecture = false, type = false;
+    qdq_json_enter(&r, '{');
+    while (r.depth > 0 && qdq_json_key(&r, &key)) {
+        bool list = strcmp(key, "architectures") == 0, wanted = list || strcmp(key, "model_type") == 0;
+        if (wanted && list && qdq_json_enter(&r, '[')) {
+            for (bool first = true; qdq_json_item(&r); first = false) {
+                if (!first || !qdq_json_string(&r, &value, NULL)) {
+                    qdq_json_skip(&r);
+                    continue;
+                }
+                architecture = strlen(value) < ARCHITECTURE;
+                if (architecture) strcpy(text, value);
+            }
+        } else if (wanted && !list && !architecture && qdq_json_string(&r, &value, NULL)) {
+            type = strlen(value) < ARCHITECTURE;
+            if (type) strcpy(text, value);
+        } else {
+            qdq_json_skip(&r);
+        }
+    }
+    qdq_json_end(&r);
+    bool whole = r.why == NULL;
+    qdq_json_free(&r);
+    return whole && (architecture || type);
 }
 
-static bool find_architecture(const qdq_model *model, char text[ARCHITECTURE]) {
-    return qdq_model_layout(model) == QDQ_LAYOUT_GGUF ? from_metadata(model, text) : from_config(model, text);
+/* By the config.json beside the files. QDQ_OK and no text: there is none, or it does not say. */
+static qdq_status from_config(const qdq_model *model, char text[ARCHITECTURE]) {
+    const char *path = qdq_model_path(model), *slash = strrchr(path, '/');
+    struct stat info;
+    char config[4096], *content;
+    size_t length;
+    bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    int before = (int)(folder ? strlen(path) : slash != NULL ? (size_t)(slash - path + 1) : 0);
+    if ((size_t)before > sizeof config - sizeof "/config.json") return QDQ_OK;
+    snprintf(config, sizeof config, "%.*s%sconfig.json", before, path, folder ? "/" : "");
+    if (stat(config, &info) != 0) return QDQ_OK;
+    qdq_status status = qdq_read_text(config, QDQ_WORDS_LIMIT, &content, &length);
+    if (status != QDQ_OK) return status;
+    if (!read_config(content, length, text)) text[0] = '\0';
+    free(content);
+    return QDQ_OK;
+}
+
+/* text "": it cannot be told. */
+static qdq_status find_architecture(const qdq_model *model, char text[ARCHITECTURE]) {
+    text[0] = '\0';
+    if (qdq_model_layout(model) != QDQ_LAYOUT_GGUF) return from_config(model, text);
+    if (!from_metadata(model, text)) text[0] = '\0';
+    return QDQ_OK;
 }
 
 static qdq_status add_map(qdq_gguf_names *names, const char *path) {
     char *text;
     size_t length;
-    qdq_status status = qdq_read_text(path, &text, &length);
+    qdq_status status = qdq_read_text(path, QDQ_WORDS_LIMIT, &text, &length);
     if (status != QDQ_OK) return status;
     status = qdq_gguf_names_add(names, path, text, length);
     free(text);
@@ -54,9 +88,11 @@ static qdq_status add_map(qdq_gguf_names *names, const char *path) {
 
 qdq_status qdq_naming_open(const qdq_model *model, const char *architecture, const char *map, qdq_gguf_names **names) {
     char found[ARCHITECTURE];
-    const char *name = architecture != NULL ? architecture : find_architecture(model, found) ? found : NULL;
+    const char *name = architecture;
     *names = NULL;
-    qdq_status status = name != NULL ? qdq_gguf_names_create(name, names) : QDQ_OK;
+    qdq_status status = architecture == NULL ? find_architecture(model, found) : QDQ_OK;
+    if (status == QDQ_OK && architecture == NULL && found[0] != '\0') name = found;
+    if (status == QDQ_OK && name != NULL) status = qdq_gguf_names_create(name, names);
     if (status == QDQ_UNSUPPORTED && architecture == NULL) status = QDQ_OK;
     if (status == QDQ_OK && map != NULL && *names == NULL) status = qdq_gguf_names_create(NULL, names);
     if (status == QDQ_OK && map != NULL) status = add_map(*names, map);
@@ -70,7 +106,9 @@ qdq_status qdq_naming_open(const qdq_model *model, const char *architecture, con
 qdq_status qdq_naming_missing(const qdq_model *model, const char *what) {
     char found[ARCHITECTURE], path[256];
     qdq_printable(qdq_model_path(model), path, sizeof path);
-    if (!find_architecture(model, found))
+    qdq_status status = find_architecture(model, found);
+    if (status != QDQ_OK) return status;
+    if (found[0] == '\0')
         return qdq_fail(QDQ_UNSUPPORTED,
                         "%s: %s needs GGUF's names of the tensors, and neither metadata nor a config.json tell the "
                         "architecture: give --arch NAME or --map FILE",

@@ -52,14 +52,18 @@ static qdq_status fingerprint_model(const qdq_model *model, char text[FINGERPRIN
     return QDQ_OK;
 }
 
-/* An importance matrix is small: all of it. */
+/* All of an importance matrix, which others make anew under the same name and size. */
 static qdq_status fingerprint_file(const char *path, char text[FINGERPRINT]) {
-    char *content;
-    size_t length;
-    qdq_status status = qdq_read_text(path, &content, &length);
-    if (status != QDQ_OK) return status;
-    snprintf(text, FINGERPRINT, "%016" PRIx64, mix(first_hash, content, length));
-    free(content);
+    char piece[1 << 14];
+    uint64_t hash = first_hash;
+    FILE *file = fopen(path, "rb");
+    for (size_t n; file != NULL && (n = fread(piece, 1, sizeof piece, file)) > 0;) hash = mix(hash, piece, n);
+    bool whole = file != NULL && !ferror(file);
+    if (file != NULL) fclose(file);
+    if (!whole)
+        return qdq_fail(QDQ_IO_ERROR, "%s: cannot be read: %s", qdq_printable(path, (char[256]){0}, 256),
+                        strerror(errno));
+    snprintf(text, FINGERPRINT, "%016" PRIx64, hash);
     return QDQ_OK;
 }
 
@@ -78,7 +82,7 @@ qdq_status qdq_measure_open(const char *path, const qdq_model *model, const qdq_
     if (status == QDQ_OK && imatrix != NULL) status = fingerprint_file(imatrix, importance);
     if (status != QDQ_OK) return status;
     if (path == NULL || (stat(path, &info) != 0 && errno == ENOENT)) return qdq_scores_create(&inputs, scores);
-    status = qdq_read_text(path, &text, &length);
+    status = qdq_read_text(path, QDQ_RESULTS_LIMIT, &text, &length);
     if (status != QDQ_OK) return status;
     status = qdq_scores_read(path, text, length, &inputs, scores);
     free(text);

@@ -231,7 +231,7 @@ qdq_status qdq_plan_open(const char *path, qdq_plan *plan) {
     char *text;
     size_t length;
     *plan = (qdq_plan){0};
-    qdq_status status = qdq_read_text(path, &text, &length);
+    qdq_status status = qdq_read_text(path, QDQ_RESULTS_LIMIT, &text, &length);
     if (status != QDQ_OK) return status;
     status = qdq_plan_read(path, text, length, plan);
     free(text);
