@@ -15,6 +15,8 @@ from ._formats import Format, formats
 from ._formats import find as format
 from ._library import version
 from ._operations import ErrorStatistics, Sensitivity, dequantize, error, quantize, roundtrip, sensitivity
+from ._optimize import Optimized, optimize
+from ._plan import Plan, plan
 from ._results import Scores
 
 __version__ = version()
@@ -28,7 +30,9 @@ __all__ = [
     "FileError",
     "Format",
     "InvalidArgument",
+    "Optimized",
     "OutOfMemory",
+    "Plan",
     "Scores",
     "Sensitivity",
     "Unsupported",
@@ -37,6 +41,8 @@ __all__ = [
     "error",
     "format",
     "formats",
+    "optimize",
+    "plan",
     "quantize",
     "roundtrip",
     "sensitivity",

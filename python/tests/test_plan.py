@@ -1,0 +1,123 @@
+"""Plans through the command, and from a model's directory to a plan in one call."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import qdq
+from qdq import _command
+
+TINY = Path(__file__).resolve().parents[2] / "examples" / "tiny"
+MODEL = TINY / "model.safetensors"
+
+
+def command():
+    try:
+        return _command.path()
+    except OSError:
+        return None
+
+
+pytestmark = [
+    pytest.mark.skipif(command() is None, reason="the command qdq is not there"),
+    pytest.mark.skipif(not MODEL.exists(), reason="examples/tiny is not beside these tests"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Hugging Face's, with nothing but the model."""
+    to = tmp_path / "model"
+    to.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(TINY / name, to)
+    return to
+
+
+def test_a_plan_and_what_it_says(tmp_path):
+    made = qdq.plan(MODEL, "5bpw", tmp_path / "plan.json", options=("--same", "qkv"))
+    assert made.bits <= 5 and made.bytes <= made.content["budget"]
+    assert qdq.Plan.load(tmp_path / "plan.json").content == made.content
+    f, reason = made.format_of("model.layers.0.self_attn.q_proj.weight")
+    assert f == made.format_of("blk.0.attn_q.weight")[0] and reason == ""
+    assert made.format_of("model.norm.weight")[0] is None
+    assert made.format_of("nowhere") == (None, "the plan does not have it")
+    assert len(made.rows()) == len(made.planned) == 16
+    assert sum(row[4] for row in made.rows()) == pytest.approx(made.damage)
+    assert f"{made.bytes:,} bytes" in repr(made)
+    names = [name for name, _, _ in made.uniform()]
+    assert "q4_0" in names and "q4_K" not in names  # o_proj's rows are 128
+
+
+def test_report_and_notebook():
+    made = qdq.plan(MODEL, "5bpw")
+    page = made.report()
+    assert page.startswith("<!") and "attn" in page
+    assert made._repr_html_().startswith("<iframe srcdoc=")
+
+
+def test_plot(tmp_path):
+    matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    matplotlib.use("Agg")
+    qdq.plan(MODEL, "5bpw").plot().savefig(tmp_path / "plan.png")
+    assert (tmp_path / "plan.png").stat().st_size > 10_000
+
+
+def test_refusals(tmp_path):
+    with pytest.raises(qdq.Error, match="smallest|least|can"):
+        qdq.plan(MODEL, "0.5bpw")
+    with pytest.raises(ValueError, match="a text"):
+        qdq.plan(MODEL, 4.5)
+    with pytest.raises(qdq.Error, match="nowhere"):
+        qdq.plan(tmp_path / "nowhere", "4.5bpw")
+    with pytest.raises(OSError):
+        qdq.Plan.load(tmp_path / "nowhere")
+    (tmp_path / "no.json").write_text('{"schema": "other"}')
+    with pytest.raises(qdq.BadData, match="no plan"):
+        qdq.Plan.load(tmp_path / "no.json")
+
+
+def test_module_runs_the_command():
+    done = subprocess.run([sys.executable, "-m", "qdq", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.split()[1] == qdq.__version__
+    done = subprocess.run([sys.executable, "-m", "qdq", "nothing"], capture_output=True, text=True)
+    assert done.returncode != 0
+
+
+def test_optimize_from_a_directory(folder, tmp_path):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    import qdq.torch as qt
+
+    batches = [torch.randint(32, 128, (6, 64), generator=torch.Generator().manual_seed(0))]
+    made = qdq.optimize(folder, "4.5bpw", tmp_path / "made", batches=batches, samples=6, progress=False)
+    assert made.plan.content["score"] == "squared" and made.plan.bits <= 4.5
+    for name in ("plan.json", "report.html", "rms.safetensors", "imatrix.gguf", "types.txt"):
+        assert (tmp_path / "made" / name).stat().st_size > 0
+    assert made.notes == [] and made.gguf is None
+    assert "token_embd" in made.recipe.read_text()
+    assert "plan.json" in str(made) and made._repr_html_()
+    model = __import__("transformers").AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    done = qt.prepare(model, made.plan, importance=qt.imatrix(model, batches, progress=False))
+    assert len(done.formats) == len([t for t in made.plan.planned if t["format"] != "source"])
+
+
+def test_optimize_by_the_models_own_samples(folder, tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    done = subprocess.run(
+        [sys.executable, "-m", "qdq", "optimize", folder, "--target", "5bpw", "-o", tmp_path / "made", "--samples", "3"]
+        + ["--length", "16", "--no-importance", "--same", "qkv"],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, HF_HUB_OFFLINE="1"),
+    )
+    assert done.returncode == 0, done.stderr
+    plan = json.loads((tmp_path / "made" / "plan.json").read_text())
+    assert plan["score"] == "squared" and plan["imatrix"] is None
+    assert str(tmp_path / "made" / "report.html") in done.stdout
