@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 
+#include "base/limits.h"
 #include "dialect/operations.h"
 #include "qdq.h"
 
@@ -23,7 +24,7 @@ typedef struct qdq_span {
     qdq_dtype dtype;
 } qdq_span;
 
-enum { QDQ_MAX_OP_FORMATS = 64 };
+enum { QDQ_MAX_OP_FORMATS = QDQ_MAX_FORMATS };
 
 typedef struct qdq_op {
     qdq_op_kind kind;

@@ -4,12 +4,80 @@
 #include <strings.h>
 
 #include "base/error.h"
+#include "base/ggml_type.h"
+#include "dialect/scalar.h"
+#include "dialect/bytes.h"
+#include "dialect/peers.h"
+#include "every_format.h" /* the files of formats.def, which the build lists */
 
+/* What a format's file says is said there alone. A fact that is missing is an error below, by its name. */
+#define FORMAT(format, type, file_type)                                                                                \
+    {.name = #format,                                                                                                  \
+     .ggml_type = type,                                                                                                \
+     .ggml_file_type = file_type,                                                                                      \
+     .lanes = format##_LANES,                                                                                          \
+     .block_elements = 32 * format##_LANES,                                                                            \
+     .block_bytes = format##_BYTES,                                                                                    \
+     .heads = format##_HEADS,                                                                                          \
+     .shared = format##_SHARED,                                                                                        \
+     .importance = format##_IMPORTANCE,                                                                                \
+     .row_sums = format##_WEIGHTED_SUM == SUM_ROW,                                                                     \
+     .light = format##_LIGHT,                                                                                          \
+     .unrolled = format##_UNROLLED},
 static const qdq_format_row rows[] = {
-#define FORMAT(name, type, block, bytes, importance, file_type) {#name, type, block, bytes, importance, file_type},
+#include "formats/formats.def"
+};
+#undef FORMAT
+
+_Static_assert(sizeof rows / sizeof rows[0] <= QDQ_MAX_FORMATS, "formats.def: more formats than QDQ_MAX_FORMATS");
+
+#define FORMAT(format, type, file_type)                                                                                \
+    _Static_assert(format##_LANES > 0 && format##_LANES <= 32 && (format##_LANES & (format##_LANES - 1)) == 0,         \
+                   #format "_LANES: a tile's 32 lanes are no whole number of blocks");                                 \
+    _Static_assert(format##_HEADS > 0 && format##_HEADS <= QDQ_MAX_HEADS, #format "_HEADS: not 1 to QDQ_MAX_HEADS");   \
+    _Static_assert(format##_BYTES > 0 && format##_BYTES <= 128 * format##_LANES,                                       \
+                   #format "_BYTES: none, or more than the elements have as floats");                                  \
+    _Static_assert(format##_SHARED >= 0 && format##_SHARED <= 128, #format "_SHARED: not 0 to 128");                   \
+    _Static_assert(format##_SHARED == 0 || format##_LANES > 1,                                                         \
+                   #format "_SHARED: a block of one lane has none to share with");                                     \
+    _Static_assert(format##_IMPORTANCE >= 0 && format##_IMPORTANCE <= 2, #format "_IMPORTANCE: not 0, 1 or 2");        \
+    _Static_assert(format##_SUM >= SUM_NONE && format##_SUM <= SUM_SQUARES,                                            \
+                   #format "_SUM: not SUM_NONE, SUM_MAGNITUDES or SUM_SQUARES");                                       \
+    _Static_assert(format##_IMPORTANCE < 2 || format##_SUM == SUM_NONE,                                                \
+                   #format "_SUM: there is no fit to be given it");                                                    \
+    _Static_assert(format##_WEIGHTED_SUM >= SUM_NONE && format##_WEIGHTED_SUM <= SUM_ROW,                              \
+                   #format "_WEIGHTED_SUM: not SUM_NONE, SUM_MAGNITUDES, SUM_SQUARES or SUM_ROW");                     \
+    _Static_assert(format##_IMPORTANCE > 0 || format##_WEIGHTED_SUM == SUM_NONE,                                       \
+                   #format "_WEIGHTED_SUM: there is no weighted fit to be given it");                                  \
+    _Static_assert(format##_LIGHT == 0 || (format##_LIGHT == 1 && format##_LANES == 1 && format##_SUM == SUM_NONE &&   \
+                                           format##_IMPORTANCE < 2),                                                   \
+                   #format "_LIGHT: only for blocks of one lane, without a sum, with a plain fit");                    \
+    _Static_assert(format##_UNROLLED == 0 || format##_UNROLLED == 1, #format "_UNROLLED: not 0 or 1");
 #include "formats/formats.def"
 #undef FORMAT
+
+/* ggml's ids as of version 0.9 (2026-08). */
+static const qdq_ggml_type ggml_types[] = {
+#define FORMAT(format, type, file_type) {#format, type, 32 * format##_LANES, format##_BYTES},
+#include "formats/formats.def"
+#undef FORMAT
+    {"f32", 0, 1, 4},  {"f16", 1, 1, 2},  {"bf16", 30, 1, 2}, {"i8", 24, 1, 1},    {"i16", 25, 1, 2},
+    {"i32", 26, 1, 4}, {"i64", 27, 1, 8}, {"f64", 28, 1, 8},  {"q8_1", 9, 32, 36}, {"q8_K", 15, 256, 292},
 };
+enum { N_GGML_TYPES = sizeof ggml_types / sizeof ggml_types[0] };
+
+const qdq_ggml_type *qdq_ggml_type_by_id(uint32_t id) {
+    for (int i = 0; i < N_GGML_TYPES; i++)
+        if (ggml_types[i].id == id) return &ggml_types[i];
+    return NULL;
+}
+
+const qdq_ggml_type *qdq_ggml_type_by_name(const char *name, size_t length) {
+    for (int i = 0; i < N_GGML_TYPES; i++)
+        if (strlen(ggml_types[i].name) == length && strncasecmp(ggml_types[i].name, name, length) == 0)
+            return &ggml_types[i];
+    return NULL;
+}
 
 int32_t qdq_format_count(void) { return (int32_t)(sizeof rows / sizeof rows[0]); }
 

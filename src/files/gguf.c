@@ -191,23 +191,23 @@ static qdq_status read_type(cursor *c, qdq_tensor *t) {
     uint32_t id = 0;
     qdq_status status = take_u32(c, "a tensor's type", &id);
     if (status != QDQ_OK) return status;
-    const qdq_type *type = qdq_type_by_ggml(id);
-    if (type == NULL)
+    qdq_type type;
+    if (!qdq_type_by_ggml(id, &type))
         return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\" is of ggml type %u at offset %llu: %s", SHOWN(c->path),
                         SHOWN(t->name), id, (ull)start, qdq_type_unknown_ggml(id));
     uint64_t row = t->n_dims > 0 ? t->shape[t->n_dims - 1] : 1;
-    if (row % type->block != 0)
+    if (row % type.block != 0)
         return qdq_fail(QDQ_BAD_DATA,
                         "%s: tensor \"%s\" has rows of %llu elements, no multiple of %s's block of %u (type at "
                         "offset %llu)",
-                        SHOWN(c->path), SHOWN(t->name), (ull)row, type->ggml, type->block, (ull)start);
-    if (!qdq_type_bytes(type, t->elements, &t->bytes))
+                        SHOWN(c->path), SHOWN(t->name), (ull)row, type.ggml, type.block, (ull)start);
+    if (!qdq_type_bytes(&type, t->elements, &t->bytes))
         return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\": %s of shape %s takes more bytes than 64 bits can count",
-                        SHOWN(c->path), SHOWN(t->name), type->ggml, SHAPE(t->n_dims, t->shape));
-    t->type_name = type->ggml;
+                        SHOWN(c->path), SHOWN(t->name), type.ggml, SHAPE(t->n_dims, t->shape));
+    t->type_name = type.ggml;
     t->ggml_type = id;
-    t->source = type->not_source == NULL;
-    t->dtype = qdq_type_dtype(type);
+    t->source = type.not_source == NULL;
+    t->dtype = qdq_type_dtype(&type);
     return QDQ_OK;
 }
 

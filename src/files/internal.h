@@ -61,10 +61,11 @@ typedef struct qdq_type {
     uint32_t bits;           /* bits a block */
 } qdq_type;
 
-const qdq_type *qdq_type_by_ggml(uint32_t id);         /* NULL: none */
-const qdq_type *qdq_type_by_safetensors(const char *); /* exact; NULL: none */
-const qdq_type *qdq_type_by_name(const char *name);    /* of either layout, in any case; NULL: none */
-const char *qdq_type_unknown_ggml(uint32_t id);        /* what is known of an id that has no type */
+/* false: there is no such type. Names of safetensors exactly; those of either layout in any case. */
+bool qdq_type_by_ggml(uint32_t id, qdq_type *type);
+bool qdq_type_by_safetensors(const char *name, qdq_type *type);
+bool qdq_type_by_name(const char *name, qdq_type *type);
+const char *qdq_type_unknown_ggml(uint32_t id); /* what is known of an id that has no type */
 /* Bytes of so many elements; false: no whole bytes, or over 64 bits. */
 bool qdq_type_bytes(const qdq_type *type, uint64_t elements, uint64_t *bytes);
 qdq_dtype qdq_type_dtype(const qdq_type *type);

@@ -167,8 +167,8 @@ static qdq_status read_tensor(parser *p, const char *key, qdq_tensor *t, range *
         return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\" has \"%s\" twice", SHOWN(p->path), SHOWN(name), i.twice);
     if (!i.dtype)
         return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\" has no \"dtype\" string", SHOWN(p->path), SHOWN(name));
-    const qdq_type *type = qdq_type_by_safetensors(i.type);
-    if (type == NULL)
+    qdq_type type;
+    if (!qdq_type_by_safetensors(i.type, &type))
         return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\" has dtype \"%s\", which this version does not know",
                         SHOWN(p->path), SHOWN(name), SHOWN(i.type));
     qdq_status status = set_shape(p, name, &i, t);
@@ -178,13 +178,13 @@ static qdq_status read_tensor(parser *p, const char *key, qdq_tensor *t, range *
                         SHOWN(p->path), SHOWN(name));
     r->begin = i.place[0];
     r->end = i.place[1];
-    if (!qdq_type_bytes(type, t->elements, &t->bytes))
+    if (!qdq_type_bytes(&type, t->elements, &t->bytes))
         return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\": %s of shape %s is no whole number of bytes under 2^64",
-                        SHOWN(p->path), SHOWN(name), type->safetensors, SHAPE(t->n_dims, t->shape));
+                        SHOWN(p->path), SHOWN(name), type.safetensors, SHAPE(t->n_dims, t->shape));
     if (t->bytes != r->end - r->begin)
         return qdq_fail(QDQ_BAD_DATA,
                         "%s: tensor \"%s\": %s of shape %s takes %llu bytes, but its offsets [%llu, %llu] hold %llu",
-                        SHOWN(p->path), SHOWN(name), type->safetensors, SHAPE(t->n_dims, t->shape), (ull)t->bytes,
+                        SHOWN(p->path), SHOWN(name), type.safetensors, SHAPE(t->n_dims, t->shape), (ull)t->bytes,
                         (ull)r->begin, (ull)r->end, (ull)(r->end - r->begin));
     if (r->end > p->data_length)
         return qdq_fail(
@@ -192,10 +192,10 @@ static qdq_status read_tensor(parser *p, const char *key, qdq_tensor *t, range *
             "%s: tensor \"%s\" ends at byte %llu of the data, which are %llu bytes (from offset %llu of the "
             "file): the file is cut short or damaged",
             SHOWN(p->path), SHOWN(name), (ull)r->end, (ull)p->data_length, (ull)p->data);
-    t->type_name = type->safetensors;
-    t->ggml_type = type->ggml_id;
-    t->source = type->not_source == NULL;
-    t->dtype = qdq_type_dtype(type);
+    t->type_name = type.safetensors;
+    t->ggml_type = type.ggml_id;
+    t->source = type.not_source == NULL;
+    t->dtype = qdq_type_dtype(&type);
     t->offset = p->data + r->begin;
     t->data = p->bytes + t->offset;
     t->path = p->path;

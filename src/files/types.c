@@ -6,89 +6,81 @@
 #include <string.h>
 #include <strings.h>
 
+#include "../base/ggml_type.h"
+
 static const char packed[] = "is already quantized";
 static const char working[] = "is a working format of the matrix kernels, not of weights";
 static const char integer[] = "holds integers";
 static const char small_float[] = "holds codes whose scales are in other tensors: convert the model to BF16 first";
 static const char wide_float[] = "is wider than F32: convert the model to F32 first";
 
-#define GGML(name, id, block, bytes)                                                                                   \
-    { name, NULL, packed, id, block, (bytes)*8 }
 #define NO QDQ_NO_GGML_TYPE
 
-/* ggml's ids as of version 0.9 (2026-08); safetensors' dtypes as of 0.8. */
-static const qdq_type types[] = {
-    {"f32", "F32", NULL, 0, 1, 32},
-    {"f16", "F16", NULL, 1, 1, 16},
-    {"bf16", "BF16", NULL, 30, 1, 16},
-    {"i8", "I8", integer, 24, 1, 8},
-    {"i16", "I16", integer, 25, 1, 16},
-    {"i32", "I32", integer, 26, 1, 32},
-    {"i64", "I64", integer, 27, 1, 64},
-    {"f64", "F64", wide_float, 28, 1, 64},
-    GGML("q4_0", 2, 32, 18),
-    GGML("q4_1", 3, 32, 20),
-    GGML("q5_0", 6, 32, 22),
-    GGML("q5_1", 7, 32, 24),
-    GGML("q8_0", 8, 32, 34),
-    {"q8_1", NULL, working, 9, 32, 36 * 8},
-    GGML("q2_K", 10, 256, 84),
-    GGML("q3_K", 11, 256, 110),
-    GGML("q4_K", 12, 256, 144),
-    GGML("q5_K", 13, 256, 176),
-    GGML("q6_K", 14, 256, 210),
-    {"q8_K", NULL, working, 15, 256, 292 * 8},
-    GGML("iq2_xxs", 16, 256, 66),
-    GGML("iq2_xs", 17, 256, 74),
-    GGML("iq3_xxs", 18, 256, 98),
-    GGML("iq1_s", 19, 256, 50),
-    GGML("iq4_nl", 20, 32, 18),
-    GGML("iq3_s", 21, 256, 110),
-    GGML("iq2_s", 22, 256, 82),
-    GGML("iq4_xs", 23, 256, 136),
-    GGML("iq1_m", 29, 256, 56),
-    GGML("tq1_0", 34, 256, 54),
-    GGML("tq2_0", 35, 256, 66),
-    GGML("mxfp4", 39, 32, 17),
-    GGML("nvfp4", 40, 64, 36),
-    GGML("q1_0", 41, 128, 18),
-    GGML("q2_0", 42, 64, 18),
-    {NULL, "BOOL", "holds truth values", NO, 1, 8},
-    {NULL, "U8", integer, NO, 1, 8},
-    {NULL, "U16", integer, NO, 1, 16},
-    {NULL, "U32", integer, NO, 1, 32},
-    {NULL, "U64", integer, NO, 1, 64},
-    {NULL, "C64", "holds complex numbers", NO, 1, 64},
-    {NULL, "F4", small_float, NO, 1, 4},
-    {NULL, "F6_E2M3", small_float, NO, 1, 6},
-    {NULL, "F6_E3M2", small_float, NO, 1, 6},
-    {NULL, "F8_E4M3", small_float, NO, 1, 8},
-    {NULL, "F8_E5M2", small_float, NO, 1, 8},
-    {NULL, "F8_E8M0", small_float, NO, 1, 8},
-    {NULL, "F8_E4M3FNUZ", small_float, NO, 1, 8},
-    {NULL, "F8_E5M2FNUZ", small_float, NO, 1, 8},
+/* safetensors' dtypes as of 0.8, with ggml's id where it has the type. */
+static const struct {
+    const char *name, *not_source;
+    uint32_t ggml_id, bits;
+} dtypes[] = {
+    {"F32", NULL, 0, 32},
+    {"F16", NULL, 1, 16},
+    {"BF16", NULL, 30, 16},
+    {"I8", integer, 24, 8},
+    {"I16", integer, 25, 16},
+    {"I32", integer, 26, 32},
+    {"I64", integer, 27, 64},
+    {"F64", wide_float, 28, 64},
+    {"BOOL", "holds truth values", NO, 8},
+    {"U8", integer, NO, 8},
+    {"U16", integer, NO, 16},
+    {"U32", integer, NO, 32},
+    {"U64", integer, NO, 64},
+    {"C64", "holds complex numbers", NO, 64},
+    {"F4", small_float, NO, 4},
+    {"F6_E2M3", small_float, NO, 6},
+    {"F6_E3M2", small_float, NO, 6},
+    {"F8_E4M3", small_float, NO, 8},
+    {"F8_E5M2", small_float, NO, 8},
+    {"F8_E8M0", small_float, NO, 8},
+    {"F8_E4M3FNUZ", small_float, NO, 8},
+    {"F8_E5M2FNUZ", small_float, NO, 8},
 };
+enum { N_DTYPES = sizeof dtypes / sizeof *dtypes, Q8_1 = 9, Q8_K = 15 };
 
-#define N_TYPES (sizeof types / sizeof *types)
-
-const qdq_type *qdq_type_by_ggml(uint32_t id) {
-    for (size_t i = 0; i < N_TYPES; i++)
-        if (types[i].ggml != NULL && types[i].ggml_id == id) return &types[i];
-    return NULL;
-}
-
-const qdq_type *qdq_type_by_safetensors(const char *name) {
-    for (size_t i = 0; i < N_TYPES; i++)
-        if (types[i].safetensors != NULL && strcmp(types[i].safetensors, name) == 0) return &types[i];
-    return NULL;
-}
-
-const qdq_type *qdq_type_by_name(const char *name) {
-    for (size_t i = 0; i < N_TYPES; i++) {
-        if (types[i].ggml != NULL && strcasecmp(types[i].ggml, name) == 0) return &types[i];
-        if (types[i].safetensors != NULL && strcasecmp(types[i].safetensors, name) == 0) return &types[i];
+bool qdq_type_by_ggml(uint32_t id, qdq_type *type) {
+    const qdq_ggml_type *t = qdq_ggml_type_by_id(id);
+    if (t == NULL) return false;
+    *type = (qdq_type){.ggml = t->name, .ggml_id = id, .block = t->block_elements, .bits = 8 * t->block_bytes};
+    type->not_source = id == Q8_1 || id == Q8_K ? working : packed;
+    for (int i = 0; i < N_DTYPES; i++) {
+        if (dtypes[i].ggml_id != id) continue;
+        type->safetensors = dtypes[i].name;
+        type->not_source = dtypes[i].not_source;
     }
-    return NULL;
+    return true;
+}
+
+static bool take_dtype(int i, qdq_type *type) {
+    if (dtypes[i].ggml_id != NO) return qdq_type_by_ggml(dtypes[i].ggml_id, type);
+    *type = (qdq_type){.safetensors = dtypes[i].name,
+                       .not_source = dtypes[i].not_source,
+                       .ggml_id = NO,
+                       .block = 1,
+                       .bits = dtypes[i].bits};
+    return true;
+}
+
+bool qdq_type_by_safetensors(const char *name, qdq_type *type) {
+    for (int i = 0; i < N_DTYPES; i++)
+        if (strcmp(dtypes[i].name, name) == 0) return take_dtype(i, type);
+    return false;
+}
+
+bool qdq_type_by_name(const char *name, qdq_type *type) {
+    const qdq_ggml_type *t = qdq_ggml_type_by_name(name, strlen(name));
+    if (t != NULL) return qdq_type_by_ggml(t->id, type);
+    for (int i = 0; i < N_DTYPES; i++)
+        if (strcasecmp(dtypes[i].name, name) == 0) return take_dtype(i, type);
+    return false;
 }
 
 /* Ids that ggml has given up and ids that the fork ik_llama.cpp gives out by itself: such a file is not damaged, and
@@ -153,8 +145,8 @@ qdq_dtype qdq_type_dtype(const qdq_type *type) {
 
 const char *qdq_tensor_not_source(const qdq_tensor *tensor) {
     if (tensor->source) return NULL;
-    const qdq_type *type = qdq_type_by_name(tensor->type_name);
-    return type != NULL ? type->not_source : "is of a type that is not known";
+    qdq_type type;
+    return qdq_type_by_name(tensor->type_name, &type) ? type.not_source : "is of a type that is not known";
 }
 
 bool qdq_shape_elements(uint32_t n_dims, const uint64_t *shape, uint64_t *elements) {

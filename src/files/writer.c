@@ -12,7 +12,7 @@ typedef unsigned long long ull;
 
 typedef struct entry {
     const char *name;
-    const qdq_type *type;
+    qdq_type type;
     const uint64_t *shape;
     uint64_t bytes, offset; /* offset: in the data, once laid out */
     uint32_t n_dims;
@@ -124,8 +124,8 @@ qdq_status qdq_writer_add_tensor(qdq_writer *writer, const char *name, const cha
                                  const uint64_t *shape) {
     if (writer->begun) return qdq_fail(QDQ_INVALID_ARGUMENT, "tensor \"%s\" comes after the data", SHOWN(name));
     bool gguf = writer->layout == QDQ_LAYOUT_GGUF;
-    const qdq_type *type = qdq_type_by_name(type_name);
-    if (type == NULL || (gguf ? type->ggml : type->safetensors) == NULL)
+    qdq_type type;
+    if (!qdq_type_by_name(type_name, &type) || (gguf ? type.ggml : type.safetensors) == NULL)
         return qdq_fail(QDQ_UNSUPPORTED, "tensor \"%s\": %s has no type %s", SHOWN(name), gguf ? "GGUF" : "safetensors",
                         SHOWN(type_name));
     qdq_status status = gguf ? check_gguf(name, n_dims) : QDQ_OK;
@@ -134,11 +134,11 @@ qdq_status qdq_writer_add_tensor(qdq_writer *writer, const char *name, const cha
         return qdq_fail(QDQ_UNSUPPORTED, "tensor \"%s\": no name for a tensor", SHOWN(name));
     entry e = {.type = type, .n_dims = n_dims};
     uint64_t elements, row = n_dims > 0 ? shape[n_dims - 1] : 1;
-    if (!qdq_shape_elements(n_dims, shape, &elements) || row % type->block != 0 ||
-        !qdq_type_bytes(type, elements, &e.bytes))
+    if (!qdq_shape_elements(n_dims, shape, &elements) || row % type.block != 0 ||
+        !qdq_type_bytes(&type, elements, &e.bytes))
         return qdq_fail(QDQ_INVALID_ARGUMENT,
                         "tensor \"%s\": shape %s cannot be of type %s, whose block has %u elements", SHOWN(name),
-                        SHAPE(n_dims, shape), type_name, type->block);
+                        SHAPE(n_dims, shape), type_name, type.block);
     uint64_t *copy = qdq_arena_alloc(&writer->arena, (uint64_t)n_dims * sizeof *copy);
     e.name = qdq_arena_text(&writer->arena, name, strlen(name));
     if (copy == NULL || e.name == NULL ||
@@ -224,7 +224,7 @@ static qdq_status lay_out_gguf(const qdq_writer *writer, qdq_builder *b, uint64_
         put_integer(b, e->n_dims > 0 ? e->n_dims : 1, 4);
         if (e->n_dims == 0) put_integer(b, 1, 8);
         for (uint32_t d = e->n_dims; d-- > 0;) put_integer(b, e->shape[d], 8);
-        put_integer(b, e->type->ggml_id, 4);
+        put_integer(b, e->type.ggml_id, 4);
         put_integer(b, e->offset, 8);
     }
     if (!round_up(b->n, alignment, start)) return too_large();
@@ -240,8 +240,8 @@ static void place_by_width(const qdq_writer *writer, uint64_t *data, bool *overf
     for (size_t pass = 0; pass < sizeof bits / sizeof *bits; pass++) {
         for (uint64_t i = 0; i < writer->n; i++) {
             entry *e = &writer->entries[i];
-            bool narrow = e->type->bits != 64 && e->type->bits != 32 && e->type->bits != 16;
-            if (bits[pass] == 0 ? !narrow : e->type->bits != bits[pass]) continue;
+            bool narrow = e->type.bits != 64 && e->type.bits != 32 && e->type.bits != 16;
+            if (bits[pass] == 0 ? !narrow : e->type.bits != bits[pass]) continue;
             e->offset = *data;
             *overflow |= __builtin_add_overflow(*data, e->bytes, data) || *data > INT64_MAX;
         }
@@ -269,7 +269,7 @@ static json_t *tensor_object(const entry *e) {
             json_decref(shape);
             return NULL;
         }
-    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", e->type->safetensors, "shape", shape, "data_offsets",
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", e->type.safetensors, "shape", shape, "data_offsets",
                      (json_int_t)e->offset, (json_int_t)(e->offset + e->bytes));
 }
 

@@ -17,6 +17,8 @@
 #define iq1_m_SUM          SUM_NONE
 #define iq1_m_IMPORTANCE   1
 #define iq1_m_WEIGHTED_SUM SUM_SQUARES
+#define iq1_m_LIGHT        0
+#define iq1_m_UNROLLED     0
 
 WORDS(iq1_m)
 
@@ -128,11 +130,11 @@ LARGE iq1_m_params iq1_m_fold(iq1_m_part s, PEERS(peers)) {
     MASK none = eq(max, splat(0.0f));
     REAL d = div_rn(max, splat(15.0f)), inverse = div_rn(splat(1.0f), d), xq = splat(0.0f), qq = splat(0.0f);
     ROLLED for (int j = 0; j < 8; j++) ROLLED for (int g = 0; g < 4; g++) {
-        REAL steps = iq1_count(PEER(peers, g / 2, j), inverse) * 2.0f + 1.0f;
+        REAL levels = iq1_count(PEER(peers, g / 2, j), inverse) * 2.0f + 1.0f;
         UINT point = as_uint(PEER(peers, 2 + g / 2, j)) >> (g % 2 * 16);
         UINT down = (as_uint(PEER(peers, 4, j)) >> g) & 1u;
         ROLLED for (int k = 0; k < 8; k++) {
-            REAL q = iq1_value(point, k, down) * steps, v = PEER(peers, 37 + 8 * g + k, j) * q;
+            REAL q = iq1_value(point, k, down) * levels, v = PEER(peers, 37 + 8 * g + k, j) * q;
             xq = xq + v * PEER(peers, 5 + 8 * g + k, j);
             qq = qq + v * q;
         }

@@ -13,8 +13,11 @@
 #define iq1_s_HEADS        2
 #define iq1_s_BYTES        50
 #define iq1_s_SHARED       1
+#define iq1_s_SUM          SUM_NONE
 #define iq1_s_IMPORTANCE   2
 #define iq1_s_WEIGHTED_SUM SUM_SQUARES
+#define iq1_s_LIGHT        0
+#define iq1_s_UNROLLED     0
 
 WORDS(iq1_s)
 

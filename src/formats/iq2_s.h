@@ -18,6 +18,8 @@
 #define iq2_s_SUM          SUM_SQUARES
 #define iq2_s_IMPORTANCE   1
 #define iq2_s_WEIGHTED_SUM SUM_SQUARES
+#define iq2_s_LIGHT        0
+#define iq2_s_UNROLLED     0
 
 #define iq2_s_part   iq_part
 #define iq2_s_params iq_params

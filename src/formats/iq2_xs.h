@@ -13,8 +13,11 @@
 #define iq2_xs_HEADS        3
 #define iq2_xs_BYTES        74
 #define iq2_xs_SHARED       2
+#define iq2_xs_SUM          SUM_NONE
 #define iq2_xs_IMPORTANCE   2
 #define iq2_xs_WEIGHTED_SUM SUM_SQUARES
+#define iq2_xs_LIGHT        0
+#define iq2_xs_UNROLLED     0
 
 #define iq2_xs_part   iq_part
 #define iq2_xs_params iq_params

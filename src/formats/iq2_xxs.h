@@ -14,8 +14,11 @@
 #define iq2_xxs_HEADS        3
 #define iq2_xxs_BYTES        66
 #define iq2_xxs_SHARED       1
+#define iq2_xxs_SUM          SUM_NONE
 #define iq2_xxs_IMPORTANCE   2
 #define iq2_xxs_WEIGHTED_SUM SUM_SQUARES
+#define iq2_xxs_LIGHT        0
+#define iq2_xxs_UNROLLED     0
 
 #define iq2_xxs_part   iq_part
 #define iq2_xxs_params iq_params

@@ -19,6 +19,8 @@
 #define iq3_s_SUM          SUM_NONE
 #define iq3_s_IMPORTANCE   1
 #define iq3_s_WEIGHTED_SUM SUM_SQUARES
+#define iq3_s_LIGHT        0
+#define iq3_s_UNROLLED     0
 
 #define iq3_s_part   iq_part
 #define iq3_s_params iq_params

@@ -16,6 +16,8 @@
 #define iq3_xxs_SUM          SUM_NONE
 #define iq3_xxs_IMPORTANCE   1
 #define iq3_xxs_WEIGHTED_SUM SUM_SQUARES
+#define iq3_xxs_LIGHT        0
+#define iq3_xxs_UNROLLED     0
 
 #define iq3_xxs_part   iq_part
 #define iq3_xxs_params iq_params

@@ -11,10 +11,11 @@
 #define iq4_nl_HEADS        1
 #define iq4_nl_BYTES        18
 #define iq4_nl_SHARED       0
-#define iq4_nl_UNROLLED     1
 #define iq4_nl_SUM          SUM_NONE
 #define iq4_nl_IMPORTANCE   1
 #define iq4_nl_WEIGHTED_SUM SUM_SQUARES
+#define iq4_nl_LIGHT        0
+#define iq4_nl_UNROLLED     1
 
 #define iq4_nl_code_weighted iq4_nl_code
 

@@ -12,10 +12,11 @@
 #define iq4_xs_HEADS        1
 #define iq4_xs_BYTES        136
 #define iq4_xs_SHARED       1
-#define iq4_xs_UNROLLED     1
 #define iq4_xs_SUM          SUM_NONE
 #define iq4_xs_IMPORTANCE   1
 #define iq4_xs_WEIGHTED_SUM SUM_SQUARES
+#define iq4_xs_LIGHT        0
+#define iq4_xs_UNROLLED     1
 
 #define iq4_xs_code_weighted iq4_xs_code
 #define iq4_xs_fold_weighted iq4_xs_fold

@@ -14,13 +14,15 @@
  * and is 0. Source of the algorithm: ggml, quantize_row_mxfp4_ref, dequantize_row_mxfp4. */
 #include "fp4.h"
 
-#define mxfp4_LANES      1
-#define mxfp4_HEADS      1
-#define mxfp4_BYTES      17
-#define mxfp4_SHARED     0
-#define mxfp4_UNROLLED   1
-#define mxfp4_SUM        SUM_NONE
-#define mxfp4_IMPORTANCE 0
+#define mxfp4_LANES        1
+#define mxfp4_HEADS        1
+#define mxfp4_BYTES        17
+#define mxfp4_SHARED       0
+#define mxfp4_SUM          SUM_NONE
+#define mxfp4_IMPORTANCE   0
+#define mxfp4_WEIGHTED_SUM SUM_NONE
+#define mxfp4_LIGHT        1
+#define mxfp4_UNROLLED     1
 
 STRUCT(mxfp4_params) {
     REAL d;

@@ -10,13 +10,15 @@
  * algorithm: ggml, quantize_row_nvfp4_ref, ggml_fp32_to_ue4m3, ggml_ue4m3_to_fp32, dequantize_row_nvfp4. */
 #include "fp4.h"
 
-#define nvfp4_LANES      2
-#define nvfp4_HEADS      1
-#define nvfp4_BYTES      36
-#define nvfp4_SHARED     0
-#define nvfp4_UNROLLED   1
-#define nvfp4_SUM        SUM_NONE
-#define nvfp4_IMPORTANCE 0
+#define nvfp4_LANES        2
+#define nvfp4_HEADS        1
+#define nvfp4_BYTES        36
+#define nvfp4_SHARED       0
+#define nvfp4_SUM          SUM_NONE
+#define nvfp4_IMPORTANCE   0
+#define nvfp4_WEIGHTED_SUM SUM_NONE
+#define nvfp4_LIGHT        0
+#define nvfp4_UNROLLED     1
 
 STRUCT(nvfp4_params) {
     REAL d[2];

@@ -7,12 +7,15 @@
  * Source of the algorithm: ggml, quantize_row_q1_0_ref, dequantize_row_q1_0. */
 #include "fits.h"
 
-#define q1_0_LANES      4
-#define q1_0_HEADS      1
-#define q1_0_BYTES      18
-#define q1_0_SHARED     0
-#define q1_0_SUM        SUM_MAGNITUDES
-#define q1_0_IMPORTANCE 0
+#define q1_0_LANES        4
+#define q1_0_HEADS        1
+#define q1_0_BYTES        18
+#define q1_0_SHARED       0
+#define q1_0_SUM          SUM_MAGNITUDES
+#define q1_0_IMPORTANCE   0
+#define q1_0_WEIGHTED_SUM SUM_NONE
+#define q1_0_LIGHT        0
+#define q1_0_UNROLLED     0
 
 STRUCT(q1_0_params) {
     REAL d;

@@ -7,12 +7,15 @@
  * dequantize_row_q2_0. */
 #include "fits.h"
 
-#define q2_0_LANES      2
-#define q2_0_HEADS      1
-#define q2_0_BYTES      18
-#define q2_0_SHARED     1
-#define q2_0_SUM        SUM_NONE
-#define q2_0_IMPORTANCE 0
+#define q2_0_LANES        2
+#define q2_0_HEADS        1
+#define q2_0_BYTES        18
+#define q2_0_SHARED       1
+#define q2_0_SUM          SUM_NONE
+#define q2_0_IMPORTANCE   0
+#define q2_0_WEIGHTED_SUM SUM_NONE
+#define q2_0_LIGHT        0
+#define q2_0_UNROLLED     0
 
 STRUCT(q2_0_part) { REAL max; };
 

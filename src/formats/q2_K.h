@@ -14,10 +14,11 @@
 #define q2_K_HEADS        2
 #define q2_K_BYTES        84
 #define q2_K_SHARED       6
-#define q2_K_UNROLLED     1
 #define q2_K_SUM          SUM_NONE
 #define q2_K_IMPORTANCE   1
 #define q2_K_WEIGHTED_SUM SUM_SQUARES
+#define q2_K_LIGHT        0
+#define q2_K_UNROLLED     1
 
 #define q2_K_part          affine
 #define q2_K_code_weighted q2_K_code

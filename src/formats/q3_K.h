@@ -19,6 +19,8 @@
 #define q3_K_SUM          SUM_NONE
 #define q3_K_IMPORTANCE   1
 #define q3_K_WEIGHTED_SUM SUM_SQUARES
+#define q3_K_LIGHT        0
+#define q3_K_UNROLLED     0
 
 #define q3_K_code_weighted q3_K_code
 

@@ -14,6 +14,8 @@
 #define q4_0_SUM          SUM_NONE
 #define q4_0_IMPORTANCE   1
 #define q4_0_WEIGHTED_SUM SUM_ROW
+#define q4_0_LIGHT        1
+#define q4_0_UNROLLED     0
 
 STRUCT(q4_0_params) {
     REAL d, inverse;

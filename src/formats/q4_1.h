@@ -14,6 +14,8 @@
 #define q4_1_SUM          SUM_NONE
 #define q4_1_IMPORTANCE   1
 #define q4_1_WEIGHTED_SUM SUM_ROW
+#define q4_1_LIGHT        1
+#define q4_1_UNROLLED     0
 
 STRUCT(q4_1_params) {
     REAL d, m, inverse, low;

@@ -16,6 +16,8 @@
 #define q4_K_SUM          SUM_NONE
 #define q4_K_IMPORTANCE   1
 #define q4_K_WEIGHTED_SUM SUM_SQUARES
+#define q4_K_LIGHT        0
+#define q4_K_UNROLLED     0
 
 #define q4_K_part          six_bit_part
 #define q4_K_params        six_bit_params

@@ -13,6 +13,8 @@
 #define q5_0_SUM          SUM_NONE
 #define q5_0_IMPORTANCE   1
 #define q5_0_WEIGHTED_SUM SUM_ROW
+#define q5_0_LIGHT        1
+#define q5_0_UNROLLED     0
 
 STRUCT(q5_0_params) {
     REAL d, inverse;

@@ -13,6 +13,8 @@
 #define q5_1_SUM          SUM_NONE
 #define q5_1_IMPORTANCE   1
 #define q5_1_WEIGHTED_SUM SUM_ROW
+#define q5_1_LIGHT        1
+#define q5_1_UNROLLED     0
 
 STRUCT(q5_1_params) {
     REAL d, m, inverse, low;

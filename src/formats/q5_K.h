@@ -16,6 +16,8 @@
 #define q5_K_SUM          SUM_NONE
 #define q5_K_IMPORTANCE   1
 #define q5_K_WEIGHTED_SUM SUM_SQUARES
+#define q5_K_LIGHT        0
+#define q5_K_UNROLLED     0
 
 #define q5_K_part          six_bit_part
 #define q5_K_params        six_bit_params

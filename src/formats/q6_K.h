@@ -14,10 +14,11 @@
 #define q6_K_HEADS        1
 #define q6_K_BYTES        210
 #define q6_K_SHARED       2
-#define q6_K_UNROLLED     1
 #define q6_K_SUM          SUM_NONE
 #define q6_K_IMPORTANCE   1
 #define q6_K_WEIGHTED_SUM SUM_NONE
+#define q6_K_LIGHT        0
+#define q6_K_UNROLLED     1
 
 #define q6_K_part          symmetric
 #define q6_K_fold_weighted q6_K_fold

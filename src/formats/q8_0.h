@@ -7,12 +7,15 @@
  * binary16 one. Source of the algorithm: ggml, quantize_row_q8_0_ref, dequantize_row_q8_0. */
 #include "fits.h"
 
-#define q8_0_LANES      1
-#define q8_0_HEADS      1
-#define q8_0_BYTES      34
-#define q8_0_SHARED     0
-#define q8_0_SUM        SUM_NONE
-#define q8_0_IMPORTANCE 0
+#define q8_0_LANES        1
+#define q8_0_HEADS        1
+#define q8_0_BYTES        34
+#define q8_0_SHARED       0
+#define q8_0_SUM          SUM_NONE
+#define q8_0_IMPORTANCE   0
+#define q8_0_WEIGHTED_SUM SUM_NONE
+#define q8_0_LIGHT        1
+#define q8_0_UNROLLED     0
 
 STRUCT(q8_0_params) {
     REAL d, inverse;

@@ -9,12 +9,15 @@
  * Source of the algorithm: ggml, quantize_row_tq1_0_ref, dequantize_row_tq1_0. */
 #include "tq.h"
 
-#define tq1_0_LANES      8
-#define tq1_0_HEADS      1
-#define tq1_0_BYTES      54
-#define tq1_0_SHARED     1
-#define tq1_0_SUM        SUM_NONE
-#define tq1_0_IMPORTANCE 0
+#define tq1_0_LANES        8
+#define tq1_0_HEADS        1
+#define tq1_0_BYTES        54
+#define tq1_0_SHARED       1
+#define tq1_0_SUM          SUM_NONE
+#define tq1_0_IMPORTANCE   0
+#define tq1_0_WEIGHTED_SUM SUM_NONE
+#define tq1_0_LIGHT        0
+#define tq1_0_UNROLLED     0
 
 #define tq1_0_part   tq_part
 #define tq1_0_params tq_params

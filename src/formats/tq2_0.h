@@ -6,12 +6,15 @@
  * A packed code of 3 stands for 2 d. Source of the algorithm: ggml, quantize_row_tq2_0_ref, dequantize_row_tq2_0. */
 #include "tq.h"
 
-#define tq2_0_LANES      8
-#define tq2_0_HEADS      1
-#define tq2_0_BYTES      66
-#define tq2_0_SHARED     1
-#define tq2_0_SUM        SUM_NONE
-#define tq2_0_IMPORTANCE 0
+#define tq2_0_LANES        8
+#define tq2_0_HEADS        1
+#define tq2_0_BYTES        66
+#define tq2_0_SHARED       1
+#define tq2_0_SUM          SUM_NONE
+#define tq2_0_IMPORTANCE   0
+#define tq2_0_WEIGHTED_SUM SUM_NONE
+#define tq2_0_LIGHT        0
+#define tq2_0_UNROLLED     0
 
 #define tq2_0_part   tq_part
 #define tq2_0_params tq_params

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 
+#include "base/limits.h"
 #include "qdq.h"
 
 /* F32, F16 and BF16, where weights may become those: blocks of one element, converted on the host. */
@@ -11,7 +12,6 @@ enum { QDQ_FORMAT_F32 = -10, QDQ_FORMAT_F16 = -11, QDQ_FORMAT_BF16 = -12 };
 /* Is it one of these? Then *dtype (may be NULL) is what it stores. */
 bool qdq_format_is_float(qdq_format format, qdq_dtype *dtype);
 /* One format's name, or several parted by commas; each once. On failure *n is 0 and qdq_error_message() says why. */
-enum { QDQ_MAX_FORMATS = 64 };
 qdq_status qdq_parse_formats(const char *text, qdq_format formats[QDQ_MAX_FORMATS], uint32_t *n);
 /* The same, f32, f16 and bf16 included. */
 qdq_status qdq_parse_targets(const char *text, qdq_format formats[QDQ_MAX_FORMATS], uint32_t *n);

@@ -20,11 +20,13 @@ enum {
     Q5_0 = 6,
     Q5_1 = 7,
     Q8_0 = 8,
+    Q8_1 = 9, /* this and Q8_K: for activations */
     Q2_K = 10,
     Q3_K = 11,
     Q4_K = 12,
     Q5_K = 13,
     Q6_K = 14,
+    Q8_K = 15,
     IQ2_XXS = 16,
     IQ2_XS = 17,
     IQ3_XXS = 18,
@@ -42,55 +44,9 @@ enum {
     Q2_0 = 42
 };
 
-static const qdq_ggml_type types[] = {
-    {"f32", F32, 1, 4, false, true},
-    {"f16", F16, 1, 2, false, true},
-    {"q4_0", Q4_0, 32, 18, true, true},
-    {"q4_1", Q4_1, 32, 20, true, true},
-    {"q5_0", Q5_0, 32, 22, true, true},
-    {"q5_1", Q5_1, 32, 24, true, true},
-    {"q8_0", Q8_0, 32, 34, true, true},
-    {"q8_1", 9, 32, 36, true, false}, /* q8_1 and q8_K: for activations */
-    {"q2_K", Q2_K, 256, 84, true, true},
-    {"q3_K", Q3_K, 256, 110, true, true},
-    {"q4_K", Q4_K, 256, 144, true, true},
-    {"q5_K", Q5_K, 256, 176, true, true},
-    {"q6_K", Q6_K, 256, 210, true, true},
-    {"q8_K", 15, 256, 292, true, false},
-    {"iq2_xxs", IQ2_XXS, 256, 66, true, true},
-    {"iq2_xs", IQ2_XS, 256, 74, true, true},
-    {"iq3_xxs", IQ3_XXS, 256, 98, true, true},
-    {"iq1_s", IQ1_S, 256, 50, true, true},
-    {"iq4_nl", IQ4_NL, 32, 18, true, true},
-    {"iq3_s", IQ3_S, 256, 110, true, true},
-    {"iq2_s", IQ2_S, 256, 82, true, true},
-    {"iq4_xs", IQ4_XS, 256, 136, true, true},
-    {"i8", 24, 1, 1, false, false},
-    {"i16", 25, 1, 2, false, false},
-    {"i32", 26, 1, 4, false, false},
-    {"i64", 27, 1, 8, false, false},
-    {"f64", 28, 1, 8, false, false},
-    {"iq1_m", IQ1_M, 256, 56, true, true},
-    {"bf16", BF16, 1, 2, false, true},
-    {"tq1_0", TQ1_0, 256, 54, true, true},
-    {"tq2_0", TQ2_0, 256, 66, true, true},
-    {"mxfp4", MXFP4, 32, 17, true, true},
-    {"nvfp4", 40, 64, 36, true, true},
-    {"q1_0", Q1_0, 128, 18, true, true},
-    {"q2_0", Q2_0, 64, 18, true, true},
-};
-#define N_TYPES (sizeof types / sizeof *types)
-
-const qdq_ggml_type *qdq_ggml_type_by_id(uint32_t id) {
-    for (size_t i = 0; i < N_TYPES; i++)
-        if (types[i].id == id) return &types[i];
-    return NULL;
-}
-
-const qdq_ggml_type *qdq_ggml_type_by_name(const char *name, size_t length) {
-    for (size_t i = 0; i < N_TYPES; i++)
-        if (strlen(types[i].name) == length && strncasecmp(types[i].name, name, length) == 0) return &types[i];
-    return NULL;
+bool qdq_rules_writes(const qdq_ggml_type *type) {
+    if (!qdq_ggml_type_is_quantized(type)) return type->id == F32 || type->id == F16 || type->id == BF16;
+    return type->id != Q8_1 && type->id != Q8_K && type->id < QDQ_GGML_TYPES_END;
 }
 
 enum { FILE_Q2_K_S = 21 };
@@ -479,7 +435,7 @@ static qdq_status read_entry(const char *where, char *word, entry *into) {
     if (sign == word) return qdq_fail(QDQ_BAD_DATA, "%s: nothing before the \"=\"", where);
     const qdq_ggml_type *type = qdq_ggml_type_by_name(sign + 1, strlen(sign + 1));
     if (!type) return qdq_fail(QDQ_BAD_DATA, "%s: ggml has no type \"%.60s\"", where, sign + 1);
-    if (!type->written) return qdq_fail(QDQ_BAD_DATA, "%s: llama-quantize cannot write %s", where, type->name);
+    if (!qdq_rules_writes(type)) return qdq_fail(QDQ_BAD_DATA, "%s: llama-quantize cannot write %s", where, type->name);
     for (char *c = word; *c; c++)
         if (*c >= 'A' && *c <= 'Z') *c = (char)(*c - 'A' + 'a');
     into->type = type->id;
@@ -579,7 +535,7 @@ qdq_status qdq_rules_type(const qdq_preset *preset, bool pure, const qdq_type_fi
     }
     uint32_t wanted = preset->type;
     *rule = pure ? QDQ_RULE_BASE : QDQ_RULE_MIXTURE;
-    if (!qdq_ggml_type_by_id(preset->type)->quantized) { /* the file is not even looked at */
+    if (!qdq_ggml_type_is_quantized(qdq_ggml_type_by_id(preset->type))) { /* the file is not even looked at */
         *rule = QDQ_RULE_BASE;
         *type = wanted;
         return QDQ_OK;

@@ -7,21 +7,13 @@
 
 #include <stdbool.h>
 
+#include "base/ggml_type.h"
 #include "qdq.h"
 
 /* ---- Types and presets ---- */
 
-typedef struct qdq_ggml_type {
-    const char *name; /* ggml's */
-    uint32_t id;
-    uint32_t block_elements, block_bytes;
-    bool quantized; /* ggml_is_quantized */
-    bool written;   /* llama-quantize can make it */
-} qdq_ggml_type;
-
-/* NULL when ggml has no such type. Names in any case. */
-const qdq_ggml_type *qdq_ggml_type_by_id(uint32_t id);
-const qdq_ggml_type *qdq_ggml_type_by_name(const char *name, size_t length);
+/* Can llama-quantize make it? */
+bool qdq_rules_writes(const qdq_ggml_type *type);
 
 typedef struct qdq_preset {
     const char *name;   /* as the command line has it: "Q4_K_S" */

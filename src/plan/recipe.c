@@ -30,7 +30,7 @@ static const qdq_preset *choose_base(const qdq_recipe_job *job) {
         const qdq_recipe_tensor *x = &job->tensors[i];
         const qdq_ggml_type *type = qdq_ggml_type_by_id(x->wanted);
         if (!type || !qdq_rules_quantizes(&x->tensor, NULL)) continue;
-        if (type->quantized) {
+        if (qdq_ggml_type_is_quantized(type)) {
             uint64_t *n = &elements[type->id % TYPE_IDS];
             if (__builtin_add_overflow(*n, elements_of(&x->tensor), n)) *n = UINT64_MAX;
         } else {
@@ -59,7 +59,7 @@ static qdq_status refuse(const qdq_recipe_tensor *x, const char *type, const cha
 
 static qdq_status check_tensor(const qdq_recipe_job *job, const qdq_preset *base, const qdq_recipe_tensor *x) {
     const qdq_ggml_type *type = qdq_ggml_type_by_id(x->wanted);
-    if (!type || !type->written) return refuse(x, type ? type->name : "an unknown type", "it cannot write that");
+    if (!type || !qdq_rules_writes(type)) return refuse(x, type ? type->name : "an unknown type", "it cannot write that");
     uint32_t written;
     if (x->tensor.ne[0] % type->block_elements != 0 ||
         qdq_rules_fallback(type->id, x->tensor.ne[0], &written) != QDQ_OK || written != type->id) {
@@ -112,7 +112,7 @@ static void write_command(qdq_builder *out, const qdq_recipe_job *job, const qdq
     bool requantize = false;
     for (size_t i = 0; i < job->n_tensors; i++) {
         const qdq_ggml_type *type = qdq_ggml_type_by_id(job->tensors[i].tensor.type);
-        requantize = requantize || (type && type->quantized && job->tensors[i].wanted != type->id);
+        requantize = requantize || (type && qdq_ggml_type_is_quantized(type) && job->tensors[i].wanted != type->id);
     }
     qdq_builder_text(out, "llama-quantize");
     if (requantize) qdq_builder_text(out, " --allow-requantize");

@@ -302,7 +302,7 @@ static qdq_status run_waves(cpu_device *device, job *j, void (*chunk)(void *, ui
 
 static bool wants_rows(const job *j) {
     for (uint32_t f = 0; j->importance && f < j->op->n_formats; f++)
-        if (j->op->format[f] != QDQ_FORMAT_SOURCE && j->kernels->formats[j->op->format[f]].lanes->row_sums) return true;
+        if (j->op->format[f] != QDQ_FORMAT_SOURCE && qdq_format_get(j->op->format[f])->row_sums) return true;
     return false;
 }
 

@@ -11,7 +11,7 @@
 
 #include "backends/backend.h"
 
-enum { QDQ_TILE_LANES = 32, QDQ_MAX_HEADS = 8 };
+enum { QDQ_TILE_LANES = 32 };
 
 /* What does not depend on the format. */
 typedef struct qdq_cpu_tile_kernels {
@@ -35,9 +35,6 @@ typedef struct qdq_cpu_tile_kernels {
 } qdq_cpu_tile_kernels;
 
 typedef struct qdq_cpu_format_lanes {
-    int lanes;     /* a block's */
-    int heads;     /* words a lane hands to the packer */
-    bool row_sums; /* the weighted kernels want the mean square of each lane's row */
     /* The round trip of a transposed tile. In and out may be the same. */
     void (*roundtrip)(const float *x, float *y);
     /* The round trip of linear tiles at any alignment. In and out may be the same. */

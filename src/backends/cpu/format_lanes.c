@@ -157,13 +157,11 @@ static void roundtrip_past(const float *x, float *y, size_t tiles) { linear(x, y
 #define WEIGHTED       1
 #include "backends/cpu/format_variant.h"
 
-const qdq_cpu_format_lanes KERNELS(lanes) = {F(LANES),         F(HEADS),       SUM == SUM_ROW, roundtrip,
-                                             roundtrip_linear, roundtrip_past, encode,         weighted_roundtrip,
-                                             weighted_encode,  decode};
+const qdq_cpu_format_lanes KERNELS(lanes) = {roundtrip,          roundtrip_linear, roundtrip_past, encode,
+                                             weighted_roundtrip, weighted_encode,  decode};
 
 #else
 
-const qdq_cpu_format_lanes KERNELS(lanes) = {F(LANES),       F(HEADS), false, roundtrip, roundtrip_linear,
-                                             roundtrip_past, encode,   NULL,  NULL,      decode};
+const qdq_cpu_format_lanes KERNELS(lanes) = {roundtrip, roundtrip_linear, roundtrip_past, encode, NULL, NULL, decode};
 
 #endif

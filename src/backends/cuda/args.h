@@ -4,9 +4,10 @@
 
 #include <stdint.h>
 
+#include "base/limits.h"
+
 enum {
     QDQ_CUDA_WARPS = 4,      /* a thread block's; each takes one tile */
-    QDQ_CUDA_FORMATS = 64,   /* of one error kernel */
     QDQ_CUDA_GIVEN = 255,    /* in place of a format: its round trip lies in memory */
     QDQ_CUDA_UNCHANGED = 254 /* in place of a format: the weights themselves */
 };
@@ -40,7 +41,7 @@ typedef struct qdq_cuda_error_args {
     uint64_t count;
     uint64_t sums;
     uint32_t n_formats;
-    uint8_t format[QDQ_CUDA_FORMATS];
+    uint8_t format[QDQ_MAX_FORMATS];
 } qdq_cuda_error_args;
 
 /* sums[r]: the squares of row r, added one after another, divided by the row's length. */

@@ -186,12 +186,12 @@ static qdq_status make_row_sums(recording *r, const qdq_op *op, uint64_t first, 
 /* The round trip, or the blocks, of elements first … first + count - 1 of an operation's input. */
 static qdq_status run_quantizer(recording *r, const qdq_op *op, qdq_format format, bool blocks, uint64_t first,
                                 uint64_t count, CUdeviceptr output) {
-    const qdq_cuda_image *image = qdq_cuda_format_image(format);
-    bool weighted = op->importance.memory && image->importance > 0;
+    const qdq_format_row *row = qdq_format_get(format);
+    bool weighted = op->importance.memory && row->importance > 0;
     qdq_cuda_format_args args = {.input = array(&op->input, first), .output = output, .count = count};
     if (weighted) args.importance = columns(op, first);
     qdq_status status = QDQ_OK;
-    if (weighted && image->row_squares) {
+    if (weighted && row->row_sums) {
         status = make_row_sums(r, op, first, count);
         args.importance.sums = r->device->row_sums;
     }
@@ -207,7 +207,7 @@ static qdq_status run_format(recording *r, const qdq_op *op) {
         qdq_cuda_format_args args = {.input = array(&op->input, 0), .output = output, .count = op->count};
         return launch(r->device, r->device->formats[format].dequantize, op->count, &args);
     }
-    bool rows = op->importance.memory && qdq_cuda_format_image(format)->row_squares;
+    bool rows = op->importance.memory && qdq_format_get(format)->row_sums;
     uint64_t wave = rows ? (uint64_t)ROWS_TILES * QDQ_TILE : op->count;
     qdq_status status = QDQ_OK;
     for (uint64_t first = 0; first < op->count && status == QDQ_OK; first += wave) {

@@ -1,14 +1,12 @@
 /* One format's kernels: round trip and quantize, without and with importance, and dequantize. Compiled once a format
- * with -DFORMAT=NAME -DFORMAT_FILE="formats/NAME.h" -DPACK_LANES=1, its lanes. Any source dtype and alignment: the
- * loads alone differ. */
+ * with -DFORMAT=NAME -DFORMAT_FILE="formats/NAME.h". Any source dtype and alignment: the loads alone differ. */
 #define JOIN2(a, b) a##_##b
 #define JOIN(a, b)  JOIN2(a, b)
 #define F(name)     JOIN(FORMAT, name)
 
+#define PACK_LANES F(LANES)
 #include "backends/cuda/tile.cuh"
 #include FORMAT_FILE
-
-static_assert(F(LANES) == PACK_LANES, "the build knows a block's lanes");
 
 enum {
     LANES = F(LANES),

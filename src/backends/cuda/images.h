@@ -8,9 +8,6 @@
 
 typedef struct qdq_cuda_image {
     const unsigned char *code;
-    bool light;       /* the kernels that sum can make the format's round trip themselves, without importance */
-    int importance;   /* as the format's file has it: 0, or 1 and 2, where there are weighted kernels */
-    bool row_squares; /* the weighted kernels want the sums that qdq_row_squares makes */
 } qdq_cuda_image;
 
 /* True if this library was built with CUDA's compiler; the rest is for that case only. */

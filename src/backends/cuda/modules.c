@@ -44,19 +44,19 @@ static qdq_status load_words(qdq_cuda_device *device, const char *format, qdq_cu
 static qdq_status load_format(qdq_cuda_device *device, qdq_format format) {
     qdq_cuda_format_kernels *k = &device->formats[format];
     if (k->loaded) return QDQ_OK;
-    const char *format_name = qdq_format_get(format)->name;
-    const qdq_cuda_image *image = qdq_cuda_format_image(format);
+    const qdq_format_row *row = qdq_format_get(format);
+    const char *format_name = row->name;
     const struct {
         const char *prefix;
         CUfunction *function;
         bool exists;
-    } kernels[] = {{"qdq", &k->quantizer[0][0], image->importance < 2},
-                   {"quantize", &k->quantizer[1][0], image->importance < 2},
-                   {"weighted_qdq", &k->quantizer[0][1], image->importance > 0},
-                   {"weighted_quantize", &k->quantizer[1][1], image->importance > 0},
+    } kernels[] = {{"qdq", &k->quantizer[0][0], row->importance < 2},
+                   {"quantize", &k->quantizer[1][0], row->importance < 2},
+                   {"weighted_qdq", &k->quantizer[0][1], row->importance > 0},
+                   {"weighted_quantize", &k->quantizer[1][1], row->importance > 0},
                    {"dequantize", &k->dequantize, true}};
     qdq_status status = QDQ_OK;
-    if (!k->module) status = load_module(device, format_name, image->code, &k->module);
+    if (!k->module) status = load_module(device, format_name, qdq_cuda_format_image(format)->code, &k->module);
     for (size_t i = 0; i < sizeof kernels / sizeof kernels[0] && status == QDQ_OK; i++) {
         char name[64];
         snprintf(name, sizeof name, "%s_%s", kernels[i].prefix, format_name);
@@ -88,8 +88,8 @@ qdq_status qdq_cuda_load_proof(qdq_cuda_device *device) {
 
 bool qdq_cuda_is_light(const qdq_op *op, uint32_t f) {
     if (op->format[f] == QDQ_FORMAT_SOURCE) return true;
-    const qdq_cuda_image *image = qdq_cuda_format_image(op->format[f]);
-    return image->light && (image->importance == 0 || !op->importance.memory);
+    const qdq_format_row *row = qdq_format_get(op->format[f]);
+    return row->light && (row->importance == 0 || !op->importance.memory);
 }
 
 qdq_status qdq_cuda_load(qdq_cuda_device *device, const qdq_op *op) {

@@ -1,10 +1,10 @@
 /* Error and sensitivity: a tile is read once, requantized by one format after another, and summed in a fixed tree. The
- * formats whose lanes need neither each other nor a search are compiled in (qdq_light.def, which the build makes:
- * FORMAT(name, number)); of others the round trip is given in memory. And the sums over rows that some fits want. */
+ * light formats are compiled in (light_formats.h, which the build makes: EACH_LIGHT_FORMAT(X, ) is X(name, number, )
+ * for each); of others the round trip is given in memory. And the sums over rows that some fits want. */
 #define QDQ_SUMS_ONLY
 #include "backends/cuda/tile.cuh"
 
-#include "qdq_light_formats.h" /* the files of qdq_light.def */
+#include "light_formats.h"
 
 enum { KERNEL_THREADS = 32 * QDQ_CUDA_WARPS };
 
@@ -78,7 +78,7 @@ template <bool weighted> FN void error_kernel(const qdq_cuda_error_args &a) {
         lane_error<weighted> e;
         /* Each format adds up what it makes at once, so that its values never have to be kept. */
         switch (a.format[f]) {
-#define FORMAT(name, number)                                                                                           \
+#define ADD_UP(name, number, SLOT)                                                                                     \
     case number: {                                                                                                     \
         name##_params p = name##_fit(x, 0.0f);                                                                         \
         for_elements(p, [&](const name##_params &p, int i) {                                                           \
@@ -86,8 +86,7 @@ template <bool weighted> FN void error_kernel(const qdq_cuda_error_args &a) {
         });                                                                                                            \
         break;                                                                                                         \
     }
-#include "qdq_light.def"
-#undef FORMAT
+            EACH_LIGHT_FORMAT(ADD_UP, )
         default: { /* QDQ_CUDA_GIVEN */ const float *given = (const float *)a.given + t.first + 32 * t.lane;
 #pragma unroll
             for (int i = 0; i < 32; i += 4) {
@@ -117,14 +116,13 @@ extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) qdq_error_weighted(
 /* x becomes its round trip, a lane's block at a time. */
 FN void requantize(UINT format, float *x) {
     switch (format) {
-#define FORMAT(name, number)                                                                                           \
+#define REQUANTIZE(name, number, SLOT)                                                                                 \
     case number: {                                                                                                     \
         name##_params p = name##_fit(x, 0.0f);                                                                         \
         for_elements(p, [&](const name##_params &p, int i) { x[i] = name##_value(name##_code(x[i], p, i), p, i); });   \
         break;                                                                                                         \
     }
-#include "qdq_light.def"
-#undef FORMAT
+        EACH_LIGHT_FORMAT(REQUANTIZE, )
     default: break;
     }
 }

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backends/cpu/cpu_kernels.h"
 #include "backends/vulkan/vulkan_device.h"
 #include "base/error.h"
 #include "base/format.h"
@@ -117,9 +116,8 @@ static bool is_weighted(const qdq_op *op, qdq_format format) {
     return fit_is_weighted(op, format) || (op->kind == QDQ_OP_ERROR && op->importance.memory);
 }
 
-/* The CPU's table knows what the format's file says. */
 static bool wants_row_sums(const qdq_op *op, qdq_format format) {
-    return fit_is_weighted(op, format) && qdq_cpu_best_tier(1)->formats[format].lanes->row_sums;
+    return fit_is_weighted(op, format) && qdq_format_get(format)->row_sums;
 }
 
 /* One piece of an operation for one format. */

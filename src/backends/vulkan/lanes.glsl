@@ -1,4 +1,4 @@
-// The kernels of one format. CMakeLists.txt makes the file that defines FORMAT, FORMAT_SHARED and FORMAT_IMPORTANCE and
+// The kernels of one format. The build makes the file that defines FORMAT, FORMAT_SHARED and FORMAT_IMPORTANCE and
 // includes dialect/glsl.h, the format's file and this one.
 
 #define JOIN_2(a, b) a##_##b

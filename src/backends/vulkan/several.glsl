@@ -1,6 +1,6 @@
-// Kernels of several formats at once, of those whose blocks are a lane each: errors of up to four, or one against
-// another. The pipeline says which formats; the rest of the module is left out when it is built. CMakeLists.txt makes the
-// file that includes the formats and defines EACH_FORMAT(X, SLOT) as X(name, number, SLOT) for each.
+// Kernels of several light formats at once: errors of up to four, or one against another. The pipeline says which
+// formats; the rest of the module is left out when it is built. light_formats.h, which the build makes, includes the
+// formats and defines EACH_LIGHT_FORMAT(X, SLOT) as X(name, number, SLOT) for each.
 
 layout(constant_id = 4) const int FORMAT_0 = -1;
 layout(constant_id = 5) const int FORMAT_1 = -1;
@@ -10,26 +10,19 @@ layout(constant_id = 7) const int FORMAT_3 = -1;
 #include "backends/vulkan/tile.glsl"
 #include "backends/vulkan/unshared.glsl"
 
-// What a format wants added up in order over its block, which is the lane.
-float lane_sum(int kind, float x[32]) {
-    float sum = 0.0f;
-    for (int i = 0; i < 32 && kind != SUM_NONE; i++) sum = sum + (kind == SUM_MAGNITUDES ? abs_(x[i]) : x[i] * x[i]);
-    return sum;
-}
-
 // The parameters of the format that a slot of the pipeline is for.
 #define PARAMS_OF(NAME, NUMBER, SLOT) NAME##_params of_##NAME;
-struct chosen { EACH_FORMAT(PARAMS_OF, ) bool tame; };
+struct chosen { EACH_LIGHT_FORMAT(PARAMS_OF, ) bool tame; };
 
 chosen with_tame(chosen c, bool tame) {
 #define TAME_OF(NAME, NUMBER, SLOT) c.of_##NAME.tame = tame;
-    EACH_FORMAT(TAME_OF, )
+    EACH_LIGHT_FORMAT(TAME_OF, )
     return c;
 }
 
 #define FIT_IF_IT_IS(NAME, NUMBER, SLOT)                                                                               \
     if (FORMAT_##SLOT == NUMBER) {                                                                                     \
-        c.of_##NAME = NAME##_fit(x, lane_sum(NAME##_SUM, x));                                                          \
+        c.of_##NAME = NAME##_fit(x, 0.0f);                                                          \
         c.tame = c.of_##NAME.tame;                                                                                     \
     }
 #define VALUE_IF_IT_IS(NAME, NUMBER, SLOT)                                                                             \
@@ -38,10 +31,10 @@ chosen with_tame(chosen c, bool tame) {
 #define FIT_AND_VALUE(SLOT)                                                                                            \
     chosen fit_##SLOT(float x[32]) {                                                                                   \
         chosen c;                                                                                                      \
-        EACH_FORMAT(FIT_IF_IT_IS, SLOT)                                                                                \
+        EACH_LIGHT_FORMAT(FIT_IF_IT_IS, SLOT)                                                                                \
         return c;                                                                                                      \
     }                                                                                                                  \
-    float value_##SLOT(chosen c, float x, int i) { EACH_FORMAT(VALUE_IF_IT_IS, SLOT) return 0.0f; }
+    float value_##SLOT(chosen c, float x, int i) { EACH_LIGHT_FORMAT(VALUE_IF_IT_IS, SLOT) return 0.0f; }
 FIT_AND_VALUE(0)
 FIT_AND_VALUE(1)
 FIT_AND_VALUE(2)

@@ -30,7 +30,6 @@ enum { SPIRV_FLOAT_CONTROLS_WORDS = (sizeof SPIRV_FLOAT_CONTROLS + 3) / 4 };
 typedef struct qdq_spirv {
     const uint32_t *code;
     size_t words;
-    uint32_t shared; /* values that a lane shows to its block's others */
 } qdq_spirv;
 
 /* What a device can be asked for, of binary32. */
@@ -38,9 +37,6 @@ typedef struct qdq_float_controls {
     bool known; /* the extension is there */
     bool denorm_preserve, signed_zero_inf_nan_preserve, rounding_rte;
 } qdq_float_controls;
-
-/* By format: its kernels without importance once more, with loops unrolled and arrays taken apart; or NULL. */
-extern const qdq_spirv *const qdq_spirv_unrolled[];
 
 /* Copies the module to code, room for module->words, without the modes that the device lacks. Returns the words. */
 size_t qdq_spirv_for_device(const qdq_spirv *module, const qdq_float_controls *controls, uint32_t *code);

@@ -1,6 +1,6 @@
 /* A build tool that makes a compiled module exact, and embeds it.
  *
- *   spirv_embed embed NAME SHARED IN.spv OUT.spv OUT.c
+ *   spirv_embed embed NAME IN.spv OUT.spv OUT.c
  *
  * Every float arithmetic instruction is decorated NoContraction, not only those a `precise` would reach; minima and
  * maxima pass NaNs over; the module asks for float controls (spirv.c drops those that a device lacks); names and other
@@ -150,12 +150,12 @@ static bool write_words(const char *path, const words *w) {
     return fclose(file) == 0 && good;
 }
 
-static bool write_c(const char *path, const char *name, const char *shared, const words *w) {
+static bool write_c(const char *path, const char *name, const words *w) {
     FILE *file = fopen(path, "w");
     if (!file) return false;
     fprintf(file, "#include \"backends/vulkan/spirv.h\"\n\nstatic const uint32_t code[] = {");
     for (size_t i = 0; i < w->n; i++) fprintf(file, "%s0x%x,", i % 12 == 0 ? "\n    " : " ", (unsigned)w->at[i]);
-    fprintf(file, "\n};\n\nconst qdq_spirv qdq_spirv_%s = {code, sizeof code / sizeof code[0], %s};\n", name, shared);
+    fprintf(file, "\n};\n\nconst qdq_spirv qdq_spirv_%s = {code, sizeof code / sizeof code[0]};\n", name);
     bool good = !ferror(file);
     return fclose(file) == 0 && good;
 }
@@ -178,14 +178,14 @@ static int fail(const char *what, const char *path) {
 }
 
 int main(int argc, char **argv) {
-    bool embeds = argc == 7 && strcmp(argv[1], "embed") == 0;
+    bool embeds = argc == 6 && strcmp(argv[1], "embed") == 0;
     if (!embeds && !(argc == 4 && strcmp(argv[1], "prepare") == 0)) {
-        fputs("usage: spirv_embed embed NAME SHARED IN.spv OUT.spv OUT.c\n"
+        fputs("usage: spirv_embed embed NAME IN.spv OUT.spv OUT.c\n"
               "       spirv_embed prepare IN.spv OUT.spv\n",
               stderr);
         return 2;
     }
-    const char *from = embeds ? argv[4] : argv[2], *to = embeds ? argv[5] : argv[3];
+    const char *from = embeds ? argv[3] : argv[2], *to = embeds ? argv[4] : argv[3];
     words in = {0}, out = {0};
     if (!read_words(from, &in)) return fail("not a SPIR-V module", from);
     if (embeds)
@@ -193,7 +193,7 @@ int main(int argc, char **argv) {
     else
         prepare(&in, &out);
     if (!write_words(to, &out)) return fail("cannot be written", to);
-    if (embeds && !write_c(argv[6], argv[2], argv[3], &out)) return fail("cannot be written", argv[6]);
+    if (embeds && !write_c(argv[5], argv[2], &out)) return fail("cannot be written", argv[5]);
     free(in.at);
     free(out.at);
     return 0;

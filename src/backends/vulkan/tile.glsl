@@ -9,7 +9,7 @@
 layout(constant_id = 0) const uint OP = 0;
 layout(constant_id = 1) const uint TILES = 2;
 layout(local_size_x_id = 2) in;
-#ifdef UNWEIGHTED
+#ifdef UNROLLED_ONLY
 const bool WEIGHTED = false;
 #else
 layout(constant_id = 3) const bool WEIGHTED = false; // importance is given

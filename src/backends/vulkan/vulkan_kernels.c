@@ -8,14 +8,24 @@
 #include "base/format.h"
 #include "base/codebook.h"
 
-#define FORMAT(name, type, block, bytes, importance, file_type) extern const qdq_spirv qdq_spirv_##name;
+#ifdef QDQ_VULKAN_UNROLLED
+#define UNROLLED(name) &qdq_spirv_##name##_unrolled
+#else
+#define UNROLLED(name) NULL
+#endif
+
+#define FORMAT(name, ...) extern const qdq_spirv qdq_spirv_##name, qdq_spirv_##name##_unrolled;
 #include "formats/formats.def"
 #undef FORMAT
 
 extern const qdq_spirv qdq_spirv_several, qdq_spirv_row_squares, qdq_spirv_operations, qdq_spirv_copy;
 
-static const qdq_spirv *const modules[] = {
-#define FORMAT(name, type, block, bytes, importance, file_type) &qdq_spirv_##name,
+/* unrolled: the kernels without importance once more, with loops unrolled and arrays taken apart; empty, or NULL, where
+ * that is not wanted or could not be made. */
+static const struct {
+    const qdq_spirv *plain, *unrolled;
+} modules[] = {
+#define FORMAT(name, ...) {&qdq_spirv_##name, UNROLLED(name)},
 #include "formats/formats.def"
 #undef FORMAT
 };
@@ -102,11 +112,11 @@ typedef struct recipe {
 
 /* Bytes of shared memory that a tile takes: tile.glsl, lanes.glsl. */
 static uint32_t shared_bytes(const recipe *r) {
-    const uint32_t stage = 16 * 9 * 4, most_heads = 8;
-    uint32_t lanes = r->row && r->row->block_elements > 32 ? r->row->block_elements / 32 : 1;
-    uint32_t packed = r->row ? 16 * ((r->row->block_bytes + lanes - 1) / lanes) : 0;
-    uint32_t words = (packed > stage ? packed : stage) + 32 * r->module->shared;
-    if (r->op == QDQ_VK_QUANTIZE) words += 32 * (9 + most_heads);
+    const uint32_t stage = 16 * 9 * 4;
+    if (!r->row) return 4 * stage;
+    uint32_t packed = 16 * ((r->row->block_bytes + r->row->lanes - 1) / r->row->lanes);
+    uint32_t words = (packed > stage ? packed : stage) + 32 * r->row->shared;
+    if (r->op == QDQ_VK_QUANTIZE) words += 32 * (9 + r->row->heads);
     return 4 * words;
 }
 
@@ -114,7 +124,7 @@ static qdq_status build(qdq_vk_device *device, const recipe *r, qdq_vk_pipeline 
     uint32_t room = device->physical->properties.limits.maxComputeSharedMemorySize, tile = shared_bytes(r);
     /* Warps that only wait for themselves keep memory busier; those of blocks of several lanes are few, and go in
      * pairs. */
-    uint32_t tiles = r->module->shared > 0 && room / tile >= 2 ? 2 : 1;
+    uint32_t tiles = r->row && r->row->shared > 0 && room / tile >= 2 ? 2 : 1;
     if (room < tile)
         return qdq_fail(QDQ_UNSUPPORTED, "%s has %u bytes of shared memory; the kernel takes %u",
                         device->physical->properties.deviceName, (unsigned)room, (unsigned)tile);
@@ -189,14 +199,15 @@ qdq_status qdq_vk_kernel(qdq_vk_device *device, qdq_format format, qdq_vk_kernel
                          qdq_vk_pipeline *pipeline) {
     qdq_status status = upload_words(device, format);
     if (status != QDQ_OK) return status;
-    const qdq_spirv *module = weighted ? NULL : qdq_spirv_unrolled[format];
-    const recipe r = {module ? module : modules[format], qdq_format_get(format), op, weighted, NULL};
+    const qdq_format_row *row = qdq_format_get(format);
+    const qdq_spirv *unrolled = row->unrolled && !weighted ? modules[format].unrolled : NULL;
+    const recipe r = {unrolled ? unrolled : modules[format].plain, row, op, weighted, NULL};
     return take(device, &r, &device->pipelines[format][op][weighted], pipeline);
 }
 
 bool qdq_vk_is_combinable(qdq_format format) {
     const qdq_format_row *row = qdq_format_get(format);
-    return row && row->block_elements == 32 && row->importance < 2; /* as CMakeLists.txt chooses them */
+    return row && row->light;
 }
 
 static qdq_status combine(qdq_vk_device *device, qdq_vk_combination *wanted) {
