@@ -421,12 +421,8 @@ static void gguf_comes_back(void **state) {
     assert_int_equal(file.n, size);
     assert_int_equal(file.n % 64, 0);
     assert_memory_equal(file.data, "GGUF\3\0\0\0", 8);
-    static const char *const keys[] = {"general.architecture",
-                                       "general.alignment",
-                                       "general.file_type",
-                                       "tokenizer.ggml.tokens",
-                                       "general.quantization_version",
-                                       "note"};
+    static const char *const keys[] = {"general.architecture",         "general.alignment", "tokenizer.ggml.tokens",
+                                       "general.quantization_version", "general.file_type", "note"};
     assert_int_equal(qdq_model_kv_count(model), 6);
     for (size_t i = 0; i < 6; i++) assert_string_equal(qdq_model_kv(model, i)->key, keys[i]);
     uint64_t value;

@@ -123,21 +123,22 @@ static void fallbacks(void **unused) {
                  {"nvfp4", NULL, NULL},       {"f16", "f16", "f16"},       {"f32", "f32", "f32"}};
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
         uint32_t type = type_of(rules[i].type), written = 999;
-        assert_int_equal(qdq_rules_fallback(type, 768, &written), QDQ_OK);
+        assert_int_equal(qdq_rules_fallback(QDQ_RULES_2026_08, type, 768, &written), QDQ_OK);
         assert_int_equal(written, type);
         const char *expected[] = {rules[i].by_32, rules[i].odd};
         const uint64_t rows[] = {96, 100};
         for (int k = 0; k < 2; k++) {
             if (expected[k]) {
-                assert_int_equal(qdq_rules_fallback(type, rows[k], &written), QDQ_OK);
+                assert_int_equal(qdq_rules_fallback(QDQ_RULES_2026_08, type, rows[k], &written), QDQ_OK);
                 assert_int_equal(written, type_of(expected[k]));
             } else {
-                expect_failure(qdq_rules_fallback(type, rows[k], &written), QDQ_UNSUPPORTED, "it stops");
+                expect_failure(qdq_rules_fallback(QDQ_RULES_2026_08, type, rows[k], &written), QDQ_UNSUPPORTED,
+                               "it stops");
             }
         }
     }
     uint32_t written;
-    expect_failure(qdq_rules_fallback(4, 32, &written), QDQ_INVALID_ARGUMENT, "no type 4");
+    expect_failure(qdq_rules_fallback(QDQ_RULES_NEWEST, 4, 32, &written), QDQ_INVALID_ARGUMENT, "no type 4");
 }
 
 static void importance_matrices(void **unused) {
@@ -282,7 +283,7 @@ static void types_of_tensors(void **unused) {
         assert_int_equal(rule, QDQ_RULE_BASE);
     }
     qdq_ggml_tensor odd = {"blk.0.attn_v.weight", {97, 4, 1, 1}, 0};
-    expect_failure(qdq_rules_type(qdq_preset_by_name("Q8_0"), true, f, &odd, &type, &rule), QDQ_UNSUPPORTED,
+    expect_failure(qdq_rules_type(qdq_preset_by_name("Q1_0"), true, f, &odd, &type, &rule), QDQ_UNSUPPORTED,
                    "blk.0.attn_v.weight: rows of 97 elements");
     qdq_type_file_free(f);
 }

@@ -109,7 +109,9 @@ qdq_status qdq_pool_create(int threads, qdq_pool **out) {
     for (int t = 0; t < threads - 1; t++) {
         if (create_worker(&pool->thread[t], pool) != 0) {
             qdq_pool_free(pool);
-            return qdq_fail(QDQ_OUT_OF_MEMORY, "the system refused thread %d of %d, out of memory or at a limit; try fewer", t + 2, threads);
+            return qdq_fail(QDQ_OUT_OF_MEMORY,
+                            "the system refused thread %d of %d, out of memory or at a limit; try fewer", t + 2,
+                            threads);
         }
         pool->workers++;
     }

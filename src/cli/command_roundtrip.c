@@ -15,7 +15,7 @@ static qdq_status add_tensors(qdq_session *s, qdq_rewrite *r, qdq_format format)
         bool taken = qdq_selection_takes(s->selection, t, reason);
         if (taken) status = qdq_selection_fits(s->selection, t, format, &importance, &taken, reason);
         if (status == QDQ_OK)
-            status = qdq_session_rewrite(s, r, i, taken ? format : QDQ_FORMAT_NONE, importance, reason);
+            status = qdq_session_rewrite(s, r, i, NULL, taken ? format : QDQ_FORMAT_NONE, importance, reason);
     }
     if (status == QDQ_OK && r->quantized == 0) status = qdq_session_nothing(s, "there is nothing to round-trip");
     return status;

@@ -34,10 +34,26 @@ static qdq_status open_pass(qdq_session *s) {
     return qdq_pass_create(1, &s->device, &options, &s->pass);
 }
 
+static qdq_status open_imatrix(qdq_session *s, const qdq_session_imatrix *imatrix) {
+    if (imatrix->path == NULL) return QDQ_OK;
+    qdq_status status = qdq_imatrix_open(imatrix->path, &s->imatrix);
+    if (status != QDQ_OK || imatrix->n_include + imatrix->n_exclude == 0) return status;
+    status = qdq_imatrix_filter(s->imatrix, imatrix->include, imatrix->n_include, imatrix->exclude, imatrix->n_exclude);
+    if (status != QDQ_OK || qdq_imatrix_count(s->imatrix) > 0) return status;
+    qdq_imatrix_close(s->imatrix);
+    s->imatrix = NULL;
+    return QDQ_OK;
+}
+
 qdq_status qdq_session_open(qdq_session *session, const qdq_common *common, const char *input, const char *imatrix) {
+    return qdq_session_open_filtered(session, common, input, &(qdq_session_imatrix){.path = imatrix});
+}
+
+qdq_status qdq_session_open_filtered(qdq_session *session, const qdq_common *common, const char *input,
+                                     const qdq_session_imatrix *imatrix) {
     *session = (qdq_session){.common = common, .info = {.size = sizeof session->info}};
     qdq_status status = qdq_model_open(input, &session->model);
-    if (status == QDQ_OK && imatrix != NULL) status = qdq_imatrix_open(imatrix, &session->imatrix);
+    if (status == QDQ_OK) status = open_imatrix(session, imatrix);
     if (status == QDQ_OK) status = select_tensors(session);
     if (status == QDQ_OK) status = qdq_common_open_device(common, &session->device);
     if (status == QDQ_OK) status = qdq_device_describe(session->device, &session->info);
@@ -114,17 +130,17 @@ qdq_status qdq_session_nothing(const qdq_session *session, const char *wanted) {
                     session->n_packed > 0 ? ": give the F32, F16 or BF16 model that it was made from" : "");
 }
 
-qdq_status qdq_session_rewrite(qdq_session *session, qdq_rewrite *rewrite, uint64_t index, qdq_format format,
-                               const qdq_imatrix_entry *importance, const char *reason) {
+qdq_status qdq_session_rewrite(qdq_session *session, qdq_rewrite *rewrite, uint64_t index, const char *name,
+                               qdq_format format, const qdq_imatrix_entry *importance, const char *reason) {
     const qdq_tensor *t = qdq_model_tensor(session->model, index);
-    qdq_status status = qdq_rewrite_add(rewrite, index, format, importance);
+    qdq_status status = qdq_rewrite_add(rewrite, index, name, format, importance);
     if (status != QDQ_OK) return status;
     if (format == QDQ_FORMAT_NONE)
         qdq_session_skip(session, t->name, reason);
     else
         json_array_append_new(session->tensors,
-                              json_pack("{s:o, s:o, s:s, s:I}", "name", qdq_json_text(t->name), "shape",
-                                        qdq_json_shape(t), "dtype", qdq_rewrite_type(rewrite, index), "elements",
+                              json_pack("{s:o, s:o, s:s, s:I}", "name", qdq_json_text(name != NULL ? name : t->name),
+                                        "shape", qdq_json_shape(t), "dtype", qdq_rewrite_last_type(rewrite), "elements",
                                         (json_int_t)t->elements));
     return QDQ_OK;
 }

@@ -29,12 +29,21 @@ typedef struct qdq_session {
 
 /* Opens everything. imatrix: a path or NULL. On failure everything is closed again. */
 qdq_status qdq_session_open(qdq_session *session, const qdq_common *common, const char *input, const char *imatrix);
+/* The same with entries of the importance matrix left out, as qdq_imatrix_filter() has it; if none is left, there is no
+ * importance matrix. */
+typedef struct qdq_session_imatrix {
+    const char *path; /* NULL: none */
+    const char *const *include, *const *exclude;
+    size_t n_include, n_exclude;
+} qdq_session_imatrix;
+qdq_status qdq_session_open_filtered(qdq_session *session, const qdq_common *common, const char *input,
+                                     const qdq_session_imatrix *imatrix);
 void qdq_session_close(qdq_session *session);
 
-/* Adds tensor `index` to the output and to the results: as its type there, or, if format is QDQ_FORMAT_NONE, as skipped
- * with the reason. */
-qdq_status qdq_session_rewrite(qdq_session *session, qdq_rewrite *rewrite, uint64_t index, qdq_format format,
-                               const qdq_imatrix_entry *importance, const char *reason);
+/* Adds tensor `index` to the output, under that name (NULL: its own), and to the results: as its type there, or, if
+ * format is QDQ_FORMAT_NONE, as skipped with the reason. */
+qdq_status qdq_session_rewrite(qdq_session *session, qdq_rewrite *rewrite, uint64_t index, const char *name,
+                               qdq_format format, const qdq_imatrix_entry *importance, const char *reason);
 /* Says, where an importance matrix was given, for how many of the tensors it has an entry. */
 void qdq_session_print_importance(const qdq_session *session, const qdq_rewrite *rewrite);
 /* Lists a tensor as skipped. name: lives as long as the session. */

@@ -137,11 +137,12 @@ typedef struct qdq_writer qdq_writer;
 
 /* path NULL: no file; only qdq_writer_size() will be asked. */
 qdq_status qdq_writer_create(qdq_layout layout, const char *path, qdq_writer **writer);
-/* All metadata of a model of the same layout, `split.*` left out. The model must outlive the writer. */
+/* All metadata of a model of the same layout, those about a split set left out. The model must outlive the writer. */
 qdq_status qdq_writer_copy_metadata(qdq_writer *writer, const qdq_model *model);
-/* Set or, in its place, replace one entry. set_u32: GGUF only. */
+/* One entry more, after all others; what had the key is gone, as ggml has it. set_u32: GGUF only. */
 qdq_status qdq_writer_set_string(qdq_writer *writer, const char *key, const char *value);
 qdq_status qdq_writer_set_u32(qdq_writer *writer, const char *key, uint32_t value);
+qdq_status qdq_writer_set(qdq_writer *writer, const qdq_kv *kv); /* key and value must outlive the writer */
 /* type: a name of either layout in any case ("F32", "q4_K", a qdq_tensor's type_name). shape: slowest first.
  * QDQ_UNSUPPORTED: the layout has no such type, or its readers no such name or shape (GGUF: 63 bytes, 4 dimensions).
  * QDQ_INVALID_ARGUMENT: a name twice, a row that is no multiple of the type's block, a size over 64 bits. */
@@ -177,6 +178,10 @@ qdq_status qdq_imatrix_open(const char *path, qdq_imatrix **imatrix);
 /* The same for bytes in memory, which must outlive it. */
 qdq_status qdq_imatrix_parse(const void *bytes, uint64_t length, const char *name, qdq_imatrix **imatrix);
 void qdq_imatrix_close(qdq_imatrix *imatrix); /* NULL is allowed */
+/* Drops the entries whose name has one of `exclude` in it; then, if there are any of `include`, those that have none of
+ * these. Entries that were found before are no more. QDQ_OUT_OF_MEMORY. */
+qdq_status qdq_imatrix_filter(qdq_imatrix *imatrix, const char *const *include, size_t n_include,
+                              const char *const *exclude, size_t n_exclude);
 uint64_t qdq_imatrix_count(const qdq_imatrix *imatrix);
 const qdq_imatrix_entry *qdq_imatrix_entry_at(const qdq_imatrix *imatrix, uint64_t index);
 /* NULL: no entry. A name longer than 63 bytes also finds an entry of its first 63, as ggml cuts them. */

@@ -353,6 +353,26 @@ void qdq_imatrix_close(qdq_imatrix *im) {
     free(im);
 }
 
+static bool has_any(const char *name, const char *const *parts, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (strstr(name, parts[i]) != NULL) return true;
+    return false;
+}
+
+qdq_status qdq_imatrix_filter(qdq_imatrix *im, const char *const *include, size_t n_include, const char *const *exclude,
+                              size_t n_exclude) {
+    uint64_t kept = 0;
+    for (uint64_t i = 0; i < im->n; i++) {
+        const char *name = im->entries[i].name;
+        if (has_any(name, exclude, n_exclude) || (n_include > 0 && !has_any(name, include, n_include))) continue;
+        im->entries[kept++] = im->entries[i];
+    }
+    im->n = kept;
+    free(im->by_name);
+    im->by_name = NULL;
+    return index_entries(im);
+}
+
 uint64_t qdq_imatrix_count(const qdq_imatrix *im) { return im->n; }
 const qdq_imatrix_entry *qdq_imatrix_entry_at(const qdq_imatrix *im, uint64_t index) { return &im->entries[index]; }
 const char *qdq_imatrix_dataset(const qdq_imatrix *im) { return im->dataset; }

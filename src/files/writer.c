@@ -70,10 +70,18 @@ static qdq_status set(qdq_writer *writer, const qdq_kv *kv) {
     /* A few dozen keys: no index is worth it. */
     for (uint64_t i = 0; i < writer->kvs.n; i++) {
         if (strcmp(writer->kvs.items[i].key, kv->key) != 0) continue;
-        writer->kvs.items[i] = *kv;
+        qdq_kv *found = &writer->kvs.items[i];
+        memmove(found, found + 1, (size_t)(writer->kvs.n - i - 1) * sizeof *found);
+        writer->kvs.items[writer->kvs.n - 1] = *kv;
         return QDQ_OK;
     }
     return qdq_kvs_add(&writer->kvs, *kv);
+}
+
+qdq_status qdq_writer_set(qdq_writer *writer, const qdq_kv *kv) { return set(writer, kv); }
+
+static bool is_about_splits(const char *key) {
+    return strcmp(key, "split.no") == 0 || strcmp(key, "split.count") == 0 || strcmp(key, "split.tensors.count") == 0;
 }
 
 qdq_status qdq_writer_copy_metadata(qdq_writer *writer, const qdq_model *model) {
@@ -83,7 +91,7 @@ qdq_status qdq_writer_copy_metadata(qdq_writer *writer, const qdq_model *model) 
         return qdq_fail(QDQ_INVALID_ARGUMENT, "a model's metadata must be copied before others are set");
     for (uint64_t i = 0; i < model->kvs.n; i++) {
         const qdq_kv *kv = &model->kvs.items[i];
-        if (writer->layout == QDQ_LAYOUT_GGUF && strncmp(kv->key, "split.", 6) == 0) continue;
+        if (writer->layout == QDQ_LAYOUT_GGUF && is_about_splits(kv->key)) continue;
         qdq_status status = qdq_kvs_add(&writer->kvs, *kv); /* no key is twice in a model */
         if (status != QDQ_OK) return status;
     }

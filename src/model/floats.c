@@ -124,7 +124,8 @@ qdq_status qdq_floats_error(qdq_pool *pool, qdq_dtype source, const void *from, 
     j.row = row;
     j.errors = malloc((size_t)(tiles_of(&j) + 1) * sizeof *j.errors);
     if (j.errors == NULL)
-        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the sums of %llu tiles", (unsigned long long)tiles_of(&j));
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the sums of %llu tiles",
+                        (unsigned long long)tiles_of(&j));
     run(pool, &j, error_turn);
     qdq_add_tile_errors(sums, j.errors, tiles_of(&j));
     sums->count += n;

@@ -49,23 +49,33 @@ bool qdq_rules_writes(const qdq_ggml_type *type) {
     return type->id != Q8_1 && type->id != Q8_K && type->id < QDQ_GGML_TYPES_END;
 }
 
-enum { FILE_Q2_K_S = 21 };
-
 /* Of several presets with one base type, the one with the plainest mixture comes first. Q2_K before Q2_K_S, which wants
- * an importance matrix. */
+ * an importance matrix. An alias comes after what it stands for. */
 static const qdq_preset presets[] = {
-    {"F32", 0, F32},      {"F16", 1, F16},          {"BF16", 32, BF16},     {"Q1_0", 40, Q1_0},
-    {"Q2_0", 41, Q2_0},   {"Q4_0", 2, Q4_0},        {"Q4_1", 3, Q4_1},      {"Q5_0", 8, Q5_0},
-    {"Q5_1", 9, Q5_1},    {"Q8_0", 7, Q8_0},        {"Q2_K", 10, Q2_K},     {"Q2_K_S", FILE_Q2_K_S, Q2_K},
-    {"Q3_K_S", 11, Q3_K}, {"Q3_K_M", 12, Q3_K},     {"Q3_K", 12, Q3_K},     {"Q3_K_L", 13, Q3_K},
-    {"Q4_K_S", 14, Q4_K}, {"Q4_K_M", 15, Q4_K},     {"Q4_K", 15, Q4_K},     {"Q5_K_S", 16, Q5_K},
-    {"Q5_K_M", 17, Q5_K}, {"Q5_K", 17, Q5_K},       {"Q6_K", 18, Q6_K},     {"IQ1_S", 24, IQ1_S},
-    {"IQ1_M", 31, IQ1_M}, {"IQ2_XXS", 19, IQ2_XXS}, {"IQ2_XS", 20, IQ2_XS}, {"IQ2_S", 28, IQ2_XS},
-    {"IQ2_M", 29, IQ2_S}, {"IQ3_XXS", 23, IQ3_XXS}, {"IQ3_S", 26, IQ3_S},   {"IQ3_XS", 22, IQ3_S},
-    {"IQ3_M", 27, IQ3_S}, {"IQ4_NL", 25, IQ4_NL},   {"IQ4_XS", 30, IQ4_XS}, {"TQ1_0", 36, TQ1_0},
-    {"TQ2_0", 37, TQ2_0}, {"MXFP4_MOE", 38, MXFP4},
+    {"F32", QDQ_FILE_F32, F32},          {"F16", QDQ_FILE_F16, F16},
+    {"BF16", QDQ_FILE_BF16, BF16},       {"Q1_0", QDQ_FILE_Q1_0, Q1_0},
+    {"Q2_0", QDQ_FILE_Q2_0, Q2_0},       {"Q4_0", QDQ_FILE_Q4_0, Q4_0},
+    {"Q4_1", QDQ_FILE_Q4_1, Q4_1},       {"Q5_0", QDQ_FILE_Q5_0, Q5_0},
+    {"Q5_1", QDQ_FILE_Q5_1, Q5_1},       {"Q8_0", QDQ_FILE_Q8_0, Q8_0},
+    {"Q2_K", QDQ_FILE_Q2_K, Q2_K},       {"Q2_K_S", QDQ_FILE_Q2_K_S, Q2_K},
+    {"Q3_K_S", QDQ_FILE_Q3_K_S, Q3_K},   {"Q3_K_M", QDQ_FILE_Q3_K_M, Q3_K},
+    {"Q3_K", QDQ_FILE_Q3_K_M, Q3_K},     {"Q3_K_L", QDQ_FILE_Q3_K_L, Q3_K},
+    {"Q4_K_S", QDQ_FILE_Q4_K_S, Q4_K},   {"Q4_K_M", QDQ_FILE_Q4_K_M, Q4_K},
+    {"Q4_K", QDQ_FILE_Q4_K_M, Q4_K},     {"Q5_K_S", QDQ_FILE_Q5_K_S, Q5_K},
+    {"Q5_K_M", QDQ_FILE_Q5_K_M, Q5_K},   {"Q5_K", QDQ_FILE_Q5_K_M, Q5_K},
+    {"Q6_K", QDQ_FILE_Q6_K, Q6_K},       {"IQ1_S", QDQ_FILE_IQ1_S, IQ1_S},
+    {"IQ1_M", QDQ_FILE_IQ1_M, IQ1_M},    {"IQ2_XXS", QDQ_FILE_IQ2_XXS, IQ2_XXS},
+    {"IQ2_XS", QDQ_FILE_IQ2_XS, IQ2_XS}, {"IQ2_S", QDQ_FILE_IQ2_S, IQ2_XS},
+    {"IQ2_M", QDQ_FILE_IQ2_M, IQ2_S},    {"IQ3_XXS", QDQ_FILE_IQ3_XXS, IQ3_XXS},
+    {"IQ3_S", QDQ_FILE_IQ3_S, IQ3_S},    {"IQ3_XS", QDQ_FILE_IQ3_XS, IQ3_S},
+    {"IQ3_M", QDQ_FILE_IQ3_M, IQ3_S},    {"IQ4_NL", QDQ_FILE_IQ4_NL, IQ4_NL},
+    {"IQ4_XS", QDQ_FILE_IQ4_XS, IQ4_XS}, {"TQ1_0", QDQ_FILE_TQ1_0, TQ1_0},
+    {"TQ2_0", QDQ_FILE_TQ2_0, TQ2_0},    {"MXFP4_MOE", QDQ_FILE_MXFP4_MOE, MXFP4},
 };
 #define N_PRESETS (sizeof presets / sizeof *presets)
+
+size_t qdq_preset_count(void) { return N_PRESETS; }
+const qdq_preset *qdq_preset_at(size_t index) { return &presets[index]; }
 
 const qdq_preset *qdq_preset_by_type(uint32_t type) {
     for (size_t i = 0; i < N_PRESETS; i++)
@@ -76,6 +86,11 @@ const qdq_preset *qdq_preset_by_type(uint32_t type) {
 const qdq_preset *qdq_preset_by_name(const char *name) {
     for (size_t i = 0; i < N_PRESETS; i++)
         if (strcasecmp(presets[i].name, name) == 0) return &presets[i];
+    for (size_t i = 0; i < N_PRESETS; i++) {
+        char number[12];
+        snprintf(number, sizeof number, "%" PRIu32, presets[i].file_type);
+        if (strcmp(number, name) == 0) return &presets[i];
+    }
     return NULL;
 }
 
@@ -137,7 +152,7 @@ bool qdq_rules_quantizes(const qdq_ggml_tensor *t, const char **why) {
     return !reason;
 }
 
-qdq_status qdq_rules_fallback(uint32_t type, uint64_t ne0, uint32_t *written) {
+qdq_status qdq_rules_fallback(qdq_rules_revision revision, uint32_t type, uint64_t ne0, uint32_t *written) {
     const qdq_ggml_type *t = qdq_ggml_type_by_id(type);
     if (!t) return qdq_fail(QDQ_INVALID_ARGUMENT, "ggml has no type %" PRIu32, type);
     *written = type;
@@ -160,6 +175,7 @@ qdq_status qdq_rules_fallback(uint32_t type, uint64_t ne0, uint32_t *written) {
     case Q5_K: *written = Q5_1; break;
     case Q6_K: *written = Q8_0; break;
     default:
+        if (revision >= QDQ_RULES_2026_09 && t->block_elements <= 32) break; /* below: no multiple of 32 */
         return qdq_fail(QDQ_UNSUPPORTED,
                         "rows of %" PRIu64 " elements are no multiple of %s's block of %" PRIu32
                         ", and llama-quantize has no other type to fall back to: it stops",
@@ -180,7 +196,7 @@ bool qdq_rules_needs_imatrix(const char *name, uint32_t type, uint32_t file_type
     case IQ2_S:
     case IQ1_M:
     case IQ1_S: return true;
-    case Q2_K: return file_type == FILE_Q2_K_S;
+    case Q2_K: return file_type == QDQ_FILE_Q2_K_S;
     default: return false;
     }
 }
@@ -546,7 +562,7 @@ qdq_status qdq_rules_type(const qdq_preset *preset, bool pure, const qdq_type_fi
         if (status != QDQ_OK) return status;
         if (index < file->count) *rule = QDQ_RULE_PATTERN;
     }
-    qdq_status status = qdq_rules_fallback(wanted, tensor->ne[0], type);
+    qdq_status status = qdq_rules_fallback(QDQ_RULES_NEWEST, wanted, tensor->ne[0], type);
     if (status == QDQ_OK) return QDQ_OK;
     char why[512];
     snprintf(why, sizeof why, "%s", qdq_error_message());

@@ -20,24 +20,25 @@ static const char *type_of(const qdq_rewrite *rewrite, const qdq_rewritten *r) {
     return rewrite->source_dtype ? r->tensor->type_name : "F32";
 }
 
-const char *qdq_rewrite_type(const qdq_rewrite *rewrite, uint64_t index) {
-    return type_of(rewrite, &rewrite->tensors[index]);
+const char *qdq_rewrite_last_type(const qdq_rewrite *rewrite) {
+    return type_of(rewrite, &rewrite->tensors[rewrite->n - 1]);
 }
 
-qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, qdq_format format,
+qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, const char *name, qdq_format format,
                            const qdq_imatrix_entry *importance) {
     if (rewrite->tensors == NULL) {
-        rewrite->n = qdq_model_tensor_count(rewrite->model);
-        rewrite->tensors = calloc((size_t)rewrite->n, sizeof *rewrite->tensors);
+        uint64_t n = qdq_model_tensor_count(rewrite->model);
+        rewrite->tensors = calloc((size_t)n, sizeof *rewrite->tensors);
         if (rewrite->tensors == NULL)
-            return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu tensors", (unsigned long long)rewrite->n);
+            return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu tensors", (unsigned long long)n);
     }
     const qdq_tensor *t = qdq_model_tensor(rewrite->model, index);
-    qdq_rewritten *r = &rewrite->tensors[index];
+    qdq_rewritten *r = &rewrite->tensors[rewrite->n];
     *r = (qdq_rewritten){rewrite, t, format, importance};
-    qdq_status status = qdq_writer_add_tensor(rewrite->writer, t->name, type_of(rewrite, r), t->n_dims, t->shape);
+    qdq_status status =
+        qdq_writer_add_tensor(rewrite->writer, name != NULL ? name : t->name, type_of(rewrite, r), t->n_dims, t->shape);
     if (status != QDQ_OK) return status;
-    uint64_t bytes = qdq_writer_tensor_bytes(rewrite->writer, index);
+    uint64_t bytes = qdq_writer_tensor_bytes(rewrite->writer, rewrite->n++);
     rewrite->bytes += t->bytes;
     rewrite->elements += t->elements;
     rewrite->written += bytes;

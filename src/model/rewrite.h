@@ -14,7 +14,7 @@ typedef struct qdq_rewrite {
     bool source_dtype;  /* round trips are stored in the tensor's own dtype, else as f32 */
     qdq_writer *writer; /* made by the command, which sets the metadata */
     qdq_rewritten *tensors;
-    uint64_t n;
+    uint64_t n;       /* tensors that were added */
     uint16_t *narrow; /* a chunk in 16 bits */
     uint64_t narrow_room;
     uint64_t bytes;                              /* to be read */
@@ -23,11 +23,12 @@ typedef struct qdq_rewrite {
     uint64_t elements, written, quantized_bytes; /* of all tensors; bytes of all, and of those */
 } qdq_rewrite;
 
-/* Adds tensor `index` to the output, tensors in order: in that format, or, if it is QDQ_FORMAT_NONE, as it is. */
-qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, qdq_format format,
+/* The model's tensor `index` becomes the output's next, under that name (NULL: its own): in that format, or, if it is
+ * QDQ_FORMAT_NONE, as it is. Each once. */
+qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, const char *name, qdq_format format,
                            const qdq_imatrix_entry *importance);
-/* The name of the type in which the output has the tensor. */
-const char *qdq_rewrite_type(const qdq_rewrite *rewrite, uint64_t index);
+/* The name of the type in which the output has the tensor that was added last. */
+const char *qdq_rewrite_last_type(const qdq_rewrite *rewrite);
 /* Computes and writes all that was added, and finishes the output. */
 qdq_status qdq_rewrite_run(qdq_rewrite *rewrite);
 /* An output that is not finished is gone. The pass, which may still use what is freed here, is closed before. */

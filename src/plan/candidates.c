@@ -181,9 +181,10 @@ static qdq_status add_item(qdq_planner *p, qdq_item *it, const qdq_tensor *t) {
 /* Bytes of the file that are no tensor's. */
 static qdq_status measure_overhead(qdq_planner *p) {
     qdq_writer *writer = NULL;
+    qdq_packed_facts facts = {.imatrix = p->request->imatrix};
     uint64_t size = 0, tensors = 0;
     qdq_status status = qdq_writer_create(QDQ_LAYOUT_GGUF, NULL, &writer);
-    if (status == QDQ_OK) status = qdq_packed_metadata(writer, p->selection, 0, p->request->imatrix);
+    if (status == QDQ_OK) status = qdq_packed_metadata(writer, p->selection, &facts);
     for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++) {
         const qdq_tensor *t = p->items[i].tensor;
         status = qdq_writer_add_tensor(writer, t->name, t->type_name, t->n_dims, t->shape);

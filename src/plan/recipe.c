@@ -62,7 +62,7 @@ static qdq_status check_tensor(const qdq_recipe_job *job, const qdq_preset *base
     if (!type || !qdq_rules_writes(type)) return refuse(x, type ? type->name : "an unknown type", "it cannot write that");
     uint32_t written;
     if (x->tensor.ne[0] % type->block_elements != 0 ||
-        qdq_rules_fallback(type->id, x->tensor.ne[0], &written) != QDQ_OK || written != type->id) {
+        qdq_rules_fallback(QDQ_RULES_NEWEST, type->id, x->tensor.ne[0], &written) != QDQ_OK || written != type->id) {
         char why[128];
         snprintf(why, sizeof why, "its rows of %" PRIu64 " elements are no multiple of %" PRIu32, x->tensor.ne[0],
                  type->block_elements);
