@@ -113,10 +113,10 @@ static void say_which(const quantization *q) {
     if (q->plan_path != NULL || t->copy) return;
     if (t->preset == NULL) {
         const qdq_preset *preset = qdq_preset_by_name(name_of(q));
-        if (preset != NULL && qdq_ggml_type_by_id(preset->type)->quantized)
+        if (preset != NULL && qdq_ggml_type_is_quantized(qdq_ggml_type_by_id(preset->type)))
             printf("%s is one format for every tensor; llama-quantize's %s is a mixture: --preset %s\n", name_of(q),
                    preset->name, preset->name);
-    } else if (!qdq_ggml_type_by_id(t->preset->type)->quantized || t->pure) {
+    } else if (!qdq_ggml_type_is_quantized(qdq_ggml_type_by_id(t->preset->type)) || t->pure) {
         printf("%s is llama-quantize's preset, pure: %s for every tensor that it quantizes\n", t->preset->name,
                name_of(q));
     } else {
@@ -263,7 +263,8 @@ static const char *wrong_format(quantization *q, const char *format) {
 }
 
 static bool is_float(const qdq_targets *t) {
-    return t->preset != NULL ? !qdq_ggml_type_by_id(t->preset->type)->quantized : qdq_format_is_float(t->format, NULL);
+    return t->preset != NULL ? !qdq_ggml_type_is_quantized(qdq_ggml_type_by_id(t->preset->type))
+                             : qdq_format_is_float(t->format, NULL);
 }
 
 static const char *check_wish(quantization *q, const char *format, const char *preset) {
@@ -381,7 +382,7 @@ static const char *add_part(parts *list, const char *part) {
 
 static const char *take_type(uint32_t *type, const char *name) {
     const qdq_ggml_type *found = qdq_ggml_type_by_name(name, strlen(name));
-    if (found == NULL || !found->written)
+    if (found == NULL || !qdq_rules_writes(found))
         return "--output-tensor-type and --token-embedding-type want a type of ggml's that can be made: q6_K, f16, ...";
     *type = found->id;
     return NULL;

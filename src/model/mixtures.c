@@ -434,7 +434,8 @@ static bool is_kept(const walk *w, const qdq_ggml_tensor *t, qdq_mixture_choice 
  * llama-quantize aborts then. */
 static qdq_status take_option(const qdq_ggml_tensor *t, uint32_t type, qdq_mixture_choice *choice) {
     const qdq_ggml_type *wanted = qdq_ggml_type_by_id(type);
-    if (wanted == NULL || !wanted->written) return qdq_fail(QDQ_UNSUPPORTED, "llama-quantize cannot write its type");
+    if (wanted == NULL || !qdq_rules_writes(wanted))
+        return qdq_fail(QDQ_UNSUPPORTED, "llama-quantize cannot write its type");
     if (t->ne[0] % wanted->block_elements != 0)
         return qdq_fail(QDQ_UNSUPPORTED,
                         "its rows of %llu elements are no multiple of the block of %s, %u; ask for another type",
@@ -467,7 +468,8 @@ static qdq_status choose(walk *w, const qdq_ggml_tensor *t, qdq_mixture_choice *
     if (kind == EMBEDDING && wish->embedding_type != QDQ_NO_TYPE && !named)
         return take_option(t, wish->embedding_type, choice);
     if (kind == OUTPUT && wish->output_type != QDQ_NO_TYPE) return take_option(t, wish->output_type, choice);
-    if (!qdq_ggml_type_by_id(wish->preset->type)->quantized) { /* neither patterns nor rows are looked at */
+    if (!qdq_ggml_type_is_quantized(
+            qdq_ggml_type_by_id(wish->preset->type))) { /* neither patterns nor rows are looked at */
         choice->type = choice->wanted = wish->preset->type;
         return QDQ_OK;
     }

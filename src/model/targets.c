@@ -224,7 +224,8 @@ qdq_status qdq_targets_choose(qdq_targets *targets, const qdq_selection *selecti
     const qdq_mixture_choice *c = &targets->choices[index];
     const qdq_ggml_type *stored = qdq_ggml_type_by_id(t->ggml_type);
     bool takes = qdq_selection_takes(selection, t, choice->reason);
-    if (!takes && targets->preset != NULL && stored != NULL && stored->quantized && c->type != t->ggml_type)
+    if (!takes && targets->preset != NULL && stored != NULL && qdq_ggml_type_is_quantized(stored) &&
+        c->type != t->ggml_type)
         return qdq_fail(QDQ_UNSUPPORTED,
                         "tensor \"%s\" is %s already, and %s wants it as %s: give the F32, F16 or BF16 model that it "
                         "was made from",

@@ -59,7 +59,8 @@ static qdq_status refuse(const qdq_recipe_tensor *x, const char *type, const cha
 
 static qdq_status check_tensor(const qdq_recipe_job *job, const qdq_preset *base, const qdq_recipe_tensor *x) {
     const qdq_ggml_type *type = qdq_ggml_type_by_id(x->wanted);
-    if (!type || !qdq_rules_writes(type)) return refuse(x, type ? type->name : "an unknown type", "it cannot write that");
+    if (!type || !qdq_rules_writes(type))
+        return refuse(x, type ? type->name : "an unknown type", "it cannot write that");
     uint32_t written;
     if (x->tensor.ne[0] % type->block_elements != 0 ||
         qdq_rules_fallback(QDQ_RULES_NEWEST, type->id, x->tensor.ne[0], &written) != QDQ_OK || written != type->id) {
