@@ -141,6 +141,29 @@ class TestHostileFiles(CommandTest):
         self.assertEqual((result.returncode, result.stdout), (1, ""), arguments)
         self.assertRegex(result.stderr, name + ": is (no|not a) regular file", arguments)
 
+    def test_patterns(self):
+        """No pattern of a user and no name of a file make a search that does not end, or a stack that does."""
+        name = "a" * 30000 + "b"
+        self.put("long.safetensors", safetensors_bytes({name: ("F32", [1, 32], f32(gauss(1, 32)))}))
+        for pattern in ("(" * 60000, "(" * 1000 + ")" * 1000, "a" * 5000, "(", "[", "a{2,1}"):
+            self.fails(2, "--include regular expression|--include a regular expression of", "error", "-f", "q4_0", "--include", pattern,
+                       "long.safetensors")
+        for pattern in ("(a|aa)+$", r"(a+)+$", r"^(a+)(\1)*c$"):
+            self.fails(1, "takes too many steps", "error", "-f", "q4_0", "--exclude", pattern, "long.safetensors")
+        name = "a" * 60 + "b"
+        self.put("short.safetensors", safetensors_bytes({name: ("F32", [1, 32], f32(gauss(1, 32)))}))
+        for pattern in ("(a|aa)+$", r"(a+)+$"):
+            self.fails(1, "takes too many steps", "plan", "--target", "8.5bpw", "--formats", "q8_0", "--pin", pattern + "=q8_0",
+                       "-o", "p.json", "short.safetensors")
+
+    def test_dialect_of_patterns(self):
+        self.put("m.safetensors", safetensors_bytes({n: ("F32", [1, 32], f32(gauss(1, 32))) for n in (
+            "blk.0.attn_q.weight", "blk.10.attn_k.weight", "output.weight", "token_embd.weight", "a\nb")}))
+        for pattern, matched in (("attn_[qk]", 2), (r"blk\.[0-9]+\.", 2), (r"blk\.[[:digit:]]{2}", 1), ("^(output|token_embd)", 2),
+                                 ("weight$", 4), ("^blk.*(q|k).weight$", 2), ("ATTN", 0), ("a.b", 1), ("^b", 2), ("out?put", 1)):
+            found = self.qdq("error", "-f", "q4_0", "--include", pattern, "--json", "-", "m.safetensors")
+            self.assertEqual(len(json.loads(found.stdout)["tensors"]) if matched else found.returncode, matched or 1, pattern)
+
     def test_memory_of_headers(self):
         """Nothing that a header, an index or a config.json claims takes more than the header itself a few times."""
         if os.environ.get("QDQ_SANITIZE"):

@@ -59,7 +59,10 @@ static void skip_formats(plan *p, const qdq_tensor *t, const bool *fits) {
 
 static qdq_status add_tensor(plan *p, const qdq_tensor *t) {
     char reason[QDQ_REASON];
-    if (!qdq_selection_takes(p->session.selection, t, reason)) {
+    bool takes;
+    qdq_status status = qdq_selection_takes(p->session.selection, t, &takes, reason);
+    if (status != QDQ_OK) return status;
+    if (!takes) {
         qdq_session_skip(&p->session, t->name, reason);
         return QDQ_OK;
     }
@@ -68,7 +71,7 @@ static qdq_status add_tensor(plan *p, const qdq_tensor *t) {
     bool fits[QDQ_MAX_FORMATS];
     for (uint32_t f = 0; f < p->n_formats; f++) {
         const qdq_imatrix_entry *importance; /* NULL where the format does not fit */
-        qdq_status status = qdq_selection_fits(p->session.selection, t, p->formats[f], &importance, &fits[f], reason);
+        status = qdq_selection_fits(p->session.selection, t, p->formats[f], &importance, &fits[f], reason);
         if (status != QDQ_OK) return status;
         if (!fits[f]) continue;
         m->importance = importance;

@@ -137,6 +137,7 @@ static void close_planner(qdq_planner *p) {
     free((void *)p->plan.tensors);
     free(p->items);
     qdq_problem_free(p->problem);
+    for (unsigned i = 0; i < QDQ_MAX_RULES; i++) qdq_pattern_free(p->patterns[i]);
     qdq_scores_free(p->scores);
     qdq_gradients_close(p->gradients);
 }

@@ -12,8 +12,10 @@ static qdq_status add_tensors(qdq_session *s, qdq_rewrite *r, qdq_format format)
         const qdq_tensor *t = qdq_model_tensor(s->model, i);
         const qdq_imatrix_entry *importance = NULL;
         char reason[QDQ_REASON];
-        bool taken = qdq_selection_takes(s->selection, t, reason);
-        if (taken) status = qdq_selection_fits(s->selection, t, format, &importance, &taken, reason);
+        bool taken;
+        status = qdq_selection_takes(s->selection, t, &taken, reason);
+        if (status == QDQ_OK && taken)
+            status = qdq_selection_fits(s->selection, t, format, &importance, &taken, reason);
         if (status == QDQ_OK)
             status = qdq_session_rewrite(s, r, i, NULL, taken ? format : QDQ_FORMAT_NONE, importance, reason);
     }

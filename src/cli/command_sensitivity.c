@@ -47,10 +47,12 @@ static qdq_status add_tensor(plan *p, const qdq_tensor *t) {
     char reason[QDQ_REASON];
     scored *s = &p->tensors[p->n];
     *s = (scored){.tensor = t, .gradient = qdq_model_find(p->gradients, t->name)};
-    bool taken = qdq_selection_takes(p->session.selection, t, reason);
+    bool taken;
+    qdq_status status = qdq_selection_takes(p->session.selection, t, &taken, reason);
+    if (status != QDQ_OK) return status;
     for (int f = 0; f < 2 && taken; f++) {
         if (p->formats[f] == QDQ_FORMAT_SOURCE) continue;
-        qdq_status status = qdq_selection_fits(p->session.selection, t, p->formats[f], &s->importance, &taken, reason);
+        status = qdq_selection_fits(p->session.selection, t, p->formats[f], &s->importance, &taken, reason);
         if (status != QDQ_OK) return status;
     }
     if (taken && s->gradient == NULL) {

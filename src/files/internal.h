@@ -4,6 +4,7 @@
 
 #include "files.h"
 #include "../base/error.h"
+#include "sorted.h"
 
 #include <sys/types.h>
 
@@ -37,18 +38,6 @@ void qdq_arena_free(qdq_arena *arena);
 
 /* Grows *items (of `size` bytes each) so that one more than n fits; false: no memory. */
 bool qdq_grow(void **items, uint64_t n, uint64_t *capacity, size_t size);
-
-/* ---- Sorted names: look-up and duplicates in O(log n), whatever names a file chooses ---------------------------- */
-
-typedef struct qdq_name {
-    const char *text;
-    uint64_t index;
-} qdq_name;
-
-/* Sorts by text, then index. */
-void qdq_sorted_sort(qdq_name *names, uint64_t n);
-/* The first of the sorted names with that text, or NULL. */
-const qdq_name *qdq_sorted_find(const qdq_name *names, uint64_t n, const char *text);
 
 /* ---- Element types --------------------------------------------------------------------------------------------- */
 

@@ -42,27 +42,19 @@ static qdq_status name_importance(qdq_selection *s, const qdq_gguf_names *names)
 
 /* ---- Selections ------------------------------------------------------------------------------------------------ */
 
-static qdq_status compile(const char *text, regex_t *pattern) {
-    char why[128];
-    int error = regcomp(pattern, text, REG_EXTENDED | REG_NOSUB);
-    if (error == 0) return QDQ_OK;
-    regerror(error, pattern, why, sizeof why);
-    return qdq_fail(QDQ_INVALID_ARGUMENT, "'%s': %s", SHOWN(text), why);
-}
-
 qdq_status qdq_check_pattern(const char *text) {
-    regex_t pattern;
-    qdq_status status = compile(text, &pattern);
-    if (status == QDQ_OK) regfree(&pattern);
+    qdq_pattern *pattern = NULL;
+    qdq_status status = qdq_pattern_open(text, &pattern);
+    qdq_pattern_free(pattern);
     return status;
 }
 
-static qdq_status compile_all(uint32_t n, const char *const *texts, regex_t **patterns, uint32_t *done) {
+static qdq_status compile_all(uint32_t n, const char *const *texts, qdq_pattern ***patterns, uint32_t *done) {
     *patterns = calloc((size_t)n + 1, sizeof **patterns);
     if (*patterns == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %u patterns", (unsigned)n);
     qdq_status status = QDQ_OK;
     for (uint32_t i = 0; i < n && status == QDQ_OK; i++) {
-        status = compile(texts[i], &(*patterns)[i]);
+        status = qdq_pattern_open(texts[i], &(*patterns)[i]);
         *done += status == QDQ_OK;
     }
     return status;
@@ -87,8 +79,8 @@ qdq_status qdq_selection_create(const qdq_model *model, const qdq_selection_opti
 
 void qdq_selection_free(qdq_selection *s) {
     if (s == NULL) return;
-    for (uint32_t i = 0; i < s->n_include; i++) regfree(&s->include[i]);
-    for (uint32_t i = 0; i < s->n_exclude; i++) regfree(&s->exclude[i]);
+    for (uint32_t i = 0; i < s->n_include; i++) qdq_pattern_free(s->include[i]);
+    for (uint32_t i = 0; i < s->n_exclude; i++) qdq_pattern_free(s->exclude[i]);
     free(s->include);
     free(s->exclude);
     free(s->renamed);
@@ -108,27 +100,35 @@ qdq_status qdq_check_importance(const qdq_format *formats, uint32_t n, const cha
 
 /* ---- Eligibility ----------------------------------------------------------------------------------------------- */
 
-static bool matches_any(const regex_t *patterns, unsigned n, const char *name) {
-    for (unsigned i = 0; i < n; i++)
-        if (regexec(&patterns[i], name, 0, NULL, 0) == 0) return true;
-    return false;
+static qdq_status search(qdq_pattern *const *patterns, uint32_t n, const char *name, bool *found) {
+    qdq_status status = QDQ_OK;
+    *found = false;
+    for (uint32_t i = 0; i < n && status == QDQ_OK && !*found; i++)
+        status = qdq_pattern_find(patterns[i], name, NULL, found);
+    return status;
 }
 
-bool qdq_selection_takes(const qdq_selection *selection, const qdq_tensor *tensor, char reason[QDQ_REASON]) {
+qdq_status qdq_selection_takes(const qdq_selection *selection, const qdq_tensor *tensor, bool *takes,
+                               char reason[QDQ_REASON]) {
     const char *not_source = qdq_tensor_not_source(tensor);
+    bool included, excluded = false;
+    *takes = false;
+    qdq_status status = search(selection->include, selection->n_include, tensor->name, &included);
+    if (status == QDQ_OK) status = search(selection->exclude, selection->n_exclude, tensor->name, &excluded);
+    if (status != QDQ_OK) return status;
     if (not_source != NULL)
         snprintf(reason, QDQ_REASON, "%s", not_source);
-    else if (selection->n_include > 0 && !matches_any(selection->include, selection->n_include, tensor->name))
+    else if (selection->n_include > 0 && !included)
         snprintf(reason, QDQ_REASON, "not matched by --include");
-    else if (matches_any(selection->exclude, selection->n_exclude, tensor->name))
+    else if (excluded)
         snprintf(reason, QDQ_REASON, "matched by --exclude");
     else if (tensor->n_dims < 2)
         snprintf(reason, QDQ_REASON, "%s; 2 are needed", tensor->n_dims == 0 ? "a scalar" : "1 dimension");
     else if (tensor->elements == 0)
         snprintf(reason, QDQ_REASON, "no elements");
     else
-        return true;
-    return false;
+        *takes = true;
+    return QDQ_OK;
 }
 
 qdq_status qdq_selection_fits(const qdq_selection *selection, const qdq_tensor *tensor, qdq_format format,

@@ -2,10 +2,10 @@
 #ifndef QDQ_MODEL_SELECTION_H
 #define QDQ_MODEL_SELECTION_H
 
-#include <regex.h>
 #include <stdbool.h>
 
 #include "model/gguf_names.h"
+#include "model/pattern.h"
 #include "files/files.h"
 
 typedef struct qdq_selection {
@@ -15,14 +15,14 @@ typedef struct qdq_selection {
     /* A tensor of the model: what llama-imatrix has under GGUF's name for a tensor under Hugging Face's; of experts
      * that the model holds one by one, each its part. name NULL: none. */
     qdq_imatrix_entry *renamed;
-    regex_t *include, *exclude;
+    qdq_pattern **include, **exclude;
     uint32_t n_include, n_exclude;
 } qdq_selection;
 
 typedef struct qdq_selection_options {
     size_t size; /* sizeof(qdq_selection_options), set by the caller */
     uint32_t n_include, n_exclude;
-    const char *const *include, *const *exclude; /* extended regular expressions, searched in names */
+    const char *const *include, *const *exclude; /* regular expressions, as pattern.h has them */
     const qdq_imatrix *imatrix;                  /* or NULL; must outlive the selection */
     const char *architecture, *map;              /* as qdq_naming_open() takes them */
 } qdq_selection_options;
@@ -42,8 +42,9 @@ qdq_status qdq_check_importance(const qdq_format *formats, uint32_t n, const cha
 enum { QDQ_REASON = 256 };
 
 /* Whether any format could take the tensor: weights, not left out by --include and --exclude, of two dimensions or
- * more. If not, reason says why. */
-bool qdq_selection_takes(const qdq_selection *selection, const qdq_tensor *tensor, char reason[QDQ_REASON]);
+ * more. If not, reason says why. The failures are those of qdq_pattern_find(). */
+qdq_status qdq_selection_takes(const qdq_selection *selection, const qdq_tensor *tensor, bool *takes,
+                               char reason[QDQ_REASON]);
 /* Whether the format takes a tensor that some format can: whole blocks, importance if it needs it. *importance: the
  * tensor's entry, or NULL. QDQ_BAD_DATA: the entry has another size than the tensor. */
 qdq_status qdq_selection_fits(const qdq_selection *selection, const qdq_tensor *tensor, qdq_format format,

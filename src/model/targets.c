@@ -223,7 +223,9 @@ qdq_status qdq_targets_choose(qdq_targets *targets, const qdq_selection *selecti
     }
     const qdq_mixture_choice *c = &targets->choices[index];
     const qdq_ggml_type *stored = qdq_ggml_type_by_id(t->ggml_type);
-    bool takes = qdq_selection_takes(selection, t, choice->reason);
+    bool takes;
+    qdq_status status = qdq_selection_takes(selection, t, &takes, choice->reason);
+    if (status != QDQ_OK) return status;
     if (!takes && targets->preset != NULL && stored != NULL && qdq_ggml_type_is_quantized(stored) &&
         c->type != t->ggml_type)
         return qdq_fail(QDQ_UNSUPPORTED,

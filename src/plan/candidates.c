@@ -57,6 +57,8 @@ static qdq_status add_formats(qdq_planner *p, const char *list, bool listed) {
     return status;
 }
 
+static bool gives_format(const qdq_plan_rule *r) { return r->kind == QDQ_RULE_PIN || r->kind == QDQ_RULE_MINIMUM; }
+
 /* Formats of rules are known as well, for the tensors that the rules are about. */
 static qdq_status list_formats(qdq_planner *p) {
     const qdq_plan_request *r = p->request;
@@ -71,24 +73,30 @@ static qdq_status list_formats(qdq_planner *p) {
         }
     }
     for (unsigned i = 0; i < r->n_rules && status == QDQ_OK; i++)
-        if (r->rules[i].kind == QDQ_RULE_PIN || r->rules[i].kind == QDQ_RULE_MINIMUM)
-            status = add_formats(p, r->rules[i].formats, false);
+        if (gives_format(&r->rules[i])) status = add_formats(p, r->rules[i].formats, false);
+    return status;
+}
+
+static qdq_status open_patterns(qdq_planner *p) {
+    qdq_status status = QDQ_OK;
+    for (unsigned i = 0; i < p->request->n_rules && status == QDQ_OK; i++) {
+        const qdq_plan_rule *r = &p->request->rules[i];
+        if (gives_format(r) && r->regex != NULL) status = qdq_pattern_open(r->regex, &p->patterns[i]);
+    }
     return status;
 }
 
 /* A format that is not listed is for the tensors that it is pinned to. */
-static bool rule_gives(const qdq_planner *p, const qdq_item *it, const qdq_format_choice *c) {
-    for (unsigned i = 0; i < p->request->n_rules; i++) {
+static qdq_status rule_gives(const qdq_planner *p, const qdq_item *it, const qdq_format_choice *c, bool *gives) {
+    qdq_status status = QDQ_OK;
+    *gives = false;
+    for (unsigned i = 0; i < p->request->n_rules && status == QDQ_OK && !*gives; i++) {
         const qdq_plan_rule *r = &p->request->rules[i];
-        if ((r->kind != QDQ_RULE_PIN && r->kind != QDQ_RULE_MINIMUM) || strcasecmp(r->formats, c->name) != 0) continue;
-        regex_t compiled;
-        if (r->regex == NULL) return true;
-        if (regcomp(&compiled, r->regex, REG_EXTENDED | REG_NOSUB) != 0) return false; /* reported by the problem */
-        bool found = regexec(&compiled, it->tensor->name, 0, NULL, 0) == 0;
-        regfree(&compiled);
-        if (found) return true;
+        if (!gives_format(r) || strcasecmp(r->formats, c->name) != 0) continue;
+        *gives = true;
+        if (r->regex != NULL) status = qdq_pattern_find(p->patterns[i], it->tensor->name, NULL, gives);
     }
-    return false;
+    return status;
 }
 
 /* ---- Tensors ---------------------------------------------------------------------------------------------------- */
@@ -142,14 +150,17 @@ static qdq_status add_candidates(qdq_planner *p, qdq_item *it) {
     for (uint32_t c = 0; c < p->n_formats; c++) {
         const qdq_format_choice *ch = &p->formats[c];
         it->candidates[c].bytes = QDQ_NO_CANDIDATE;
-        if (!ch->listed && !rule_gives(p, it, ch)) continue;
+        bool wanted = ch->listed;
+        qdq_status status = wanted ? QDQ_OK : rule_gives(p, it, ch, &wanted);
+        if (status != QDQ_OK) return status;
+        if (!wanted) continue;
         if (ch->format == QDQ_FORMAT_SOURCE) {
             it->candidates[c].bytes = qdq_planner_padded(p, it->tensor->bytes);
             continue; /* does not make it worth planning by itself */
         }
         bool fits;
         const qdq_imatrix_entry *importance; /* NULL where the format does not fit */
-        qdq_status status = qdq_selection_fits(p->selection, it->tensor, ch->format, &importance, &fits, reason);
+        status = qdq_selection_fits(p->selection, it->tensor, ch->format, &importance, &fits, reason);
         if (status != QDQ_OK) return status;
         if (!fits) continue;
         it->importance = importance;
@@ -170,10 +181,13 @@ static qdq_status add_item(qdq_planner *p, qdq_item *it, const qdq_tensor *t) {
     it->scale = -1;
     p->elements += t->elements;
     p->source_bytes += t->bytes;
-    if (qdq_selection_takes(p->selection, t, it->reason)) it->reason[0] = '\0';
+    bool takes;
+    qdq_status status = qdq_selection_takes(p->selection, t, &takes, it->reason);
+    if (status != QDQ_OK) return status;
+    if (takes) it->reason[0] = '\0';
     name_item(p, it);
     if (it->reason[0] != '\0') return QDQ_OK;
-    qdq_status status = add_candidates(p, it);
+    status = add_candidates(p, it);
     if (status != QDQ_OK || it->reason[0] != '\0' || p->gradients == NULL) return status;
     return qdq_gradients_find(p->gradients, t, &it->gradient);
 }
@@ -213,6 +227,7 @@ static qdq_status check_importance(const qdq_planner *p) {
 
 qdq_status qdq_planner_candidates(qdq_planner *p) {
     qdq_status status = list_formats(p);
+    if (status == QDQ_OK) status = open_patterns(p);
     if (status != QDQ_OK) return status;
     p->n_items = qdq_model_tensor_count(p->selection->model);
     p->items = calloc((size_t)p->n_items + 1, sizeof *p->items);

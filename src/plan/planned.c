@@ -50,8 +50,10 @@ qdq_status qdq_planned_choose(const qdq_plan *plan, const qdq_selection *selecti
                  planned->reason != NULL ? planned->reason : "the plan keeps it as it is");
         return QDQ_OK;
     }
-    if (!qdq_selection_takes(selection, t, choice->reason)) return QDQ_OK;
-    qdq_status status = qdq_selection_fits(selection, t, format, &choice->importance, &fits, choice->reason);
+    bool takes;
+    qdq_status status = qdq_selection_takes(selection, t, &takes, choice->reason);
+    if (status != QDQ_OK || !takes) return status;
+    status = qdq_selection_fits(selection, t, format, &choice->importance, &fits, choice->reason);
     if (fits) choice->format = format;
     return status;
 }

@@ -71,6 +71,7 @@ typedef struct qdq_planner {
     const qdq_selection *selection;
     qdq_pass *pass;
     qdq_plan_request *request;
+    qdq_pattern *patterns[QDQ_MAX_RULES]; /* of the rules that pin, and those of a minimum */
     qdq_gradients *gradients;
     qdq_scores *scores;
     qdq_format_choice formats[QDQ_MAX_FORMATS + 1];

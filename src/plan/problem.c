@@ -2,6 +2,7 @@
  * that share a format. */
 #include "plan/problem.h"
 #include "base/error.h"
+#include "files/sorted.h"
 #include "model/pattern.h"
 
 #include <inttypes.h>
@@ -19,18 +20,13 @@ typedef struct tensor {
     size_t group;
 } tensor;
 
-typedef struct label {
-    char *text;
-    size_t tensor; /* the first that had it */
-} label;
-
 struct qdq_problem {
     uint32_t n_formats;
     qdq_problem_format *formats; /* names are the problem's own */
     size_t n_tensors, room;
     tensor *tensors;
-    size_t n_labels;
-    label *labels;
+    size_t n_labels, label_room;
+    qdq_name *labels;     /* of tensors, by which build() unites them */
     qdq_candidate *cells; /* n_formats a tensor */
     unsigned char *open;  /* as many: may the rules still give it? */
 
@@ -56,7 +52,7 @@ void qdq_problem_free(qdq_problem *p) {
     if (!p) return;
     for (uint32_t f = 0; p->formats && f < p->n_formats; f++) free((char *)p->formats[f].name);
     for (size_t i = 0; i < p->n_tensors; i++) free(p->tensors[i].name);
-    for (size_t i = 0; i < p->n_labels; i++) free(p->labels[i].text);
+    for (size_t i = 0; i < p->n_labels; i++) free((char *)p->labels[i].text);
     free(p->formats);
     free(p->tensors);
     free(p->labels);
@@ -157,73 +153,79 @@ qdq_status qdq_problem_label(qdq_problem *p, size_t at, const char *text) {
     if (!p || !text) return qdq_fail(QDQ_INVALID_ARGUMENT, "plan: a NULL argument");
     if (at >= p->n_tensors)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "plan: tensor %zu of %zu to be labelled", at, p->n_tensors);
-    size_t k = 0;
-    while (k < p->n_labels && strcmp(p->labels[k].text, text) != 0) k++;
-    if (k == p->n_labels) {
-        label *labels = realloc(p->labels, (k + 1) * sizeof *labels);
-        if (labels) p->labels = labels;
-        char *copy = labels ? strdup(text) : NULL;
-        if (!copy) return out_of_memory();
-        p->labels[p->n_labels++] = (label){copy, at};
+    if (p->n_labels == p->label_room) {
+        size_t room = p->label_room > 0 ? 2 * p->label_room : 64;
+        qdq_name *labels = realloc(p->labels, room * sizeof *labels);
+        if (!labels) return out_of_memory();
+        p->labels = labels;
+        p->label_room = room;
     }
+    char *copy = strdup(text);
+    if (!copy) return out_of_memory();
+    p->labels[p->n_labels++] = (qdq_name){copy, at};
     drop_groups(p);
-    unite(p, p->labels[k].tensor, at);
     return QDQ_OK;
 }
 
-/* Was the same text caught by the parentheses? */
-static int same_catches(const char *a, const regmatch_t *ma, const char *b, const regmatch_t *mb, size_t n) {
-    for (size_t k = 1; k < n; k++) {
-        if ((ma[k].rm_so < 0) != (mb[k].rm_so < 0)) return 0;
-        if (ma[k].rm_so < 0) continue;
-        size_t length = (size_t)(ma[k].rm_eo - ma[k].rm_so);
-        if (length != (size_t)(mb[k].rm_eo - mb[k].rm_so) || memcmp(a + ma[k].rm_so, b + mb[k].rm_so, length) != 0)
-            return 0;
-    }
-    return 1;
+/* Unites the tensors whose texts are equal: as many steps as sorting takes, whatever the texts. */
+static void unite_equals(qdq_problem *p, qdq_name *texts, size_t n) {
+    qdq_sorted_sort(texts, n);
+    for (size_t i = 1; i < n; i++)
+        if (strcmp(texts[i - 1].text, texts[i].text) == 0) unite(p, texts[i - 1].index, texts[i].index);
 }
 
-#define MAX_CATCHES 10
+/* What the parentheses caught, as one text: equal texts for equal catches. NULL: no memory. */
+static char *catches_text(const char *name, const qdq_catch *catches, unsigned n) {
+    size_t room = 1, used = 0;
+    for (unsigned k = 0; k < n; k++) room += 24 + (catches[k].end - catches[k].begin);
+    char *text = malloc(room);
+    if (!text) return NULL;
+    text[0] = '\0';
+    for (unsigned k = 0; k < n; k++) {
+        size_t length = catches[k].end - catches[k].begin;
+        if (catches[k].begin == SIZE_MAX)
+            used += (size_t)snprintf(text + used, room - used, "-");
+        else
+            used +=
+                (size_t)snprintf(text + used, room - used, "%zu:%.*s", length, (int)length, name + catches[k].begin);
+    }
+    return text;
+}
+
+static qdq_status unite_catches(qdq_problem *p, const qdq_pattern *pattern, qdq_name *texts, size_t *n) {
+    qdq_catch catches[QDQ_MAX_CATCHES];
+    qdq_status status = QDQ_OK;
+    for (size_t i = 0; i < p->n_tensors && status == QDQ_OK; i++) {
+        bool found;
+        status = qdq_pattern_find(pattern, p->tensors[i].name, catches, &found);
+        if (status != QDQ_OK || !found) continue;
+        texts[*n] = (qdq_name){catches_text(p->tensors[i].name, catches, qdq_pattern_catches(pattern)), i};
+        if (!texts[*n].text) return out_of_memory();
+        ++*n;
+    }
+    if (status == QDQ_OK) unite_equals(p, texts, *n);
+    return status;
+}
 
 qdq_status qdq_problem_same(qdq_problem *p, const char *regex) {
     if (!p || !regex) return qdq_fail(QDQ_INVALID_ARGUMENT, "plan: a NULL argument");
-    qdq_pattern pattern;
+    qdq_pattern *pattern;
+    size_t n = 0;
     qdq_status status = qdq_pattern_open(regex, &pattern);
     if (status != QDQ_OK) return status;
-    if (pattern.compiled.re_nsub >= MAX_CATCHES) {
-        qdq_pattern_close(&pattern);
-        return qdq_fail(QDQ_INVALID_ARGUMENT, "regular expression \"%s\": more than %d parentheses", regex,
-                        MAX_CATCHES - 1);
-    }
-    size_t n_catches = pattern.compiled.re_nsub + 1, n_heads = 0, matches = 0;
-    struct head { /* the first tensor of a group that this regex makes */
-        size_t tensor;
-        regmatch_t catches[MAX_CATCHES];
-    } *heads = malloc((p->n_tensors + 1) * sizeof *heads);
-    if (!heads) {
-        qdq_pattern_close(&pattern);
-        return out_of_memory();
-    }
-    for (size_t i = 0; i < p->n_tensors && status == QDQ_OK; i++) {
-        struct head *next = &heads[n_heads];
-        bool found;
-        status = qdq_pattern_find(&pattern, p->tensors[i].name, n_catches, next->catches, &found);
-        if (!found) continue;
-        matches++;
-        next->tensor = i;
-        size_t h = 0;
-        while (h < n_heads && !same_catches(p->tensors[heads[h].tensor].name, heads[h].catches, p->tensors[i].name,
-                                            next->catches, n_catches))
-            h++;
-        if (h < n_heads)
-            unite(p, heads[h].tensor, i);
-        else
-            n_heads++;
-    }
-    free(heads);
-    qdq_pattern_close(&pattern);
+    qdq_name *texts = malloc((p->n_tensors + 1) * sizeof *texts);
+    if (!texts)
+        status = out_of_memory();
+    else if (qdq_pattern_catches(pattern) > QDQ_MAX_CATCHES)
+        status = qdq_fail(QDQ_INVALID_ARGUMENT, "regular expression \"%s\": more than %d parentheses", regex,
+                          QDQ_MAX_CATCHES);
+    else
+        status = unite_catches(p, pattern, texts, &n);
+    for (size_t i = 0; i < n; i++) free((char *)texts[i].text);
+    free(texts);
+    qdq_pattern_free(pattern);
     if (status != QDQ_OK) return status;
-    if (matches == 0) return qdq_fail(QDQ_INVALID_ARGUMENT, "no tensor's name matches \"%s\"", regex);
+    if (n == 0) return qdq_fail(QDQ_INVALID_ARGUMENT, "no tensor's name matches \"%s\"", regex);
     drop_groups(p);
     return QDQ_OK;
 }
@@ -242,7 +244,7 @@ static qdq_status find_format(const qdq_problem *p, const char *name, uint32_t *
 /* Strikes out, for tensors that match, the formats that `allowed` does not have. Nothing changes unless every one of
  * them keeps a format. `rule` says in a message what was asked. */
 static qdq_status narrow(qdq_problem *p, const char *regex, const unsigned char *allowed, const char *rule) {
-    qdq_pattern pattern = {0};
+    qdq_pattern *pattern = NULL;
     qdq_status status = regex ? qdq_pattern_open(regex, &pattern) : QDQ_OK;
     if (status != QDQ_OK) return status;
     unsigned char *match = calloc(p->n_tensors + 1, 1);
@@ -250,8 +252,8 @@ static qdq_status narrow(qdq_problem *p, const char *regex, const unsigned char 
     size_t matches = 0;
     for (size_t i = 0; status == QDQ_OK && i < p->n_tensors; i++) {
         bool found = true;
-        if (regex) status = qdq_pattern_find(&pattern, p->tensors[i].name, 0, NULL, &found);
-        if (!found) continue;
+        if (regex) status = qdq_pattern_find(pattern, p->tensors[i].name, NULL, &found);
+        if (status != QDQ_OK || !found) continue;
         match[i] = 1;
         matches++;
         uint32_t left = 0;
@@ -267,7 +269,7 @@ static qdq_status narrow(qdq_problem *p, const char *regex, const unsigned char 
                 p->open[i * p->n_formats + f] = p->open[i * p->n_formats + f] && allowed[f];
     }
     free(match);
-    qdq_pattern_close(&pattern);
+    qdq_pattern_free(pattern);
     return status;
 }
 
@@ -358,6 +360,7 @@ static qdq_status build(qdq_problem *p) {
     if (!p) return qdq_fail(QDQ_INVALID_ARGUMENT, "plan: a NULL argument");
     if (p->groups) return QDQ_OK;
     size_t n = p->n_tensors;
+    unite_equals(p, p->labels, p->n_labels);
     p->n_groups = 0;
     for (size_t i = 0; i < n; i++) {
         size_t root = root_of(p, i); /* the group's first tensor */

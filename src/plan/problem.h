@@ -5,7 +5,7 @@
 
 #include "plan/choose.h"
 
-/* Tensors x formats, narrowed by rules, merged into groups. Regular expressions are POSIX extended and search the
+/* Tensors x formats, narrowed by rules, merged into groups. Regular expressions (pattern.h) search the
  * tensor's name, as --include does. */
 typedef struct qdq_problem qdq_problem;
 
