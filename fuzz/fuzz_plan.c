@@ -20,10 +20,10 @@ static void try_plan(const char *text, size_t size) {
     char *written = json_dumps(root, JSON_REAL_PRECISION(17));
     MUST(written != NULL && qdq_plan_read("again", written, strlen(written), &again) == QDQ_OK);
     MUST(again.n_tensors == plan.n_tensors && again.bytes == plan.bytes && again.damage == plan.damage);
-    qdq_plan_free(&again);
+    qdq_plan_clear(&again);
     free(written);
     json_decref(root);
-    qdq_plan_free(&plan);
+    qdq_plan_clear(&plan);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -6,13 +6,14 @@
  *
  * A model in Q4_K, as llama-quantize --pure makes it:
  *
- *     qdq_device *device;  qdq_model *model;  qdq_selection *all;  qdq_pass *pass;  qdq_targets *targets;
+ *     qdq_device *device;  qdq_model *model;  qdq_selection *all;  qdq_pass *pass;  qdq_llama *rules;
  *     qdq_device_open("auto", &device);
  *     qdq_model_open("model-bf16.gguf", &model);
  *     qdq_selection_create(model, NULL, &all);
  *     qdq_pass_create(1, &device, NULL, &pass);
- *     qdq_targets_create(all, qdq_format_by_name("q4_K"), &targets);
- *     if (qdq_quantize_file(pass, all, "model-q4_K.gguf", qdq_targets_choose, targets, NULL, NULL) != QDQ_OK)
+ *     qdq_llama_options options = {.size = sizeof options, .format = qdq_format_by_name("q4_K")};
+ *     qdq_llama_create(all, &options, &rules);
+ *     if (qdq_quantize_file(pass, all, "model-q4_K.gguf", qdq_llama_choose, rules, NULL, NULL) != QDQ_OK)
  *         puts(qdq_error_message());
  *
  * docs/model.md has whole programs for a converter, a trainer and an engine.
@@ -28,9 +29,9 @@
  * replace no file that is open as an input.
  *
  * Threads. Every call may be made from any thread. A model, an importance matrix, a selection and gradients may be used
- * by several threads at once; a pass, a planner, targets and a writer by one at a time. What is freed must not be in
- * use, and what a handle was made of outlives it: a selection its model and importance matrix, a planner its selection
- * and gradients, a pass its devices.
+ * by several threads at once; a pass, a planner, llama-quantize's rules and a writer by one at a time. What is freed
+ * must not be in use, and what a handle was made of outlives it: a selection its model and importance matrix, a planner
+ * its selection and gradients, a pass its devices.
  */
 #ifndef QDQ_MODEL_H
 #define QDQ_MODEL_H
@@ -63,7 +64,7 @@ typedef enum qdq_advice {
     QDQ_ADVICE_NAMES = 3,            /* qdq_selection_options.architecture or .map */
     QDQ_ADVICE_MAP = 4,              /* qdq_selection_options.map */
     QDQ_ADVICE_HF = 5,               /* qdq_gradients_options.hf */
-    QDQ_ADVICE_PIN = 6               /* a rule QDQ_PLAN_PIN */
+    QDQ_ADVICE_EXCEPTION = 6         /* an importance matrix that has the tensor, or qdq_llama_add() */
 } qdq_advice;
 
 /* Of the last failure of this thread. */
@@ -185,8 +186,13 @@ typedef struct qdq_imatrix_entry qdq_imatrix_entry;
 QDQ_API qdq_status qdq_imatrix_open(const char *path, qdq_imatrix **imatrix);
 /* The same for bytes in memory, which must outlive it. name: for messages. */
 QDQ_API qdq_status qdq_imatrix_parse(const void *bytes, uint64_t length, const char *name, qdq_imatrix **imatrix);
-QDQ_API void qdq_imatrix_close(qdq_imatrix *imatrix);           /* NULL is allowed */
-QDQ_API uint64_t qdq_imatrix_count(const qdq_imatrix *imatrix); /* entries */
+QDQ_API void qdq_imatrix_close(qdq_imatrix *imatrix); /* NULL is allowed */
+/* Drops the entries whose name has one of `exclude` in it; then, if there are any of `include`, those that have none of
+ * these. Entries that were found before are no more. QDQ_OUT_OF_MEMORY. */
+QDQ_API qdq_status qdq_imatrix_filter(qdq_imatrix *imatrix, const char *const *include, size_t n_include,
+                                      const char *const *exclude, size_t n_exclude);
+QDQ_API const char *qdq_imatrix_path(const qdq_imatrix *imatrix); /* as it was given */
+QDQ_API uint64_t qdq_imatrix_count(const qdq_imatrix *imatrix);   /* entries */
 QDQ_API const qdq_imatrix_entry *qdq_imatrix_entry_at(const qdq_imatrix *imatrix, uint64_t index);
 /* NULL: no entry. A name longer than 63 bytes also finds an entry of its first 63, as ggml cuts them. */
 QDQ_API const qdq_imatrix_entry *qdq_imatrix_find(const qdq_imatrix *imatrix, const char *name);
@@ -206,7 +212,8 @@ typedef struct qdq_selection qdq_selection;
 
 typedef struct qdq_selection_options {
     size_t size; /* sizeof(qdq_selection_options), set by the caller */
-    /* POSIX extended regular expressions, searched in names. Without include, every tensor; exclude is stronger. */
+    /* Regular expressions, searched in names, as PCRE2 reads them byte by byte: POSIX's extended ones mean what they
+     * mean there. Without include, every tensor; exclude is stronger. */
     const char *const *include, *const *exclude;
     uint32_t n_include, n_exclude;
     const qdq_imatrix *imatrix; /* or NULL */
@@ -247,7 +254,7 @@ typedef struct qdq_fit {
 
 /* Does the format take tensor `index` of the model? QDQ_FORMAT_NONE: would any? QDQ_INVALID_ARGUMENT: no such tensor or
  * format; QDQ_BAD_DATA: importance of another size than the tensor has. */
-QDQ_API qdq_status qdq_selection_fits(const qdq_selection *selection, uint64_t index, qdq_format format, qdq_fit *fit);
+QDQ_API qdq_status qdq_selection_fit(const qdq_selection *selection, uint64_t index, qdq_format format, qdq_fit *fit);
 
 /* The tensor's name in GGUF: name has 256 bytes; "" when a conversion drops the tensor. *expert: the matrix of the GGUF
  * tensor that it is, -1 for all of it. QDQ_UNSUPPORTED: the architecture or the name is not known. */
@@ -336,6 +343,8 @@ typedef struct qdq_choice {
     qdq_fit_reason reason;
     bool exception; /* another format than the one asked for, by a rule or since the row is no multiple of its block */
     bool already;   /* it stays because it has that type already */
+    /* The format needs importance that the tensor has not: it cannot be made, but its size can be told. */
+    bool lacks_importance;
     char text[256]; /* why it stays, or why it is an exception: a clause */
 } qdq_choice;
 
@@ -351,48 +360,72 @@ QDQ_API qdq_status qdq_uniform_choose(void *uniform, uint64_t index, qdq_choice 
 
 /* llama-quantize's choice: which tensors it quantizes, one format for them, exceptions by name, and what it falls back
  * to where a row is no multiple of the block. */
-typedef struct qdq_targets qdq_targets;
+typedef struct qdq_llama qdq_llama;
 
-/* QDQ_INVALID_ARGUMENT: no such format, or one that needs an importance matrix (QDQ_ADVICE_IMATRIX). */
-QDQ_API qdq_status qdq_targets_create(const qdq_selection *selection, qdq_format format, qdq_targets **targets);
-QDQ_API void qdq_targets_free(qdq_targets *targets); /* NULL is allowed */
+typedef struct qdq_llama_options {
+    size_t size;       /* sizeof(qdq_llama_options), set by the caller */
+    qdq_format format; /* of every tensor that is quantized, as --pure has it; passed over where there is a preset */
+    /* A type of llama-quantize's, in any case: "Q4_K_M" and other mixtures, "F16", a file type's number, or "COPY",
+     * which changes no type. NULL: the format. */
+    const char *preset;
+    bool pure;                                /* no mixture, but the preset's base format */
+    bool leave_output;                        /* output.weight stays as it is */
+    const char *output_type, *embedding_type; /* ggml's types for output.weight and the token embedding; or NULL */
+    const char *rules;                        /* the revision of its rules, "2026-08" or "2026-09"; NULL: the newest */
+    const uint32_t *prune;                    /* layers to leave out, ascending, each once */
+    uint32_t n_prune, n_overrides;
+    const char *const *overrides; /* of metadata, "KEY=TYPE:VALUE", TYPE int, float, bool or str */
+} qdq_llama_options;
+
+/* QDQ_INVALID_ARGUMENT: no such format, preset, type or revision, an override that is none, options that do not go
+ * together, or a format that needs an importance matrix (QDQ_ADVICE_IMATRIX). */
+QDQ_API qdq_status qdq_llama_create(const qdq_selection *selection, const qdq_llama_options *options,
+                                    qdq_llama **llama);
+QDQ_API void qdq_llama_free(qdq_llama *llama); /* NULL is allowed */
 /* An exception, "PATTERN=TYPE", as llama-quantize's --tensor-type has them and read as it reads them: the pattern is
  * lower-cased and searched; the first that is found counts. where: for messages. QDQ_BAD_DATA: no such type, a broken
- * pattern, or one that llama-quantize reads otherwise than PCRE2; QDQ_UNSUPPORTED: one that is beyond both. */
-QDQ_API qdq_status qdq_targets_add(qdq_targets *targets, const char *where, const char *exception);
+ * pattern; QDQ_UNSUPPORTED: a pattern that std::regex and PCRE2 may read differently. */
+QDQ_API qdq_status qdq_llama_add(qdq_llama *llama, const char *where, const char *exception);
 /* A file of them, parted by white space, as qdq_plan_recipe() makes it. */
-QDQ_API qdq_status qdq_targets_add_file(qdq_targets *targets, const char *path);
+QDQ_API qdq_status qdq_llama_add_file(qdq_llama *llama, const char *path);
 /* Exceptions in order, and for how many tensors each has decided so far. NULL: past the last. */
-QDQ_API const char *qdq_targets_exception(const qdq_targets *targets, uint64_t index, uint64_t *tensors);
-/* A qdq_chooser; targets: a qdq_targets. QDQ_UNSUPPORTED: a type that this version cannot make; QDQ_INVALID_ARGUMENT:
- * one that needs an importance matrix, and there is none (QDQ_ADVICE_IMATRIX). */
-QDQ_API qdq_status qdq_targets_choose(void *targets, uint64_t index, qdq_choice *choice);
+QDQ_API const char *qdq_llama_exception(const qdq_llama *llama, uint64_t index, uint64_t *tensors);
+/* What most tensors are to be, as a ggml type ("q4_K"; "copies"), and the preset's name or NULL. */
+QDQ_API const char *qdq_llama_describe(const qdq_llama *llama, const char **preset);
+/* llama-quantize's types in order, with the ggml type that most tensors get; NULL: past the last. */
+QDQ_API const char *qdq_llama_preset(uint32_t index, const char **type);
+/* Its own name for a type given in any case, or as a number; NULL: there is none. */
+QDQ_API const char *qdq_llama_find_preset(const char *text);
+/* A qdq_chooser; llama: a qdq_llama, to which nothing is added any more. QDQ_UNSUPPORTED: a type that this version
+ * cannot make, a tensor at which llama-quantize stops, a preset whose rules do not apply to such a model. */
+QDQ_API qdq_status qdq_llama_choose(void *llama, uint64_t index, qdq_choice *choice);
 
 /* ---- Whole files ------------------------------------------------------------------------------------------------- */
 
 typedef struct qdq_file_options {
     size_t size; /* sizeof(qdq_file_options), set by the caller */
-    /* general.file_type of GGUF; UINT32_MAX: that of the format which most of the weights get. */
-    uint32_t file_type;
-    const char *imatrix; /* the path of the selection's importance matrix, for quantize.imatrix.file; NULL: not said */
-    bool source_dtype;   /* round trips are stored in each tensor's own type, rounded to nearest, else as F32 */
-    /* Told of every tensor, in order, before anything is computed; type: of the tensor in the output. Other than QDQ_OK
-     * ends the call with that status. NULL: nobody is told. */
-    qdq_status (*decided)(void *context, uint64_t index, const qdq_choice *choice, const char *type);
+    /* general.file_type of GGUF. NULL: what llama-quantize writes, by its rules; of other choosers, that of the format
+     * which most of the weights get. */
+    const uint32_t *file_type;
+    bool source_dtype; /* round trips are stored in each tensor's own type, rounded to nearest, else as F32 */
+    /* Told of every tensor, in the output's order, before that is begun; name and type: the tensor's in the output.
+     * Other than QDQ_OK ends the call with that status. NULL: nobody is told. */
+    qdq_status (*decided)(void *context, uint64_t index, const char *name, const qdq_choice *choice, const char *type);
     void *context;
 } qdq_file_options;
 
 typedef struct qdq_file_report {
-    size_t size;                  /* sizeof(qdq_file_report), set by the caller */
-    uint64_t bytes;               /* of the file */
-    uint64_t tensors, elements;   /* all of them */
-    uint64_t source_bytes;        /* of the source's tensors */
-    uint64_t weight_bytes;        /* of the output's tensors, without padding and header */
-    uint64_t made, weighted;      /* tensors that got a format; of these, with importance */
-    uint64_t exceptions, already; /* as in qdq_choice */
+    size_t size;                           /* sizeof(qdq_file_report), set by the caller */
+    uint64_t bytes;                        /* of the file */
+    uint64_t tensors, elements;            /* all of them */
+    uint64_t source_bytes;                 /* of the source's tensors */
+    uint64_t weight_bytes;                 /* of the output's tensors, without padding and header */
+    uint64_t made, weighted;               /* tensors that got a format; of these, with importance */
+    uint64_t exceptions, already, lacking; /* as in qdq_choice */
 } qdq_file_report;
 
-/* The model as GGUF, each tensor in the format that `choose` gives it. Metadata of a GGUF source are kept; a
+/* The model as GGUF, each tensor in the format that `choose` gives it, in llama-quantize's order. path NULL: nothing is
+ * computed or written, but all is decided and the report made. Metadata of a GGUF source are kept; a
  * safetensors source has none, and the output holds the tensors alone. options and report may be NULL. QDQ_UNSUPPORTED:
  * no tensor would be in a format that it is not in already, or `choose` failed with it; otherwise as passes, and what
  * qdq_out_create and the chooser say. */
@@ -501,7 +534,6 @@ typedef struct qdq_planner_options {
     /* A file that keeps what was measured: read when it is there, written now and then, and refused when its inputs
      * have changed. NULL: none. */
     const char *scores;
-    const char *imatrix;     /* the path of the selection's importance matrix; NULL: it has none */
     bool for_llama_quantize; /* only formats that llama-quantize makes of each tensor: for qdq_plan_recipe() */
 } qdq_planner_options;
 
@@ -510,6 +542,8 @@ typedef struct qdq_planner_options {
 QDQ_API qdq_status qdq_planner_create(const qdq_selection *selection, const qdq_planner_options *options,
                                       qdq_planner **planner);
 QDQ_API void qdq_planner_free(qdq_planner *planner); /* NULL is allowed */
+/* The score in force: never QDQ_SCORE_AUTO. */
+QDQ_API qdq_score qdq_planner_score(const qdq_planner *planner);
 
 typedef enum qdq_plan_rule_kind {
     QDQ_PLAN_PIN = 0,     /* tensors that match get that format */
@@ -519,7 +553,7 @@ typedef enum qdq_plan_rule_kind {
     QDQ_PLAN_ALLOW = 3    /* only those; "cpu", "cuda", "metal": those that llama.cpp computes with there */
 } qdq_plan_rule_kind;
 
-/* Rules count in order, for all solutions that follow. regex: POSIX extended, NULL for every tensor; formats: names
+/* Rules count in order, for all solutions that follow. regex: as a selection's, NULL for every tensor; formats: names
  * parted by commas, NULL for QDQ_PLAN_SAME. QDQ_INVALID_ARGUMENT: what is wrong by itself; a rule that matches nothing,
  * or leaves a tensor without a format, is told by the next qdq_planner_measure() or _solve(). */
 QDQ_API qdq_status qdq_planner_rule(qdq_planner *planner, qdq_plan_rule_kind kind, const char *regex,
@@ -529,6 +563,10 @@ QDQ_API qdq_status qdq_planner_rule(qdq_planner *planner, qdq_plan_rule_kind kin
 QDQ_API qdq_status qdq_planner_measure(qdq_planner *planner, qdq_pass *pass, uint64_t *tensors);
 /* Bytes of the smallest and the largest file, and of the file without tensors; any may be NULL. Measures nothing. */
 QDQ_API qdq_status qdq_planner_range(qdq_planner *planner, uint64_t *floor, uint64_t *ceiling, uint64_t *overhead);
+/* QDQ_INVALID_ARGUMENT: the text is no target, with those that there are. */
+QDQ_API qdq_status qdq_check_target(const char *target);
+/* What qdq_planner_solve() would find wrong with the target, before anything is measured. */
+QDQ_API qdq_status qdq_planner_check(qdq_planner *planner, const char *target);
 /* The least damage within the target: "4.5bpw", "6.2GiB" (B, kB, MB, GB, TB, KiB, MiB, GiB, TiB), "30%" of the source's
  * tensors. May be called again and again. QDQ_INVALID_ARGUMENT: no such target, one that no file meets or that every
  * file does (the message has both ends), nothing measured yet. */
@@ -571,11 +609,12 @@ typedef struct qdq_writer qdq_writer;
 
 /* path NULL: no file; only qdq_writer_size() will be asked. */
 QDQ_API qdq_status qdq_writer_create(qdq_layout layout, const char *path, qdq_writer **writer);
-/* All metadata of a model of the same layout, `split.*` left out. The model must outlive the writer. */
+/* All metadata of a model of the same layout, those about a split set left out. The model must outlive the writer. */
 QDQ_API qdq_status qdq_writer_copy_metadata(qdq_writer *writer, const qdq_model *model);
-/* Set or, in its place, replace one entry. set_u32: GGUF only. */
+/* One entry more, after all others; what had the key is gone, as ggml has it. set_u32: GGUF only. */
 QDQ_API qdq_status qdq_writer_set_string(qdq_writer *writer, const char *key, const char *value);
 QDQ_API qdq_status qdq_writer_set_u32(qdq_writer *writer, const char *key, uint32_t value);
+QDQ_API qdq_status qdq_writer_set(qdq_writer *writer, const qdq_kv *kv); /* key and value must outlive the writer */
 /* type: a name of either layout in any case ("F32", "q4_K", a qdq_tensor's type_name). shape: slowest first.
  * QDQ_UNSUPPORTED: the layout has no such type, or its readers no such name or shape (GGUF: 63 bytes, 4 dimensions).
  * QDQ_INVALID_ARGUMENT: a name twice, a row that is no multiple of the type's block, a size over 64 bits. */

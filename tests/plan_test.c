@@ -94,7 +94,7 @@ static void test_plan_is_read_back(void **state) {
     assert_string_equal(back.tensors[1].reason, "1 dimension");
     free(text);
     free(again);
-    qdq_plan_free(&back);
+    qdq_plan_clear(&back);
 }
 
 /* The plan with one thing replaced. */

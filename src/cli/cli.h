@@ -27,9 +27,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "model/format_list.h"
-#include "files/files.h"
 #include "files/json_io.h"
+#include "qdq_model.h"
 
 /* ---- Exit status ----------------------------------------------------------------------------------------------- */
 
@@ -41,7 +40,10 @@ enum {
 
 /* Prints "qdq: MESSAGE" to standard error, safe for a terminal, below a progress line if there is one. */
 __attribute__((format(printf, 1, 2))) void qdq_complain(const char *format, ...);
-/* Prints the library's message of the failure; returns the exit status: QDQ_EXIT_USAGE for QDQ_INVALID_ARGUMENT, as for
+/* What the library found wrong, with the options that would help: of this thread's last failure, until the next call.
+ */
+const char *qdq_explanation(void);
+/* Prints that explanation of the failure; returns the exit status: QDQ_EXIT_USAGE for QDQ_INVALID_ARGUMENT, as for
  * a device of that name that there is none. */
 int qdq_exit_failure(qdq_status status);
 
@@ -152,6 +154,15 @@ __attribute__((format(printf, 2, 3))) int qdq_usage_error(qdq_parser *parser, co
 /* Reads a whole number of [least, most], decimal or 0x…; false: it is none. */
 bool qdq_parse_integer(const char *text, long long least, long long most, long long *value);
 
+/* qdq_parse_formats(), of formats of blocks alone. */
+qdq_status qdq_parse_blocks(const char *text, qdq_format formats[QDQ_MAX_FORMATS], uint32_t *n);
+/* A format's table row, and its name; the format must exist. */
+qdq_format_info qdq_format_facts(qdq_format format);
+const char *qdq_format_name(qdq_format format);
+/* Formats that need an importance matrix have one; imatrix: the path, or NULL. QDQ_INVALID_ARGUMENT: the first that has
+ * not, and the option to give. */
+qdq_status qdq_need_importance(const qdq_format *formats, uint32_t n, const char *imatrix);
+
 /* Prints the command's help to standard output. */
 void qdq_print_help(const qdq_cli_command *command);
 
@@ -179,7 +190,8 @@ void qdq_table_free(qdq_table *table);
 
 /* "1.50 GiB"; returns buffer. */
 const char *qdq_size_text(uint64_t bytes, char buffer[32]);
-#define QDQ_SIZE(bytes) qdq_size_text((bytes), (char[32]){0})
+#define QDQ_SIZE(bytes)     qdq_size_text((bytes), (char[32]){0})
+#define QDQ_EXTENTS(tensor) qdq_extents_text((tensor), (char[192]){0})
 
 /* Colours and bold are wanted on that stream: a terminal that is not "dumb", and NO_COLOR is not set. */
 bool qdq_coloured(FILE *stream);
@@ -213,6 +225,8 @@ qdq_status qdq_json_open(const char *path, qdq_json_file *file);
 /* Writes root, with 17 digits, and takes its reference; the file appears. Does nothing for a path of NULL. root NULL:
  * there was no memory for it. */
 qdq_status qdq_json_write(qdq_json_file *file, json_t *root);
+/* The same with a text that is JSON already, ended by a newline or not; takes text. */
+qdq_status qdq_json_write_text(qdq_json_file *file, char *text);
 /* Forgets a file that was not written. */
 void qdq_json_abort(qdq_json_file *file);
 /* A number; null for NaN and the infinities, which JSON does not have. */

@@ -67,11 +67,10 @@ static uint32_t list_timings(const settings *s, qdq_timing *timings) {
     uint32_t n = 0;
     for (int kind = 0; kind <= QDQ_OP_SENSITIVITY; kind++)
         for (uint32_t f = 0; f < s->n_formats && s->op[kind]; f++)
-            timings[n++] =
-                (qdq_timing){.kind = (qdq_op_kind)kind,
-                             .format = s->formats[f],
-                             .high = s->formats[f] == q8_0 ? QDQ_FORMAT_SOURCE : q8_0,
-                             .importance = s->importance || qdq_describe_format(s->formats[f]).importance == 2};
+            timings[n++] = (qdq_timing){.kind = (qdq_op_kind)kind,
+                                        .format = s->formats[f],
+                                        .high = s->formats[f] == q8_0 ? QDQ_FORMAT_SOURCE : q8_0,
+                                        .importance = s->importance || qdq_format_facts(s->formats[f]).importance == 2};
     return n;
 }
 
@@ -87,7 +86,7 @@ static void show(settings *s, const qdq_timing *t, const qdq_copy_timing *copy, 
     double rate = (double)t->elements / t->seconds, bandwidth = t->bytes / t->seconds;
     double of_copy = copy->seconds > 0 ? bandwidth / (copy->bytes / copy->seconds) : 0;
     double of_ggml = t->ggml > 0 ? t->ggml / t->seconds / threads : 0;
-    const char *format = qdq_describe_format(t->format).name;
+    const char *format = qdq_format_facts(t->format).name;
     qdq_table_cell(s->table, "%s", op_names[t->kind]);
     qdq_table_cell(s->table, "%s", format);
     qdq_table_cell(s->table, "%s", tier);
@@ -108,7 +107,7 @@ static void show(settings *s, const qdq_timing *t, const qdq_copy_timing *copy, 
     if (of_ggml > 0) json_object_set_new(o, "of_ggml_per_core", json_real(of_ggml));
     if (t->kind == QDQ_OP_SENSITIVITY)
         json_object_set_new(o, "high",
-                            json_string(t->high == QDQ_FORMAT_SOURCE ? "source" : qdq_describe_format(t->high).name));
+                            json_string(t->high == QDQ_FORMAT_SOURCE ? "source" : qdq_format_facts(t->high).name));
     if (t->importance && t->kind != QDQ_OP_DEQUANTIZE) json_object_set_new(o, "importance", json_true());
     json_array_append_new(s->results, o);
 }
@@ -284,7 +283,7 @@ int qdq_command_bench(int argc, char **argv) {
     }
     if (parser.n_operands) return qdq_usage_error(&parser, "unexpected operand '%s'", parser.operands[0]);
     if (names) {
-        if (qdq_parse_formats(names, s.formats, &s.n_formats) != QDQ_OK)
+        if (qdq_parse_blocks(names, s.formats, &s.n_formats) != QDQ_OK)
             return qdq_usage_error(&parser, "%s", qdq_error_message());
     } else {
         for (qdq_format f = 0; f < qdq_format_count() && f < QDQ_MAX_FORMATS; f++) s.formats[s.n_formats++] = f;

@@ -4,14 +4,14 @@
 #include <strings.h>
 
 #include "cli/session.h"
-#include "base/error.h"
 
 enum { IMATRIX = QDQ_LONG_OPTION };
 
 typedef struct measured {
     const qdq_tensor *tensor;
-    const qdq_imatrix_entry *importance;
-    uint32_t n; /* formats that take it: the first so many of its row in plan.formats and plan.sums */
+    uint64_t index;
+    bool weighted;
+    uint32_t n; /* formats that take it: the first so many of its row in plan.taken and plan.sums */
 } measured;
 
 typedef struct plan {
@@ -28,24 +28,20 @@ typedef struct plan {
 /* ---- Which tensors ---------------------------------------------------------------------------------------------- */
 
 /* What keeps a format from a tensor: the block that does not divide its rows, or 0, the importance that it lacks. */
-static uint32_t obstacle(const qdq_tensor *t, qdq_format format) {
-    uint32_t block = qdq_describe_format(format).block_elements;
-    return t->shape[t->n_dims - 1] % block != 0 ? block : 0;
-}
+static uint32_t obstacle(const qdq_fit *fit) { return fit->reason == QDQ_FIT_ROW ? fit->block : 0; }
 
 /* Lists the tensor for the formats that do not fit, those with the same obstacle together. */
-static void skip_formats(plan *p, const qdq_tensor *t, const bool *fits) {
+static void skip_formats(plan *p, const qdq_tensor *t, const qdq_fit *fits) {
     for (uint32_t f = 0; f < p->n_formats; f++) {
-        if (fits[f]) continue;
-        uint32_t why = obstacle(t, p->formats[f]), names = 0, first = 0;
+        if (fits[f].reason == QDQ_FIT_TAKEN) continue;
+        uint32_t why = obstacle(&fits[f]), names = 0, first = 0;
         char list[QDQ_REASON] = "", reason[2 * QDQ_REASON];
-        while (fits[first] || obstacle(t, p->formats[first]) != why) first++;
+        while (fits[first].reason == QDQ_FIT_TAKEN || obstacle(&fits[first]) != why) first++;
         if (first != f) continue;
         for (uint32_t k = f; k < p->n_formats; k++) {
-            if (fits[k] || obstacle(t, p->formats[k]) != why) continue;
+            if (fits[k].reason == QDQ_FIT_TAKEN || obstacle(&fits[k]) != why) continue;
             size_t used = strlen(list);
-            snprintf(list + used, sizeof list - used, "%s%s", names++ > 0 ? ", " : "",
-                     qdq_describe_format(p->formats[k]).name);
+            snprintf(list + used, sizeof list - used, "%s%s", names++ > 0 ? ", " : "", qdq_format_name(p->formats[k]));
         }
         if (why > 0)
             snprintf(reason, sizeof reason, "rows of %llu elements are no multiple of %u, the block of %s",
@@ -57,24 +53,23 @@ static void skip_formats(plan *p, const qdq_tensor *t, const bool *fits) {
     }
 }
 
-static qdq_status add_tensor(plan *p, const qdq_tensor *t) {
-    char reason[QDQ_REASON];
-    bool takes;
-    qdq_status status = qdq_selection_takes(p->session.selection, t, &takes, reason);
+static qdq_status add_tensor(plan *p, uint64_t index) {
+    const qdq_tensor *t = qdq_model_tensor(p->session.model, index);
+    qdq_fit any = {.size = sizeof any}, fits[QDQ_MAX_FORMATS];
+    qdq_status status = qdq_selection_fit(p->session.selection, index, QDQ_FORMAT_NONE, &any);
     if (status != QDQ_OK) return status;
-    if (!takes) {
-        qdq_session_skip(&p->session, t->name, reason);
+    if (any.reason != QDQ_FIT_TAKEN) {
+        qdq_session_skip(&p->session, t->name, qdq_session_reason(&any));
         return QDQ_OK;
     }
     measured *m = &p->tensors[p->n];
-    *m = (measured){.tensor = t};
-    bool fits[QDQ_MAX_FORMATS];
+    *m = (measured){.tensor = t, .index = index};
     for (uint32_t f = 0; f < p->n_formats; f++) {
-        const qdq_imatrix_entry *importance; /* NULL where the format does not fit */
-        status = qdq_selection_fits(p->session.selection, t, p->formats[f], &importance, &fits[f], reason);
+        fits[f].size = sizeof fits[f];
+        status = qdq_selection_fit(p->session.selection, index, p->formats[f], &fits[f]);
         if (status != QDQ_OK) return status;
-        if (!fits[f]) continue;
-        m->importance = importance;
+        if (fits[f].reason != QDQ_FIT_TAKEN) continue;
+        m->weighted = fits[f].weighted;
         p->taken[p->n * p->n_formats + m->n++] = p->formats[f];
     }
     skip_formats(p, t, fits);
@@ -95,7 +90,7 @@ static qdq_status add_tensors(plan *p) {
     if (p->tensors == NULL || p->taken == NULL || p->sums == NULL)
         return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the results of %llu tensors", (unsigned long long)n);
     qdq_status status = QDQ_OK;
-    for (uint64_t i = 0; i < n && status == QDQ_OK; i++) status = add_tensor(p, qdq_model_tensor(p->session.model, i));
+    for (uint64_t i = 0; i < n && status == QDQ_OK; i++) status = add_tensor(p, i);
     return status == QDQ_OK && p->n == 0 ? qdq_session_nothing(&p->session, "there is nothing to measure") : status;
 }
 
@@ -104,13 +99,9 @@ static qdq_status measure(plan *p) {
     qdq_progress_begin("errors", p->session.common->quiet);
     qdq_pass_expect(p->session.pass, p->bytes);
     for (uint64_t i = 0; i < p->n && status == QDQ_OK; i++) {
-        qdq_work work = {.kind = QDQ_WORK_ERROR,
-                         .tensor = p->tensors[i].tensor,
-                         .n_formats = p->tensors[i].n,
-                         .formats = p->taken + i * p->n_formats,
-                         .importance = p->tensors[i].importance,
-                         .error = p->sums + i * p->n_formats};
-        status = qdq_pass_put(p->session.pass, &work);
+        uint64_t row = i * p->n_formats;
+        status = qdq_pass_error(p->session.pass, p->session.selection, p->tensors[i].index, p->tensors[i].n,
+                                p->taken + row, p->sums + row);
     }
     if (status == QDQ_OK) status = qdq_pass_flush(p->session.pass);
     qdq_progress_end();
@@ -132,16 +123,16 @@ static json_t *result(plan *p) {
         for (uint32_t f = 0; f < p->tensors[i].n; f++) {
             uint64_t at = i * p->n_formats + f;
             qdq_error_stats e = statistics(&p->sums[at]);
-            json_array_append_new(
-                errors, json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}", "format", qdq_describe_format(p->taken[at]).name,
-                                  "rmse", qdq_json_number(e.rmse), "relative_rmse", qdq_json_number(e.relative_rmse),
-                                  "max_abs", qdq_json_number(e.max_abs), "snr_db", qdq_json_number(e.snr_db), "cosine",
-                                  qdq_json_number(e.cosine)));
+            json_array_append_new(errors,
+                                  json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}", "format", qdq_format_name(p->taken[at]),
+                                            "rmse", qdq_json_number(e.rmse), "relative_rmse",
+                                            qdq_json_number(e.relative_rmse), "max_abs", qdq_json_number(e.max_abs),
+                                            "snr_db", qdq_json_number(e.snr_db), "cosine", qdq_json_number(e.cosine)));
         }
         const qdq_tensor *t = p->tensors[i].tensor;
         json_t *object = json_pack("{s:o, s:o, s:I, s:o}", "name", qdq_json_text(t->name), "shape", qdq_json_shape(t),
                                    "elements", (json_int_t)t->elements, "errors", errors);
-        if (s->imatrix != NULL) json_object_set_new(object, "weighted", json_boolean(p->tensors[i].importance != NULL));
+        if (s->imatrix != NULL) json_object_set_new(object, "weighted", json_boolean(p->tensors[i].weighted));
         json_array_append_new(s->tensors, object);
     }
     return json_pack("{s:s, s:s, s:O, s:O}", "schema", "qdq.error/1", "device", s->info.name, "tensors", s->tensors,
@@ -153,7 +144,7 @@ static void add_row(qdq_table *table, const char *name, const char *shape, qdq_f
     qdq_error_stats e = statistics(sums);
     qdq_table_name(table, name);
     qdq_table_cell(table, "%s", shape);
-    qdq_table_cell(table, "%s", qdq_describe_format(format).name);
+    qdq_table_cell(table, "%s", qdq_format_name(format));
     qdq_table_number(table, e.rmse);
     qdq_table_number(table, e.relative_rmse);
     qdq_table_number(table, e.max_abs);
@@ -168,7 +159,7 @@ static qdq_error_sums overall(const plan *p, qdq_format format, bool weighted) {
     for (uint64_t i = 0; i < p->n; i++)
         for (uint32_t f = 0; f < p->tensors[i].n; f++) {
             const qdq_error_sums *one = &p->sums[i * p->n_formats + f];
-            if (p->taken[i * p->n_formats + f] != format || (p->tensors[i].importance != NULL) != weighted) continue;
+            if (p->taken[i * p->n_formats + f] != format || p->tensors[i].weighted != weighted) continue;
             all.err2 += one->err2;
             all.ww += one->ww;
             all.qq += one->qq;
@@ -191,14 +182,14 @@ static qdq_status print(plan *p) {
     if (!qdq_common_tables(p->session.common)) return QDQ_OK;
     bool weighted = p->session.imatrix != NULL;
     uint64_t without = 0;
-    for (uint64_t i = 0; i < p->n; i++) without += p->tensors[i].importance == NULL;
+    for (uint64_t i = 0; i < p->n; i++) without += !p->tensors[i].weighted;
     qdq_table *table = qdq_table_create(weighted ? "tensor|shape|format|>weighted RMSE|>relative|>max|>SNR dB|>cosine"
                                                  : "tensor|shape|format|>RMSE|>relative|>max|>SNR dB|>cosine");
     for (uint64_t i = 0; i < p->n; i++)
         for (uint32_t f = 0; f < p->tensors[i].n; f++) {
             const measured *m = &p->tensors[i];
             char name[512];
-            snprintf(name, sizeof name, "%s%s", m->tensor->name, weighted && m->importance == NULL ? " *" : "");
+            snprintf(name, sizeof name, "%s%s", m->tensor->name, weighted && !m->weighted ? " *" : "");
             add_row(table, name, QDQ_EXTENTS(m->tensor), p->taken[i * p->n_formats + f],
                     &p->sums[i * p->n_formats + f]);
         }
@@ -216,11 +207,11 @@ static qdq_status print(plan *p) {
 /* -f all: every format; without an importance matrix not those that need one. */
 static qdq_status parse_formats(const char *text, const char *imatrix, plan *p) {
     if (strcasecmp(text, "all") != 0) {
-        qdq_status status = qdq_parse_targets(text, p->formats, &p->n_formats);
-        return status == QDQ_OK ? qdq_check_importance(p->formats, p->n_formats, imatrix) : status;
+        qdq_status status = qdq_parse_formats(text, p->formats, &p->n_formats);
+        return status == QDQ_OK ? qdq_need_importance(p->formats, p->n_formats, imatrix) : status;
     }
     for (qdq_format f = 0; f < qdq_format_count() && f < QDQ_MAX_FORMATS; f++)
-        if (imatrix != NULL || qdq_describe_format(f).importance < 2) p->formats[p->n_formats++] = f;
+        if (imatrix != NULL || qdq_format_facts(f).importance < 2) p->formats[p->n_formats++] = f;
     return QDQ_OK;
 }
 

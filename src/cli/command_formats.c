@@ -8,7 +8,7 @@ static const char *importance_word(uint32_t importance) {
 static qdq_status write_json(qdq_json_file *file) {
     json_t *list = json_array();
     for (qdq_format f = 0; f < qdq_format_count(); f++) {
-        qdq_format_info info = qdq_describe_format(f);
+        qdq_format_info info = qdq_format_facts(f);
         double bits = 8.0 * info.block_bytes / info.block_elements;
         json_array_append_new(list,
                               json_pack("{s:s, s:I, s:I, s:I, s:f, s:s}", "name", info.name, "ggml_type",
@@ -22,7 +22,7 @@ static qdq_status write_json(qdq_json_file *file) {
 static qdq_status print_table(void) {
     qdq_table *table = qdq_table_create("format|>ggml type|>block|>bytes|>bits a weight|importance matrix");
     for (qdq_format f = 0; f < qdq_format_count(); f++) {
-        qdq_format_info info = qdq_describe_format(f);
+        qdq_format_info info = qdq_format_facts(f);
         qdq_table_name(table, info.name);
         qdq_table_cell(table, "%u", (unsigned)info.ggml_type);
         qdq_table_cell(table, "%u", (unsigned)info.block_elements);

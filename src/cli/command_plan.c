@@ -2,9 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "plan/planner.h"
 #include "cli/session.h"
-#include "base/error.h"
 
 typedef unsigned long long ull;
 
@@ -26,157 +24,192 @@ enum {
     MAP
 };
 
-/* Opened before the work, so that a path that cannot be written is known early. */
-typedef struct outputs {
-    qdq_json_file plan, mlx;
+enum { MAX_RULES = 256 };
+
+typedef struct rule {
+    qdq_plan_rule_kind kind;
+    char *regex, *formats; /* NULL: every tensor; none */
+} rule;
+
+/* What is asked for. */
+typedef struct request {
+    const char *target, *formats, *gradients, *hf, *imatrix, *scores, *recipe, *mlx, *output;
+    qdq_score score;
+    rule rules[MAX_RULES];
+    unsigned n_rules;
+} request;
+
+typedef struct planning {
+    const request *request;
+    qdq_session session;
+    qdq_gradients *gradients;
+    qdq_planner *planner;
+    qdq_plan *plan;
+    uint64_t measured; /* tensors */
+    /* Opened before the work, so that a path that cannot be written is known early. */
+    qdq_json_file file, mlx;
     qdq_out *recipe;
-} outputs;
+} planning;
 
 /* ---- Running ---------------------------------------------------------------------------------------------------- */
 
-static qdq_status print(qdq_session *session, qdq_planner *p, size_t passes) {
-    if (!qdq_common_tables(session->common)) return QDQ_OK;
-    const qdq_plan *plan = &p->plan;
+static qdq_status print(planning *p) {
+    qdq_plan_info plan = {.size = sizeof plan};
+    qdq_plan_describe(p->plan, &plan);
+    for (uint64_t i = 0; i < plan.n_tensors; i++) {
+        const qdq_plan_tensor *t = qdq_plan_tensor_at(p->plan, i);
+        if (t->reason != NULL) qdq_session_skip(&p->session, t->name, t->reason);
+    }
+    if (!qdq_common_tables(p->session.common)) return QDQ_OK;
     qdq_table *table = qdq_table_create("tensor|shape|format|>bits|>damage");
-    for (uint64_t i = 0; i < p->n_items; i++) {
-        const qdq_plan_tensor *t = &plan->tensors[i];
+    for (uint64_t i = 0; i < plan.n_tensors; i++) {
+        const qdq_plan_tensor *t = qdq_plan_tensor_at(p->plan, i);
         if (t->reason != NULL) continue;
         qdq_table_name(table, t->name);
-        qdq_table_cell(table, "%s", QDQ_EXTENTS(p->items[i].tensor));
+        qdq_table_cell(table, "%s", QDQ_EXTENTS(qdq_model_tensor(p->session.model, i)));
         qdq_table_cell(table, "%s", t->choices[t->chosen].format);
         qdq_table_cell(table, "%.4g", 8 * (double)t->bytes / (double)t->elements);
         qdq_table_number(table, t->choices[t->chosen].damage);
     }
-    qdq_status status = qdq_session_print(session, table, "kept as they are");
+    qdq_status status = qdq_session_print(&p->session, table, "kept as they are");
     if (status != QDQ_OK) return status;
-    printf("\n%llu bytes (%s), %.4f bits a weight, of %llu allowed; damage %.6g (%s)\n", (ull)plan->bytes,
-           QDQ_SIZE(plan->bytes), 8 * (double)(plan->bytes - plan->overhead) / (double)plan->elements,
-           (ull)plan->budget, plan->damage, qdq_score_texts[p->request->score].meaning);
-    if (plan->proven)
+    printf("\n%llu bytes (%s), %.4f bits a weight, of %llu allowed; damage %.6g (%s)\n", (ull)plan.bytes,
+           QDQ_SIZE(plan.bytes), 8 * (double)(plan.bytes - plan.overhead) / (double)plan.elements, (ull)plan.budget,
+           plan.damage, qdq_score_meaning(qdq_planner_score(p->planner)));
+    if (plan.proven)
         puts("No other choice within these bytes has less.");
     else
-        printf("No choice within these bytes has less than %.6g.\n", plan->lower_bound);
-    if (p->request->scores != NULL && passes == 0) puts("The damage was known; nothing was measured.");
-    if (p->request->scores != NULL && passes > 0) printf("%zu tensors were measured.\n", passes);
+        printf("No choice within these bytes has less than %.6g.\n", plan.lower_bound);
+    if (p->request->scores != NULL && p->measured == 0) puts("The damage was known; nothing was measured.");
+    if (p->request->scores != NULL && p->measured > 0) printf("%llu tensors were measured.\n", (ull)p->measured);
     return qdq_flush_output();
 }
 
-static qdq_status open_outputs(const qdq_plan_request *r, outputs *o) {
-    qdq_status status = qdq_json_open(r->output, &o->plan);
-    if (status == QDQ_OK) status = qdq_json_open(r->mlx, &o->mlx);
-    return status == QDQ_OK && r->recipe != NULL ? qdq_out_create(r->recipe, &o->recipe) : status;
+static qdq_status open_outputs(planning *p) {
+    const request *r = p->request;
+    qdq_status status = qdq_json_open(r->output, &p->file);
+    if (status == QDQ_OK) status = qdq_json_open(r->mlx, &p->mlx);
+    return status == QDQ_OK && r->recipe != NULL ? qdq_out_create(r->recipe, &p->recipe) : status;
 }
 
-static void abort_outputs(outputs *o) {
-    qdq_json_abort(&o->plan);
-    qdq_json_abort(&o->mlx);
-    qdq_out_abort(o->recipe);
-}
-
-/* From the inputs to the plan. */
-static qdq_status make(qdq_planner *p, size_t *passes) {
-    qdq_status status = qdq_planner_candidates(p);
-    if (status == QDQ_OK) status = qdq_planner_rules(p);
-    if (status == QDQ_OK) status = qdq_planner_damage(p, passes);
-    if (status == QDQ_OK) status = qdq_planner_solve(p);
-    return status == QDQ_OK ? qdq_planner_plan(p) : status;
-}
-
-/* Takes `out`. */
-static qdq_status write_recipe(const qdq_session *session, const qdq_planner *p, qdq_out *out) {
-    qdq_recipe recipe;
-    qdq_status status = qdq_planner_recipe(p, &recipe);
-    if (status == QDQ_OK) status = qdq_out_write(out, recipe.text, strlen(recipe.text));
+static qdq_status write_recipe(planning *p) {
+    char *text, *command;
+    qdq_out *out = p->recipe;
+    qdq_status status = qdq_plan_recipe(p->plan, p->session.selection, p->request->recipe, &text, &command);
+    if (status != QDQ_OK) return status;
+    p->recipe = NULL;
+    status = qdq_out_write(out, text, strlen(text));
     if (status == QDQ_OK)
         status = qdq_out_commit(out);
     else
         qdq_out_abort(out);
-    if (status == QDQ_OK && qdq_common_tables(session->common))
-        printf("%s: %zu lines; to run:\n  %s\n", qdq_printable(p->request->recipe, (char[256]){0}, 256), recipe.n_lines,
-               recipe.command);
-    qdq_recipe_free(&recipe);
+    if (status == QDQ_OK && qdq_common_tables(p->session.common)) {
+        unsigned long lines = 0;
+        for (const char *at = text; (at = strchr(at, '\n')) != NULL; at++) lines++;
+        printf("%s: %lu lines; to run:\n  %s\n", qdq_printable(p->request->recipe, (char[256]){0}, 256), lines,
+               command);
+    }
+    qdq_free(text);
+    qdq_free(command);
     return status;
 }
 
-static qdq_status write(const qdq_session *session, qdq_planner *p, outputs *o) {
-    qdq_status status = QDQ_OK;
-    if (o->recipe != NULL) {
-        status = write_recipe(session, p, o->recipe);
-        o->recipe = NULL;
+static qdq_status write_outputs(planning *p) {
+    char *text;
+    size_t length;
+    qdq_status status = p->recipe != NULL ? write_recipe(p) : QDQ_OK;
+    if (status == QDQ_OK && p->request->mlx != NULL) {
+        status = qdq_plan_mlx(p->plan, p->session.selection, &text);
+        if (status == QDQ_OK) status = qdq_json_write_text(&p->mlx, text);
     }
-    if (status == QDQ_OK && p->request->mlx != NULL) status = qdq_json_write(&o->mlx, qdq_planner_mlx(p));
-    return status == QDQ_OK ? qdq_json_write(&o->plan, qdq_plan_json(&p->plan)) : status;
+    if (status == QDQ_OK) status = qdq_plan_text(p->plan, &text, &length);
+    return status == QDQ_OK ? qdq_json_write_text(&p->file, text) : status;
 }
 
-static qdq_status run(qdq_session *session, qdq_planner *p, outputs *o) {
-    const qdq_plan_request *r = p->request;
-    size_t passes = 0;
+static qdq_status make_planner(planning *p) {
+    const request *r = p->request;
+    qdq_gradients_options gradients = {.size = sizeof gradients, .hf = r->hf};
     qdq_status status = QDQ_OK;
-    p->selection = session->selection;
-    p->pass = session->pass;
     if (r->gradients != NULL)
-        status = qdq_gradients_open(r->gradients, r->hf, session->model, session->selection->names, &p->gradients);
-    if (p->request->score == QDQ_SCORE_AUTO) p->request->score = qdq_planner_best_score(p);
-    if (status == QDQ_OK) status = open_outputs(p->request, o);
-    qdq_progress_begin("damage", session->common->quiet);
-    if (status == QDQ_OK) status = make(p, &passes);
-    qdq_progress_end();
-    for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++)
-        if (!qdq_item_planned(&p->items[i])) qdq_session_skip(session, p->items[i].tensor->name, p->items[i].reason);
-    if (status == QDQ_OK) status = print(session, p, passes);
-    return status == QDQ_OK ? write(session, p, o) : status;
+        status = qdq_gradients_open(r->gradients, p->session.selection, &gradients, &p->gradients);
+    qdq_planner_options options = {.size = sizeof options,
+                                   .formats = r->formats,
+                                   .score = r->score,
+                                   .gradients = p->gradients,
+                                   .scores = r->scores,
+                                   .for_llama_quantize = r->recipe != NULL};
+    if (status == QDQ_OK) status = qdq_planner_create(p->session.selection, &options, &p->planner);
+    for (unsigned i = 0; i < r->n_rules && status == QDQ_OK; i++)
+        status = qdq_planner_rule(p->planner, r->rules[i].kind, r->rules[i].regex, r->rules[i].formats);
+    return status;
 }
 
-static void close_planner(qdq_planner *p) {
-    for (uint64_t i = 0; i < p->n_items; i++) {
-        free(p->items[i].gradient.parts);
-        free(p->items[i].formats);
-        free(p->items[i].candidates);
-        if (p->plan.tensors != NULL) free((void *)p->plan.tensors[i].choices);
-    }
-    free((void *)p->plan.tensors);
-    free(p->items);
-    qdq_problem_free(p->problem);
-    for (unsigned i = 0; i < QDQ_MAX_RULES; i++) qdq_pattern_free(p->patterns[i]);
-    qdq_scores_free(p->scores);
+static qdq_status run(planning *p) {
+    qdq_status status = make_planner(p);
+    if (status == QDQ_OK) status = open_outputs(p);
+    if (status == QDQ_OK) status = qdq_planner_check(p->planner, p->request->target);
+    qdq_progress_begin("damage", p->session.common->quiet);
+    if (status == QDQ_OK) status = qdq_planner_measure(p->planner, p->session.pass, &p->measured);
+    qdq_progress_end();
+    if (status == QDQ_OK) status = qdq_planner_solve(p->planner, p->request->target, &p->plan);
+    if (status == QDQ_OK) status = print(p);
+    return status == QDQ_OK ? write_outputs(p) : status;
+}
+
+static void close_planning(planning *p) {
+    qdq_json_abort(&p->file);
+    qdq_json_abort(&p->mlx);
+    qdq_out_abort(p->recipe);
+    qdq_plan_free(p->plan);
+    qdq_pass_free(p->session.pass); /* it may still use what follows */
+    p->session.pass = NULL;
+    qdq_planner_free(p->planner);
     qdq_gradients_close(p->gradients);
+    qdq_session_close(&p->session);
 }
 
 /* ---- The command line ------------------------------------------------------------------------------------------- */
 
 /* REGEX=FORMATS, or, where that makes sense, FORMATS alone. */
-static bool add_rule(qdq_plan_request *r, int option, const char *text) {
-    if (r->n_rules == QDQ_MAX_RULES) return false;
-    qdq_plan_rule *made = &r->rules[r->n_rules];
+static bool add_rule(request *r, int option, const char *text) {
+    if (r->n_rules == MAX_RULES) return false;
+    rule *made = &r->rules[r->n_rules];
     const char *equals = option == SAME ? NULL : strrchr(text, '=');
-    *made = (qdq_plan_rule){option == PIN       ? QDQ_RULE_PIN
-                            : option == SAME    ? QDQ_RULE_SAME
-                            : option == MINIMUM ? QDQ_RULE_MINIMUM
-                                                : QDQ_RULE_ALLOW,
-                            NULL, NULL};
+    *made = (rule){option == PIN       ? QDQ_PLAN_PIN
+                   : option == SAME    ? QDQ_PLAN_SAME
+                   : option == MINIMUM ? QDQ_PLAN_MINIMUM
+                                       : QDQ_PLAN_ALLOW,
+                   NULL, NULL};
     if (option == SAME)
         made->regex = strdup(text);
     else if (equals != NULL)
         made->regex = strndup(text, (size_t)(equals - text));
-    made->formats = strdup(equals != NULL ? equals + 1 : text);
+    if (option != SAME) made->formats = strdup(equals != NULL ? equals + 1 : text);
     r->n_rules++;
-    return made->formats != NULL && (option != PIN || equals != NULL);
+    return (made->formats != NULL || made->regex != NULL) && (option != PIN || equals != NULL);
 }
 
-static void free_rules(qdq_plan_request *r) {
+static void free_rules(request *r) {
     for (unsigned i = 0; i < r->n_rules; i++) {
         free(r->rules[i].regex);
         free(r->rules[i].formats);
     }
 }
 
-static bool parse_score(const char *text, qdq_score *s) {
-    for (int i = 0; i <= QDQ_SCORE_AUTO; i++)
-        if (strcmp(qdq_score_texts[i].name, text) == 0) *s = (qdq_score)i;
-    return strcmp(qdq_score_texts[*s].name, text) == 0;
+static bool parse_score(const char *text, qdq_score *score) {
+    for (int i = QDQ_SCORE_AUTO; qdq_score_name((qdq_score)i) != NULL; i++) {
+        if (strcmp(qdq_score_name((qdq_score)i), text) != 0) continue;
+        *score = (qdq_score)i;
+        return true;
+    }
+    return false;
 }
 
-static const char *complaint(qdq_plan_request *r, int option) {
+static bool takes_gradients(qdq_score score) {
+    return score == QDQ_SCORE_SIGNED || score == QDQ_SCORE_ABSOLUTE || score == QDQ_SCORE_SQUARED;
+}
+
+static const char *complaint(request *r, int option) {
     switch (option) {
     case PIN: return "--pin takes REGEX=FORMAT";
     case MINIMUM: return "--min takes FORMAT or REGEX=FORMAT";
@@ -185,38 +218,33 @@ static const char *complaint(qdq_plan_request *r, int option) {
 }
 
 /* What is wrong with the whole, or NULL. */
-static const char *check_request(qdq_plan_request *r, int n_operands) {
+static const char *check_request(request *r, int n_operands) {
     if (n_operands != 1) return "one input is wanted";
-    if (r->target_text == NULL) return "no target: say --target 4.5bpw, 6.2GiB or 30%";
+    if (r->target == NULL) return "no target: say --target 4.5bpw, 6.2GiB or 30%";
     if (r->output == NULL) return "no output: say -o plan.json";
-    if (qdq_score_takes_gradients(r->score) && r->gradients == NULL)
-        return "that score is made of gradients: say --grad FILE";
-    if (!qdq_score_takes_gradients(r->score) && r->score != QDQ_SCORE_AUTO && r->gradients != NULL)
+    if (takes_gradients(r->score) && r->gradients == NULL) return "that score is made of gradients: say --grad FILE";
+    if (!takes_gradients(r->score) && r->score != QDQ_SCORE_AUTO && r->gradients != NULL)
         return "that score does not use the gradients: leave out --grad";
     if (r->hf != NULL && r->gradients == NULL) return "--hf goes with --grad";
     if (strcmp(r->output, "-") == 0 && r->mlx != NULL && strcmp(r->mlx, "-") == 0)
         return "-o and --mlx-json cannot both be standard output";
-    return qdq_target_parse(r->target_text, &r->target) == QDQ_OK ? NULL : qdq_error_message();
+    return qdq_check_target(r->target) == QDQ_OK ? NULL : qdq_error_message();
 }
 
-static int run_request(qdq_plan_request *r, qdq_common *common, const char *input) {
-    qdq_session session = {0};
-    qdq_planner p = {.request = r};
-    outputs o = {0};
+static int run_request(const request *r, qdq_common *common, const char *input) {
+    planning p = {.request = r};
     if (strcmp(r->output, "-") == 0 || (r->mlx != NULL && strcmp(r->mlx, "-") == 0)) common->quiet = true;
-    qdq_status status = qdq_session_open(&session, common, input, r->imatrix);
-    if (status == QDQ_OK) status = run(&session, &p, &o);
+    qdq_status status = qdq_session_open(&p.session, common, input, r->imatrix);
+    if (status == QDQ_OK) status = run(&p);
     int exit_status = status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
-    abort_outputs(&o);
-    close_planner(&p);
-    qdq_session_close(&session);
+    close_planning(&p);
     return exit_status;
 }
 
 int qdq_command_plan(int argc, char **argv) {
     qdq_common common;
     qdq_parser parser;
-    qdq_plan_request *r = calloc(1, sizeof *r);
+    request *r = calloc(1, sizeof *r);
     if (r == NULL) return qdq_exit_failure(qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a plan"));
     r->score = QDQ_SCORE_AUTO;
     const char *wrong = NULL;
@@ -229,7 +257,7 @@ int qdq_command_plan(int argc, char **argv) {
             free(r);
             return parser.status;
         case 'o': r->output = value; break;
-        case TARGET: r->target_text = value; break;
+        case TARGET: r->target = value; break;
         case FORMATS: r->formats = value; break;
         case GRAD: r->gradients = value; break;
         case HF: r->hf = value; break;

@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "plan/planned.h"
+#include "model/format_list.h"
 #include "model/metadata.h"
 #include "model/targets.h"
 #include "cli/session.h"
@@ -41,7 +42,7 @@ typedef struct quantization {
     qdq_rewrite rewrite;
     qdq_targets targets;
     const char *plan_path; /* NULL: no plan, but targets */
-    qdq_plan plan;
+    qdq_plan *plan;
     const char *imatrix, *output;
     char *made_output; /* the name of an output that was not named */
     bool dry_run, lacks_importance;
@@ -69,10 +70,10 @@ static void list_exception(quantization *q, const qdq_tensor *t, const qdq_targe
 
 static qdq_status add_tensor(quantization *q, const qdq_arranged *a, bool *already) {
     qdq_target_choice choice;
-    qdq_status status = q->plan_path != NULL ? qdq_planned_choose(&q->plan, q->session.selection, a->index, &choice)
+    qdq_status status = q->plan_path != NULL ? qdq_planned_choose(q->plan, q->session.selection, a->index, &choice)
                                              : qdq_targets_choose(&q->targets, q->session.selection, a->index, &choice);
     if (status != QDQ_OK) return status;
-    if (choice.lacks_importance && !q->dry_run) return qdq_targets_lack(&choice, q->session.selection, a->name);
+    if (choice.lacks_importance && !q->dry_run) return qdq_targets_lack(choice.format, q->session.selection, a->name);
     q->lacks_importance |= choice.lacks_importance;
     *already |= choice.already;
     status = qdq_session_rewrite(&q->session, &q->rewrite, a->index, a->name, choice.format, choice.importance,
@@ -176,7 +177,7 @@ static qdq_status print_summary(quantization *q, uint64_t file_bytes) {
         printf("%llu of %llu tensors are %s; %s of %s in the source\n",
                (unsigned long long)(r->quantized - qdq_table_rows(q->exceptions_table)), (unsigned long long)r->n,
                name_of(q), QDQ_SIZE(r->written), QDQ_SIZE(r->bytes));
-        qdq_session_print_importance(&q->session, r);
+        qdq_session_print_importance(&q->session, r->quantized, r->weighted);
         if (q->seconds > 0 && !q->dry_run)
             printf("%.1f seconds, %s/s of the source\n", q->seconds,
                    QDQ_SIZE((uint64_t)((double)r->bytes / q->seconds)));
@@ -196,14 +197,14 @@ static qdq_status run(quantization *q) {
     q->exceptions = json_array();
     if (q->exceptions == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the results");
     if (qdq_common_tables(q->session.common)) q->exceptions_table = qdq_table_create("tensor|shape|format|reason");
-    qdq_status status = q->plan_path != NULL ? qdq_planned_check(&q->plan, q->plan_path, q->session.model) : QDQ_OK;
+    qdq_status status = q->plan_path != NULL ? qdq_planned_check(q->plan, q->plan_path, q->session.model) : QDQ_OK;
     if (status == QDQ_OK) status = qdq_arrange(q->session.model, q->pruned, q->n_pruned, &q->arrangement);
     if (status == QDQ_OK && q->plan_path == NULL)
         status = qdq_targets_prepare(&q->targets, q->session.selection, &q->arrangement, &q->kv);
     if (status == QDQ_OK) status = qdq_writer_create(QDQ_LAYOUT_GGUF, q->dry_run ? NULL : q->output, &r->writer);
-    qdq_packed_facts facts = {.imatrix = q->imatrix, .kv = &q->kv, .arrangement = &q->arrangement};
+    qdq_packed_facts facts = {.kv = &q->kv, .arrangement = &q->arrangement};
     if (status == QDQ_OK)
-        facts.file_type = q->plan_path != NULL ? qdq_planned_file_type(&q->plan)
+        facts.file_type = q->plan_path != NULL ? qdq_planned_file_type(q->plan)
                                                : qdq_targets_file_type(&q->targets, q->session.model);
     if (status == QDQ_OK) status = qdq_packed_metadata(r->writer, q->session.selection, &facts);
     if (status == QDQ_OK) status = add_tensors(q);
@@ -252,7 +253,7 @@ static const char *wrong_format(quantization *q, const char *format) {
     qdq_targets *t = &q->targets;
     qdq_format formats[QDQ_MAX_FORMATS];
     uint32_t n;
-    if (qdq_parse_targets(format, formats, &n) != QDQ_OK) {
+    if (qdq_parse_formats(format, formats, &n) != QDQ_OK) {
         /* A name that only presets have. */
         t->preset = qdq_preset_by_name(format);
         return t->preset != NULL && format[0] > '9' ? NULL : qdq_error_message();
@@ -290,7 +291,7 @@ static const char *check_wish(quantization *q, const char *format, const char *p
         return "llama-quantize passes over --tensor-type where all is to be f32, f16 or bf16: ask for the most common "
                "of the quantized formats, and name the tensors that are to be floats";
     if (q->dry_run) return NULL;
-    return qdq_targets_check_importance(t, q->imatrix) == QDQ_OK ? NULL : qdq_error_message();
+    return qdq_targets_check_importance(t, q->imatrix != NULL) == QDQ_OK ? NULL : qdq_explanation();
 }
 
 /* llama-quantize's name for an output that is not named: ggml-model-TYPE.gguf beside the input. */
@@ -346,15 +347,15 @@ static qdq_status prepare(quantization *q) {
     }
     if (q->plan_path == NULL) return QDQ_OK;
     qdq_status status = qdq_plan_open(q->plan_path, &q->plan);
-    if (status == QDQ_OK && q->imatrix == NULL) q->imatrix = q->plan.imatrix;
-    return status == QDQ_OK ? qdq_planned_check_importance(&q->plan, q->imatrix) : status;
+    if (status == QDQ_OK && q->imatrix == NULL) q->imatrix = q->plan->imatrix;
+    return status == QDQ_OK ? qdq_planned_check_importance(q->plan, q->imatrix != NULL) : status;
 }
 
 static void close_all(quantization *q) {
     qdq_session_close(&q->session);
     qdq_rewrite_close(&q->rewrite);
     qdq_targets_free(&q->targets);
-    qdq_plan_free(&q->plan);
+    qdq_plan_free(q->plan);
     qdq_kv_list_free(&q->kv);
     qdq_arrangement_free(&q->arrangement);
     free(q->made_output);

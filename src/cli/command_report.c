@@ -1,5 +1,4 @@
 /* qdq report: a plan as a page to look at. */
-#include "plan/plan_report.h"
 #include "cli/cli.h"
 
 int qdq_command_report(int argc, char **argv) {
@@ -13,10 +12,10 @@ int qdq_command_report(int argc, char **argv) {
     }
     if (parser.n_operands != 1) return qdq_usage_error(&parser, "one plan is wanted, not %d", parser.n_operands);
     if (output == NULL) return qdq_usage_error(&parser, "no output: say -o report.html");
-    qdq_plan plan = {0};
+    qdq_plan *plan;
     qdq_status status = qdq_plan_open(parser.operands[0], &plan);
-    if (status == QDQ_OK) status = qdq_plan_report(&plan, parser.operands[0], output);
-    qdq_plan_free(&plan);
+    if (status == QDQ_OK) status = qdq_plan_report(plan, output);
+    qdq_plan_free(plan);
     return status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
 }
 

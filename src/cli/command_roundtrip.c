@@ -5,52 +5,33 @@
 
 enum { DTYPE = QDQ_LONG_OPTION, IMATRIX };
 
-static qdq_status add_tensors(qdq_session *s, qdq_rewrite *r, qdq_format format) {
-    uint64_t n = qdq_model_tensor_count(s->model);
-    qdq_status status = QDQ_OK;
-    for (uint64_t i = 0; i < n && status == QDQ_OK; i++) {
-        const qdq_tensor *t = qdq_model_tensor(s->model, i);
-        const qdq_imatrix_entry *importance = NULL;
-        char reason[QDQ_REASON];
-        bool taken;
-        status = qdq_selection_takes(s->selection, t, &taken, reason);
-        if (status == QDQ_OK && taken)
-            status = qdq_selection_fits(s->selection, t, format, &importance, &taken, reason);
-        if (status == QDQ_OK)
-            status = qdq_session_rewrite(s, r, i, NULL, taken ? format : QDQ_FORMAT_NONE, importance, reason);
-    }
-    if (status == QDQ_OK && r->quantized == 0) status = qdq_session_nothing(s, "there is nothing to round-trip");
-    return status;
-}
-
 static json_t *result(const qdq_session *s, qdq_format format) {
-    return json_pack("{s:s, s:s, s:s, s:O, s:O}", "schema", "qdq.roundtrip/1", "format",
-                     qdq_describe_format(format).name, "device", s->info.name, "tensors", s->tensors, "skipped",
-                     s->skipped);
+    return json_pack("{s:s, s:s, s:s, s:O, s:O}", "schema", "qdq.roundtrip/1", "format", qdq_format_name(format),
+                     "device", s->info.name, "tensors", s->tensors, "skipped", s->skipped);
 }
 
-static qdq_status print_summary(qdq_session *s, const qdq_rewrite *r, qdq_format format, const char *output) {
+static qdq_status print_summary(qdq_session *s, const qdq_file_report *r, qdq_format format, const char *output) {
     char name[512];
     if (qdq_common_tables(s->common)) {
         printf("%s: %llu of %llu tensors are their %s round trip\n", qdq_printable(output, name, sizeof name),
-               (unsigned long long)r->quantized, (unsigned long long)r->n, qdq_describe_format(format).name);
-        qdq_session_print_importance(s, r);
+               (unsigned long long)r->made, (unsigned long long)r->tensors, qdq_format_name(format));
+        qdq_session_print_importance(s, r->made, r->weighted);
     }
     return qdq_session_print(s, NULL, "passed through as they are");
 }
 
-static qdq_status run(qdq_session *s, qdq_rewrite *r, qdq_format format, const char *output) {
-    r->model = s->model;
-    r->pass = s->pass;
-    qdq_status status = qdq_writer_create(QDQ_LAYOUT_SAFETENSORS, output, &r->writer);
-    if (status == QDQ_OK && qdq_model_layout(s->model) == QDQ_LAYOUT_SAFETENSORS)
-        status = qdq_writer_copy_metadata(r->writer, s->model);
-    if (status == QDQ_OK) status = add_tensors(s, r, format);
+static qdq_status run(qdq_session *s, qdq_format format, bool source_dtype, const char *output) {
+    qdq_uniform uniform = {.selection = s->selection, .format = format};
+    qdq_file_options options = {
+        .size = sizeof options, .source_dtype = source_dtype, .decided = qdq_session_decided, .context = s};
+    qdq_file_report report = {.size = sizeof report};
     qdq_progress_begin("round trip", s->common->quiet);
-    if (status == QDQ_OK) status = qdq_rewrite_run(r);
+    qdq_status status =
+        qdq_roundtrip_file(s->pass, s->selection, output, qdq_uniform_choose, &uniform, &options, &report);
     qdq_progress_end();
+    if (status == QDQ_UNSUPPORTED && report.made == 0) return qdq_session_nothing(s, "there is nothing to round-trip");
     if (status == QDQ_OK) status = qdq_json_write(&s->json, result(s, format));
-    return status == QDQ_OK ? print_summary(s, r, format, output) : status;
+    return status == QDQ_OK ? print_summary(s, &report, format, output) : status;
 }
 
 int qdq_command_roundtrip(int argc, char **argv) {
@@ -74,16 +55,14 @@ int qdq_command_roundtrip(int argc, char **argv) {
     if (output == NULL) return qdq_usage_error(&parser, "no output: say -o OUT.safetensors");
     if (strcmp(dtype, "f32") != 0 && strcmp(dtype, "source") != 0)
         return qdq_usage_error(&parser, "--dtype is f32 or source, not '%s'", dtype);
-    if (qdq_parse_targets(format, formats, &n) != QDQ_OK || qdq_check_importance(formats, n, imatrix) != QDQ_OK)
+    if (qdq_parse_formats(format, formats, &n) != QDQ_OK || qdq_need_importance(formats, n, imatrix) != QDQ_OK)
         return qdq_usage_error(&parser, "%s", qdq_error_message());
     if (n != 1) return qdq_usage_error(&parser, "one format is wanted, not %u", (unsigned)n);
-    qdq_rewrite rewrite = {.kind = QDQ_WORK_ROUNDTRIP, .source_dtype = strcmp(dtype, "source") == 0};
     qdq_session session;
     qdq_status status = qdq_session_open(&session, &common, parser.operands[0], imatrix);
-    if (status == QDQ_OK) status = run(&session, &rewrite, formats[0], output);
+    if (status == QDQ_OK) status = run(&session, formats[0], strcmp(dtype, "source") == 0, output);
     int exit_status = status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
     qdq_session_close(&session);
-    qdq_rewrite_close(&rewrite);
     return exit_status;
 }
 

@@ -76,7 +76,7 @@ static const char *count(uint64_t n) {
     return text;
 }
 
-static const char *name_of(qdq_format format) { return qdq_describe_format(format).name; }
+static const char *name_of(qdq_format format) { return qdq_format_facts(format).name; }
 
 static void begin_progress(selftest *s, const char *what, uint64_t total) {
     s->done = 0;
@@ -210,7 +210,7 @@ static qdq_status fit_time(selftest *s, qdq_proof *p, const qdq_quantizer *subje
     qdq_verdict *v = malloc(sizeof *v);
     if (!v) return QDQ_OUT_OF_MEMORY;
     uint64_t some = 128 * (uint64_t)s->workers;
-    if (p->row) some = (some * qdq_describe_format(p->format).block_elements + p->row - 1) / p->row;
+    if (p->row) some = (some * qdq_format_facts(p->format).block_elements + p->row - 1) / p->row;
     trial.inputs = thinned(&p->inputs, (double)p->inputs.blocks / (double)some);
     double start = qdq_seconds();
     qdq_status status = qdq_prove(&trial, subject, reference, s->workers, NULL, NULL, v);
@@ -224,7 +224,7 @@ static qdq_status prove(selftest *s, const qdq_proof *p, const qdq_quantizer *su
                         const char *what, qdq_verdict *v) {
     char line[256];
     snprintf(line, sizeof line, "%s %s", name_of(p->format), what);
-    uint64_t elements = p->row ? p->row : qdq_describe_format(p->format).block_elements;
+    uint64_t elements = p->row ? p->row : qdq_format_facts(p->format).block_elements;
     begin_progress(s, line, p->inputs.blocks * elements * 4);
     qdq_status status = qdq_prove(p, subject, reference, s->workers, progress, s, v);
     qdq_progress_end();
@@ -276,7 +276,7 @@ static qdq_inputs inputs_of(selftest *s, family kind, qdq_format_info info, uint
 static qdq_status prove_family(selftest *s, qdq_format format, family kind, uint32_t extreme,
                                const qdq_quantizer *reference, bool plain) {
     const qdq_quantizer *subject = kind == HALVES ? &s->from_f16 : kind == BFLOATS ? &s->from_bf16 : &s->subject;
-    qdq_proof p = {.format = format, .inputs = inputs_of(s, kind, qdq_describe_format(format), extreme, plain)};
+    qdq_proof p = {.format = format, .inputs = inputs_of(s, kind, qdq_format_facts(format), extreme, plain)};
     qdq_verdict *v = malloc(sizeof *v);
     if (!v) return QDQ_OUT_OF_MEMORY;
     qdq_status status = QDQ_OK;
@@ -326,7 +326,7 @@ static qdq_status prove_weighted(selftest *s, qdq_format format, bool adversaria
 
 static qdq_status prove_format(selftest *s, qdq_format format) {
     bool plain = qdq_reference_of(name_of(format)) != NULL;
-    uint32_t importance = qdq_describe_format(format).importance;
+    uint32_t importance = qdq_format_facts(format).importance;
     if (!plain && s->subject_is_scalar) {
         say(s, "--    %-8s this device is the scalar lane, which other devices are held against\n", name_of(format));
         return QDQ_OK;
@@ -351,7 +351,7 @@ static qdq_status prove_sums(selftest *s) {
     qdq_format formats[QDQ_MAX_FORMATS];
     uint32_t n = 0;
     for (uint32_t f = 0; f < s->n_formats; f++)
-        if (qdq_describe_format(s->formats[f]).importance < 2) formats[n++] = s->formats[f];
+        if (qdq_format_facts(s->formats[f]).importance < 2) formats[n++] = s->formats[f];
     if (n == 0) return QDQ_OK;
     qdq_status status =
         qdq_prove_sums(s->common.device, s->seed, formats, n, s->full ? 300 : 30, &compared, difference);
@@ -485,11 +485,11 @@ static qdq_status compare_format(ggml_report *r, qdq_ggml *ggml, qdq_format form
         json_array_append_new(s->ggml_rows, json_pack("{s:s, s:s}", "format", name_of(format), "lacks", lacks));
         return QDQ_OK;
     }
-    uint64_t blocks = beside_ggml(s, qdq_describe_format(format).block_elements);
+    uint64_t blocks = beside_ggml(s, qdq_format_facts(format).block_elements);
     qdq_inputs random = qdq_inputs_random(s->seed, blocks), adversarial = qdq_inputs_adversarial(s->seed, blocks);
     uint64_t n_rows = beside_ggml(s, IMPORTANCE_ROW);
     qdq_inputs rows = qdq_inputs_random(s->seed, n_rows), adversarial_rows = qdq_inputs_adversarial(s->seed, n_rows);
-    uint32_t importance = qdq_describe_format(format).importance;
+    uint32_t importance = qdq_format_facts(format).importance;
     qdq_status status = QDQ_OK;
     if (importance < 2 && !qdq_ggml_needs_importance(ggml, format)) {
         status = compare_with_ggml(r, format, "random", random, NULL);
@@ -505,7 +505,7 @@ static qdq_status compare_format(ggml_report *r, qdq_ggml *ggml, qdq_format form
     }
     if (status == QDQ_OK)
         status = compare_with_ggml(r, format, "decoded",
-                                   qdq_inputs_words(s->seed, qdq_describe_format(format).block_bytes, 1), NULL);
+                                   qdq_inputs_words(s->seed, qdq_format_facts(format).block_bytes, 1), NULL);
     return status;
 }
 
@@ -642,7 +642,7 @@ int qdq_command_selftest(int argc, char **argv) {
     if (parser.n_operands) return qdq_usage_error(&parser, "unexpected operand '%s'", parser.operands[0]);
     if (s.elements && !ggml) return qdq_usage_error(&parser, "--elements goes with --ggml");
     if (names) {
-        if (qdq_parse_formats(names, s.formats, &s.n_formats) != QDQ_OK)
+        if (qdq_parse_blocks(names, s.formats, &s.n_formats) != QDQ_OK)
             return qdq_usage_error(&parser, "%s", qdq_error_message());
     } else {
         for (qdq_format f = 0; f < qdq_format_count() && f < QDQ_MAX_FORMATS; f++) s.formats[s.n_formats++] = f;

@@ -4,19 +4,18 @@
 #include <string.h>
 
 #include "cli/session.h"
-#include "base/error.h"
 
 enum { LOW = QDQ_LONG_OPTION, HIGH, GRAD, IMATRIX, MLX_JSON, SORT };
 
 typedef struct scored {
-    const qdq_tensor *tensor, *gradient;
-    const qdq_imatrix_entry *importance;
+    const qdq_tensor *tensor;
+    uint64_t index;
     qdq_sensitivity_sums sums;
 } scored;
 
 typedef struct plan {
     qdq_session session;
-    qdq_model *gradients;
+    qdq_gradients *gradients;
     qdq_json_file mlx;
     qdq_format formats[2]; /* low, high */
     scored *tensors;
@@ -24,63 +23,45 @@ typedef struct plan {
 } plan;
 
 static const char *name_of(qdq_format format) {
-    return format == QDQ_FORMAT_SOURCE ? "source" : qdq_describe_format(format).name;
+    return format == QDQ_FORMAT_SOURCE ? "source" : qdq_format_name(format);
 }
 
 /* ---- Which tensors ---------------------------------------------------------------------------------------------- */
 
-static qdq_status check_gradient(const qdq_tensor *t, const qdq_tensor *g) {
-    char name[256], weights[512], gradients[512];
-    qdq_printable(t->name, name, sizeof name);
-    qdq_printable(t->path, weights, sizeof weights);
-    qdq_printable(g->path, gradients, sizeof gradients);
-    if (!g->source)
-        return qdq_fail(QDQ_BAD_DATA, "%s: the gradient of \"%s\" is of type %s; F32, F16 or BF16 is needed", gradients,
-                        name, g->type_name);
-    if (g->n_dims != t->n_dims || memcmp(g->shape, t->shape, t->n_dims * sizeof *t->shape) != 0)
-        return qdq_fail(QDQ_BAD_DATA, "tensor \"%s\" is %s in %s, but its gradient is %s in %s", name, QDQ_EXTENTS(t),
-                        weights, QDQ_EXTENTS(g), gradients);
+static qdq_status add_tensor(plan *p, uint64_t index) {
+    const qdq_tensor *t = qdq_model_tensor(p->session.model, index);
+    qdq_fit fit = {.size = sizeof fit};
+    uint64_t bytes = 0;
+    qdq_status status = QDQ_OK;
+    for (int f = 0; f < 2 && status == QDQ_OK && fit.reason == QDQ_FIT_TAKEN; f++)
+        if (p->formats[f] != QDQ_FORMAT_SOURCE)
+            status = qdq_selection_fit(p->session.selection, index, p->formats[f], &fit);
+    if (status == QDQ_OK && fit.reason == QDQ_FIT_TAKEN) status = qdq_gradients_find(p->gradients, index, &bytes);
+    if (status != QDQ_OK) return status;
+    if (bytes == 0) {
+        qdq_session_skip(&p->session, t->name, fit.reason != QDQ_FIT_TAKEN ? qdq_session_reason(&fit) : "no gradient");
+        return QDQ_OK;
+    }
+    p->tensors[p->n++] = (scored){.tensor = t, .index = index};
+    p->bytes += t->bytes + bytes;
     return QDQ_OK;
 }
 
-static qdq_status add_tensor(plan *p, const qdq_tensor *t) {
-    char reason[QDQ_REASON];
-    scored *s = &p->tensors[p->n];
-    *s = (scored){.tensor = t, .gradient = qdq_model_find(p->gradients, t->name)};
-    bool taken;
-    qdq_status status = qdq_selection_takes(p->session.selection, t, &taken, reason);
-    if (status != QDQ_OK) return status;
-    for (int f = 0; f < 2 && taken; f++) {
-        if (p->formats[f] == QDQ_FORMAT_SOURCE) continue;
-        status = qdq_selection_fits(p->session.selection, t, p->formats[f], &s->importance, &taken, reason);
-        if (status != QDQ_OK) return status;
-    }
-    if (taken && s->gradient == NULL) {
-        taken = false;
-        snprintf(reason, QDQ_REASON, "no gradient");
-    }
-    if (!taken) {
-        qdq_session_skip(&p->session, t->name, reason);
-        return QDQ_OK;
-    }
-    p->n++;
-    p->bytes += t->bytes + s->gradient->bytes;
-    return check_gradient(t, s->gradient);
-}
-
-/* Not one name in common: the wrong file, or another naming. */
+/* Not one gradient: the wrong file, or another naming. */
 static qdq_status check_names(const plan *p) {
     char path[512], weights[512], name[256], other[256];
-    uint64_t n = qdq_model_tensor_count(p->session.model);
-    for (uint64_t i = 0; i < n; i++)
-        if (qdq_model_find(p->gradients, qdq_model_tensor(p->session.model, i)->name) != NULL) return QDQ_OK;
-    if (n == 0 || qdq_model_tensor_count(p->gradients) == 0) return QDQ_OK;
+    const qdq_model *gradients = qdq_gradients_model(p->gradients);
+    uint64_t n = qdq_model_tensor_count(p->session.model), bytes = 0;
+    for (uint64_t i = 0; i < n && bytes == 0; i++)
+        if (qdq_gradients_find(p->gradients, i, &bytes) != QDQ_OK)
+            return QDQ_OK; /* told where the tensor's turn comes */
+    if (bytes > 0 || n == 0 || qdq_model_tensor_count(gradients) == 0) return QDQ_OK;
     return qdq_fail(QDQ_BAD_DATA,
                     "%s: has no gradient for any tensor of %s: names must be the same (a gradient here is \"%s\", a "
                     "tensor there \"%s\")",
-                    qdq_printable(qdq_model_path(p->gradients), path, sizeof path),
+                    qdq_printable(qdq_model_path(gradients), path, sizeof path),
                     qdq_printable(qdq_model_path(p->session.model), weights, sizeof weights),
-                    qdq_printable(qdq_model_tensor(p->gradients, 0)->name, name, sizeof name),
+                    qdq_printable(qdq_model_tensor(gradients, 0)->name, name, sizeof name),
                     qdq_printable(qdq_model_tensor(p->session.model, 0)->name, other, sizeof other));
 }
 
@@ -90,7 +71,7 @@ static qdq_status add_tensors(plan *p) {
     if (p->tensors == NULL)
         return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the results of %llu tensors", (unsigned long long)n);
     qdq_status status = check_names(p);
-    for (uint64_t i = 0; i < n && status == QDQ_OK; i++) status = add_tensor(p, qdq_model_tensor(p->session.model, i));
+    for (uint64_t i = 0; i < n && status == QDQ_OK; i++) status = add_tensor(p, i);
     return status == QDQ_OK && p->n == 0 ? qdq_session_nothing(&p->session, "there is nothing to score") : status;
 }
 
@@ -100,14 +81,8 @@ static qdq_status score(plan *p) {
     qdq_pass_expect(p->session.pass, p->bytes);
     for (uint64_t i = 0; i < p->n && status == QDQ_OK; i++) {
         scored *s = &p->tensors[i];
-        qdq_work work = {.kind = QDQ_WORK_SENSITIVITY,
-                         .tensor = s->tensor,
-                         .gradient = s->gradient,
-                         .n_formats = 2,
-                         .formats = p->formats,
-                         .importance = s->importance,
-                         .sensitivity = &s->sums};
-        status = qdq_pass_put(p->session.pass, &work);
+        status = qdq_pass_sensitivity(p->session.pass, p->session.selection, s->index, p->gradients, 1, &p->formats[0],
+                                      p->formats[1], &s->sums);
     }
     if (status == QDQ_OK) status = qdq_pass_flush(p->session.pass);
     qdq_progress_end();
@@ -200,7 +175,7 @@ static qdq_status print(plan *p) {
 }
 
 static qdq_status run(plan *p, const char *gradients, const char *mlx) {
-    qdq_status status = qdq_model_open(gradients, &p->gradients);
+    qdq_status status = qdq_gradients_open(gradients, p->session.selection, NULL, &p->gradients);
     if (status == QDQ_OK) status = qdq_json_open(mlx, &p->mlx);
     if (status == QDQ_OK) status = add_tensors(p);
     if (status == QDQ_OK) status = score(p);
@@ -216,7 +191,7 @@ static int one_format(const char *option, const char *text, const char *imatrix,
     qdq_format formats[QDQ_MAX_FORMATS];
     uint32_t n;
     if (text == NULL) return qdq_usage_error(parser, "no %s format: say --%s FORMAT", option, option);
-    if (qdq_parse_formats(text, formats, &n) != QDQ_OK || qdq_check_importance(formats, n, imatrix) != QDQ_OK)
+    if (qdq_parse_blocks(text, formats, &n) != QDQ_OK || qdq_need_importance(formats, n, imatrix) != QDQ_OK)
         return qdq_usage_error(parser, "--%s: %s", option, qdq_error_message());
     if (n != 1) return qdq_usage_error(parser, "--%s: one format is wanted, not %u", option, (unsigned)n);
     *format = formats[0];
@@ -254,9 +229,9 @@ int qdq_command_sensitivity(int argc, char **argv) {
     qdq_status status = qdq_session_open(&p.session, &common, parser.operands[0], imatrix);
     if (status == QDQ_OK) status = run(&p, gradients, mlx);
     int exit_status = status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
-    qdq_session_close(&p.session);
+    qdq_session_close(&p.session); /* first: the pass may still use the gradients */
+    qdq_gradients_close(p.gradients);
     qdq_json_abort(&p.mlx);
-    qdq_model_close(p.gradients);
     free(p.tensors);
     return exit_status;
 }

@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/selection.h"
-
 enum {
     DEVICE = 'd',
     HELP = 'h',
@@ -205,4 +203,31 @@ int qdq_parse_next(qdq_parser *parser) {
     free(parser->names);
     parser->names = NULL;
     return QDQ_PARSE_END;
+}
+
+/* ---- Formats --------------------------------------------------------------------------------------------------- */
+
+qdq_status qdq_parse_blocks(const char *text, qdq_format formats[QDQ_MAX_FORMATS], uint32_t *n) {
+    qdq_status status = qdq_parse_formats(text, formats, n);
+    for (uint32_t i = 0; status == QDQ_OK && i < *n; i++)
+        if (qdq_format_facts(formats[i]).block_elements == 1)
+            status =
+                qdq_fail(QDQ_INVALID_ARGUMENT, "%s has no blocks: it is no format here", qdq_format_name(formats[i]));
+    return status;
+}
+
+qdq_format_info qdq_format_facts(qdq_format format) {
+    qdq_format_info info = {.size = sizeof info};
+    qdq_target_describe(format, &info);
+    return info;
+}
+
+const char *qdq_format_name(qdq_format format) { return qdq_format_facts(format).name; }
+
+qdq_status qdq_need_importance(const qdq_format *formats, uint32_t n, const char *imatrix) {
+    for (uint32_t i = 0; i < n && imatrix == NULL; i++)
+        if (formats[i] != QDQ_FORMAT_SOURCE && qdq_format_facts(formats[i]).importance == 2)
+            return qdq_fail(QDQ_INVALID_ARGUMENT, "%s needs an importance matrix: give --imatrix FILE",
+                            qdq_format_name(formats[i]));
+    return QDQ_OK;
 }

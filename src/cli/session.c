@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/error.h"
-
 #define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
 
 /* ---- Sessions --------------------------------------------------------------------------------------------------- */
@@ -130,28 +128,51 @@ qdq_status qdq_session_nothing(const qdq_session *session, const char *wanted) {
                     session->n_packed > 0 ? ": give the F32, F16 or BF16 model that it was made from" : "");
 }
 
-qdq_status qdq_session_rewrite(qdq_session *session, qdq_rewrite *rewrite, uint64_t index, const char *name,
-                               qdq_format format, const qdq_imatrix_entry *importance, const char *reason) {
+const char *qdq_session_reason(const qdq_fit *fit) {
+    return fit->reason == QDQ_FIT_NOT_INCLUDED ? "not matched by --include"
+           : fit->reason == QDQ_FIT_EXCLUDED   ? "matched by --exclude"
+                                               : fit->text;
+}
+
+static qdq_status list(qdq_session *session, uint64_t index, const char *name, const qdq_choice *choice,
+                       const char *type) {
     const qdq_tensor *t = qdq_model_tensor(session->model, index);
-    qdq_status status = qdq_rewrite_add(rewrite, index, name, format, importance);
-    if (status != QDQ_OK) return status;
-    if (format == QDQ_FORMAT_NONE)
-        qdq_session_skip(session, t->name, reason);
-    else
-        json_array_append_new(session->tensors,
-                              json_pack("{s:o, s:o, s:s, s:I}", "name", qdq_json_text(name != NULL ? name : t->name),
-                                        "shape", qdq_json_shape(t), "dtype", qdq_rewrite_last_type(rewrite), "elements",
-                                        (json_int_t)t->elements));
+    if (choice->format == QDQ_FORMAT_NONE) {
+        qdq_fit fit = {.size = sizeof fit}; /* tells a pattern of the command line from a chooser's own reason */
+        qdq_status status = qdq_selection_fit(session->selection, index, QDQ_FORMAT_NONE, &fit);
+        if (status != QDQ_OK) return status;
+        if (fit.reason == QDQ_FIT_TAKEN) snprintf(fit.text, sizeof fit.text, "%s", choice->text);
+        qdq_session_skip(session, t->name, qdq_session_reason(&fit));
+        return QDQ_OK;
+    }
+    json_array_append_new(session->tensors,
+                          json_pack("{s:o, s:o, s:s, s:I}", "name", qdq_json_text(name), "shape", qdq_json_shape(t),
+                                    "dtype", type, "elements", (json_int_t)t->elements));
     return QDQ_OK;
 }
 
-void qdq_session_print_importance(const qdq_session *session, const qdq_rewrite *rewrite) {
-    if (session->imatrix == NULL || rewrite->quantized == 0) return;
-    if (rewrite->weighted > 0)
-        printf("The importance matrix has entries for %llu of the %llu tensors.\n",
-               (unsigned long long)rewrite->weighted, (unsigned long long)rewrite->quantized);
+qdq_status qdq_session_decided(void *session, uint64_t index, const char *name, const qdq_choice *choice,
+                               const char *type) {
+    return list(session, index, name, choice, type);
+}
+
+void qdq_session_print_importance(const qdq_session *session, uint64_t made, uint64_t weighted) {
+    if (session->imatrix == NULL || made == 0) return;
+    if (weighted > 0)
+        printf("The importance matrix has entries for %llu of the %llu tensors.\n", (unsigned long long)weighted,
+               (unsigned long long)made);
     else
         puts("The importance matrix has an entry for none of the tensors: was it made for another model?");
+}
+
+qdq_status qdq_session_rewrite(qdq_session *session, qdq_rewrite *rewrite, uint64_t index, const char *name,
+                               qdq_format format, const qdq_imatrix_entry *importance, const char *reason) {
+    qdq_choice choice = {.format = format, .reason = QDQ_FIT_RULE};
+    snprintf(choice.text, sizeof choice.text, "%s", reason);
+    qdq_status status = qdq_rewrite_add(rewrite, index, name, format, importance);
+    if (status != QDQ_OK) return status;
+    if (name == NULL) name = qdq_model_tensor(session->model, index)->name;
+    return list(session, index, name, &choice, qdq_rewrite_last_type(rewrite));
 }
 
 qdq_status qdq_session_print(qdq_session *session, qdq_table *table, const char *heading) {

@@ -2,7 +2,6 @@
 #ifndef QDQ_CLI_SESSION_H
 #define QDQ_CLI_SESSION_H
 
-#include "model/pass.h"
 #include "model/rewrite.h"
 #include "model/selection.h"
 #include "cli/cli.h"
@@ -40,12 +39,17 @@ qdq_status qdq_session_open_filtered(qdq_session *session, const qdq_common *com
                                      const qdq_session_imatrix *imatrix);
 void qdq_session_close(qdq_session *session);
 
+/* Why a tensor is left out, in the command's words. */
+const char *qdq_session_reason(const qdq_fit *fit);
+/* qdq_file_options.decided, of a session: lists the tensor among the results, or as skipped with the reason. */
+qdq_status qdq_session_decided(void *session, uint64_t index, const char *name, const qdq_choice *choice,
+                               const char *type);
+/* Says, where an importance matrix was given, for how many of the tensors it has an entry. */
+void qdq_session_print_importance(const qdq_session *session, uint64_t made, uint64_t weighted);
 /* Adds tensor `index` to the output, under that name (NULL: its own), and to the results: as its type there, or, if
  * format is QDQ_FORMAT_NONE, as skipped with the reason. */
 qdq_status qdq_session_rewrite(qdq_session *session, qdq_rewrite *rewrite, uint64_t index, const char *name,
                                qdq_format format, const qdq_imatrix_entry *importance, const char *reason);
-/* Says, where an importance matrix was given, for how many of the tensors it has an entry. */
-void qdq_session_print_importance(const qdq_session *session, const qdq_rewrite *rewrite);
 /* Lists a tensor as skipped. name: lives as long as the session. */
 void qdq_session_skip(qdq_session *session, const char *name, const char *reason);
 /* The failure of a command that skipped every tensor, with the reasons and what to do. wanted: "nothing to measure". */

@@ -8,8 +8,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "base/error.h"
-
 enum { MAX_COLUMNS = 16, GAP = 2, LEAST_NAME = 16 };
 
 struct qdq_table {

@@ -9,8 +9,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/error.h"
-
 double qdq_seconds(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -103,8 +101,25 @@ void qdq_complain(const char *format, ...) {
     fprintf(stderr, "qdq: %s\n", qdq_printable(message, safe, sizeof safe));
 }
 
+const char *qdq_explanation(void) {
+    static char text[1536];
+    static const char *const options[] = {
+        [QDQ_ADVICE_NONE] = "",
+        [QDQ_ADVICE_ALLOW_NON_FINITE] = "; mend the file, or say --allow-non-finite",
+        [QDQ_ADVICE_IMATRIX] = ": give --imatrix FILE",
+        [QDQ_ADVICE_NAMES] = ": give --arch NAME or --map FILE",
+        [QDQ_ADVICE_MAP] = ": give --map FILE",
+        [QDQ_ADVICE_HF] = ": give --hf MODEL, the model they were taken of, or plan from that model itself",
+        [QDQ_ADVICE_EXCEPTION] = "; give one that has, or another type by --tensor-type",
+    };
+    qdq_advice advice = qdq_error_advice();
+    bool known = (unsigned)advice < sizeof options / sizeof *options;
+    snprintf(text, sizeof text, "%s%s", qdq_error_message(), known ? options[advice] : "");
+    return text;
+}
+
 int qdq_exit_failure(qdq_status status) {
-    qdq_complain("%s", qdq_error_message());
+    qdq_complain("%s", qdq_explanation());
     return status == QDQ_INVALID_ARGUMENT ? QDQ_EXIT_USAGE : QDQ_EXIT_FAILED;
 }
 

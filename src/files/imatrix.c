@@ -375,6 +375,12 @@ qdq_status qdq_imatrix_filter(qdq_imatrix *im, const char *const *include, size_
 
 uint64_t qdq_imatrix_count(const qdq_imatrix *im) { return im->n; }
 const qdq_imatrix_entry *qdq_imatrix_entry_at(const qdq_imatrix *im, uint64_t index) { return &im->entries[index]; }
+
+const char *qdq_imatrix_path(const qdq_imatrix *im) { return im->path; }
+
+const char *qdq_imatrix_entry_name(const qdq_imatrix_entry *entry) { return entry->name; }
+
+uint64_t qdq_imatrix_entry_weights(const qdq_imatrix_entry *entry) { return entry->count; }
 const char *qdq_imatrix_dataset(const qdq_imatrix *im) { return im->dataset; }
 uint32_t qdq_imatrix_chunks(const qdq_imatrix *im) { return im->chunks; }
 

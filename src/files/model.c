@@ -22,7 +22,9 @@ qdq_status qdq_model_add(qdq_model *model, const qdq_tensor *tensor) {
         return qdq_fail(QDQ_BAD_DATA, "%s: has over %u tensors", SHOWN(model->path), QDQ_TENSOR_LIMIT);
     if (!qdq_grow((void **)&model->tensors, model->n_tensors, &model->tensors_capacity, sizeof *model->tensors))
         return no_memory(model->path);
-    model->tensors[model->n_tensors++] = *tensor;
+    qdq_tensor *added = &model->tensors[model->n_tensors++];
+    *added = *tensor;
+    added->size = sizeof *added;
     return QDQ_OK;
 }
 

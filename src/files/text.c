@@ -77,7 +77,9 @@ const char *qdq_printable(const char *text, char *buffer, size_t size) {
     return buffer;
 }
 
-const char *qdq_extents_text(const qdq_tensor *tensor, char buffer[192]) {
+void qdq_free(void *memory) { free(memory); }
+
+const char *qdq_extents_text(const qdq_tensor *tensor, char *buffer) {
     size_t used = 0;
     buffer[0] = '\0';
     for (uint32_t d = 0; d < tensor->n_dims && used < 160; d++)

@@ -94,10 +94,20 @@ static qdq_status parse(const char *text, bool with_floats, qdq_format formats[Q
     return QDQ_OK;
 }
 
-qdq_status qdq_parse_formats(const char *text, qdq_format formats[QDQ_MAX_FORMATS], uint32_t *n) {
+qdq_status qdq_parse_block_formats(const char *text, qdq_format formats[QDQ_MAX_FORMATS], uint32_t *n) {
     return parse(text, false, formats, n);
 }
 
-qdq_status qdq_parse_targets(const char *text, qdq_format formats[QDQ_MAX_FORMATS], uint32_t *n) {
+qdq_status qdq_parse_formats(const char *text, qdq_format *formats, uint32_t *n) {
     return parse(text, true, formats, n);
+}
+
+qdq_status qdq_target_describe(qdq_format format, qdq_format_info *info) {
+    if (info == NULL || !qdq_format_is_float(format, NULL)) return qdq_format_describe(format, info);
+    if (info->size == 0) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_target_describe: info->size is 0");
+    size_t size = info->size < sizeof *info ? info->size : sizeof *info;
+    qdq_format_info all = qdq_describe_format(format);
+    all.size = info->size;
+    memcpy(info, &all, size);
+    return QDQ_OK;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/advice.h"
 #include "model/row_order.h"
 #include "base/error.h"
 #include "dialect/scalar.h"
@@ -17,13 +18,17 @@ struct qdq_gradients {
     qdq_model *gradients, *hf;
 };
 
-qdq_status qdq_gradients_open(const char *path, const char *hf, const qdq_model *model, const qdq_gguf_names *names,
+qdq_status qdq_gradients_open(const char *path, const qdq_selection *selection, const qdq_gradients_options *options,
                               qdq_gradients **result) {
+    if (result == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_gradients_open: a NULL argument");
+    *result = NULL;
+    if (path == NULL || selection == NULL || (options != NULL && options->size == 0))
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_gradients_open: a NULL argument, or options->size is 0");
     qdq_gradients *g = calloc(1, sizeof *g);
-    if (g == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for gradients");
-    *g = (qdq_gradients){.model = model, .names = names};
+    if (g == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for gradients");
+    *g = (qdq_gradients){.model = selection->model, .names = selection->names};
     qdq_status status = qdq_model_open(path, &g->gradients);
-    if (status == QDQ_OK && hf != NULL) status = qdq_model_open(hf, &g->hf);
+    if (status == QDQ_OK && options != NULL && options->hf != NULL) status = qdq_model_open(options->hf, &g->hf);
     if (status != QDQ_OK) {
         qdq_gradients_close(g);
         return status;
@@ -108,11 +113,10 @@ static qdq_status settle_rows(const qdq_gradients *g, const qdq_tensor *t, const
     *heads = 0;
     if (g->hf == NULL && permute == QDQ_PERMUTE_NONE) return QDQ_OK;
     if (g->hf == NULL)
-        return qdq_fail(
-            QDQ_BAD_DATA,
+        return qdq_fail_advising(
+            QDQ_ADVICE_HF, QDQ_BAD_DATA,
             "\"%s\": conversions to GGUF move the rows of such tensors, and gradients of \"%s\" may stand in "
-            "the other order, which no gradient shows: give --hf MODEL, the model they were taken of, or "
-            "plan from that model itself",
+            "the other order, which no gradient shows",
             SHOWN(t->name), SHOWN(hf_name));
     const qdq_tensor *hf = qdq_model_find(g->hf, hf_name);
     if (hf == NULL || !hf->source || hf->elements != t->elements ||
@@ -170,7 +174,7 @@ static qdq_status find_experts(const qdq_gradients *g, const qdq_tensor *t, qdq_
     return QDQ_OK;
 }
 
-qdq_status qdq_gradients_find(const qdq_gradients *g, const qdq_tensor *t, qdq_gradient *gradient) {
+qdq_status qdq_gradients_of(const qdq_gradients *g, const qdq_tensor *t, qdq_gradient *gradient) {
     *gradient = (qdq_gradient){.parts = calloc(1, sizeof *gradient->parts)};
     if (gradient->parts == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a gradient");
     qdq_gradient_part *whole = gradient->parts;
@@ -191,9 +195,26 @@ qdq_status qdq_gradients_find(const qdq_gradients *g, const qdq_tensor *t, qdq_g
     return status;
 }
 
+void qdq_gradient_free(qdq_gradient *gradient) {
+    free(gradient->parts);
+    *gradient = (qdq_gradient){0};
+}
+
+qdq_status qdq_gradients_find(const qdq_gradients *g, uint64_t index, uint64_t *bytes) {
+    if (g == NULL || bytes == NULL || index >= qdq_model_tensor_count(g->model))
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_gradients_find: no such tensor, or a NULL argument");
+    qdq_gradient gradient;
+    qdq_status status = qdq_gradients_of(g, qdq_model_tensor(g->model, index), &gradient);
+    if (status != QDQ_OK) return status;
+    *bytes = 0;
+    for (uint64_t i = 0; i < gradient.n_parts; i++) *bytes += gradient.parts[i].gradient->bytes;
+    qdq_gradient_free(&gradient);
+    return QDQ_OK;
+}
+
 /* ---- Scoring --------------------------------------------------------------------------------------------------- */
 
-/* n_formats: with the source itself, which stands last. */
+/* n_formats: with the high one, which stands last. */
 static qdq_status put(qdq_pass *pass, const qdq_tensor *t, const qdq_tensor *g, const qdq_imatrix_entry *importance,
                       uint32_t n_formats, const qdq_format *formats, qdq_sensitivity_sums *sums) {
     qdq_work work = {.kind = QDQ_WORK_SENSITIVITY,
@@ -203,8 +224,7 @@ static qdq_status put(qdq_pass *pass, const qdq_tensor *t, const qdq_tensor *g, 
                      .formats = formats,
                      .importance = importance,
                      .sensitivity = sums};
-    qdq_status status = qdq_pass_put(pass, &work);
-    return status == QDQ_OK ? qdq_pass_flush(pass) : status;
+    return qdq_pass_put(pass, &work);
 }
 
 /* The gradient's rows in the order of the weights', some rows at a time. */
@@ -236,6 +256,7 @@ static qdq_status put_permuted(qdq_pass *pass, const qdq_tensor *t, const qdq_gr
         gradient.bytes = n * size;
         gradient.data = gathered;
         status = put(pass, &weights, &gradient, importance, n_formats, formats, sums);
+        if (status == QDQ_OK) status = qdq_pass_flush(pass); /* before the rows go */
     }
     free(gathered);
     return status;
@@ -243,12 +264,14 @@ static qdq_status put_permuted(qdq_pass *pass, const qdq_tensor *t, const qdq_gr
 
 qdq_status qdq_gradients_score(qdq_pass *pass, const qdq_tensor *tensor, const qdq_gradient *gradient,
                                const qdq_imatrix_entry *importance, uint32_t n_formats, const qdq_format *formats,
-                               qdq_sensitivity_sums *sums) {
+                               qdq_format high, qdq_sensitivity_sums *sums) {
     qdq_format pairs[QDQ_MAX_FORMATS];
     if (n_formats >= QDQ_MAX_FORMATS) return qdq_fail(QDQ_INVALID_ARGUMENT, "%u formats", n_formats);
     memcpy(pairs, formats, n_formats * sizeof *formats);
-    pairs[n_formats++] = QDQ_FORMAT_SOURCE;
+    pairs[n_formats++] = high;
     qdq_status status = QDQ_OK;
+    if (gradient->n_parts == 1 && gradient->parts->heads == 0)
+        return put(pass, tensor, gradient->parts->gradient, importance, n_formats, pairs, sums);
     for (uint64_t i = 0; i < gradient->n_parts && status == QDQ_OK; i++) {
         qdq_tensor weights = gradient->n_parts > 1 ? matrix_of(tensor, i) : *tensor;
         qdq_imatrix_entry slice;
@@ -258,6 +281,7 @@ qdq_status qdq_gradients_score(qdq_pass *pass, const qdq_tensor *tensor, const q
         const qdq_gradient_part *part = &gradient->parts[i];
         status = part->heads > 0 ? put_permuted(pass, &weights, part, entry, n_formats, pairs, sums)
                                  : put(pass, &weights, part->gradient, entry, n_formats, pairs, sums);
+        if (status == QDQ_OK) status = qdq_pass_flush(pass); /* before the parts go */
     }
     return status;
 }

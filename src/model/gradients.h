@@ -2,18 +2,9 @@
 #ifndef QDQ_MODEL_GRADIENTS_H
 #define QDQ_MODEL_GRADIENTS_H
 
-#include "model/format_list.h"
 #include "model/gguf_names.h"
 #include "model/pass.h"
-
-typedef struct qdq_gradients qdq_gradients;
-
-/* path: the gradients. hf: the model that they were taken of, in Hugging Face's layout, to compare rows with; or NULL.
- * names: to find gradients under Hugging Face's names for weights of GGUF; or NULL. model and names must outlive it. */
-qdq_status qdq_gradients_open(const char *path, const char *hf, const qdq_model *model, const qdq_gguf_names *names,
-                              qdq_gradients **gradients);
-void qdq_gradients_close(qdq_gradients *gradients); /* NULL is allowed */
-const qdq_model *qdq_gradients_model(const qdq_gradients *gradients);
+#include "model/selection.h"
 
 /* A tensor's gradient: of each of its matrices in order, if that is how the other file has them, else one for all. */
 typedef struct qdq_gradient_part {
@@ -27,12 +18,14 @@ typedef struct qdq_gradient {
 } qdq_gradient;
 
 /* QDQ_BAD_DATA: another shape; rows in an order that cannot be told (no hf) or that is neither GGUF's nor Hugging
- * Face's. parts is to be freed. */
-qdq_status qdq_gradients_find(const qdq_gradients *gradients, const qdq_tensor *tensor, qdq_gradient *gradient);
-/* Adds to sums, one a format, the scores of the tensor between the format and the weights themselves: all formats in
- * one reading. sums are complete at return. n_formats < QDQ_MAX_FORMATS. */
+ * Face's. */
+qdq_status qdq_gradients_of(const qdq_gradients *gradients, const qdq_tensor *tensor, qdq_gradient *gradient);
+void qdq_gradient_free(qdq_gradient *gradient);
+/* Adds to sums, one a format, the scores of the tensor between the format and `high`, which may be QDQ_FORMAT_SOURCE:
+ * all formats in one reading. A gradient of several parts, or of other rows, is done at return; otherwise sums are
+ * complete after a flush. n_formats < QDQ_MAX_FORMATS. */
 qdq_status qdq_gradients_score(qdq_pass *pass, const qdq_tensor *tensor, const qdq_gradient *gradient,
                                const qdq_imatrix_entry *importance, uint32_t n_formats, const qdq_format *formats,
-                               qdq_sensitivity_sums *sums);
+                               qdq_format high, qdq_sensitivity_sums *sums);
 
 #endif

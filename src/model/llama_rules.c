@@ -103,6 +103,12 @@ static bool ends_with_weight(const char *name) {
     return n == 5 || (n >= 6 && strcmp(name + n - 6, "weight") == 0);
 }
 
+qdq_ggml_tensor qdq_rules_tensor(const qdq_tensor *t, const char *name) {
+    qdq_ggml_tensor g = {.name = name, .ne = {1, 1, 1, 1}, .type = t->ggml_type};
+    for (uint32_t d = 0; d < t->n_dims && d < 4; d++) g.ne[d] = t->shape[t->n_dims - 1 - d];
+    return g;
+}
+
 bool qdq_rules_quantizes(const qdq_ggml_tensor *t, const char **why) {
     static const char *const parts[] = {"_norm.weight",
                                         "ffn_gate_inp.weight",

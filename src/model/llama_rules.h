@@ -6,10 +6,8 @@
 #ifndef QDQ_MODEL_LLAMA_RULES_H
 #define QDQ_MODEL_LLAMA_RULES_H
 
-#include <stdbool.h>
-
 #include "base/ggml_type.h"
-#include "qdq.h"
+#include "qdq_model.h"
 
 /* ---- Types and presets ---- */
 
@@ -76,6 +74,9 @@ typedef struct qdq_ggml_tensor {
     uint64_t ne[4]; /* the row's length first; 1 past the last dimension */
     uint32_t type;
 } qdq_ggml_tensor;
+
+/* A model's tensor as llama-quantize has it under that name. */
+qdq_ggml_tensor qdq_rules_tensor(const qdq_tensor *tensor, const char *name);
 
 /* Does it quantize such a tensor at all? If not, *why (may be NULL) says what it goes by; it is then copied as it is.
  * Only names and dimensions count. */

@@ -16,8 +16,8 @@ static qdq_status set_text(qdq_writer *writer, const char *key, const char *text
     return qdq_writer_set_string(writer, key, cut);
 }
 
-static qdq_status set_importance(qdq_writer *writer, const qdq_imatrix *imatrix, const char *path) {
-    qdq_status status = set_text(writer, "quantize.imatrix.file", path);
+static qdq_status set_importance(qdq_writer *writer, const qdq_imatrix *imatrix) {
+    qdq_status status = set_text(writer, "quantize.imatrix.file", qdq_imatrix_path(imatrix));
     if (status == QDQ_OK && qdq_imatrix_dataset(imatrix)[0] != '\0')
         status = set_text(writer, "quantize.imatrix.dataset", qdq_imatrix_dataset(imatrix));
     if (status == QDQ_OK)
@@ -52,8 +52,7 @@ qdq_status qdq_packed_metadata(qdq_writer *writer, const qdq_selection *selectio
     if (status == QDQ_OK) status = qdq_writer_set_u32(writer, "general.file_type", facts->file_type);
     for (size_t i = 0; facts->kv != NULL && i < facts->kv->n && status == QDQ_OK; i++)
         status = qdq_writer_set(writer, &facts->kv->items[i]);
-    if (status == QDQ_OK && facts->imatrix != NULL && selection->imatrix != NULL)
-        status = set_importance(writer, selection->imatrix, facts->imatrix);
+    if (status == QDQ_OK && selection->imatrix != NULL) status = set_importance(writer, selection->imatrix);
     if (status == QDQ_OK && gguf && facts->arrangement != NULL && facts->arrangement->pruned)
         status = set_blocks(writer, selection, facts->arrangement->blocks);
     return status;

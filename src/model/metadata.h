@@ -8,7 +8,6 @@
 
 typedef struct qdq_packed_facts {
     uint32_t file_type;                 /* general.file_type */
-    const char *imatrix;                /* the path of the selection's importance matrix; NULL: none */
     const qdq_kv_list *kv;              /* may be NULL */
     const qdq_arrangement *arrangement; /* may be NULL */
 } qdq_packed_facts;

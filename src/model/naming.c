@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "model/advice.h"
 #include "base/error.h"
 #include "files/json_reader.h"
 
@@ -109,12 +110,12 @@ qdq_status qdq_naming_missing(const qdq_model *model, const char *what) {
     qdq_status status = find_architecture(model, found);
     if (status != QDQ_OK) return status;
     if (found[0] == '\0')
-        return qdq_fail(QDQ_UNSUPPORTED,
-                        "%s: %s needs GGUF's names of the tensors, and neither metadata nor a config.json tell the "
-                        "architecture: give --arch NAME or --map FILE",
-                        path, what);
-    return qdq_fail(QDQ_UNSUPPORTED,
-                    "%s: %s needs GGUF's names of the tensors, and those of architecture %s are not known: give --map "
-                    "FILE",
-                    path, what, found);
+        return qdq_fail_advising(
+            QDQ_ADVICE_NAMES, QDQ_UNSUPPORTED,
+            "%s: %s needs GGUF's names of the tensors, and neither metadata nor a config.json tell "
+            "the architecture",
+            path, what);
+    return qdq_fail_advising(QDQ_ADVICE_MAP, QDQ_UNSUPPORTED,
+                             "%s: %s needs GGUF's names of the tensors, and those of architecture %s are not known",
+                             path, what, found);
 }

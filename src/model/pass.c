@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/advice.h"
 #include "model/finite.h"
 #include "model/floats.h"
 #include "model/format_list.h"
@@ -56,18 +57,28 @@ static qdq_status open_slot(slot *s, qdq_device *device) {
 
 qdq_status qdq_pass_create(uint32_t n_devices, qdq_device *const *devices, const qdq_pass_options *options,
                            qdq_pass **result) {
+    if (result == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_pass_create: a NULL argument");
+    *result = NULL;
+    if (n_devices == 0 || devices == NULL || n_devices > UINT32_MAX / DEVICE_SLOTS)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_pass_create: %u devices", (unsigned)n_devices);
+    for (uint32_t i = 0; i < n_devices; i++)
+        if (devices[i] == NULL)
+            return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_pass_create: device %u is NULL", (unsigned)i);
+    if (options != NULL && (options->size == 0 || options->threads < 0 || options->threads > 4096))
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_pass_create: options of size %zu, with %d threads", options->size,
+                        options->threads);
     qdq_pass *pass = calloc(1, sizeof *pass);
-    slot *slots =
-        n_devices <= UINT32_MAX / DEVICE_SLOTS ? calloc((size_t)n_devices * DEVICE_SLOTS, sizeof *slots) : NULL;
+    slot *slots = calloc((size_t)n_devices * DEVICE_SLOTS, sizeof *slots);
     if (pass == NULL || slots == NULL) {
         free(pass);
         free(slots);
-        return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a pass over a model");
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for a pass over a model");
     }
-    pass->options = *options;
+    if (options != NULL)
+        memcpy(&pass->options, options, options->size < sizeof *options ? options->size : sizeof *options);
     pass->slots = slots;
     pass->n_slots = n_devices * DEVICE_SLOTS;
-    qdq_status status = qdq_pool_create(options->threads, &pass->pool);
+    qdq_status status = qdq_pool_create(pass->options.threads, &pass->pool);
     for (uint32_t i = 0; i < pass->n_slots && status == QDQ_OK; i++)
         status = open_slot(&slots[i], devices[i % n_devices]);
     if (status != QDQ_OK) {
@@ -126,13 +137,12 @@ static qdq_status check_finite(qdq_pass *pass, const qdq_tensor *tensor, const c
     uint32_t word = 0;
     memcpy(&word, at + found * size, size); /* little-endian, as the file */
     uint32_t mantissa = tensor->dtype == QDQ_F32 ? 0x7fffffu : tensor->dtype == QDQ_F16 ? 0x3ffu : 0x7fu;
-    return qdq_fail(QDQ_BAD_DATA,
-                    "%s: tensor \"%s\": %s %llu (row %llu, column %llu; file offset %llu) is %s; mend the file, or say "
-                    "--allow-non-finite",
-                    qdq_printable(tensor->path, path, sizeof path), qdq_printable(tensor->name, name, sizeof name),
-                    what, (unsigned long long)index, (unsigned long long)(index / row),
-                    (unsigned long long)(index % row), (unsigned long long)(tensor->offset + index * size),
-                    (word & mantissa) != 0 ? "NaN" : "infinite");
+    return qdq_fail_advising(
+        QDQ_ADVICE_ALLOW_NON_FINITE, QDQ_BAD_DATA,
+        "%s: tensor \"%s\": %s %llu (row %llu, column %llu; file offset %llu) is %s",
+        qdq_printable(tensor->path, path, sizeof path), qdq_printable(tensor->name, name, sizeof name), what,
+        (unsigned long long)index, (unsigned long long)(index / row), (unsigned long long)(index % row),
+        (unsigned long long)(tensor->offset + index * size), (word & mantissa) != 0 ? "NaN" : "infinite");
 }
 
 /* Sums hide nothing: sum w^2 is not finite if a weight is not, sum g D if a gradient is not. (Either can also overflow;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/advice.h"
 #include "model/format_list.h"
 #include "base/error.h"
 
@@ -24,20 +25,14 @@ static bool wants_importance(const qdq_targets *targets, const char *name, qdq_f
     return info.importance == 2 || qdq_rules_needs_imatrix(name, info.ggml_type, file_type);
 }
 
-qdq_status qdq_targets_check_importance(const qdq_targets *targets, const char *imatrix) {
-    if (imatrix != NULL || targets->format == QDQ_FORMAT_NONE) return QDQ_OK;
+qdq_status qdq_targets_check_importance(const qdq_targets *targets, bool given) {
+    if (given || targets->format == QDQ_FORMAT_NONE) return QDQ_OK;
     if (!wants_importance(targets, "", targets->format)) return QDQ_OK;
-    return qdq_fail(QDQ_INVALID_ARGUMENT, "%s needs an importance matrix: give --imatrix FILE",
-                    qdq_describe_format(targets->format).name);
+    return qdq_fail_advising(QDQ_ADVICE_IMATRIX, QDQ_INVALID_ARGUMENT, "%s needs an importance matrix",
+                             qdq_describe_format(targets->format).name);
 }
 
 /* ---- All tensors ------------------------------------------------------------------------------------------------ */
-
-static qdq_ggml_tensor ggml_tensor(const qdq_tensor *t, const char *name) {
-    qdq_ggml_tensor g = {.name = name, .ne = {1, 1, 1, 1}, .type = t->ggml_type};
-    for (uint32_t d = 0; d < t->n_dims && d < 4; d++) g.ne[d] = t->shape[t->n_dims - 1 - d];
-    return g;
-}
 
 static qdq_status decide(qdq_targets *targets, const qdq_selection *selection, const qdq_arrangement *a,
                          const qdq_mixture_wish *wish, const qdq_rules_model *facts) {
@@ -48,7 +43,7 @@ static qdq_status decide(qdq_targets *targets, const qdq_selection *selection, c
                             : qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu tensors", (unsigned long long)a->n);
     if (status == QDQ_OK) {
         for (uint64_t i = 0; i < a->n; i++)
-            tensors[i] = ggml_tensor(qdq_model_tensor(selection->model, a->tensors[i].index), a->tensors[i].name);
+            tensors[i] = qdq_rules_tensor(qdq_model_tensor(selection->model, a->tensors[i].index), a->tensors[i].name);
         status = qdq_mixture_types(wish, facts, tensors, (size_t)a->n, choices);
     }
     for (uint64_t i = 0; i < a->n && status == QDQ_OK; i++) targets->choices[a->tensors[i].index] = choices[i];
@@ -200,16 +195,16 @@ static qdq_status set_format(const qdq_targets *targets, const qdq_selection *se
     return QDQ_OK;
 }
 
-qdq_status qdq_targets_lack(const qdq_target_choice *choice, const qdq_selection *selection, const char *name) {
-    const char *format = qdq_describe_format(choice->format).name;
+qdq_status qdq_targets_lack(qdq_format format, const qdq_selection *selection, const char *name) {
+    const char *wanted = qdq_describe_format(format).name;
     if (selection->imatrix == NULL)
-        return qdq_fail(QDQ_INVALID_ARGUMENT,
-                        "tensor \"%s\" would be %s, which needs an importance matrix: give --imatrix FILE",
-                        SHOWN(name, 256), format);
-    return qdq_fail(QDQ_BAD_DATA,
-                    "tensor \"%s\" would be %s, which needs an importance matrix, and the one given has no entry for "
-                    "it; give one that has, or another type by --tensor-type",
-                    SHOWN(name, 256), format);
+        return qdq_fail_advising(QDQ_ADVICE_IMATRIX, QDQ_INVALID_ARGUMENT,
+                                 "tensor \"%s\" would be %s, which needs an importance matrix", SHOWN(name, 256),
+                                 wanted);
+    return qdq_fail_advising(QDQ_ADVICE_EXCEPTION, QDQ_BAD_DATA,
+                             "tensor \"%s\" would be %s, which needs an importance matrix, and the one given has no "
+                             "entry for it",
+                             SHOWN(name, 256), wanted);
 }
 
 qdq_status qdq_targets_choose(qdq_targets *targets, const qdq_selection *selection, uint64_t index,

@@ -23,9 +23,9 @@ typedef struct qdq_targets {
 #define QDQ_TARGETS_NONE                                                                                               \
     { .format = QDQ_FORMAT_NONE, .output_type = QDQ_NO_TYPE, .embedding_type = QDQ_NO_TYPE, .rules = QDQ_RULES_NEWEST }
 
-/* All that can be asked for has the importance matrix that it needs; imatrix: its path, or NULL. QDQ_INVALID_ARGUMENT:
- * it has not. */
-qdq_status qdq_targets_check_importance(const qdq_targets *targets, const char *imatrix);
+/* All that can be asked for has the importance matrix that it needs; given: there is one. QDQ_INVALID_ARGUMENT: it has
+ * not. */
+qdq_status qdq_targets_check_importance(const qdq_targets *targets, bool given);
 /* Decides for all tensors. kv: as qdq_rules_model_read() takes it. QDQ_UNSUPPORTED: llama-quantize stops at one of
  * them, or the preset's rules do not apply to such a model. */
 qdq_status qdq_targets_prepare(qdq_targets *targets, const qdq_selection *selection, const qdq_arrangement *arrangement,
@@ -46,8 +46,8 @@ typedef struct qdq_target_choice {
  * QDQ_BAD_DATA: an importance matrix of another size. */
 qdq_status qdq_targets_choose(qdq_targets *targets, const qdq_selection *selection, uint64_t index,
                               qdq_target_choice *choice);
-/* The failure for a choice that lacks importance. */
-qdq_status qdq_targets_lack(const qdq_target_choice *choice, const qdq_selection *selection, const char *name);
+/* The failure for a tensor of that name that lacks importance for the format. */
+qdq_status qdq_targets_lack(qdq_format format, const qdq_selection *selection, const char *name);
 void qdq_targets_free(qdq_targets *targets);
 
 #endif

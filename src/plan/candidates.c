@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "plan/planner.h"
+#include "model/advice.h"
 #include "model/format_list.h"
 #include "model/metadata.h"
 #include "base/error.h"
@@ -28,7 +29,7 @@ static qdq_status add_format(qdq_planner *p, const char *name, size_t length, bo
     bool source = strcasecmp(text, QDQ_PLAN_SOURCE) == 0;
     qdq_format formats[QDQ_MAX_FORMATS];
     uint32_t n;
-    qdq_status status = source ? QDQ_OK : qdq_parse_formats(text, formats, &n);
+    qdq_status status = source ? QDQ_OK : qdq_parse_block_formats(text, formats, &n);
     if (status != QDQ_OK) return status;
     qdq_format_choice c = {source ? QDQ_PLAN_SOURCE : NULL, source ? QDQ_FORMAT_SOURCE : formats[0], listed};
     for (uint32_t i = 0; i < p->n_formats; i++) {
@@ -39,7 +40,7 @@ static qdq_status add_format(qdq_planner *p, const char *name, size_t length, bo
     if (!source) {
         qdq_format_info info = qdq_describe_format(c.format);
         c.name = info.name;
-        status = qdq_check_importance(&c.format, 1, p->request->imatrix);
+        status = qdq_check_importance(&c.format, 1, p->selection->imatrix != NULL);
     }
     if (status == QDQ_OK) p->formats[p->n_formats++] = c;
     return status;
@@ -57,44 +58,33 @@ static qdq_status add_formats(qdq_planner *p, const char *list, bool listed) {
     return status;
 }
 
-static bool gives_format(const qdq_plan_rule *r) { return r->kind == QDQ_RULE_PIN || r->kind == QDQ_RULE_MINIMUM; }
-
 /* Formats of rules are known as well, for the tensors that the rules are about. */
-static qdq_status list_formats(qdq_planner *p) {
-    const qdq_plan_request *r = p->request;
+qdq_status qdq_planner_check_formats(qdq_planner *p) {
     qdq_status status = QDQ_OK;
-    if (r->formats != NULL) {
-        status = add_formats(p, r->formats, true);
+    p->n_formats = 0;
+    if (p->wanted != NULL) {
+        status = add_formats(p, p->wanted, true);
     } else {
         for (qdq_format f = 0; f < qdq_format_count() && status == QDQ_OK; f++) {
             qdq_format_info info = qdq_describe_format(f);
-            if (only_by_name(info.name) || (info.importance == 2 && r->imatrix == NULL)) continue;
+            if (only_by_name(info.name) || (info.importance == 2 && p->selection->imatrix == NULL)) continue;
             status = add_format(p, info.name, strlen(info.name), true);
         }
     }
-    for (unsigned i = 0; i < r->n_rules && status == QDQ_OK; i++)
-        if (gives_format(&r->rules[i])) status = add_formats(p, r->rules[i].formats, false);
-    return status;
-}
-
-static qdq_status open_patterns(qdq_planner *p) {
-    qdq_status status = QDQ_OK;
-    for (unsigned i = 0; i < p->request->n_rules && status == QDQ_OK; i++) {
-        const qdq_plan_rule *r = &p->request->rules[i];
-        if (gives_format(r) && r->regex != NULL) status = qdq_pattern_open(r->regex, &p->patterns[i]);
-    }
+    for (uint32_t i = 0; i < p->n_rules && status == QDQ_OK; i++)
+        if (qdq_plan_rule_gives(&p->rules[i])) status = add_formats(p, p->rules[i].formats, false);
     return status;
 }
 
 /* A format that is not listed is for the tensors that it is pinned to. */
 static qdq_status rule_gives(const qdq_planner *p, const qdq_item *it, const qdq_format_choice *c, bool *gives) {
     qdq_status status = QDQ_OK;
-    *gives = false;
-    for (unsigned i = 0; i < p->request->n_rules && status == QDQ_OK && !*gives; i++) {
-        const qdq_plan_rule *r = &p->request->rules[i];
-        if (!gives_format(r) || strcasecmp(r->formats, c->name) != 0) continue;
+    *gives = c->listed;
+    for (uint32_t i = 0; i < p->n_rules && status == QDQ_OK && !*gives; i++) {
+        const qdq_plan_rule *r = &p->rules[i];
+        if (!qdq_plan_rule_gives(r) || strcasecmp(r->formats, c->name) != 0) continue;
         *gives = true;
-        if (r->regex != NULL) status = qdq_pattern_find(p->patterns[i], it->tensor->name, NULL, gives);
+        if (r->regex != NULL) status = qdq_pattern_find(r->pattern, it->tensor->name, NULL, gives);
     }
     return status;
 }
@@ -106,28 +96,15 @@ uint64_t qdq_planner_padded(const qdq_planner *p, uint64_t bytes) {
     return __builtin_add_overflow(bytes, p->alignment - 1, &up) ? UINT64_MAX : up / p->alignment * p->alignment;
 }
 
-qdq_ggml_tensor qdq_item_ggml(const qdq_item *it) {
-    qdq_ggml_tensor t = {.name = it->gguf.name, .ne = {1, 1, 1, 1}, .type = it->tensor->ggml_type};
-    for (uint32_t d = 0; d < it->tensor->n_dims && d < 4; d++) t.ne[d] = it->tensor->shape[it->tensor->n_dims - 1 - d];
-    return t;
-}
-
 static void keep(qdq_item *it, const char *reason) { snprintf(it->reason, QDQ_REASON, "%s", reason); }
 
 /* Its name in GGUF, and whether llama-quantize would leave it alone. */
 static void name_item(qdq_planner *p, qdq_item *it) {
-    if (qdq_model_layout(p->selection->model) == QDQ_LAYOUT_GGUF) {
-        if (strlen(it->tensor->name) < sizeof it->gguf.name) strcpy(it->gguf.name, it->tensor->name);
-        it->gguf.expert = QDQ_NO_EXPERT;
-    } else {
-        if (p->selection->names == NULL ||
-            qdq_gguf_names_to_gguf(p->selection->names, it->tensor->name, &it->gguf) != QDQ_OK)
-            it->gguf = (qdq_gguf_name){.expert = QDQ_NO_EXPERT};
-        else if (it->gguf.name[0] == '\0' && it->reason[0] == '\0')
-            keep(it, "GGUF does not have it");
-    }
+    bool dropped;
+    it->gguf = qdq_selection_name(p->selection, it->tensor, &dropped);
+    if (it->reason[0] == '\0' && dropped) keep(it, "GGUF does not have it");
     const char *why = NULL;
-    qdq_ggml_tensor t = qdq_item_ggml(it);
+    qdq_ggml_tensor t = qdq_rules_tensor(it->tensor, it->gguf.name);
     if (it->gguf.name[0] != '\0' && it->reason[0] == '\0' && !qdq_rules_quantizes(&t, &why))
         snprintf(it->reason, QDQ_REASON, "llama-quantize keeps it (%s)", why);
 }
@@ -135,7 +112,7 @@ static void name_item(qdq_planner *p, qdq_item *it) {
 /* llama-quantize stops at some formats for a tensor without importance, though ggml can make them. Those are no
  * candidates where it is to run the plan, nor where formats were not named. */
 static bool refused(const qdq_planner *p, const qdq_item *it, const qdq_format_choice *c) {
-    bool minded = p->request->recipe != NULL || (p->request->formats == NULL && c->listed);
+    bool minded = p->for_llama_quantize || (p->wanted == NULL && c->listed);
     if (!minded || it->importance != NULL) return false;
     const char *name = it->gguf.name[0] != '\0' ? it->gguf.name : it->tensor->name;
     return qdq_rules_needs_imatrix(name, (uint32_t)qdq_describe_format(c->format).ggml_type, 0);
@@ -150,19 +127,22 @@ static qdq_status add_candidates(qdq_planner *p, qdq_item *it) {
     for (uint32_t c = 0; c < p->n_formats; c++) {
         const qdq_format_choice *ch = &p->formats[c];
         it->candidates[c].bytes = QDQ_NO_CANDIDATE;
-        bool wanted = ch->listed;
-        qdq_status status = wanted ? QDQ_OK : rule_gives(p, it, ch, &wanted);
+        bool given;
+        qdq_status status = rule_gives(p, it, ch, &given);
         if (status != QDQ_OK) return status;
-        if (!wanted) continue;
+        if (!given) continue;
         if (ch->format == QDQ_FORMAT_SOURCE) {
             it->candidates[c].bytes = qdq_planner_padded(p, it->tensor->bytes);
             continue; /* does not make it worth planning by itself */
         }
-        bool fits;
-        const qdq_imatrix_entry *importance; /* NULL where the format does not fit */
-        status = qdq_selection_fits(p->selection, it->tensor, ch->format, &importance, &fits, reason);
+        qdq_fit fit;
+        const qdq_imatrix_entry *importance;
+        status = qdq_selection_check(p->selection, it->tensor, ch->format, &fit, &importance);
         if (status != QDQ_OK) return status;
-        if (!fits) continue;
+        if (fit.reason != QDQ_FIT_TAKEN) {
+            memcpy(reason, fit.text, sizeof reason);
+            continue;
+        }
         it->importance = importance;
         if (refused(p, it, ch)) {
             snprintf(reason, sizeof reason, "llama-quantize refuses %s without an importance matrix", ch->name);
@@ -181,21 +161,22 @@ static qdq_status add_item(qdq_planner *p, qdq_item *it, const qdq_tensor *t) {
     it->scale = -1;
     p->elements += t->elements;
     p->source_bytes += t->bytes;
-    bool takes;
-    qdq_status status = qdq_selection_takes(p->selection, t, &takes, it->reason);
+    qdq_fit fit;
+    const qdq_imatrix_entry *importance;
+    qdq_status status = qdq_selection_check(p->selection, t, QDQ_FORMAT_NONE, &fit, &importance);
     if (status != QDQ_OK) return status;
-    if (takes) it->reason[0] = '\0';
+    memcpy(it->reason, fit.text, sizeof it->reason);
     name_item(p, it);
     if (it->reason[0] != '\0') return QDQ_OK;
     status = add_candidates(p, it);
     if (status != QDQ_OK || it->reason[0] != '\0' || p->gradients == NULL) return status;
-    return qdq_gradients_find(p->gradients, t, &it->gradient);
+    return qdq_gradients_of(p->gradients, t, &it->gradient);
 }
 
 /* Bytes of the file that are no tensor's. */
 static qdq_status measure_overhead(qdq_planner *p) {
     qdq_writer *writer = NULL;
-    qdq_packed_facts facts = {.imatrix = p->request->imatrix};
+    qdq_packed_facts facts = {0};
     uint64_t size = 0, tensors = 0;
     qdq_status status = qdq_writer_create(QDQ_LAYOUT_GGUF, NULL, &writer);
     if (status == QDQ_OK) status = qdq_packed_metadata(writer, p->selection, &facts);
@@ -218,16 +199,27 @@ static qdq_status check_importance(const qdq_planner *p) {
         planned = planned || qdq_item_planned(&p->items[i]);
     }
     if (any || !planned || p->selection->imatrix == NULL) return QDQ_OK;
-    return qdq_fail(
-        QDQ_BAD_DATA,
-        "%s: has no entry for any tensor that is planned of %s: it is another model's, or the names of this "
-        "architecture are not known (--arch, --map)",
-        SHOWN(p->request->imatrix), SHOWN(qdq_model_path(p->selection->model)));
+    return qdq_fail_advising(QDQ_ADVICE_NAMES, QDQ_BAD_DATA,
+                             "%s: has no entry for any tensor that is planned of %s: it is another model's, or the "
+                             "names of this architecture are not known",
+                             SHOWN(qdq_imatrix_path(p->selection->imatrix)),
+                             SHOWN(qdq_model_path(p->selection->model)));
+}
+
+void qdq_planner_drop_candidates(qdq_planner *p) {
+    for (uint64_t i = 0; p->items != NULL && i < p->n_items; i++) {
+        qdq_gradient_free(&p->items[i].gradient);
+        free(p->items[i].formats);
+        free(p->items[i].candidates);
+    }
+    free(p->items);
+    p->items = NULL;
+    p->n_items = 0;
+    p->elements = p->source_bytes = 0;
 }
 
 qdq_status qdq_planner_candidates(qdq_planner *p) {
-    qdq_status status = list_formats(p);
-    if (status == QDQ_OK) status = open_patterns(p);
+    qdq_status status = qdq_planner_check_formats(p);
     if (status != QDQ_OK) return status;
     p->n_items = qdq_model_tensor_count(p->selection->model);
     p->items = calloc((size_t)p->n_items + 1, sizeof *p->items);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "plan/planner.h"
+#include "model/format_list.h"
 #include "base/error.h"
 
 typedef unsigned long long ull;
@@ -13,7 +14,10 @@ enum { SOURCE_TEXT = 400 };
 
 /* ---- Scores ----------------------------------------------------------------------------------------------------- */
 
-const qdq_score_text qdq_score_texts[] = {
+static const struct {
+    const char *name, *meaning;
+} scores[] = {
+    [QDQ_SCORE_AUTO] = {"auto", ""},
     [QDQ_SCORE_ERROR] = {"error", "squared error"},
     [QDQ_SCORE_RELATIVE] = {"relative", "squared error relative to the tensor's squared weights"},
     [QDQ_SCORE_SIZED] = {"sized",
@@ -21,8 +25,13 @@ const qdq_score_text qdq_score_texts[] = {
     [QDQ_SCORE_SIGNED] = {"signed", "first-order change of the loss, sum(g D), 0 where negative"},
     [QDQ_SCORE_ABSOLUTE] = {"absolute", "sum|g D| of the gradients"},
     [QDQ_SCORE_SQUARED] = {"squared", "sum((g D)^2) of the gradients"},
-    [QDQ_SCORE_AUTO] = {"auto", ""},
 };
+
+static bool is_score(qdq_score score) { return (unsigned)score < sizeof scores / sizeof *scores; }
+
+const char *qdq_score_name(qdq_score score) { return is_score(score) ? scores[score].name : NULL; }
+
+const char *qdq_score_meaning(qdq_score score) { return is_score(score) ? scores[score].meaning : NULL; }
 
 bool qdq_score_takes_gradients(qdq_score s) {
     return s == QDQ_SCORE_SIGNED || s == QDQ_SCORE_ABSOLUTE || s == QDQ_SCORE_SQUARED;
@@ -50,21 +59,24 @@ static void name_gradient(const qdq_gradient *gradient, char text[SOURCE_TEXT]) 
              (ull)gradient->n_parts, (ull)first->heads);
 }
 
+/* Kept from one measuring to the next. */
 static qdq_status open_scores(qdq_planner *p) {
-    const qdq_plan_request *r = p->request;
-    qdq_status status = qdq_measure_open(r->scores, p->selection->model, p->gradients, r->imatrix, &p->scores);
-    for (uint64_t i = 0; i < p->n_items && status == QDQ_OK && r->scores != NULL; i++) {
+    const char *path = p->scores_path;
+    qdq_status status =
+        p->scores == NULL ? qdq_measure_open(path, p->selection->model, p->gradients, p->selection->imatrix, &p->scores)
+                          : QDQ_OK;
+    for (uint64_t i = 0; i < p->n_items && status == QDQ_OK && path != NULL; i++) {
         const qdq_item *it = &p->items[i];
         char gradient[SOURCE_TEXT];
         if (!qdq_item_planned(it)) continue;
         if (it->gradient.n_parts > 0) name_gradient(&it->gradient, gradient);
-        status = qdq_scores_match(p->scores, r->scores, it->tensor->name, it->gradient.n_parts > 0 ? gradient : NULL,
+        status = qdq_scores_match(p->scores, path, it->tensor->name, it->gradient.n_parts > 0 ? gradient : NULL,
                                   it->importance != NULL ? it->importance->name : NULL);
     }
     return status;
 }
 
-static qdq_status measure(qdq_planner *p, size_t *passes) {
+static qdq_status measure(qdq_planner *p, qdq_pass *pass, uint64_t *passes) {
     qdq_measured_tensor *tensors = calloc((size_t)p->n_items + 1, sizeof *tensors);
     if (tensors == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu tensors", (ull)p->n_items);
     size_t n = 0;
@@ -75,7 +87,7 @@ static qdq_status measure(qdq_planner *p, size_t *passes) {
         tensors[n++] = (qdq_measured_tensor){it->tensor, it->importance, gradients ? &it->gradient : NULL, it->formats,
                                              it->n_formats};
     }
-    qdq_status status = qdq_measure(p->pass, p->request->scores, n, tensors, p->scores, passes);
+    qdq_status status = qdq_measure(pass, p->scores_path, n, tensors, p->scores, passes);
     free(tensors);
     return status;
 }
@@ -135,7 +147,7 @@ static qdq_status set_scales(qdq_planner *p) {
             slices++;
         }
         double scale = energies * (means / slices);
-        if (p->request->score == QDQ_SCORE_SIZED) scale /= sqrt(elements);
+        if (p->score == QDQ_SCORE_SIZED) scale /= sqrt(elements);
         for (uint64_t k = i; k < p->n_items; k = next_slice(p, i, k)) p->items[k].scale = scale;
     }
     return status;
@@ -144,29 +156,33 @@ static qdq_status set_scales(qdq_planner *p) {
 static double damage_of(const qdq_planner *p, const qdq_item *it, const char *format) {
     qdq_scores_error error = {0, 0};
     qdq_sensitivity_sums sums = {0};
-    if (qdq_score_takes_gradients(p->request->score)) {
+    if (qdq_score_takes_gradients(p->score)) {
         if (!qdq_scores_get_gradient(p->scores, it->tensor->name, format, &sums)) return 0; /* pinned, not scored */
-        return p->request->score == QDQ_SCORE_ABSOLUTE  ? sums.absolute
-               : p->request->score == QDQ_SCORE_SQUARED ? sums.squared
-                                                        : fmax(sums.signed_sum, 0);
+        return p->score == QDQ_SCORE_ABSOLUTE  ? sums.absolute
+               : p->score == QDQ_SCORE_SQUARED ? sums.squared
+                                               : fmax(sums.signed_sum, 0);
     }
     qdq_scores_get_error(p->scores, it->tensor->name, format, &error);
-    if (p->request->score == QDQ_SCORE_ERROR) return error.err2;
+    if (p->score == QDQ_SCORE_ERROR) return error.err2;
     return it->scale > 0 ? error.err2 / it->scale : 0;
 }
 
-static void set_damage(qdq_planner *p) {
-    for (uint64_t i = 0; i < p->n_items; i++)
-        for (uint32_t c = 0; c < p->n_formats && qdq_item_planned(&p->items[i]); c++)
-            if (p->items[i].candidates[c].bytes != QDQ_NO_CANDIDATE && p->formats[c].format != QDQ_FORMAT_SOURCE)
-                p->items[i].candidates[c].damage = damage_of(p, &p->items[i], p->formats[c].name);
+static qdq_status set_damage(qdq_planner *p) {
+    qdq_status status = QDQ_OK;
+    for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++) {
+        qdq_item *it = &p->items[i];
+        for (uint32_t c = 0; c < p->n_formats && qdq_item_planned(it) && status == QDQ_OK; c++) {
+            if (it->candidates[c].bytes == QDQ_NO_CANDIDATE || p->formats[c].format == QDQ_FORMAT_SOURCE) continue;
+            it->candidates[c].damage = damage_of(p, it, p->formats[c].name);
+            status = qdq_problem_set_damage(p->problem, it->index, c, it->candidates[c].damage);
+        }
+    }
+    return qdq_blame(status, p->scores_path != NULL ? p->scores_path : qdq_model_path(p->selection->model));
 }
 
-qdq_status qdq_planner_damage(qdq_planner *p, size_t *passes) {
-    qdq_score score = p->request->score;
+qdq_status qdq_planner_damage(qdq_planner *p, qdq_pass *pass, uint64_t *passes) {
     qdq_status status = open_scores(p);
-    if (status == QDQ_OK) status = measure(p, passes);
-    if (status == QDQ_OK && (score == QDQ_SCORE_RELATIVE || score == QDQ_SCORE_SIZED)) status = set_scales(p);
-    if (status == QDQ_OK) set_damage(p);
-    return status;
+    if (status == QDQ_OK) status = measure(p, pass, passes);
+    if (status == QDQ_OK && (p->score == QDQ_SCORE_RELATIVE || p->score == QDQ_SCORE_SIZED)) status = set_scales(p);
+    return status == QDQ_OK ? set_damage(p) : status;
 }

@@ -52,17 +52,19 @@ static qdq_status fingerprint_model(const qdq_model *model, char text[FINGERPRIN
     return QDQ_OK;
 }
 
-/* All of an importance matrix, which others make anew under the same name and size. */
-static qdq_status fingerprint_file(const char *path, char text[FINGERPRINT]) {
-    char piece[1 << 14];
+/* An importance matrix is small: all that is used of it. */
+static qdq_status fingerprint_importance(const qdq_imatrix *imatrix, char text[FINGERPRINT]) {
     uint64_t hash = first_hash;
-    FILE *file = fopen(path, "rb");
-    for (size_t n; file != NULL && (n = fread(piece, 1, sizeof piece, file)) > 0;) hash = mix(hash, piece, n);
-    bool whole = file != NULL && !ferror(file);
-    if (file != NULL) fclose(file);
-    if (!whole)
-        return qdq_fail(QDQ_IO_ERROR, "%s: cannot be read: %s", qdq_printable(path, (char[256]){0}, 256),
-                        strerror(errno));
+    for (uint64_t i = 0; i < qdq_imatrix_count(imatrix); i++) {
+        const qdq_imatrix_entry *entry = qdq_imatrix_entry_at(imatrix, i);
+        float *weights = malloc((size_t)entry->count * sizeof *weights + 1);
+        if (weights == NULL)
+            return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %" PRIu64 " importances", entry->count);
+        qdq_imatrix_weights(entry, 0, entry->count, weights);
+        hash = mix(hash, entry->name, strlen(entry->name) + 1);
+        hash = mix(hash, weights, (size_t)entry->count * sizeof *weights);
+        free(weights);
+    }
     snprintf(text, FINGERPRINT, "%016" PRIx64, hash);
     return QDQ_OK;
 }
@@ -70,7 +72,7 @@ static qdq_status fingerprint_file(const char *path, char text[FINGERPRINT]) {
 /* ---- The file -------------------------------------------------------------------------------------------------- */
 
 qdq_status qdq_measure_open(const char *path, const qdq_model *model, const qdq_gradients *gradients,
-                            const char *imatrix, qdq_scores **scores) {
+                            const qdq_imatrix *imatrix, qdq_scores **scores) {
     char weights[FINGERPRINT], gradient[FINGERPRINT], importance[FINGERPRINT], *text;
     qdq_scores_inputs inputs = {.weights = weights,
                                 .gradients = gradients != NULL ? gradient : NULL,
@@ -79,7 +81,7 @@ qdq_status qdq_measure_open(const char *path, const qdq_model *model, const qdq_
     size_t length;
     qdq_status status = fingerprint_model(model, weights);
     if (status == QDQ_OK && gradients != NULL) status = fingerprint_model(qdq_gradients_model(gradients), gradient);
-    if (status == QDQ_OK && imatrix != NULL) status = fingerprint_file(imatrix, importance);
+    if (status == QDQ_OK && imatrix != NULL) status = fingerprint_importance(imatrix, importance);
     if (status != QDQ_OK) return status;
     if (path == NULL || (stat(path, &info) != 0 && errno == ENOENT)) return qdq_scores_create(&inputs, scores);
     status = qdq_read_text(path, QDQ_RESULTS_LIMIT, &text, &length);
@@ -134,7 +136,9 @@ static bool lacks(const qdq_scores *scores, const qdq_measured_tensor *m, qdq_fo
 static qdq_status measure_sensitivity(qdq_pass *pass, const qdq_measured_tensor *m, const qdq_format *formats,
                                       uint32_t n, qdq_scores *scores) {
     qdq_sensitivity_sums sums[QDQ_MAX_FORMATS] = {{0}};
-    qdq_status status = qdq_gradients_score(pass, m->tensor, m->gradient, m->importance, n, formats, sums);
+    qdq_status status =
+        qdq_gradients_score(pass, m->tensor, m->gradient, m->importance, n, formats, QDQ_FORMAT_SOURCE, sums);
+    if (status == QDQ_OK) status = qdq_pass_flush(pass);
     for (uint32_t f = 0; f < n && status == QDQ_OK; f++)
         status = qdq_scores_set_gradient(scores, m->tensor->name, name_of(formats[f]), &sums[f]);
     return status;
@@ -189,7 +193,7 @@ static uint32_t missing(const qdq_scores *scores, const qdq_measured_tensor *m, 
 }
 
 qdq_status qdq_measure(qdq_pass *pass, const char *path, size_t n, const qdq_measured_tensor *tensors,
-                       qdq_scores *scores, size_t *passes) {
+                       qdq_scores *scores, uint64_t *passes) {
     qdq_format formats[QDQ_MAX_FORMATS];
     uint64_t bytes = 0;
     *passes = 0;

@@ -15,10 +15,10 @@ typedef struct qdq_measured_tensor {
 
 /* The scores of a file that is there, or empty ones. path: NULL: none are kept. */
 qdq_status qdq_measure_open(const char *path, const qdq_model *model, const qdq_gradients *gradients,
-                            const char *imatrix, qdq_scores **scores);
-/* Measures what scores lack, all formats of a tensor in one reading. Writes the file now and
- * then, so that an interrupted pass can be gone on with, and in the end. *passes: tensors that were read. */
+                            const qdq_imatrix *imatrix, qdq_scores **scores);
+/* Measures what scores lack, all formats of a tensor in one reading. Writes the file now and then, so that an
+ * interrupted pass can be gone on with, and in the end. *passes: tensors that were read. */
 qdq_status qdq_measure(qdq_pass *pass, const char *path, size_t n, const qdq_measured_tensor *tensors,
-                       qdq_scores *scores, size_t *passes);
+                       qdq_scores *scores, uint64_t *passes);
 
 #endif

@@ -217,36 +217,128 @@ static qdq_status read_plan(const char *path, qdq_plan *p) {
     return QDQ_OK;
 }
 
+qdq_status qdq_plan_from_json(const char *path, json_t *root, qdq_plan *plan) {
+    *plan = (qdq_plan){.root = root, .path = strdup(path)};
+    qdq_status status = root && plan->path ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory for a plan", path);
+    if (status == QDQ_OK) status = read_plan(path, plan);
+    if (status != QDQ_OK) qdq_plan_clear(plan);
+    return status;
+}
+
 qdq_status qdq_plan_read(const char *path, const char *text, size_t length, qdq_plan *plan) {
     json_error_t error;
+    json_t *root;
     *plan = (qdq_plan){0};
-    qdq_status status = qdq_json_parse(path, text, length, &plan->root, &error);
+    qdq_status status = qdq_json_parse(path, text, length, &root, &error);
     if (status == QDQ_BAD_DATA) return qdq_fail(QDQ_BAD_DATA, "%s: no JSON: line %d: %s", path, error.line, error.text);
-    if (status == QDQ_OK) status = read_plan(path, plan);
-    if (status != QDQ_OK) qdq_plan_free(plan);
-    return status;
+    return status == QDQ_OK ? qdq_plan_from_json(path, root, plan) : status;
 }
 
-qdq_status qdq_plan_open(const char *path, qdq_plan *plan) {
-    char *text;
-    size_t length;
-    *plan = (qdq_plan){0};
-    qdq_status status = qdq_read_text(path, QDQ_RESULTS_LIMIT, &text, &length);
-    if (status != QDQ_OK) return status;
-    status = qdq_plan_read(path, text, length, plan);
-    free(text);
-    return status;
-}
-
-void qdq_plan_free(qdq_plan *plan) {
+void qdq_plan_clear(qdq_plan *plan) {
     for (size_t i = 0; i < plan->n_tensors; i++) {
         free((void *)plan->tensors[i].shape);
         free((void *)plan->tensors[i].choices);
     }
     free((void *)plan->tensors);
+    free(plan->path);
     json_decref(plan->root);
     *plan = (qdq_plan){0};
 }
+
+/* ---- For programs ---- */
+
+qdq_status qdq_plan_parse(const char *name, const char *text, size_t length, qdq_plan **plan) {
+    if (!plan) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_plan_parse: a NULL argument");
+    *plan = NULL;
+    if (!name || !text) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_plan_parse: a NULL argument");
+    qdq_plan *p = calloc(1, sizeof *p);
+    if (!p) return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory for a plan", name);
+    qdq_status status = qdq_plan_read(name, text, length, p);
+    if (status == QDQ_OK)
+        *plan = p;
+    else
+        free(p);
+    return status;
+}
+
+qdq_status qdq_plan_open(const char *path, qdq_plan **plan) {
+    char *text;
+    size_t length;
+    if (!plan) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_plan_open: a NULL argument");
+    *plan = NULL;
+    if (!path) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_plan_open: a NULL argument");
+    qdq_status status = qdq_read_text(path, QDQ_RESULTS_LIMIT, &text, &length);
+    if (status != QDQ_OK) return status;
+    status = qdq_plan_parse(path, text, length, plan);
+    free(text);
+    return status;
+}
+
+void qdq_plan_free(qdq_plan *plan) {
+    if (!plan) return;
+    qdq_plan_clear(plan);
+    free(plan);
+}
+
+qdq_status qdq_plan_text(const qdq_plan *plan, char **text, size_t *length) {
+    if (!plan || !text || !length) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_plan_text: a NULL argument");
+    json_t *root = qdq_plan_json(plan);
+    char *made = qdq_json_print(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    json_decref(root);
+    size_t n = made ? strlen(made) : 0;
+    *text = made ? realloc(made, n + 2) : NULL;
+    *length = n + 1;
+    if (!*text) {
+        free(made);
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the text of a plan");
+    }
+    memcpy(*text + n, "\n", 2);
+    return QDQ_OK;
+}
+
+qdq_status qdq_plan_write(const qdq_plan *plan, const char *path) {
+    char *text;
+    size_t length;
+    qdq_out *out;
+    if (!path) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_plan_write: a NULL argument");
+    qdq_status status = qdq_plan_text(plan, &text, &length);
+    if (status != QDQ_OK) return status;
+    status = qdq_out_create(path, &out);
+    if (status == QDQ_OK && (status = qdq_out_write(out, text, length)) != QDQ_OK)
+        qdq_out_abort(out);
+    else if (status == QDQ_OK)
+        status = qdq_out_commit(out);
+    free(text);
+    return status;
+}
+
+qdq_status qdq_plan_describe(const qdq_plan *p, qdq_plan_info *info) {
+    if (!p || !info || info->size == 0)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_plan_describe: a NULL argument, or info->size is 0");
+    qdq_plan_info all = {.size = info->size,
+                         .model = p->model,
+                         .score = p->score,
+                         .target = p->target,
+                         .imatrix = p->imatrix,
+                         .budget = p->budget,
+                         .bytes = p->bytes,
+                         .floor = p->floor,
+                         .ceiling = p->ceiling,
+                         .overhead = p->overhead,
+                         .elements = p->elements,
+                         .damage = p->damage,
+                         .lower_bound = p->lower_bound,
+                         .proven = p->proven,
+                         .n_tensors = p->n_tensors};
+    memcpy(info, &all, info->size < sizeof all ? info->size : sizeof all);
+    return QDQ_OK;
+}
+
+const qdq_plan_tensor *qdq_plan_tensor_at(const qdq_plan *plan, uint64_t index) {
+    return index < plan->n_tensors ? &plan->tensors[index] : NULL;
+}
+
+/* ---- Formats ---- */
 
 qdq_format qdq_plan_format(const qdq_plan_tensor *tensor) {
     if (tensor->reason || strcmp(tensor->choices[tensor->chosen].format, QDQ_PLAN_SOURCE) == 0) return QDQ_FORMAT_NONE;

@@ -4,9 +4,8 @@
 #define QDQ_PLAN_PLAN_FILE_H
 
 #include <jansson.h>
-#include <stdbool.h>
 
-#include "qdq.h"
+#include "qdq_model.h"
 
 /* ---- What was asked for ---- */
 
@@ -26,29 +25,8 @@ uint64_t qdq_target_bytes(const qdq_target *target, uint64_t overhead, uint64_t 
 
 /* ---- Plans ---- */
 
-/* The name of the choice to leave a tensor as it is. */
-#define QDQ_PLAN_SOURCE "source"
-
-typedef struct qdq_plan_choice {
-    const char *format; /* or QDQ_PLAN_SOURCE */
-    uint64_t bytes;     /* in the file, padding included */
-    double damage;
-} qdq_plan_choice;
-
-typedef struct qdq_plan_tensor {
-    const char *name, *dtype; /* as the model has them */
-    const char *gguf;         /* the name that llama.cpp has for it; NULL: not known */
-    const char *group;        /* the first of the tensors that share its format; NULL: it is alone */
-    const char *reason;       /* why it is kept as it is; NULL: it was planned */
-    const uint64_t *shape;    /* slowest first */
-    uint32_t n_dims;
-    uint64_t elements;
-    const qdq_plan_choice *choices; /* what the rules left */
-    uint32_t n_choices, chosen;
-    uint64_t bytes; /* of the chosen, or as it is */
-} qdq_plan_tensor;
-
-typedef struct qdq_plan {
+struct qdq_plan {
+    char *path; /* of a plan that was read, for messages; else NULL */
     const char *model, *score, *target;
     const char *imatrix;                              /* NULL: none */
     uint64_t budget, bytes, floor, ceiling, overhead; /* of files */
@@ -58,16 +36,16 @@ typedef struct qdq_plan {
     size_t n_tensors; /* all of the model's, in its order */
     const qdq_plan_tensor *tensors;
     json_t *root; /* of a plan that was read: what the texts are in */
-} qdq_plan;
+};
 
 /* The file; NULL: no memory. */
 json_t *qdq_plan_json(const qdq_plan *plan);
 /* path: for messages. QDQ_BAD_DATA: no JSON, no plan, figures that do not add up. */
 qdq_status qdq_plan_read(const char *path, const char *text, size_t length, qdq_plan *plan);
-/* The same for a file. QDQ_IO_ERROR: it cannot be read. */
-qdq_status qdq_plan_open(const char *path, qdq_plan *plan);
+/* The same from what qdq_plan_json() made, which it takes; NULL is a lack of memory. */
+qdq_status qdq_plan_from_json(const char *path, json_t *root, qdq_plan *plan);
 /* Of a plan that was read; one of zeros is allowed. */
-void qdq_plan_free(qdq_plan *plan);
+void qdq_plan_clear(qdq_plan *plan);
 /* The format of a tensor; QDQ_FORMAT_NONE: it stays as it is. */
 qdq_format qdq_plan_format(const qdq_plan_tensor *tensor);
 

@@ -1,11 +1,10 @@
 /* From a plan to its report: tensors, uniform formats, the curve of all budgets. */
-#include "plan/plan_report.h"
-
 #include <stdlib.h>
 #include <string.h>
 
-#include "plan/report.h"
+#include "plan/plan_file.h"
 #include "plan/problem.h"
+#include "plan/report.h"
 #include "model/format_list.h"
 #include "model/gguf_names.h"
 #include "files/files.h"
@@ -296,11 +295,12 @@ static void close_page(page *p) {
     free(p->uniform);
 }
 
-qdq_status qdq_plan_report(const qdq_plan *plan, const char *path, const char *output) {
+qdq_status qdq_plan_report(const qdq_plan *plan, const char *output) {
+    if (plan == NULL || output == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_plan_report: a NULL argument");
     page p = {.plan = plan};
     qdq_status status = add_tensors(&p);
     if (status == QDQ_OK) status = add_uniform(&p);
-    if (status == QDQ_OK) status = qdq_blame(add_curve(&p), path);
+    if (status == QDQ_OK) status = qdq_blame(add_curve(&p), plan->path);
     if (status == QDQ_OK) status = add_notes(&p);
     if (status == QDQ_OK) {
         describe(&p);

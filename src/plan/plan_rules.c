@@ -1,14 +1,15 @@
-/* The rules of a plan: what --pin, --same, --min and --allow leave, and the problem that this makes. */
+/* The rules of a plan: what they leave, and the problem that this makes. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "plan/planner.h"
+#include "model/advice.h"
+#include "model/format_list.h"
 #include "model/naming.h"
 #include "base/error.h"
 
-typedef unsigned long long ull;
 #define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
 
 /* ---- Rules ------------------------------------------------------------------------------------------------------ */
@@ -52,10 +53,10 @@ static qdq_status allow(qdq_planner *p, const qdq_plan_rule *r) {
     for (char *word; (word = strsep(&rest, ",")) != NULL && n < QDQ_MAX_FORMATS;) names[n++] = canonical(p, word);
     bool known = true;
     for (uint32_t k = 0; k < n && known; k++) known = is_choice(p, names[k]);
-    qdq_status status =
-        known ? qdq_problem_allow(p->problem, r->regex, n, names)
-              : qdq_fail(QDQ_INVALID_ARGUMENT, "--allow %s: a list of formats to choose from, or cpu, cuda or metal",
-                         SHOWN(r->formats));
+    qdq_status status = known ? qdq_problem_allow(p->problem, r->regex, n, names)
+                              : qdq_fail(QDQ_INVALID_ARGUMENT,
+                                         "\"%s\" is neither a list of formats to choose from nor cpu, cuda or metal",
+                                         SHOWN(r->formats));
     free(list);
     return status;
 }
@@ -77,17 +78,17 @@ static qdq_status share_preset(qdq_planner *p, qdq_group_preset preset, const ch
 }
 
 static qdq_status share(qdq_planner *p, const char *what) {
-    if (strcmp(what, "qkv") == 0) return share_preset(p, QDQ_GROUP_QKV, "--same qkv");
-    if (strcmp(what, "gate-up") == 0) return share_preset(p, QDQ_GROUP_GATE_UP, "--same gate-up");
-    if (strcmp(what, "experts") == 0) return share_preset(p, QDQ_GROUP_EXPERTS, "--same experts");
+    if (strcmp(what, "qkv") == 0) return share_preset(p, QDQ_GROUP_QKV, "what \"qkv\" stands for");
+    if (strcmp(what, "gate-up") == 0) return share_preset(p, QDQ_GROUP_GATE_UP, "what \"gate-up\" stands for");
+    if (strcmp(what, "experts") == 0) return share_preset(p, QDQ_GROUP_EXPERTS, "what \"experts\" stands for");
     return qdq_problem_same(p->problem, what);
 }
 
 static qdq_status apply_rule(qdq_planner *p, const qdq_plan_rule *r) {
     switch (r->kind) {
-    case QDQ_RULE_PIN: return qdq_problem_pin(p->problem, r->regex, canonical(p, r->formats));
-    case QDQ_RULE_MINIMUM: return qdq_problem_minimum(p->problem, r->regex, canonical(p, r->formats));
-    case QDQ_RULE_SAME: return share(p, r->regex);
+    case QDQ_PLAN_PIN: return qdq_problem_pin(p->problem, r->regex, canonical(p, r->formats));
+    case QDQ_PLAN_MINIMUM: return qdq_problem_minimum(p->problem, r->regex, canonical(p, r->formats));
+    case QDQ_PLAN_SAME: return share(p, r->regex);
     default: return allow(p, r);
     }
 }
@@ -124,8 +125,7 @@ static qdq_status make_problem(qdq_planner *p) {
     if (status == QDQ_OK && n == 0)
         status = qdq_fail(QDQ_BAD_DATA, "%s: has no tensor that any of the formats takes",
                           SHOWN(qdq_model_path(p->selection->model)));
-    for (unsigned r = 0; r < p->request->n_rules && status == QDQ_OK; r++)
-        status = apply_rule(p, &p->request->rules[r]);
+    for (uint32_t r = 0; r < p->n_rules && status == QDQ_OK; r++) status = apply_rule(p, &p->rules[r]);
     return status;
 }
 
@@ -133,9 +133,11 @@ static qdq_status no_gradients(const qdq_planner *p, const char *planned) {
     const qdq_model *gradients = qdq_gradients_model(p->gradients);
     const char *theirs = qdq_model_tensor_count(gradients) > 0 ? qdq_model_tensor(gradients, 0)->name : "no tensor";
     bool gguf = qdq_model_layout(p->selection->model) == QDQ_LAYOUT_GGUF;
-    return qdq_fail(QDQ_BAD_DATA, "%s: has no gradient for any tensor of %s: it has \"%s\", the model \"%s\"%s",
-                    SHOWN(qdq_model_path(gradients)), SHOWN(qdq_model_path(p->selection->model)), SHOWN(theirs),
-                    SHOWN(planned), gguf ? "; if these are two names of one tensor, --arch or --map tells" : "");
+    return qdq_fail_advising(gguf ? QDQ_ADVICE_NAMES : QDQ_ADVICE_NONE, QDQ_BAD_DATA,
+                             "%s: has no gradient for any tensor of %s: it has \"%s\", the model \"%s\"%s",
+                             SHOWN(qdq_model_path(gradients)), SHOWN(qdq_model_path(p->selection->model)),
+                             SHOWN(theirs), SHOWN(planned),
+                             gguf ? "; if these are two names of one tensor, a map of names tells" : "");
 }
 
 /* Tensors without a gradient have no damage to weigh: they get the one format that the rules leave, or stay. */
@@ -153,47 +155,17 @@ static qdq_status settle_unscored(qdq_planner *p) {
         uint32_t open = 0;
         for (uint32_t c = 0; c < p->n_formats; c++) open += qdq_problem_open(p->problem, it->index, c) != 0;
         if (open == 1) continue;
-        snprintf(it->reason, QDQ_REASON, "no gradient, so no damage to weigh; --pin gives it a format");
+        snprintf(it->reason, QDQ_REASON, "no gradient, so no damage to weigh; it can only be pinned to a format");
         any = true;
     }
     return any ? make_problem(p) : QDQ_OK;
 }
 
-static double bits(const qdq_planner *p, uint64_t file) {
-    return p->elements > 0 ? 8 * (double)(file - p->overhead) / (double)p->elements : 0;
-}
-
-static qdq_status check_target(qdq_planner *p) {
-    qdq_status status = qdq_problem_range(p->problem, &p->floor, &p->ceiling);
-    if (status != QDQ_OK) return status;
-    p->floor += p->kept + p->overhead;
-    p->ceiling += p->kept + p->overhead;
-    p->budget = qdq_target_bytes(&p->request->target, p->overhead, p->elements, p->source_bytes);
-    if (p->budget >= p->floor && p->budget <= p->ceiling) return QDQ_OK;
-    bool below = p->budget < p->floor;
-    return qdq_fail(QDQ_INVALID_ARGUMENT,
-                    "a target of %s is %llu bytes, %s: with these formats and rules files have %llu bytes (%.4f bits a "
-                    "weight) to %llu bytes (%.4f)",
-                    p->request->target_text, (ull)p->budget,
-                    below ? "less than the smallest plan has" : "more than the largest plan has", (ull)p->floor,
-                    bits(p, p->floor), (ull)p->ceiling, bits(p, p->ceiling));
-}
-
 qdq_status qdq_planner_rules(qdq_planner *p) {
     qdq_status status = make_problem(p);
     if (status == QDQ_OK) status = settle_unscored(p);
-    return status == QDQ_OK ? check_target(p) : status;
-}
-
-/* The problem once more, now that damages are known. */
-qdq_status qdq_planner_solve(qdq_planner *p) {
-    qdq_status status = make_problem(p);
-    uint32_t *chosen = calloc((size_t)p->n_items + 1, sizeof *chosen);
-    if (status == QDQ_OK && chosen == NULL) status = qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the choice");
-    if (status == QDQ_OK) status = qdq_problem_solve(p->problem, p->budget - p->overhead - p->kept, chosen, &p->result);
-    for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++)
-        if (p->items[i].reason[0] == '\0') p->items[i].chosen = chosen[p->items[i].index];
-    free(chosen);
-    const char *scores = p->request->scores;
-    return qdq_blame(status, scores != NULL ? scores : qdq_model_path(p->selection->model));
+    if (status == QDQ_OK) status = qdq_problem_range(p->problem, &p->floor, &p->ceiling);
+    p->floor += p->kept + p->overhead;
+    p->ceiling += p->kept + p->overhead;
+    return status;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "model/choosers.h"
 #include "model/format_list.h"
 #include "base/error.h"
 
@@ -29,10 +30,10 @@ qdq_status qdq_planned_check(const qdq_plan *plan, const char *path, const qdq_m
     return QDQ_OK;
 }
 
-qdq_status qdq_planned_check_importance(const qdq_plan *plan, const char *imatrix) {
-    for (size_t i = 0; i < plan->n_tensors && imatrix == NULL; i++) {
+qdq_status qdq_planned_check_importance(const qdq_plan *plan, bool given) {
+    for (size_t i = 0; i < plan->n_tensors && !given; i++) {
         qdq_format format = qdq_plan_format(&plan->tensors[i]);
-        qdq_status status = format != QDQ_FORMAT_NONE ? qdq_check_importance(&format, 1, imatrix) : QDQ_OK;
+        qdq_status status = format != QDQ_FORMAT_NONE ? qdq_check_importance(&format, 1, given) : QDQ_OK;
         if (status != QDQ_OK) return status;
     }
     return QDQ_OK;
@@ -77,4 +78,22 @@ uint32_t qdq_planned_file_type(const qdq_plan *plan) {
             type = qdq_describe_format(f).ggml_file_type;
         }
     return type;
+}
+
+/* ---- For programs ----------------------------------------------------------------------------------------------- */
+
+qdq_status qdq_plan_check(const qdq_plan *plan, const qdq_selection *selection) {
+    if (plan == NULL || selection == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_plan_check: a NULL argument");
+    qdq_status status = qdq_planned_check(plan, plan->path, selection->model);
+    return status == QDQ_OK ? qdq_planned_check_importance(plan, selection->imatrix != NULL) : status;
+}
+
+qdq_status qdq_plan_choose(void *context, uint64_t index, qdq_choice *choice) {
+    const qdq_plan_chooser *c = context;
+    if (c == NULL || choice == NULL || index >= c->plan->n_tensors)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_plan_choose: no such tensor, or a NULL argument");
+    qdq_target_choice made;
+    qdq_status status = qdq_planned_choose(c->plan, c->selection, index, &made);
+    if (status == QDQ_OK) qdq_target_choice_show(&made, choice);
+    return status;
 }

@@ -1,48 +1,29 @@
 /* What the parts of planning share: what is asked for, the tensors and their candidates, the problem, the plan. The
- * parts follow one another: candidates (candidates.c), rules (plan_rules.c), damage (damage.c), results (results.c). */
+ * parts follow one another: candidates (candidates.c), rules (plan_rules.c), damage (damage.c), the solution
+ * (planner.c). */
 #ifndef QDQ_PLAN_PLANNER_H
 #define QDQ_PLAN_PLANNER_H
 
 #include "plan/measure.h"
 #include "plan/plan_file.h"
 #include "plan/problem.h"
-#include "plan/recipe.h"
 #include "model/llama_rules.h"
+#include "model/pattern.h"
 #include "model/selection.h"
 
 /* ---- What is asked for ------------------------------------------------------------------------------------------ */
 
-typedef enum qdq_score {
-    QDQ_SCORE_ERROR,
-    QDQ_SCORE_RELATIVE,
-    QDQ_SCORE_SIZED,
-    QDQ_SCORE_SIGNED,
-    QDQ_SCORE_ABSOLUTE,
-    QDQ_SCORE_SQUARED,
-    QDQ_SCORE_AUTO
-} qdq_score;
-
-typedef struct qdq_score_text {
-    const char *name, *meaning;
-} qdq_score_text;
-extern const qdq_score_text qdq_score_texts[]; /* by qdq_score */
-
-typedef enum qdq_plan_rule_kind { QDQ_RULE_PIN, QDQ_RULE_SAME, QDQ_RULE_MINIMUM, QDQ_RULE_ALLOW } qdq_plan_rule_kind;
-
 typedef struct qdq_plan_rule {
     qdq_plan_rule_kind kind;
     char *regex, *formats; /* NULL: every tensor; none */
+    qdq_pattern *pattern;  /* of a regex that gives a format */
 } qdq_plan_rule;
 
-enum { QDQ_MAX_RULES = 256 };
+static inline bool qdq_plan_rule_gives(const qdq_plan_rule *rule) {
+    return rule->kind == QDQ_PLAN_PIN || rule->kind == QDQ_PLAN_MINIMUM;
+}
 
-typedef struct qdq_plan_request {
-    const char *target_text, *formats, *gradients, *hf, *imatrix, *scores, *recipe, *mlx, *output;
-    qdq_target target;
-    qdq_score score;
-    qdq_plan_rule rules[QDQ_MAX_RULES]; /* in the order in which they were given */
-    unsigned n_rules;
-} qdq_plan_request;
+enum { QDQ_MAX_RULES = 256 };
 
 /* ---- What is made of it ----------------------------------------------------------------------------------------- */
 
@@ -50,7 +31,7 @@ typedef struct qdq_plan_request {
 typedef struct qdq_format_choice {
     const char *name;
     qdq_format format;
-    bool listed; /* of --formats; else only for tensors that a rule gives it to */
+    bool listed; /* among the options' formats; else only for tensors that a rule gives it to */
 } qdq_format_choice;
 
 typedef struct qdq_item {
@@ -67,31 +48,31 @@ typedef struct qdq_item {
     size_t index; /* in the problem */
 } qdq_item;
 
-typedef struct qdq_planner {
+struct qdq_planner {
     const qdq_selection *selection;
-    qdq_pass *pass;
-    qdq_plan_request *request;
-    qdq_pattern *patterns[QDQ_MAX_RULES]; /* of the rules that pin, and those of a minimum */
-    qdq_gradients *gradients;
+    const qdq_gradients *gradients; /* NULL: none */
+    qdq_score score;
+    char *wanted, *scores_path; /* the options' texts; NULL: none */
+    bool for_llama_quantize;
+    qdq_plan_rule *rules; /* in the order in which they were given */
+    uint32_t n_rules;
+
+    bool prepared, measured; /* candidates and problem are those of the rules; damages are known */
     qdq_scores *scores;
     qdq_format_choice formats[QDQ_MAX_FORMATS + 1];
     uint32_t n_formats;
     qdq_item *items; /* all of the model's tensors, in its order */
     uint64_t n_items;
     uint64_t overhead, elements, source_bytes, kept, alignment; /* bytes of the file; of the source's tensors */
-    uint64_t floor, ceiling, budget;                            /* of files */
-    qdq_choose_result result;
+    uint64_t floor, ceiling;                                    /* of files */
     qdq_problem *problem;
-    qdq_plan plan;
-} qdq_planner;
+};
 
 static inline bool qdq_item_planned(const qdq_item *item) { return item->reason[0] == '\0'; }
 /* A slice of one tensor of GGUF, which holds all experts. */
 static inline bool qdq_item_is_expert(const qdq_item *item) {
     return item->gguf.expert != QDQ_NO_EXPERT && item->gguf.name[0] != '\0';
 }
-/* As llama-quantize sees it. */
-qdq_ggml_tensor qdq_item_ggml(const qdq_item *item);
 /* Bytes of the file that a tensor of so many takes, padding included. */
 uint64_t qdq_planner_padded(const qdq_planner *planner, uint64_t bytes);
 
@@ -99,19 +80,14 @@ uint64_t qdq_planner_padded(const qdq_planner *planner, uint64_t bytes);
 
 /* The formats to choose from, and every tensor with those that it can have, or why it is kept. */
 qdq_status qdq_planner_candidates(qdq_planner *planner);
-/* The problem under the rules. QDQ_INVALID_ARGUMENT: rules that leave nothing or match nothing, and a target below the
- * smallest or above the largest choice, with both. */
+void qdq_planner_drop_candidates(qdq_planner *planner);
+/* QDQ_INVALID_ARGUMENT: formats that cannot be chosen from. */
+qdq_status qdq_planner_check_formats(qdq_planner *planner);
+/* The problem under the rules, and the sizes that it leaves. QDQ_INVALID_ARGUMENT: rules that leave nothing or match
+ * nothing. */
 qdq_status qdq_planner_rules(qdq_planner *planner);
 /* Measures what the kept scores lack (*passes: tensors read), and gives every candidate its damage. */
-qdq_status qdq_planner_damage(qdq_planner *planner, size_t *passes);
-/* Chooses: planner->result and the items' `chosen`. */
-qdq_status qdq_planner_solve(qdq_planner *planner);
-/* planner->plan. */
-qdq_status qdq_planner_plan(qdq_planner *planner);
-/* The recipe, to be freed with qdq_recipe_free(). */
-qdq_status qdq_planner_recipe(const qdq_planner *planner, qdq_recipe *recipe);
-/* mlx-lm's [[path, score], …]; NULL: no memory. */
-json_t *qdq_planner_mlx(const qdq_planner *planner);
+qdq_status qdq_planner_damage(qdq_planner *planner, qdq_pass *pass, uint64_t *passes);
 
 /* Is the score made of gradients? */
 bool qdq_score_takes_gradients(qdq_score score);

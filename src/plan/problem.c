@@ -130,6 +130,15 @@ qdq_status qdq_problem_add(qdq_problem *p, const char *name, const qdq_candidate
     return QDQ_OK;
 }
 
+qdq_status qdq_problem_set_damage(qdq_problem *p, size_t i, uint32_t format, double damage) {
+    if (!isfinite(damage) || damage < 0)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "plan: %s in %s: damage %g; it must be finite and not negative",
+                        p->tensors[i].name, p->formats[format].name, damage);
+    drop_groups(p);
+    p->cells[i * p->n_formats + format].damage = damage;
+    return QDQ_OK;
+}
+
 /* ---- Which tensors share a format ---- */
 
 static size_t root_of(qdq_problem *p, size_t i) {

@@ -24,6 +24,10 @@ void qdq_problem_free(qdq_problem *problem);
  * damage that is negative or not finite, no candidate at all. */
 qdq_status qdq_problem_add(qdq_problem *problem, const char *name, const qdq_candidate *candidates);
 
+/* Of a candidate that the tensor was added with; rules and labels stay. QDQ_INVALID_ARGUMENT: a damage that is negative
+ * or not finite. */
+qdq_status qdq_problem_set_damage(qdq_problem *problem, size_t tensor, uint32_t format, double damage);
+
 /* All of these may be called in any order, before qdq_problem_solve. A rule that matches no tensor, or that leaves a
  * tensor without a candidate, is QDQ_INVALID_ARGUMENT and changes nothing. regex NULL: every tensor. */
 

@@ -1,0 +1,212 @@
+/* Whole files, for programs: every tensor as a chooser will have it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/choosers.h"
+#include "model/format_list.h"
+#include "model/metadata.h"
+#include "model/rewrite.h"
+#include "model/selection.h"
+#include "base/error.h"
+
+#define SHOWN(text) qdq_printable((text), (char[512]){0}, 512)
+
+typedef struct decision {
+    qdq_format format; /* QDQ_FORMAT_NONE: it is copied */
+    const qdq_imatrix_entry *importance;
+} decision;
+
+typedef struct job {
+    const qdq_selection *selection;
+    qdq_pass *pass;
+    qdq_chooser *choose;
+    void *context;
+    qdq_work_kind kind;
+    qdq_file_options options;
+    qdq_file_report report;
+    const qdq_arrangement *arrangement; /* the output's tensors */
+    decision *decisions;                /* one a tensor of it */
+} job;
+
+static qdq_status check(const char *call, const job *j, const char *path, const qdq_file_options *options,
+                        const qdq_file_report *report) {
+    if ((j->pass == NULL && path != NULL) || j->selection == NULL || j->choose == NULL)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: a NULL argument", call);
+    if ((options != NULL && options->size == 0) || (report != NULL && report->size == 0))
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: a struct's size is 0", call);
+    return QDQ_OK;
+}
+
+/* ---- Deciding --------------------------------------------------------------------------------------------------- */
+
+static const char *type_of(const job *j, const qdq_tensor *t, qdq_format format) {
+    if (format == QDQ_FORMAT_NONE) return t->type_name;
+    if (j->kind == QDQ_WORK_QUANTIZE) return qdq_describe_format(format).name;
+    return j->options.source_dtype ? t->type_name : "F32";
+}
+
+/* The chooser's word, and the importance that goes with it. dry: nothing is to be made. */
+static qdq_status decide(job *j, uint64_t at, bool dry) {
+    const qdq_arranged *a = &j->arrangement->tensors[at];
+    const qdq_tensor *t = qdq_model_tensor(j->selection->model, a->index);
+    decision *d = &j->decisions[at];
+    qdq_choice choice = {.size = sizeof choice, .format = QDQ_FORMAT_NONE};
+    qdq_status status = j->choose(j->context, a->index, &choice);
+    if (status != QDQ_OK) return status;
+    d->format = choice.format;
+    if (choice.lacks_importance && !dry) return qdq_targets_lack(choice.format, j->selection, a->name);
+    if (d->format != QDQ_FORMAT_NONE && !choice.lacks_importance) {
+        qdq_fit fit = {.size = sizeof fit};
+        status = qdq_selection_fit(j->selection, a->index, d->format, &fit); /* checks that there is such a format */
+        if (status == QDQ_OK) status = qdq_selection_check(j->selection, t, d->format, &fit, &d->importance);
+        if (status == QDQ_OK && fit.reason != QDQ_FIT_TAKEN)
+            status = qdq_fail(QDQ_UNSUPPORTED, "%s: tensor \"%s\" is to be %s: %s", SHOWN(t->path), SHOWN(t->name),
+                              qdq_describe_format(d->format).name, fit.text);
+        if (status != QDQ_OK) return status;
+    }
+    j->report.made += d->format != QDQ_FORMAT_NONE;
+    j->report.exceptions += d->format != QDQ_FORMAT_NONE && choice.exception;
+    j->report.already += choice.already;
+    j->report.lacking += choice.lacks_importance;
+    if (j->options.decided == NULL) return QDQ_OK;
+    return j->options.decided(j->options.context, a->index, a->name, &choice, type_of(j, t, d->format));
+}
+
+static qdq_status decide_all(job *j, bool dry, const char *what) {
+    uint64_t n = j->report.tensors = j->arrangement->n;
+    j->decisions = calloc((size_t)n + 1, sizeof *j->decisions);
+    if (j->decisions == NULL)
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu tensors", (unsigned long long)n);
+    qdq_status status = QDQ_OK;
+    for (uint64_t i = 0; i < n && status == QDQ_OK; i++) status = decide(j, i, dry);
+    /* Such a file would say that it is in the format, and is not. */
+    if (status == QDQ_OK && j->report.made == 0 && j->report.already == 0)
+        status = qdq_fail(QDQ_UNSUPPORTED, "%s: there is nothing to %s in its %llu tensors",
+                          SHOWN(qdq_model_path(j->selection->model)), what, (unsigned long long)n);
+    return status;
+}
+
+/* general.file_type: what llama-quantize writes by its rules; else that of the format which most of the weights get,
+ * and where there is none, of the type that they have. */
+static uint32_t file_type(const job *j) {
+    enum { ALL_F32 = 0, MOSTLY_F16 = 1, MOSTLY_BF16 = 32 };
+    if (j->options.file_type != NULL) return *j->options.file_type;
+    if (j->choose == qdq_llama_choose) return qdq_llama_file_type(j->context);
+    uint64_t elements[QDQ_MAX_FORMATS] = {0}, most = 0;
+    uint32_t type = ALL_F32;
+    for (uint64_t i = 0; i < j->report.tensors; i++) {
+        const qdq_tensor *t = qdq_model_tensor(j->selection->model, j->arrangement->tensors[i].index);
+        qdq_format f = j->decisions[i].format;
+        if (f >= 0 && f < QDQ_MAX_FORMATS)
+            elements[f] += t->elements;
+        else if (t->n_dims > 1 && t->source)
+            type = t->dtype == QDQ_F16 ? MOSTLY_F16 : t->dtype == QDQ_BF16 ? MOSTLY_BF16 : ALL_F32;
+    }
+    for (qdq_format f = 0; f < QDQ_MAX_FORMATS; f++) {
+        if (elements[f] <= most) continue;
+        most = elements[f];
+        type = qdq_describe_format(f).ggml_file_type;
+    }
+    return type;
+}
+
+/* ---- Writing ---------------------------------------------------------------------------------------------------- */
+
+/* Takes writer. dry: only sizes are told. */
+static qdq_status write_all(job *j, qdq_writer *writer, bool dry) {
+    qdq_rewrite r = {.model = j->selection->model,
+                     .pass = j->pass,
+                     .kind = j->kind,
+                     .source_dtype = j->options.source_dtype,
+                     .writer = writer};
+    qdq_status status = QDQ_OK;
+    for (uint64_t i = 0; i < j->report.tensors && status == QDQ_OK; i++) {
+        const qdq_arranged *a = &j->arrangement->tensors[i];
+        status = qdq_rewrite_add(&r, a->index, a->name, j->decisions[i].format, j->decisions[i].importance);
+    }
+    if (status == QDQ_OK) status = qdq_writer_size(writer, &j->report.bytes);
+    if (status == QDQ_OK && !dry) status = qdq_rewrite_run(&r);
+    j->report.elements = r.elements;
+    j->report.source_bytes = r.bytes;
+    j->report.weight_bytes = r.written;
+    j->report.weighted = r.weighted;
+    qdq_rewrite_close(&r);
+    return status;
+}
+
+/* The model's tensors in its own order. */
+static qdq_status as_it_is(const qdq_model *model, qdq_arrangement *arrangement) {
+    uint64_t n = qdq_model_tensor_count(model);
+    arrangement->tensors = calloc((size_t)n + 1, sizeof *arrangement->tensors);
+    if (arrangement->tensors == NULL)
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu tensors", (unsigned long long)n);
+    for (; arrangement->n < n; arrangement->n++)
+        arrangement->tensors[arrangement->n] =
+            (qdq_arranged){arrangement->n, qdq_model_tensor(model, arrangement->n)->name};
+    return QDQ_OK;
+}
+
+static void take_options(job *j, const qdq_file_options *options) {
+    if (options != NULL)
+        memcpy(&j->options, options, options->size < sizeof j->options ? options->size : sizeof j->options);
+}
+
+static void hand_over(const job *j, qdq_file_report *report) {
+    if (report == NULL) return;
+    size_t size = report->size;
+    memcpy(report, &j->report, size < sizeof *report ? size : sizeof *report);
+    report->size = size;
+}
+
+static qdq_status finish(job *j, qdq_status status, qdq_writer *writer, bool dry, qdq_file_report *report) {
+    if (status == QDQ_OK)
+        status = write_all(j, writer, dry);
+    else
+        qdq_writer_abort(writer);
+    free(j->decisions);
+    hand_over(j, report);
+    return status;
+}
+
+qdq_status qdq_quantize_file(qdq_pass *pass, const qdq_selection *selection, const char *path, qdq_chooser *choose,
+                             void *context, const qdq_file_options *options, qdq_file_report *report) {
+    job j = {.selection = selection, .pass = pass, .choose = choose, .context = context, .kind = QDQ_WORK_QUANTIZE};
+    qdq_status status = check("qdq_quantize_file", &j, path, options, report);
+    if (status != QDQ_OK) return status;
+    take_options(&j, options);
+    bool rules = choose == qdq_llama_choose && context != NULL;
+    qdq_writer *writer = NULL;
+    qdq_arrangement arrangement = {0};
+    if (!rules) status = qdq_arrange(selection->model, NULL, 0, &arrangement);
+    j.arrangement = rules ? qdq_llama_arrangement(context) : &arrangement;
+    if (status == QDQ_OK) status = decide_all(&j, path == NULL, "quantize");
+    if (status == QDQ_OK) status = qdq_writer_create(QDQ_LAYOUT_GGUF, path, &writer);
+    if (status == QDQ_OK) {
+        qdq_packed_facts facts = {
+            .file_type = file_type(&j), .kv = rules ? qdq_llama_kv(context) : NULL, .arrangement = j.arrangement};
+        status = qdq_packed_metadata(writer, selection, &facts);
+    }
+    status = finish(&j, status, writer, path == NULL, report);
+    qdq_arrangement_free(&arrangement);
+    return status;
+}
+
+qdq_status qdq_roundtrip_file(qdq_pass *pass, const qdq_selection *selection, const char *path, qdq_chooser *choose,
+                              void *context, const qdq_file_options *options, qdq_file_report *report) {
+    job j = {.selection = selection, .pass = pass, .choose = choose, .context = context, .kind = QDQ_WORK_ROUNDTRIP};
+    qdq_status status = check("qdq_roundtrip_file", &j, path, options, report);
+    if (status == QDQ_OK && path == NULL) status = qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_roundtrip_file: path is NULL");
+    if (status != QDQ_OK) return status;
+    take_options(&j, options);
+    qdq_writer *writer = NULL;
+    qdq_arrangement arrangement = {0};
+    status = as_it_is(selection->model, &arrangement);
+    j.arrangement = &arrangement;
+    if (status == QDQ_OK) status = decide_all(&j, false, "round-trip");
+    if (status == QDQ_OK) status = qdq_writer_create(QDQ_LAYOUT_SAFETENSORS, path, &writer);
+    if (status == QDQ_OK && qdq_model_layout(selection->model) == QDQ_LAYOUT_SAFETENSORS)
+        status = qdq_writer_copy_metadata(writer, selection->model);
+    status = finish(&j, status, writer, false, report);
+    qdq_arrangement_free(&arrangement);
+    return status;
+}

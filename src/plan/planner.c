@@ -1,0 +1,272 @@
+/* Planners, for programs: what is asked for, and from there to plans. */
+#include "plan/planner.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+
+typedef unsigned long long ull;
+#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
+
+static qdq_status no_memory(void) { return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for a plan"); }
+
+/* ---- What is asked for ------------------------------------------------------------------------------------------ */
+
+static bool copy_text(const char *text, char **copy) {
+    *copy = text != NULL ? strdup(text) : NULL;
+    return text == NULL || *copy != NULL;
+}
+
+static qdq_status check_score(const qdq_planner *p) {
+    if (qdq_score_name(p->score) == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "no score has the number %d", p->score);
+    bool wants = qdq_score_takes_gradients(p->score);
+    if (wants && p->gradients == NULL)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "the score \"%s\" is made of gradients", qdq_score_name(p->score));
+    if (!wants && p->score != QDQ_SCORE_AUTO && p->gradients != NULL)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "the score \"%s\" does not use gradients", qdq_score_name(p->score));
+    return QDQ_OK;
+}
+
+qdq_status qdq_planner_create(const qdq_selection *selection, const qdq_planner_options *options,
+                              qdq_planner **result) {
+    if (result == NULL || selection == NULL)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_planner_create: a NULL argument");
+    *result = NULL;
+    qdq_planner_options o = {0};
+    if (options != NULL) {
+        if (options->size == 0) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_planner_create: options->size is 0");
+        memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
+    }
+    qdq_planner *p = calloc(1, sizeof *p);
+    if (p == NULL) return no_memory();
+    p->selection = selection;
+    p->gradients = o.gradients;
+    p->score = o.score;
+    p->for_llama_quantize = o.for_llama_quantize;
+    qdq_status status = copy_text(o.formats, &p->wanted) && copy_text(o.scores, &p->scores_path) ? QDQ_OK : no_memory();
+    if (status == QDQ_OK) status = check_score(p);
+    if (status == QDQ_OK && p->score == QDQ_SCORE_AUTO) p->score = qdq_planner_best_score(p);
+    if (status == QDQ_OK) status = qdq_planner_check_formats(p);
+    if (status != QDQ_OK) {
+        qdq_planner_free(p);
+        return status;
+    }
+    *result = p;
+    return QDQ_OK;
+}
+
+void qdq_planner_free(qdq_planner *p) {
+    if (p == NULL) return;
+    for (uint32_t i = 0; i < p->n_rules; i++) {
+        free(p->rules[i].regex);
+        free(p->rules[i].formats);
+        qdq_pattern_free(p->rules[i].pattern);
+    }
+    free(p->rules);
+    qdq_planner_drop_candidates(p);
+    qdq_problem_free(p->problem);
+    qdq_scores_free(p->scores);
+    free(p->wanted);
+    free(p->scores_path);
+    free(p);
+}
+
+qdq_score qdq_planner_score(const qdq_planner *planner) { return planner->score; }
+
+qdq_status qdq_planner_rule(qdq_planner *p, qdq_plan_rule_kind kind, const char *regex, const char *formats) {
+    if (p == NULL || (kind == QDQ_PLAN_SAME ? regex == NULL : formats == NULL) ||
+        (kind == QDQ_PLAN_PIN && regex == NULL))
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_planner_rule: a rule without its regular expression or format");
+    if (kind != QDQ_PLAN_PIN && kind != QDQ_PLAN_SAME && kind != QDQ_PLAN_MINIMUM && kind != QDQ_PLAN_ALLOW)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "no kind of rule has the number %d", (int)kind);
+    if (p->n_rules == QDQ_MAX_RULES)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "more than %d rules for a plan", QDQ_MAX_RULES);
+    qdq_plan_rule *rules = realloc(p->rules, (p->n_rules + 1) * sizeof *rules);
+    if (rules == NULL) return no_memory();
+    p->rules = rules;
+    qdq_plan_rule rule = {.kind = kind};
+    qdq_status status = copy_text(regex, &rule.regex) && copy_text(formats, &rule.formats) ? QDQ_OK : no_memory();
+    if (status == QDQ_OK && regex != NULL && qdq_plan_rule_gives(&rule))
+        status = qdq_pattern_open(regex, &rule.pattern);
+    if (status != QDQ_OK) {
+        free(rule.regex);
+        free(rule.formats);
+        return status;
+    }
+    p->rules[p->n_rules++] = rule;
+    p->prepared = p->measured = false;
+    return QDQ_OK;
+}
+
+/* ---- From there to plans ---------------------------------------------------------------------------------------- */
+
+static qdq_status prepare(qdq_planner *p) {
+    if (p == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "the planner is NULL");
+    if (p->prepared) return QDQ_OK;
+    qdq_planner_drop_candidates(p);
+    qdq_status status = qdq_planner_candidates(p);
+    if (status == QDQ_OK) status = qdq_planner_rules(p);
+    p->prepared = status == QDQ_OK;
+    return status;
+}
+
+qdq_status qdq_planner_measure(qdq_planner *p, qdq_pass *pass, uint64_t *tensors) {
+    uint64_t passes = 0;
+    qdq_status status = prepare(p);
+    if (status == QDQ_OK && pass == NULL) status = qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_planner_measure: pass is NULL");
+    if (status == QDQ_OK) status = qdq_planner_damage(p, pass, &passes);
+    if (status != QDQ_OK) return status;
+    p->measured = true;
+    if (tensors != NULL) *tensors = passes;
+    return QDQ_OK;
+}
+
+qdq_status qdq_planner_range(qdq_planner *p, uint64_t *floor, uint64_t *ceiling, uint64_t *overhead) {
+    qdq_status status = prepare(p);
+    if (status != QDQ_OK) return status;
+    if (floor != NULL) *floor = p->floor;
+    if (ceiling != NULL) *ceiling = p->ceiling;
+    if (overhead != NULL) *overhead = p->overhead;
+    return QDQ_OK;
+}
+
+static double bits(const qdq_planner *p, uint64_t file) {
+    return p->elements > 0 ? 8 * (double)(file - p->overhead) / (double)p->elements : 0;
+}
+
+static qdq_status find_budget(const qdq_planner *p, const char *text, uint64_t *budget) {
+    qdq_target target;
+    qdq_status status = qdq_target_parse(text, &target);
+    if (status != QDQ_OK) return status;
+    *budget = qdq_target_bytes(&target, p->overhead, p->elements, p->source_bytes);
+    if (*budget >= p->floor && *budget <= p->ceiling) return QDQ_OK;
+    return qdq_fail(QDQ_INVALID_ARGUMENT,
+                    "a target of %s is %llu bytes, %s: with these formats and rules files have %llu bytes (%.4f bits a "
+                    "weight) to %llu bytes (%.4f)",
+                    SHOWN(text), (ull)*budget,
+                    *budget < p->floor ? "less than the smallest plan has" : "more than the largest plan has",
+                    (ull)p->floor, bits(p, p->floor), (ull)p->ceiling, bits(p, p->ceiling));
+}
+
+qdq_status qdq_check_target(const char *text) {
+    qdq_target target;
+    return text != NULL ? qdq_target_parse(text, &target) : qdq_fail(QDQ_INVALID_ARGUMENT, "no target for a plan");
+}
+
+qdq_status qdq_planner_check(qdq_planner *p, const char *target) {
+    uint64_t budget;
+    qdq_status status = prepare(p);
+    if (status == QDQ_OK && target == NULL) status = qdq_fail(QDQ_INVALID_ARGUMENT, "no target for a plan");
+    return status == QDQ_OK ? find_budget(p, target, &budget) : status;
+}
+
+/* ---- The plan --------------------------------------------------------------------------------------------------- */
+
+/* The first tensor of the group, if there are others. */
+static const char *group_of(const qdq_planner *p, const qdq_item *it, const size_t *sizes, const char *const *firsts) {
+    size_t group = qdq_problem_group(p->problem, it->index);
+    return sizes[group] > 1 ? firsts[group] : NULL;
+}
+
+static qdq_status fill_tensor(const qdq_planner *p, const qdq_item *it, const char *group, qdq_plan_tensor *t) {
+    *t = (qdq_plan_tensor){.name = it->tensor->name,
+                           .dtype = it->tensor->type_name,
+                           .gguf = it->gguf.name[0] != '\0' ? it->gguf.name : NULL,
+                           .group = group,
+                           .reason = it->reason[0] != '\0' ? it->reason : NULL,
+                           .shape = it->tensor->shape,
+                           .n_dims = it->tensor->n_dims,
+                           .elements = it->tensor->elements,
+                           .bytes = qdq_planner_padded(p, it->tensor->bytes)};
+    if (t->reason != NULL) return QDQ_OK;
+    qdq_plan_choice *choices = calloc(p->n_formats, sizeof *choices);
+    if (choices == NULL) return no_memory();
+    t->choices = choices;
+    for (uint32_t c = 0; c < p->n_formats; c++) {
+        if (!qdq_problem_open(p->problem, it->index, c)) continue;
+        if (c == it->chosen) t->chosen = t->n_choices;
+        choices[t->n_choices++] =
+            (qdq_plan_choice){p->formats[c].name, it->candidates[c].bytes, it->candidates[c].damage};
+    }
+    t->bytes = choices[t->chosen].bytes;
+    return QDQ_OK;
+}
+
+static qdq_status fill_tensors(const qdq_planner *p, qdq_plan_tensor *tensors, uint64_t *bytes) {
+    size_t *sizes = calloc((size_t)p->n_items + 1, sizeof *sizes);
+    const char **firsts = calloc((size_t)p->n_items + 1, sizeof *firsts);
+    qdq_status status = sizes != NULL && firsts != NULL ? QDQ_OK : no_memory();
+    for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++) {
+        if (!qdq_item_planned(&p->items[i])) continue;
+        size_t group = qdq_problem_group(p->problem, p->items[i].index);
+        if (sizes[group]++ == 0) firsts[group] = p->items[i].tensor->name;
+    }
+    for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++) {
+        const qdq_item *it = &p->items[i];
+        status = fill_tensor(p, it, qdq_item_planned(it) ? group_of(p, it, sizes, firsts) : NULL, &tensors[i]);
+        *bytes += tensors[i].bytes;
+    }
+    free(sizes);
+    free(firsts);
+    return status;
+}
+
+/* As the plan's file has it, and read from there: a plan that was made is one that could have been read. */
+static qdq_status make_plan(const qdq_planner *p, const char *target, uint64_t budget, const qdq_choose_result *result,
+                            qdq_plan *plan) {
+    qdq_plan_tensor *tensors = calloc((size_t)p->n_items + 1, sizeof *tensors);
+    qdq_plan made = {.model = qdq_model_path(p->selection->model),
+                     .score = qdq_score_name(p->score),
+                     .target = target,
+                     .imatrix = p->selection->imatrix != NULL ? qdq_imatrix_path(p->selection->imatrix) : NULL,
+                     .budget = budget,
+                     .bytes = p->overhead,
+                     .floor = p->floor,
+                     .ceiling = p->ceiling,
+                     .overhead = p->overhead,
+                     .elements = p->elements,
+                     .damage = result->damage,
+                     .lower_bound = fmax(result->lower_bound, 0),
+                     .proven = result->proven != 0,
+                     .n_tensors = tensors != NULL ? (size_t)p->n_items : 0,
+                     .tensors = tensors};
+    qdq_status status = tensors != NULL ? fill_tensors(p, tensors, &made.bytes) : no_memory();
+    if (status == QDQ_OK) status = qdq_plan_from_json("the plan", qdq_plan_json(&made), plan);
+    for (uint64_t i = 0; i < made.n_tensors; i++) free((void *)tensors[i].choices);
+    free(tensors);
+    return status;
+}
+
+static qdq_status choose(qdq_planner *p, uint64_t budget, qdq_choose_result *result) {
+    uint32_t *chosen = calloc((size_t)p->n_items + 1, sizeof *chosen);
+    if (chosen == NULL) return no_memory();
+    qdq_status status = qdq_problem_solve(p->problem, budget - p->overhead - p->kept, chosen, result);
+    for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++)
+        if (qdq_item_planned(&p->items[i])) p->items[i].chosen = chosen[p->items[i].index];
+    free(chosen);
+    return qdq_blame(status, p->scores_path != NULL ? p->scores_path : qdq_model_path(p->selection->model));
+}
+
+qdq_status qdq_planner_solve(qdq_planner *p, const char *target, qdq_plan **result) {
+    uint64_t budget = 0;
+    qdq_choose_result choice;
+    if (result == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_planner_solve: a NULL argument");
+    *result = NULL;
+    qdq_status status = prepare(p);
+    if (status == QDQ_OK && (target == NULL || !p->measured))
+        status = qdq_fail(QDQ_INVALID_ARGUMENT, target == NULL ? "no target for a plan"
+                                                               : "qdq_planner_solve: nothing has been measured since "
+                                                                 "the last rule: qdq_planner_measure() comes first");
+    if (status == QDQ_OK) status = find_budget(p, target, &budget);
+    if (status == QDQ_OK) status = choose(p, budget, &choice);
+    if (status != QDQ_OK) return status;
+    qdq_plan *plan = calloc(1, sizeof *plan);
+    status = plan != NULL ? make_plan(p, target, budget, &choice, plan) : no_memory();
+    if (status == QDQ_OK)
+        *result = plan;
+    else
+        free(plan);
+    return status;
+}
