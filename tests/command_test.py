@@ -141,6 +141,28 @@ class TestHostileFiles(CommandTest):
         self.assertEqual((result.returncode, result.stdout), (1, ""), arguments)
         self.assertRegex(result.stderr, name + ": is (no|not a) regular file", arguments)
 
+    def test_json_on_a_terminal(self):
+        name = "a\x7f\x85\u009b31m\u061c\u200f\u202e\u2066ü€😀"
+        self.put("m.safetensors", safetensors_bytes({name: ("F32", [1, 32], f32(gauss(1, 32)))}))
+        text = self.done("error", "-f", "q4_0", "--json", "-", "m.safetensors")
+        self.assertEqual(json.loads(text)["tensors"][0]["name"], name)
+        for c in "\x7f\x85\u009b\u061c\u200f\u202e\u2066":
+            self.assertNotIn(c, text)
+        self.assertIn("ü€😀", text)
+
+    def test_mode_of_a_replaced_output(self):
+        for mode in (0o600, 0o640, 0o664, 0o755):
+            for name in ("o.gguf", "o.json"):
+                self.put(name, b"")
+                os.chmod(self.path(name), mode)
+            self.done("quantize", "-f", "q4_0", self.model, "-o", "o.gguf", "--quiet", "--json", "o.json")
+            self.assertEqual({os.stat(self.path(n)).st_mode & 0o7777 for n in ("o.gguf", "o.json")}, {mode})
+        os.remove(self.path("o.gguf"))
+        mask = os.umask(0o027)
+        self.addCleanup(os.umask, mask)
+        self.done("quantize", "-f", "q4_0", self.model, "-o", "o.gguf", "--quiet")
+        self.assertEqual(os.stat(self.path("o.gguf")).st_mode & 0o7777, 0o640)
+
     def test_patterns(self):
         """No pattern of a user and no name of a file make a search that does not end, or a stack that does."""
         name = "a" * 30000 + "b"

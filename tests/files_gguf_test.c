@@ -430,6 +430,21 @@ static void opens_a_split_set_by_any_shard(void **state) {
     }
 }
 
+/* An output is padded to the input's alignment. */
+static void refuses_a_vast_alignment(void **state) {
+    for (uint32_t alignment = 1u << 20; alignment != 0; alignment <<= 1) {
+        bytes b = {0};
+        put_gguf(&b, 3, 0, 1);
+        put_kv_int(&b, "general.alignment", QDQ_KV_U32, alignment, 4);
+        qdq_model *model = NULL;
+        qdq_status status = qdq_model_parse(QDQ_LAYOUT_GGUF, b.data, b.n, "x", &model);
+        assert_int_equal(status, alignment == 1u << 20 ? QDQ_OK : QDQ_BAD_DATA);
+        if (status != QDQ_OK) assert_non_null(strstr(qdq_error_message(), "at most 1048576 is allowed"));
+        qdq_model_close(model);
+        release(&b);
+    }
+}
+
 static void refuses_broken_split_sets(void **state) {
     qdq_model *model;
     save_split("m-00001-of-00002.gguf", 0, 2, 2, "a");
@@ -454,6 +469,11 @@ static void refuses_broken_split_sets(void **state) {
     assert_refused(qdq_model_open(at("m-00002-of-00002.gguf"), &model), QDQ_IO_ERROR, "shard 1 of 2 is missing");
     save_split("renamed.gguf", 0, 2, 2, "a");
     assert_refused(qdq_model_open(at("renamed.gguf"), &model), QDQ_BAD_DATA, "one of 2 shards", "rename it");
+    /* A number that wraps: the named file's own tensors would be left out. */
+    save_split("w-00000-of-00002.gguf", UINT32_MAX, 2, 2, "a");
+    save_split("w-00001-of-00002.gguf", 0, 2, 2, "b");
+    save_split("w-00002-of-00002.gguf", 1, 2, 2, "c");
+    assert_refused(qdq_model_open(at("w-00000-of-00002.gguf"), &model), QDQ_BAD_DATA, "its name says shard 0 of 2");
     /* A name like a shard's means nothing without the keys. */
     bytes b = sample(3, 32);
     save("single-00001-of-00002.gguf", b);
@@ -502,6 +522,7 @@ int main(void) {
         cmocka_unit_test(knows_every_type),
         cmocka_unit_test(accepts_scalars_empty_tensors_and_no_tensors),
         cmocka_unit_test(opens_a_split_set_by_any_shard),
+        cmocka_unit_test(refuses_a_vast_alignment),
         cmocka_unit_test(refuses_broken_split_sets),
         cmocka_unit_test(opens_a_file_over_4_gib),
     };

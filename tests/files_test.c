@@ -1,6 +1,8 @@
 /* safetensors: single files, indexes, directories; and every way in which they can be wrong. */
 #include "files_support.h"
 
+#include <pthread.h>
+
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -589,27 +591,45 @@ static void opens_a_file_over_4_gib(void **state) {
     release(&b);
 }
 
+static void *read_often(void *data) {
+    char to[4];
+    for (int i = 0; i < 2000; i++)
+        if (qdq_mapped_read(data, to, sizeof to) != QDQ_OK) return data;
+    return NULL;
+}
+
+/* One file is read from while others are opened and closed; ThreadSanitizer watches the list of maps. */
+static void reads_while_others_are_closed(void **state) {
+    bytes b = safetensors(two_tensors, 20);
+    save("kept.safetensors", b);
+    b = safetensors(two_tensors, 20);
+    save("closed.safetensors", b);
+    qdq_model *kept, *other;
+    pthread_t thread;
+    void *failed;
+    assert_ok(qdq_model_open(at("kept.safetensors"), &kept));
+    assert_int_equal(pthread_create(&thread, NULL, read_often, (void *)(uintptr_t)qdq_model_tensor(kept, 0)->data), 0);
+    for (int i = 0; i < 500; i++) {
+        assert_ok(qdq_model_open(at("closed.safetensors"), &other));
+        qdq_model_close(other);
+    }
+    pthread_join(thread, &failed);
+    assert_null(failed);
+    qdq_model_close(kept);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_tensors_in_order_of_place),
-        cmocka_unit_test(accepts_what_the_format_allows),
-        cmocka_unit_test(names_why_a_tensor_is_no_source),
-        cmocka_unit_test(refuses_a_file_cut_anywhere),
-        cmocka_unit_test(survives_any_changed_byte),
-        cmocka_unit_test(refuses_bad_headers_by_name),
-        cmocka_unit_test(reads_names_as_json_writes_them),
-        cmocka_unit_test(refuses_what_takes_too_much_memory),
-        cmocka_unit_test(refuses_impossible_header_lengths),
-        cmocka_unit_test(messages_cannot_drive_the_terminal),
-        cmocka_unit_test(opens_a_file_at_any_alignment),
-        cmocka_unit_test(refuses_what_is_no_model_file),
-        cmocka_unit_test(opens_shards_by_index_and_directory),
-        cmocka_unit_test(prefers_the_index_in_a_directory),
-        cmocka_unit_test(refuses_bad_indexes_by_name),
-        cmocka_unit_test(opens_thousands_of_shards),
-        cmocka_unit_test(a_shrunken_file_can_be_named),
-        cmocka_unit_test(mapped_files_can_be_read),
-        cmocka_unit_test(opens_a_file_over_4_gib),
+        cmocka_unit_test(reads_tensors_in_order_of_place),    cmocka_unit_test(accepts_what_the_format_allows),
+        cmocka_unit_test(names_why_a_tensor_is_no_source),    cmocka_unit_test(refuses_a_file_cut_anywhere),
+        cmocka_unit_test(survives_any_changed_byte),          cmocka_unit_test(refuses_bad_headers_by_name),
+        cmocka_unit_test(reads_while_others_are_closed),      cmocka_unit_test(reads_names_as_json_writes_them),
+        cmocka_unit_test(refuses_what_takes_too_much_memory), cmocka_unit_test(refuses_impossible_header_lengths),
+        cmocka_unit_test(messages_cannot_drive_the_terminal), cmocka_unit_test(opens_a_file_at_any_alignment),
+        cmocka_unit_test(refuses_what_is_no_model_file),      cmocka_unit_test(opens_shards_by_index_and_directory),
+        cmocka_unit_test(prefers_the_index_in_a_directory),   cmocka_unit_test(refuses_bad_indexes_by_name),
+        cmocka_unit_test(opens_thousands_of_shards),          cmocka_unit_test(a_shrunken_file_can_be_named),
+        cmocka_unit_test(mapped_files_can_be_read),           cmocka_unit_test(opens_a_file_over_4_gib),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

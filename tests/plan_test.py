@@ -492,6 +492,27 @@ class PlanTest(unittest.TestCase):
         text = self.done("plan", "-d", "cpu", "--target", "5bpw", "--recipe", "t.txt", self.gguf, "-o", "plan.json")
         self.assertIn("llama-quantize --tensor-type-file t.txt", text)
 
+    def test_names_of_files_that_are_no_text(self):
+        """A path may be any bytes; nothing that is printed of it drives a terminal, or is lost in what is written."""
+        odd = os.path.join(self.directory.encode(), b"we\x1b[31m'\xff\\.dat")
+        write(odd, read(self.path(self.imatrix("w.dat", {f"{n}.weight": [1.0 + i % 3 for i in range(WEIGHTS[n][1])] for n in WEIGHTS}))))
+        model = os.path.join(self.directory.encode(), b"m\xe2\x80\xae\xfe.gguf")
+        write(model, read(self.gguf))
+        result = subprocess.run([QDQ, "plan", "-d", "cpu", "--target", "5bpw", "--imatrix", odd, "--recipe", "t.txt", model, "-o",
+                                 "plan.json"], cwd=self.directory, env=ENVIRONMENT, capture_output=True)
+        self.assertEqual((result.returncode, result.stderr), (0, b""))
+        for raw in (b"\x1b", b"\xff", b"\xfe", b"\xe2\x80\xae"):
+            self.assertNotIn(raw, result.stdout)
+        command = next(line for line in result.stdout.decode().splitlines() if "llama-quantize" in line)
+        words = subprocess.run(["bash", "-c", "llama-quantize() { printf '%s\\0' \"$@\"; }\n" + command], capture_output=True).stdout
+        self.assertIn(model, words.split(b"\0"))
+        plan = json.loads(read(self.path("plan.json")))
+        self.assertTrue(plan["imatrix"].endswith("we\\x1b[31m'\\xff\\.dat"), plan["imatrix"])
+        result = subprocess.run([QDQ, "quantize", "-d", "cpu", "-f", "q4_0", "--imatrix", odd, model, "-o", "o.gguf"],
+                                cwd=self.directory, env=ENVIRONMENT, capture_output=True)
+        self.assertEqual((result.returncode, result.stderr), (0, b""))
+        self.assertTrue(read_gguf(self.path("o.gguf"))[1]["quantize.imatrix.file"].endswith("\\xff\\.dat"))
+
     def test_names_that_are_not_known(self):
         self.put("config.json", b'{"architectures": ["NeverHeardOf"]}')
         self.refused(1, "--target", "5bpw", "--recipe", "types.txt", model=self.hf, says=["NeverHeardOf", "--map"])

@@ -21,10 +21,12 @@ qdq_status qdq_json_write_text(qdq_json_file *file, char *text) {
     const char *end = length > 0 && text[length - 1] == '\n' ? "" : "\n";
     qdq_out *out = file->out;
     file->out = NULL;
-    if (status == QDQ_OK && out == NULL)
-        printf("%s%s", text, end);
-    else if (status == QDQ_OK)
+    if (status == QDQ_OK && out == NULL) {
+        qdq_json_show(text, stdout);
+        fputs(end, stdout);
+    } else if (status == QDQ_OK) {
         status = qdq_out_write(out, text, length);
+    }
     if (status == QDQ_OK && out != NULL) status = qdq_out_write(out, end, strlen(end));
     free(text);
     if (out == NULL) return status == QDQ_OK ? qdq_flush_output() : status;

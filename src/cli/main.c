@@ -29,6 +29,14 @@ static void say(const char *text) {
     (void)written;
 }
 
+/* In a handler no more can be done than to leave out what could drive the terminal. */
+static void say_safely(const char *text) {
+    for (; *text != '\0'; text++) {
+        const char piece[2] = {*text >= ' ' && *text < 0x7f ? *text : '?', '\0'};
+        say(piece);
+    }
+}
+
 /* A mapped input became shorter, or its disk failed. A bug elsewhere keeps its usual end. */
 static void lost_input(int number, siginfo_t *info, void *context) {
     (void)context;
@@ -40,7 +48,7 @@ static void lost_input(int number, siginfo_t *info, void *context) {
     qdq_out_abort_all();
     qdq_progress_abort();
     say("qdq: ");
-    say(path);
+    say_safely(path);
     say(": can no longer be read: it was cut short while in use, or its disk fails; no output was left\n");
     _exit(QDQ_EXIT_FAILED);
 }

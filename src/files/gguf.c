@@ -12,12 +12,13 @@
 
 #include <string.h>
 
-#define LENGTH_LIMIT  (1u << 30) /* ggml's, of strings and arrays */
-#define KEY_LIMIT     65535u     /* the specification's */
-#define NAME_LIMIT    65535u     /* ggml reads 63; other programs write longer ones */
-#define NESTING_LIMIT 8
-#define SMALLEST_KV   14 /* bytes: a key of one, a value of one */
-#define SMALLEST_INFO 24 /* bytes: a name of none, no dimension */
+#define LENGTH_LIMIT    (1u << 30) /* ggml's, of strings and arrays */
+#define KEY_LIMIT       65535u     /* the specification's */
+#define NAME_LIMIT      65535u     /* ggml reads 63; other programs write longer ones */
+#define NESTING_LIMIT   8
+#define ALIGNMENT_LIMIT (1u << 20) /* writers use 32, a page at most; outputs are padded to it */
+#define SMALLEST_KV     14         /* bytes: a key of one, a value of one */
+#define SMALLEST_INFO   24         /* bytes: a name of none, no dimension */
 
 typedef unsigned long long ull;
 
@@ -160,6 +161,9 @@ static qdq_status read_alignment(const cursor *c, const qdq_kvs *kvs, uint64_t *
     if (*alignment == 0 || (*alignment & (*alignment - 1)) != 0)
         return qdq_fail(QDQ_BAD_DATA, "%s: general.alignment is %llu (at offset %llu); it must be a power of two",
                         SHOWN(c->path), (ull)*alignment, (ull)(kv->value - c->bytes));
+    if (*alignment > ALIGNMENT_LIMIT)
+        return qdq_fail(QDQ_BAD_DATA, "%s: general.alignment is %llu (at offset %llu); at most %u is allowed",
+                        SHOWN(c->path), (ull)*alignment, (ull)(kv->value - c->bytes), ALIGNMENT_LIMIT);
     return QDQ_OK;
 }
 

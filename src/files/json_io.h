@@ -8,6 +8,7 @@
 #define QDQ_FILES_JSON_IO_H
 
 #include <jansson.h>
+#include <stdio.h>
 
 #include "qdq.h"
 
@@ -21,5 +22,7 @@ qdq_status qdq_json_parse(const char *path, const void *text, uint64_t length, j
 json_t *qdq_json_text(const char *text);
 /* The text, to be freed with free(); NULL: no memory, also for root NULL. flags: jansson's. */
 char *qdq_json_print(const json_t *root, size_t flags);
+/* Writes a JSON text to where a terminal may read it. */
+void qdq_json_show(const char *text, FILE *to);
 
 #endif

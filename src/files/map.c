@@ -72,7 +72,9 @@ static qdq_status read_all(const qdq_map *map, int fd, uint64_t offset, unsigned
 }
 
 qdq_status qdq_mapped_read(const void *address, void *to, size_t bytes) {
+    pthread_mutex_lock(&lock); /* the map stays; its neighbours in the list may be closed meanwhile */
     const qdq_map *map = map_of(address);
+    pthread_mutex_unlock(&lock);
     if (map == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_mapped_read: no file is mapped there");
     int fd = reopen(map);
     if (fd < 0) {

@@ -339,7 +339,7 @@ static qdq_status add_gguf(qdq_model *model, const char *path, qdq_kvs *kvs) {
 
 static qdq_status check_split(const qdq_kvs *kvs, const char *path, unsigned number, unsigned count) {
     uint64_t no = kv_or(kvs, "split.no", UINT64_MAX), of = kv_or(kvs, "split.count", 0);
-    if (no == number - 1 && of == count) return QDQ_OK;
+    if (number > 0 && no == number - 1 && of == count) return QDQ_OK;
     return qdq_fail(QDQ_BAD_DATA,
                     "%s: its name says shard %u of %u, its split.no %lld (from 0) and split.count %llu: files of "
                     "different sets, or renamed?",

@@ -127,10 +127,10 @@ static char *directory_of(const char *path) {
 /* "/proc/self/fd/N", by which linkat() names a file that has no name. */
 static void proc_name(int fd, char name[32]) { snprintf(name, 32, "/proc/self/fd/%d", fd); }
 
-static int open_unnamed(const char *directory) {
+static int open_unnamed(const char *directory, mode_t mode) {
 #ifdef O_TMPFILE
     char name[32];
-    int fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
+    int fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
     if (fd < 0) return -1;
     proc_name(fd, name);
     if (access(name, F_OK) == 0) return fd;
@@ -141,10 +141,10 @@ static int open_unnamed(const char *directory) {
     return -1;
 }
 
-static int open_named(qdq_out *out) {
+static int open_named(qdq_out *out, mode_t mode) {
     for (int tries = 0; tries < 100; tries++) {
         next_name(out);
-        int fd = open(out->temporary, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0666);
+        int fd = open(out->temporary, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, mode);
         if (fd >= 0) show_name(out);
         if (fd >= 0 || errno != EEXIST) return fd;
     }
@@ -171,8 +171,13 @@ qdq_status qdq_out_create(const char *path, qdq_out **result) {
         return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory to write the file", SHOWN(path));
     }
     out->discards = qdq_out_discards(path);
-    out->fd = out->discards ? open(path, O_WRONLY | O_CLOEXEC) : open_unnamed(out->directory);
-    if (out->fd < 0 && !out->discards) out->fd = open_named(out);
+    /* Who could not read the file before cannot read the one in its place. */
+    struct stat st;
+    bool replaced = stat(path, &st) == 0 && S_ISREG(st.st_mode);
+    mode_t mode = replaced ? st.st_mode & 0777 : 0666;
+    out->fd = out->discards ? open(path, O_WRONLY | O_CLOEXEC) : open_unnamed(out->directory, mode);
+    if (out->fd < 0 && !out->discards) out->fd = open_named(out, mode);
+    if (out->fd >= 0 && replaced && !out->discards) fchmod(out->fd, mode); /* what the umask took */
     if (out->fd < 0) {
         status = failed(out, "cannot be created");
         free_out(out);

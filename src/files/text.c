@@ -40,12 +40,20 @@ bool qdq_is_text(const void *bytes, uint64_t n) {
     return true;
 }
 
-/* Controls, and the marks that turn the direction of writing (U+202A-202E, U+2066-2069). */
+/* Controls, and the marks that turn the direction of writing (U+061C, U+200E-200F, U+202A-202E, U+2066-2069). */
 static bool disturbs_terminal(const uint8_t *p, size_t length) {
     if (length == 1) return p[0] < 0x20 || p[0] == 0x7f;
-    if (length == 2) return p[0] == 0xc2 && p[1] < 0xa0;
+    if (length == 2) return (p[0] == 0xc2 && p[1] < 0xa0) || (p[0] == 0xd8 && p[1] == 0x9c);
     if (length != 3 || p[0] != 0xe2) return false;
-    return (p[1] == 0x80 && p[2] >= 0xaa && p[2] <= 0xae) || (p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9);
+    if (p[1] == 0x80) return p[2] == 0x8e || p[2] == 0x8f || (p[2] >= 0xaa && p[2] <= 0xae);
+    return p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9;
+}
+
+bool qdq_is_utf8(const char *text) { return qdq_is_text(text, strlen(text)); }
+
+size_t qdq_disturbance(const char *text) {
+    size_t step = qdq_utf8_step((const uint8_t *)text, strnlen(text, 4));
+    return step > 0 && disturbs_terminal((const uint8_t *)text, step) ? step : 0;
 }
 
 const char *qdq_printable(const char *text, char *buffer, size_t size) {

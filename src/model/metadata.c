@@ -5,7 +5,8 @@
 
 /* llama-quantize cuts these texts at 127 bytes; so does this, at a whole character. */
 static qdq_status set_text(qdq_writer *writer, const char *key, const char *text) {
-    char cut[128];
+    char cut[128], safe[256];
+    if (!qdq_is_utf8(text)) text = qdq_printable(text, safe, sizeof safe); /* a path may be any bytes */
     size_t n = strlen(text);
     if (n > sizeof cut - 1) {
         n = sizeof cut - 1;

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "files/builder.h"
+#include "files/files.h"
 
 enum { TYPE_Q8_0 = 8, TYPE_IQ2_XXS = 16, TYPE_IQ2_XS = 17, TYPE_IQ1_S = 19, TYPE_IDS = 64 };
 
@@ -100,12 +101,18 @@ static void write_shell_word(qdq_builder *out, const char *word) {
         qdq_builder_text(out, word);
         return;
     }
-    qdq_builder_character(out, '\'');
-    for (const char *c = word; *c; c++)
-        if (*c == '\'')
+    bool odd = !qdq_is_utf8(word); /* nothing that drives a terminal is printed; bash has a spelling for it */
+    for (const char *c = word; *c; c++) odd = odd || qdq_disturbance(c) > 0;
+    qdq_builder_text(out, odd ? "$'" : "'");
+    for (const char *c = word; *c; c++) {
+        unsigned char u = (unsigned char)*c;
+        if (odd && (u < ' ' || u >= 0x7f || u == '\'' || u == '\\'))
+            qdq_builder_format(out, "\\x%02x", u);
+        else if (u == '\'')
             qdq_builder_text(out, "'\\''");
         else
             qdq_builder_character(out, *c);
+    }
     qdq_builder_character(out, '\'');
 }
 
