@@ -31,6 +31,10 @@
  * encoder by one thread at a time, except that any number of encoders may read one buffer. What is freed must not be in
  * use elsewhere.
  *
+ * Processes. A child of fork may use the plain calls and CPU devices, its parent's too, whatever other threads of the
+ * parent were doing: what they had under way is not done in the child. GPUs' drivers do not live through a fork: open
+ * GPU devices in the child, in a process that has opened none before.
+ *
  * Algorithms. Each format's is ggml's, at the revision that tests/data/README.md names: ggml_quantize_chunk and
  * dequantize_row_* of ggml-quants.c; src/formats/NAME.h cites the function that it follows. The sensitivity is the
  * gradient-Taylor score of mlx-lm's dynamic_quant.py.
@@ -98,13 +102,20 @@ typedef int32_t qdq_format;
 /* Where a `high` format is asked for: the weights themselves, unquantized. */
 #define QDQ_FORMAT_SOURCE (-2)
 
+/* What an importance matrix is to a format. */
+typedef enum qdq_importance_use {
+    QDQ_IMPORTANCE_UNUSED = 0, /* it changes nothing */
+    QDQ_IMPORTANCE_USED = 1,   /* the fit takes it where it is given */
+    QDQ_IMPORTANCE_NEEDED = 2  /* there is no fit without one */
+} qdq_importance_use;
+
 typedef struct qdq_format_info {
     size_t size;             /* sizeof(qdq_format_info), set by the caller */
     const char *name;        /* ggml's: "q4_0", "q4_K" */
     uint32_t ggml_type;      /* the id in a GGUF tensor header */
     uint32_t block_elements; /* elements a block; a row's length must be a multiple of it */
     uint32_t block_bytes;    /* bytes a packed block */
-    uint32_t importance;     /* 0: an importance matrix changes nothing, 1: it is used, 2: it is needed */
+    uint32_t importance;     /* a qdq_importance_use */
     uint32_t ggml_file_type; /* general.file_type of a file that is mostly this format */
 } qdq_format_info;
 
@@ -189,15 +200,29 @@ typedef struct qdq_device qdq_device;
  * QDQ_INVALID_ARGUMENT: no such name; QDQ_DEVICE_ERROR: not on this machine, or the driver failed; QDQ_OUT_OF_MEMORY.
  */
 QDQ_API qdq_status qdq_device_open(const char *name, qdq_device **device);
-/* As qdq_device_open; threads: how many threads a CPU device uses, 0 for one a core; other devices ignore it.
- * QDQ_INVALID_ARGUMENT: threads is not from 0 to 4,096. */
+
+typedef struct qdq_device_options {
+    size_t size;        /* sizeof(qdq_device_options), set by the caller */
+    int32_t threads;    /* that a CPU device uses, from 1 to 4,096; 0: one a core. Other devices ignore it */
+    uint32_t on_stream; /* 1: the device puts its work on `stream` */
+    /* For "cuda" and "cuda:N": a CUstream or cudaStream_t that the caller owns and keeps, NULL being the default
+     * stream. Work comes in order with the caller's own there; commits do not wait, and waits are for the encoder's
+     * work only. */
+    void *stream;
+} qdq_device_options;
+
+/* As qdq_device_open; options may be NULL. QDQ_INVALID_ARGUMENT: options->size is 0, threads out of range, the stream
+ * belongs to another device; QDQ_UNSUPPORTED: on_stream, and the device has no streams. */
+QDQ_API qdq_status qdq_device_open_with(const char *name, const qdq_device_options *options, qdq_device **device);
+/* qdq_device_open_with, of threads alone. */
 QDQ_API qdq_status qdq_device_open_threads(const char *name, int threads, qdq_device **device);
-/* As qdq_device_open, for "cuda" and "cuda:N": the device puts its work on `stream`, a CUstream or cudaStream_t that
- * the caller owns and keeps, NULL being the default stream, in order with the caller's own work there. Commits do not
- * wait, and waits are for the encoder's work only. QDQ_UNSUPPORTED: the device has no streams; QDQ_INVALID_ARGUMENT:
- * the stream belongs to another device. */
+/* qdq_device_open_with, of on_stream = 1 and a stream alone. */
 QDQ_API qdq_status qdq_device_open_stream(const char *name, void *stream, qdq_device **device);
-/* NULL is allowed. Buffers and encoders of the device keep it alive, so they may be freed after it is closed. */
+/* Waits until all that qdq_encoder_submit gave to the device is done. The first failure of that work since the last
+ * call, told once: QDQ_DEVICE_ERROR, QDQ_OUT_OF_MEMORY. QDQ_INVALID_ARGUMENT: a NULL. */
+QDQ_API qdq_status qdq_device_synchronize(qdq_device *device);
+/* NULL is allowed. Waits for what was submitted. Buffers and encoders of the device keep it alive, so they may be freed
+ * after it is closed. */
 QDQ_API void qdq_device_close(qdq_device *device);
 
 typedef struct qdq_device_info {
@@ -237,6 +262,14 @@ QDQ_API qdq_status qdq_buffer_create(qdq_device *device, qdq_dtype dtype, uint32
  * bytes: how much there is. QDQ_INVALID_ARGUMENT: it is too little; QDQ_UNSUPPORTED: not on this device. */
 QDQ_API qdq_status qdq_buffer_wrap(qdq_device *device, qdq_dtype dtype, uint32_t n_dims, const uint64_t *shape,
                                    void *memory, uint64_t bytes, qdq_buffer **buffer);
+/* As qdq_buffer_wrap, of memory that is only read, such as a file's pages: the buffer is refused as an output and by
+ * qdq_buffer_write, with QDQ_INVALID_ARGUMENT. Do not write through qdq_buffer_host either. */
+QDQ_API qdq_status qdq_buffer_wrap_const(qdq_device *device, qdq_dtype dtype, uint32_t n_dims, const uint64_t *shape,
+                                         const void *memory, uint64_t bytes, qdq_buffer **buffer);
+/* Has release(context) called, once, when nothing uses the wrapped memory any more: no buffer, no slice, no encoder.
+ * The call comes from whichever thread was the last, out of the call that ended its use, and may use the library.
+ * QDQ_INVALID_ARGUMENT: a NULL but for context, memory that the device made, or that has a release call already. */
+QDQ_API qdq_status qdq_buffer_on_release(qdq_buffer *buffer, void (*release)(void *context), void *context);
 /* `count` elements of `buffer` from element `first`, as a buffer of one dimension that shares its memory and keeps it
  * alive. Any first is allowed. QDQ_INVALID_ARGUMENT: no elements, or some past the end. */
 QDQ_API qdq_status qdq_buffer_slice(qdq_buffer *buffer, uint64_t first, uint64_t count, qdq_buffer **slice);
@@ -263,6 +296,12 @@ typedef struct qdq_encoder qdq_encoder;
 
 /* An empty encoder. QDQ_OUT_OF_MEMORY. */
 QDQ_API qdq_status qdq_encoder_create(qdq_device *device, qdq_encoder **encoder);
+/* The same, whose work goes to `stream` in place of the device's own: on "cuda", a CUstream or cudaStream_t of the
+ * device's context that the caller owns and keeps, NULL being the default stream; in order with the caller's own work
+ * there. Kernels are shared by all streams of a device, and up to four sets of scratch memory. Elsewhere NULL is as
+ * qdq_encoder_create, and another stream QDQ_UNSUPPORTED. QDQ_INVALID_ARGUMENT: the stream belongs to another context;
+ * QDQ_OUT_OF_MEMORY, QDQ_DEVICE_ERROR. */
+QDQ_API qdq_status qdq_encoder_create_on(qdq_device *device, void *stream, qdq_encoder **encoder);
 /* Waits first if something is committed; drops what is not. NULL is allowed. */
 QDQ_API void qdq_encoder_free(qdq_encoder *encoder);
 /* No dispatches are allowed. QDQ_INVALID_ARGUMENT: already committed and not waited for; otherwise what the device says
@@ -273,11 +312,21 @@ QDQ_API qdq_status qdq_encoder_commit(qdq_encoder *encoder);
 QDQ_API qdq_status qdq_encoder_wait(qdq_encoder *encoder);
 /* Both, one after the other. */
 QDQ_API qdq_status qdq_encoder_commit_and_wait(qdq_encoder *encoder);
+/* qdq_encoder_wait for each of n encoders, after a failure for the others too. The first failure. n = 0 is allowed. */
+QDQ_API qdq_status qdq_encoders_wait(uint32_t n, qdq_encoder *const *encoders);
+/* Hands the dispatches over for good: the encoder is empty at return, and nobody waits for them but
+ * qdq_device_synchronize, which also tells their failures. They run in order with all that the encoder's stream gets;
+ * where a device has no streams, with all that is submitted to it. The buffers belong to the device until they are
+ * done, and are kept alive: a later submit, wait or synchronize that finds the work done lets them go.
+ * QDQ_INVALID_ARGUMENT: committed and not waited for, or a dispatch adds to sums, which are the host's: then the
+ * encoder is as it was. Otherwise what the device says at once (QDQ_OUT_OF_MEMORY, QDQ_DEVICE_ERROR), and the encoder
+ * is empty. */
+QDQ_API qdq_status qdq_encoder_submit(qdq_encoder *encoder);
 
 typedef struct qdq_options {
     size_t size; /* sizeof(qdq_options), set by the caller */
     /* One weight a column, f32: as many elements as a row has, finite and not negative; or NULL. Formats that can use
-     * it fit with it, and error sums weigh elements by it. */
+     * it (qdq_importance_use) fit with it, and error sums weigh elements by it. */
     const qdq_buffer *importance;
     /* Elements a row; 0: the input's last extent. Must be a multiple of the block and divide the element count. */
     uint64_t row;
@@ -285,13 +334,14 @@ typedef struct qdq_options {
 
 /* Encode calls check everything that the host can know, name the kernel in the message
  * ("qdq_q4_0_f32: output element count 64 != input element count 32"), and return QDQ_INVALID_ARGUMENT for: no such
- * format; no elements; a count no multiple of the block; another device's buffer; a wrong dtype or count; buffers that
- * overlap; options->size of 0; an encoder that is committed. QDQ_UNSUPPORTED: no such kernel on this device, or the
- * format needs an importance matrix. QDQ_OUT_OF_MEMORY, QDQ_DEVICE_ERROR: while a kernel was built. A call that fails
- * records nothing. options may be NULL. Inputs may be f32, f16 or bf16. The encoder keeps the buffers alive: they may
- * be freed at once. */
+ * format; no elements; a count no multiple of the block; another device's buffer; a wrong dtype or count; an output
+ * that is read-only, or whose memory something that is read shares, be it by another wrap; options->size of 0; an
+ * encoder that is committed. QDQ_UNSUPPORTED: no such kernel on this device, or the format needs an importance matrix.
+ * QDQ_OUT_OF_MEMORY, QDQ_DEVICE_ERROR: while a kernel was built. A call that fails records nothing. options may be
+ * NULL. Inputs may be f32, f16 or bf16. The encoder keeps the buffers alive: they may be freed at once. */
 
-/* output: f32, as many elements as input. input == output is allowed for f32; any other overlap is refused. */
+/* output: f32, as many elements as input. Where input is f32, both may be the same memory; any other overlap is
+ * refused. */
 QDQ_API qdq_status qdq_encode_roundtrip(qdq_encoder *encoder, qdq_format format, const qdq_buffer *input,
                                         qdq_buffer *output, const qdq_options *options);
 /* blocks: QDQ_U8, qdq_format_bytes(format, elements) bytes. */

@@ -3,6 +3,12 @@
 #include "support.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/utf8.h"
 
 static const qdq_status bad = QDQ_INVALID_ARGUMENT;
 
@@ -11,6 +17,7 @@ typedef struct things {
     qdq_encoder *encoder;
     qdq_buffer *in, *out, *bytes;
     qdq_format q4, q8;
+    atomic_bool enough;
 } things;
 
 static int set_up(void **state) {
@@ -117,6 +124,103 @@ static void overlapping_arrays_are_refused(void **state) {
     assert_ok(qdq_quantize(t->q4, x, x + 64, 64));
 }
 
+/* Wraps of memory that overlaps are told by address, as parts of one buffer are; the same memory twice is in place. */
+static void overlapping_wraps_are_refused(void **state) {
+    things *t = *state;
+    static float x[192];
+    const uint64_t n = 64, row = 32;
+    for (int i = 0; i < 192; i++) x[i] = (float)i * 0.25f;
+    qdq_buffer *in, *again, *shifted, *next, *before, *weights;
+    unsigned char *bytes = (unsigned char *)x;
+    assert_ok(qdq_buffer_wrap_const(t->device, QDQ_F32, 1, &n, x + 32, 256, &in));
+    assert_ok(qdq_buffer_wrap(t->device, QDQ_F32, 1, &n, x + 32, 256, &again));
+    assert_ok(qdq_buffer_wrap(t->device, QDQ_F32, 1, &n, x + 95, 256, &shifted));
+    assert_ok(qdq_buffer_wrap(t->device, QDQ_F32, 1, &n, x + 96, 256, &next));
+    assert_ok(qdq_buffer_wrap(t->device, QDQ_U8, 1, (uint64_t[]){36}, bytes + 128 - 35, 36, &before));
+    assert_ok(qdq_buffer_wrap(t->device, QDQ_F32, 1, &row, x + 128, 128, &weights));
+    qdq_options o = {.size = sizeof o, .importance = weights, .row = row};
+    assert_refused(qdq_encode_roundtrip(t->encoder, t->q4, in, shifted, NULL), bad,
+                   "qdq_q4_0_f32: input and output overlap without being the same");
+    assert_refused(qdq_encode_quantize(t->encoder, t->q4, in, before, NULL), bad, "input and output overlap");
+    assert_refused(qdq_encode_dequantize(t->encoder, t->q4, before, again), bad, "input and output overlap");
+    assert_refused(qdq_encode_roundtrip(t->encoder, t->q4, in, next, &o), bad, "importance and output overlap");
+    assert_refused(qdq_encode_roundtrip(t->encoder, t->q4, again, in, NULL), bad,
+                   "the output buffer's memory is read-only");
+    assert_ok(qdq_encode_roundtrip(t->encoder, t->q4, in, next, NULL)); /* they touch */
+    assert_ok(qdq_encode_roundtrip(t->encoder, t->q4, in, again, NULL));
+    assert_ok(qdq_encoder_commit_and_wait(t->encoder));
+    float y[64], z[64];
+    for (int i = 0; i < 64; i++) y[i] = (float)(i + 32) * 0.25f;
+    assert_ok(qdq_roundtrip(t->q4, y, z, 64));
+    assert_memory_equal(x + 32, z, sizeof z);
+    assert_memory_equal(x + 96, z, sizeof z);
+    qdq_buffer *const all[] = {in, again, shifted, next, before, weights};
+    for (int i = 0; i < 6; i++) qdq_buffer_free(all[i]);
+}
+
+static void read_only_memory_is_no_output(void **state) {
+    things *t = *state;
+    static const float x[64] = {1, 2, 3};
+    static const unsigned char packed[36];
+    const uint64_t n = 64, size = 36;
+    qdq_buffer *in, *blocks, *part;
+    assert_refused(qdq_buffer_wrap_const(t->device, QDQ_F32, 1, &n, NULL, 256, &in), bad,
+                   "qdq_buffer_wrap_const: no memory given");
+    assert_null(in);
+    assert_ok(qdq_buffer_wrap_const(t->device, QDQ_F32, 1, &n, x, sizeof x, &in));
+    assert_ok(qdq_buffer_wrap_const(t->device, QDQ_U8, 1, &size, packed, sizeof packed, &blocks));
+    assert_ok(qdq_buffer_slice(in, 32, 32, &part));
+    assert_refused(qdq_encode_roundtrip(t->encoder, t->q4, t->in, in, NULL), bad,
+                   "qdq_q4_0_f32: the output buffer's memory is read-only");
+    assert_refused(qdq_encode_roundtrip(t->encoder, t->q4, part, part, NULL), bad, "read-only");
+    assert_refused(qdq_encode_quantize(t->encoder, t->q4, t->in, blocks, NULL), bad, "read-only");
+    assert_refused(qdq_encode_dequantize(t->encoder, t->q4, t->bytes, in), bad, "read-only");
+    assert_refused(qdq_buffer_write(in, 0, x, 4), bad, "qdq_buffer_write: the buffer's memory is read-only");
+    assert_ok(qdq_encode_roundtrip(t->encoder, t->q4, in, t->out, NULL));
+    assert_ok(qdq_encode_dequantize(t->encoder, t->q4, blocks, t->out));
+    assert_ok(qdq_encoder_commit_and_wait(t->encoder));
+    qdq_buffer_free(in);
+    qdq_buffer_free(blocks);
+    qdq_buffer_free(part);
+}
+
+static void count_release(void *context) { ++*(int *)context; }
+
+/* Once, after the last of buffers, slices and encoders; a call that was refused keeps nothing. */
+static void release_comes_once_and_last(void **state) {
+    things *t = *state;
+    float x[64] = {0};
+    int calls = 0;
+    qdq_buffer *wrap, *part;
+    assert_ok(qdq_buffer_wrap(t->device, QDQ_F32, 1, (uint64_t[]){64}, x, sizeof x, &wrap));
+    assert_refused(qdq_buffer_on_release(NULL, count_release, &calls), bad, "a NULL");
+    assert_refused(qdq_buffer_on_release(wrap, NULL, &calls), bad, "a NULL");
+    assert_refused(qdq_buffer_on_release(t->in, count_release, &calls), bad, "the device's own");
+    assert_ok(qdq_buffer_on_release(wrap, count_release, &calls));
+    assert_refused(qdq_buffer_on_release(wrap, count_release, &calls), bad, "has a release call already");
+    assert_ok(qdq_buffer_slice(wrap, 32, 32, &part));
+    assert_refused(qdq_encode_roundtrip(t->encoder, t->q4, wrap, part, NULL), bad, "element count");
+    assert_ok(qdq_encode_roundtrip(t->encoder, t->q4, part, part, NULL));
+    qdq_buffer_free(wrap);
+    qdq_buffer_free(part);
+    assert_int_equal(calls, 0);
+    assert_ok(qdq_encoder_commit_and_wait(t->encoder));
+    assert_int_equal(calls, 1);
+    assert_ok(qdq_buffer_wrap_const(t->device, QDQ_F32, 1, (uint64_t[]){64}, x, sizeof x, &wrap));
+    assert_ok(qdq_buffer_on_release(wrap, count_release, &calls));
+    assert_refused(qdq_encode_roundtrip(t->encoder, t->q4, wrap, wrap, NULL), bad, "read-only");
+    qdq_buffer_free(wrap);
+    assert_int_equal(calls, 2);
+    assert_ok(qdq_buffer_wrap(t->device, QDQ_F32, 1, (uint64_t[]){64}, x, sizeof x, &wrap));
+    assert_ok(qdq_buffer_on_release(wrap, count_release, &calls));
+    assert_ok(qdq_encode_roundtrip(t->encoder, t->q4, wrap, wrap, NULL));
+    qdq_buffer_free(wrap);
+    assert_int_equal(calls, 2);
+    assert_ok(qdq_encoder_submit(t->encoder));
+    assert_ok(qdq_device_synchronize(t->device));
+    assert_int_equal(calls, 3);
+}
+
 /* Formats that cannot do without an importance matrix say so. */
 static void a_needed_importance_is_asked_for(void **state) {
     things *t = *state;
@@ -127,7 +231,7 @@ static void a_needed_importance_is_asked_for(void **state) {
     for (qdq_format f = 0; f < qdq_format_count(); f++) {
         qdq_format_info info = {.size = sizeof info};
         assert_ok(qdq_format_describe(f, &info));
-        if (info.importance != 2) continue;
+        if (info.importance != QDQ_IMPORTANCE_NEEDED) continue;
         assert_refused(qdq_roundtrip(f, array, array, 256), QDQ_UNSUPPORTED, "needs an importance matrix");
         assert_refused(qdq_encode_roundtrip(t->encoder, f, x, y, NULL), QDQ_UNSUPPORTED, "needs an importance matrix");
     }
@@ -141,6 +245,8 @@ static void nulls_are_refused_by_devices(void **state) {
     assert_refused(qdq_device_open("cpu", NULL), bad, "no place for the device");
     assert_refused(qdq_device_open_threads("cpu", 1, NULL), bad, "no place for the device");
     assert_refused(qdq_device_open_stream("cuda", NULL, NULL), bad, "no place for the device");
+    assert_refused(qdq_device_open_with("cpu", NULL, NULL), bad, "no place for the device");
+    assert_refused(qdq_device_synchronize(NULL), bad, "qdq_device_synchronize: a NULL");
     assert_refused(qdq_device_describe(NULL, &info), bad, "a NULL");
     assert_refused(qdq_device_describe(t->device, NULL), bad, "a NULL");
     assert_refused(qdq_device_describe(t->device, &info), bad, "info->size is not set");
@@ -154,11 +260,35 @@ static void nulls_are_refused_by_devices(void **state) {
     assert_refused(qdq_device_open("", &none), bad, "no device is called ''");
     assert_null(none);
     assert_refused(qdq_device_open("cpu:", &none), bad, "a number must follow the colon");
-    assert_refused(qdq_device_open("cpu:-1", &none), bad, "a number must follow the colon");
+    static const char *const no_numbers[] = {"cpu:-1", "cpu:+0", "cpu: 0", "cpu:0 ", "cpu:0x0", "cpu:\t0", "cpu:0:0"};
+    for (size_t i = 0; i < sizeof no_numbers / sizeof no_numbers[0]; i++)
+        assert_refused(qdq_device_open(no_numbers[i], &none), bad, "a number must follow the colon");
     assert_refused(qdq_device_open("cpu:18446744073709551616", &none), QDQ_DEVICE_ERROR, "numbered from 0");
     assert_refused(qdq_device_open_threads("cpu", -1, &none), bad, "-1 threads");
     assert_refused(qdq_device_open_threads("cpu", INT32_MIN, &none), bad, "threads");
     assert_refused(qdq_device_open_stream("cpu", NULL, &none), QDQ_UNSUPPORTED, "no streams");
+}
+
+static void devices_are_opened_with_options(void **state) {
+    qdq_device *device = NULL;
+    qdq_device_info info = {.size = sizeof info};
+    qdq_device_options o = {.threads = 2};
+    assert_refused(qdq_device_open_with("cpu", &o, &device), bad, "options->size is not set");
+    o.size = sizeof o;
+    assert_ok(qdq_device_open_with("cpu", &o, &device));
+    assert_ok(qdq_device_describe(device, &info));
+    assert_non_null(strstr(info.description, "2 threads"));
+    qdq_device_close(device);
+    o.threads = -1;
+    assert_refused(qdq_device_open_with("cpu", &o, &device), bad, "-1 threads");
+    assert_null(device);
+    o = (qdq_device_options){.size = sizeof o, .on_stream = 1};
+    assert_refused(qdq_device_open_with("cpu", &o, &device), QDQ_UNSUPPORTED, "no streams");
+    o.size = offsetof(qdq_device_options, on_stream); /* an older caller's: it is past its end */
+    assert_ok(qdq_device_open_with("cpu", &o, &device));
+    qdq_device_close(device);
+    assert_ok(qdq_device_open_with("cpu", NULL, &device));
+    qdq_device_close(device);
 }
 
 static void nulls_are_refused_by_formats_and_statistics(void **state) {
@@ -236,6 +366,16 @@ static void nulls_are_refused_by_encoders(void **state) {
     assert_refused(qdq_encoder_commit(NULL), bad, "qdq_encoder_commit: a NULL");
     assert_refused(qdq_encoder_wait(NULL), bad, "qdq_encoder_wait: a NULL");
     assert_refused(qdq_encoder_commit_and_wait(NULL), bad, "a NULL");
+    assert_refused(qdq_encoder_submit(NULL), bad, "qdq_encoder_submit: a NULL");
+    assert_refused(qdq_encoders_wait(1, NULL), bad, "qdq_encoders_wait: a NULL");
+    assert_refused(qdq_encoders_wait(1, (qdq_encoder *[]){NULL}), bad, "qdq_encoder_wait: a NULL");
+    none = t->encoder;
+    assert_refused(qdq_encoder_create_on(NULL, NULL, &none), bad, "qdq_encoder_create_on: a NULL");
+    assert_null(none);
+    assert_refused(qdq_encoder_create_on(t->device, NULL, NULL), bad, "a NULL");
+    none = t->encoder;
+    assert_refused(qdq_encoder_create_on(t->device, &none, &none), QDQ_UNSUPPORTED, "cpu devices have no streams");
+    assert_null(none);
     assert_refused(qdq_encode_roundtrip(NULL, t->q4, t->in, t->out, NULL), bad, "no encoder");
     assert_refused(qdq_encode_roundtrip(t->encoder, t->q4, NULL, t->out, NULL), bad, "qdq_q4_0_f32: no input buffer");
     assert_refused(qdq_encode_roundtrip(t->encoder, t->q4, t->in, NULL, NULL), bad, "no output buffer");
@@ -344,6 +484,9 @@ static void layouts_are_fixed(void **state) {
     assert_int_equal(offsetof(qdq_device_info, description), 40);
     assert_int_equal(offsetof(qdq_device_info, memory), 296);
     assert_int_equal(offsetof(qdq_device_info, available), 308);
+    assert_int_equal(offsetof(qdq_device_options, on_stream), 12);
+    assert_int_equal(offsetof(qdq_device_options, stream), 16);
+    assert_int_equal(QDQ_IMPORTANCE_NEEDED, 2);
     assert_int_equal(offsetof(qdq_options, importance), 8);
     assert_int_equal(offsetof(qdq_options, row), 16);
     assert_int_equal(QDQ_BAD_DATA, 6);
@@ -407,6 +550,137 @@ static void messages_are_bounded(void **state) {
     assert_non_null(strstr(qdq_error_message(), "'what'"));
 }
 
+static bool is_utf8(const char *text) {
+    size_t left = strlen(text);
+    for (size_t step; left > 0; text += step, left -= step)
+        if ((step = qdq_utf8_step((const uint8_t *)text, left)) == 0) return false;
+    return true;
+}
+
+/* However a long name lies under the cut: what the message holds is UTF-8, whole characters only. */
+static void messages_are_utf8(void **state) {
+    static const char *const characters[] = {"\u00e9", "\u2026", "\U0001f600"};
+    static const char *const no_utf8[] = {"\xff", "\xc3", "\xe2\x82", "\xed\xa0\x80", "\xc0\xaf", "\xf4\x90\x80\x80"};
+    char name[200];
+    qdq_device *none;
+    for (size_t c = 0; c < 3; c++)
+        for (size_t before = 0; before < 70; before++) {
+            size_t used = before;
+            memset(name, 'x', before);
+            while (used < 120) used += (size_t)snprintf(name + used, sizeof name - used, "%s", characters[c]);
+            assert_refused(qdq_device_open(name, &none), bad, "no device is called '");
+            if (!is_utf8(qdq_error_message())) fail_msg("no UTF-8: %s", qdq_error_message());
+        }
+    for (size_t i = 0; i < sizeof no_utf8 / sizeof no_utf8[0]; i++) {
+        assert_refused(qdq_device_open(no_utf8[i], &none), bad, "no device is called '?");
+        assert_true(is_utf8(qdq_error_message()));
+    }
+    /* Where the whole message is cut, at every place in a character. */
+    for (size_t c = 0; c < 3; c++)
+        for (int before = 0; before < 4; before++) {
+            char text[1200];
+            size_t used = (size_t)before;
+            memset(text, 'x', used);
+            while (used < 1100) used += (size_t)snprintf(text + used, sizeof text - used, "%s", characters[c]);
+            qdq_fail(QDQ_BAD_DATA, "%s", text);
+            size_t length = strlen(qdq_error_message());
+            assert_true(length > 1019 && length < 1024 && is_utf8(qdq_error_message()));
+            assert_memory_equal(qdq_error_message(), text, length);
+        }
+}
+
+/* ---- Fork ---- */
+
+/* A child's verdict: 0, or killed after a while. */
+static int wait_for(pid_t child) {
+    int status = -1;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status;
+}
+
+enum { LARGE = 512 * QDQ_TILE };
+
+/* What a child does: plain calls, the parent's device and encoder, a device of its own, and a fork again. */
+static bool child_works(const things *t, int depth) {
+    static float x[LARGE], y[LARGE], z[LARGE];
+    uint64_t n = LARGE, seed = 5;
+    for (int i = 0; i < LARGE; i++) x[i] = random_float(&seed);
+    qdq_encoder *encoder = NULL;
+    qdq_buffer *in = NULL, *out = NULL;
+    qdq_device *own = NULL;
+    qdq_device_info info = {.size = sizeof info};
+    bool good = qdq_roundtrip(t->q4, x, y, n) == QDQ_OK &&
+                qdq_buffer_wrap_const(t->device, QDQ_F32, 1, &n, x, sizeof x, &in) == QDQ_OK &&
+                qdq_buffer_wrap(t->device, QDQ_F32, 1, &n, z, sizeof z, &out) == QDQ_OK &&
+                qdq_encoder_create(t->device, &encoder) == QDQ_OK &&
+                qdq_encode_roundtrip(encoder, t->q4, in, out, NULL) == QDQ_OK &&
+                qdq_encoder_commit_and_wait(encoder) == QDQ_OK && memcmp(y, z, sizeof y) == 0 &&
+                qdq_device_open_threads("cpu", 3, &own) == QDQ_OK && qdq_device_describe(own, &info) == QDQ_OK &&
+                strstr(info.description, "3 threads") != NULL;
+    qdq_encoder_free(encoder);
+    qdq_buffer_free(in);
+    qdq_buffer_free(out);
+    qdq_device_close(own);
+    if (!good || depth == 0) return good;
+    pid_t child = fork();
+    if (child == 0) _exit(child_works(t, depth - 1) ? 0 : 1);
+    return child > 0 && wait_for(child) == 0;
+}
+
+static void *keep_busy(void *context) {
+    const things *t = context;
+    float *x = calloc(LARGE, 4);
+    qdq_error_sums sums = {0};
+    qdq_encoder *encoder;
+    qdq_buffer *in;
+    uint64_t n = LARGE;
+    bool good = x && qdq_buffer_wrap(t->device, QDQ_F32, 1, &n, x, LARGE * 4, &in) == QDQ_OK &&
+                qdq_encoder_create(t->device, &encoder) == QDQ_OK;
+    while (good && !atomic_load(&t->enough)) {
+        good = qdq_encode_error(encoder, 1, &t->q8, in, &sums, NULL) == QDQ_OK &&
+               qdq_encoder_commit_and_wait(encoder) == QDQ_OK && qdq_roundtrip(t->q4, x, x, LARGE) == QDQ_OK;
+    }
+    qdq_encoder_free(encoder);
+    qdq_buffer_free(in);
+    free(x);
+    return good ? context : NULL;
+}
+
+/* From an idle process, and over and over from one whose threads hold the pools. A child that hangs is killed. */
+static void children_of_fork_work(void **state) {
+#ifdef __SANITIZE_THREAD__
+    skip(); /* TSan follows no threads of a child */
+#endif
+    things *t = *state;
+    float x[64] = {1};
+    things mine = {.q4 = t->q4, .q8 = t->q8};
+    t = &mine;
+    assert_ok(qdq_device_open_threads("cpu", 4, &t->device));
+    assert_ok(qdq_roundtrip(t->q4, x, x, 64));
+    pthread_t threads[2];
+    for (int busy = 0; busy < 2; busy++) {
+        for (int i = 0; i < 2 && busy; i++) assert_int_equal(pthread_create(&threads[i], NULL, keep_busy, t), 0);
+        for (int turn = 0; turn < (busy ? 40 : 1); turn++) {
+            pid_t child = fork();
+            assert_true(child >= 0);
+            if (child == 0) {
+                alarm(60);
+                _exit(child_works(t, 1) ? 0 : 1);
+            }
+            int verdict = wait_for(child);
+            if (verdict != 0) fail_msg("turn %d: the child ended with 0x%x", turn, (unsigned)verdict);
+        }
+    }
+    atomic_store(&t->enough, true);
+    for (int i = 0; i < 2; i++) {
+        void *good;
+        pthread_join(threads[i], &good);
+        assert_non_null(good);
+    }
+    assert_ok(qdq_roundtrip(t->q4, x, x, 64));
+    qdq_device_close(t->device);
+}
+
 /* Plain calls, one device's encoders and messages, from several threads at once. */
 enum { THREADS = 4 };
 
@@ -463,8 +737,12 @@ int main(void) {
         cmocka_unit_test(nulls_are_refused_by_plain_calls),
         cmocka_unit_test(counts_are_checked_by_plain_calls),
         cmocka_unit_test(overlapping_arrays_are_refused),
+        cmocka_unit_test(overlapping_wraps_are_refused),
+        cmocka_unit_test(read_only_memory_is_no_output),
+        cmocka_unit_test(release_comes_once_and_last),
         cmocka_unit_test(a_needed_importance_is_asked_for),
         cmocka_unit_test(nulls_are_refused_by_devices),
+        cmocka_unit_test(devices_are_opened_with_options),
         cmocka_unit_test(nulls_are_refused_by_formats_and_statistics),
         cmocka_unit_test(buffers_are_checked),
         cmocka_unit_test(nulls_are_refused_by_encoders),
@@ -473,6 +751,8 @@ int main(void) {
         cmocka_unit_test(layouts_are_fixed),
         cmocka_unit_test(kernels_are_built_by_name),
         cmocka_unit_test(messages_are_bounded),
+        cmocka_unit_test(messages_are_utf8),
+        cmocka_unit_test(children_of_fork_work),
         cmocka_unit_test(threads_do_not_meet),
     };
     return cmocka_run_group_tests_name("api", tests, set_up, tear_down);

@@ -616,6 +616,90 @@ static void wrong_use_is_refused(void **state) {
     assert_null(none);
 }
 
+/* Work that nobody waits for: in order, by encoders that are used again and freed at once, as are the buffers. */
+static void submitted_work_is_done_in_order(void **state) {
+    (void)state;
+    enum { N = 6 * QDQ_TILE, TIMES = 40 };
+    static float x[N], y[N], expected[N];
+    make_input(x, N, 101, false);
+    qdq_format q4 = qdq_format_by_name("q4_0"), q5 = qdq_format_by_name("q5_K"), q8 = qdq_format_by_name("q8_0");
+    qdq_device *own;
+    assert_ok(qdq_device_open(device_name, &own));
+    qdq_buffer *a = make_buffer(own, QDQ_F32, N, x), *result = make_buffer(own, QDQ_F32, N, NULL);
+    qdq_encoder *encoder;
+    assert_ok(qdq_encoder_create(own, &encoder));
+    assert_ok(qdq_encoder_submit(encoder)); /* nothing */
+    memcpy(expected, x, sizeof x);
+    for (int i = 0; i < TIMES; i++) {
+        qdq_buffer *b = make_buffer(own, QDQ_F32, N, NULL);
+        qdq_buffer *blocks = make_buffer(own, QDQ_U8, qdq_format_bytes(q8, N), NULL);
+        assert_ok(qdq_encode_roundtrip(encoder, i % 2 ? q4 : q5, a, b, NULL));
+        assert_ok(qdq_encode_quantize(encoder, q8, b, blocks, NULL));
+        assert_ok(qdq_encoder_submit(encoder));
+        qdq_buffer_free(b);
+        assert_ok(qdq_encode_dequantize(encoder, q8, blocks, i == TIMES - 1 ? result : a));
+        assert_ok(qdq_encoder_submit(encoder));
+        qdq_buffer_free(blocks);
+        assert_ok(qdq_roundtrip(i % 2 ? q4 : q5, expected, expected, N));
+        assert_ok(qdq_roundtrip(q8, expected, expected, N));
+    }
+    qdq_buffer_free(a);
+    assert_ok(qdq_device_synchronize(own));
+    assert_ok(qdq_device_synchronize(own));
+    assert_ok(qdq_buffer_read(result, 0, y, sizeof y));
+    assert_same_floats(y, expected, N, "submitted");
+
+    /* Sums are the host's: refused, and still there to be committed. */
+    qdq_error_sums sums = {0}, whole = {0};
+    assert_ok(qdq_encode_error(encoder, 1, &q4, result, &sums, NULL));
+    assert_refused(qdq_encoder_submit(encoder), QDQ_INVALID_ARGUMENT, "dispatch 0 adds to sums");
+    assert_ok(qdq_encoder_commit(encoder));
+    assert_refused(qdq_encoder_submit(encoder), QDQ_INVALID_ARGUMENT, "already committed");
+    assert_ok(qdq_encoder_wait(encoder));
+    assert_ok(qdq_error(q4, y, N, &whole));
+    assert_memory_equal(&sums, &whole, sizeof sums);
+
+    /* The device may be closed, and then the encoder freed, while work is under way. */
+    assert_ok(qdq_encode_roundtrip(encoder, q5, result, result, NULL));
+    assert_ok(qdq_encoder_submit(encoder));
+    qdq_device_close(own);
+    assert_ok(qdq_encode_roundtrip(encoder, q4, result, result, NULL));
+    assert_ok(qdq_encoder_submit(encoder));
+    qdq_buffer_free(result);
+    qdq_encoder_free(encoder);
+}
+
+/* One wait for several encoders; the one that has nothing to wait for is told, and the others are waited for. */
+static void encoders_are_waited_for_together(void **state) {
+    (void)state;
+    enum { N = 4 * QDQ_TILE };
+    static float x[N];
+    make_input(x, N, 103, false);
+    qdq_format f = qdq_format_by_name("q6_K");
+    qdq_buffer *in = make_buffer(device, QDQ_F32, N, x);
+    qdq_encoder *encoders[3];
+    qdq_error_sums sums[3] = {0}, expected = {0};
+    assert_ok(qdq_error(f, x, N, &expected));
+    for (int i = 0; i < 3; i++) {
+        if (i == 1)
+            assert_ok(qdq_encoder_create_on(device, NULL, &encoders[i]));
+        else
+            assert_ok(qdq_encoder_create(device, &encoders[i]));
+        assert_ok(qdq_encode_error(encoders[i], 1, &f, in, &sums[i], NULL));
+        if (i != 1) assert_ok(qdq_encoder_commit(encoders[i]));
+    }
+    assert_refused(qdq_encoders_wait(3, encoders), QDQ_INVALID_ARGUMENT, "qdq_encoder_wait: nothing is committed");
+    assert_memory_equal(&sums[0], &expected, sizeof expected);
+    assert_memory_equal(&sums[2], &expected, sizeof expected);
+    assert_int_equal(sums[1].count, 0);
+    assert_ok(qdq_encoder_commit(encoders[1]));
+    assert_ok(qdq_encoders_wait(1, &encoders[1]));
+    assert_memory_equal(&sums[1], &expected, sizeof expected);
+    assert_ok(qdq_encoders_wait(0, NULL));
+    for (int i = 0; i < 3; i++) qdq_encoder_free(encoders[i]);
+    qdq_buffer_free(in);
+}
+
 static void fresh_buffers_are_zero(void **state) {
     (void)state;
     for (int turn = 0; turn < 3; turn++) {
@@ -759,6 +843,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(two_encoders_from_two_threads),
         cmocka_unit_test(two_devices_at_once),
         cmocka_unit_test(wrong_use_is_refused),
+        cmocka_unit_test(submitted_work_is_done_in_order),
+        cmocka_unit_test(encoders_are_waited_for_together),
         cmocka_unit_test(fresh_buffers_are_zero),
         cmocka_unit_test(copies_at_any_byte),
         cmocka_unit_test(readers_fill_buffers),

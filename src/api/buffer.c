@@ -8,7 +8,8 @@ void qdq_storage_retain(qdq_storage *storage) { atomic_fetch_add(&storage->refer
 void qdq_storage_release(qdq_storage *storage) {
     if (atomic_fetch_sub(&storage->references, 1) != 1) return;
     storage->device->backend->free(storage->device->state, storage->memory);
-    qdq_device_close(storage->device);
+    if (storage->release) storage->release(storage->context);
+    qdq_device_release(storage->device);
     free(storage);
 }
 
@@ -29,7 +30,7 @@ static qdq_status measure(const char *call, qdq_dtype dtype, uint32_t n_dims, co
     return QDQ_OK;
 }
 
-/* Makes the handles around memory that make() gives: memory of the device's own, or the caller's. */
+/* Makes the handles around memory of the device's own, or the caller's. */
 static qdq_status create(const char *call, qdq_device *device, qdq_dtype dtype, uint32_t n_dims, const uint64_t *shape,
                          void *owned_by_caller, uint64_t available, qdq_buffer **out) {
     if (out) *out = NULL;
@@ -56,6 +57,7 @@ static qdq_status create(const char *call, qdq_device *device, qdq_dtype dtype, 
     }
     qdq_device_retain(device);
     storage->device = device;
+    storage->wrapped = owned_by_caller != NULL;
     atomic_init(&storage->references, 1);
     *buffer = (qdq_buffer){.storage = storage, .dtype = dtype, .count = count, .row = shape[n_dims - 1]};
     *out = buffer;
@@ -67,11 +69,37 @@ qdq_status qdq_buffer_create(qdq_device *device, qdq_dtype dtype, uint32_t n_dim
     return create("qdq_buffer_create", device, dtype, n_dims, shape, NULL, 0, buffer);
 }
 
+static qdq_status wrap(const char *call, qdq_device *device, qdq_dtype dtype, uint32_t n_dims, const uint64_t *shape,
+                       void *memory, uint64_t bytes, qdq_buffer **buffer) {
+    if (buffer) *buffer = NULL;
+    if (!memory) return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: no memory given", call);
+    return create(call, device, dtype, n_dims, shape, memory, bytes, buffer);
+}
+
 qdq_status qdq_buffer_wrap(qdq_device *device, qdq_dtype dtype, uint32_t n_dims, const uint64_t *shape, void *memory,
                            uint64_t bytes, qdq_buffer **buffer) {
-    if (buffer) *buffer = NULL;
-    if (!memory) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_buffer_wrap: no memory given");
-    return create("qdq_buffer_wrap", device, dtype, n_dims, shape, memory, bytes, buffer);
+    return wrap("qdq_buffer_wrap", device, dtype, n_dims, shape, memory, bytes, buffer);
+}
+
+qdq_status qdq_buffer_wrap_const(qdq_device *device, qdq_dtype dtype, uint32_t n_dims, const uint64_t *shape,
+                                 const void *memory, uint64_t bytes, qdq_buffer **buffer) {
+    /* Nothing writes to read-only storages. */
+    void *readable = (void *)(uintptr_t)memory;
+    qdq_status status = wrap("qdq_buffer_wrap_const", device, dtype, n_dims, shape, readable, bytes, buffer);
+    if (status == QDQ_OK) (*buffer)->storage->read_only = true;
+    return status;
+}
+
+qdq_status qdq_buffer_on_release(qdq_buffer *buffer, void (*release)(void *context), void *context) {
+    if (!buffer || !release) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_buffer_on_release: a NULL");
+    qdq_storage *storage = buffer->storage;
+    if (!storage->wrapped)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_buffer_on_release: the buffer's memory is the device's own");
+    if (storage->release)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_buffer_on_release: the buffer's memory has a release call already");
+    storage->release = release;
+    storage->context = context;
+    return QDQ_OK;
 }
 
 qdq_status qdq_buffer_slice(qdq_buffer *buffer, uint64_t first, uint64_t count, qdq_buffer **out) {
@@ -120,6 +148,8 @@ static qdq_status check_range(const char *call, const qdq_buffer *buffer, uint64
 qdq_status qdq_buffer_write(qdq_buffer *buffer, uint64_t offset, const void *from, uint64_t bytes) {
     qdq_status status = check_range("qdq_buffer_write", buffer, offset, from, bytes);
     if (status != QDQ_OK || bytes == 0) return status;
+    if (buffer->storage->read_only)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_buffer_write: the buffer's memory is read-only");
     qdq_device *device = buffer->storage->device;
     return device->backend->write(device->state, buffer->storage->memory, buffer->offset + offset, from, bytes);
 }

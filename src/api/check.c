@@ -12,7 +12,7 @@ void qdq_kernel_name(char name[QDQ_KERNEL_NAME], qdq_op_kind kind, qdq_format fo
              qdq_dtype_name(kind == QDQ_OP_DEQUANTIZE ? QDQ_F32 : dtype));
 }
 
-qdq_status qdq_check_count(const char *kernel, qdq_format format, uint64_t count) {
+static qdq_status check_count(const char *kernel, qdq_format format, uint64_t count) {
     const qdq_format_row *row = qdq_format_get(format);
     if (!row) return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: no format has the number %d", kernel, (int)format);
     if (count == 0) return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: input must have at least one element", kernel);
@@ -23,4 +23,26 @@ qdq_status qdq_check_count(const char *kernel, qdq_format format, uint64_t count
         return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: %llu elements are more than memory can hold", kernel,
                         (unsigned long long)count);
     return QDQ_OK;
+}
+
+qdq_status qdq_check_formats(char kernel[QDQ_KERNEL_NAME], const qdq_op *op, qdq_dtype dtype) {
+    for (uint32_t f = 0; f < op->n_formats; f++) {
+        bool is_high = op->kind == QDQ_OP_SENSITIVITY && f == 1;
+        if (is_high && op->format[f] == QDQ_FORMAT_SOURCE) continue;
+        qdq_kernel_name(kernel, op->kind, op->format[is_high ? 0 : f], dtype);
+        qdq_status status = check_count(kernel, op->format[f], op->count);
+        if (status != QDQ_OK) return status;
+        const qdq_format_row *row = qdq_format_get(op->format[f]);
+        if (row->importance == QDQ_IMPORTANCE_NEEDED && !op->importance.memory && op->kind != QDQ_OP_DEQUANTIZE)
+            return qdq_fail(QDQ_UNSUPPORTED, "%s: %s needs an importance matrix: give an encoder one in its options",
+                            kernel, row->name);
+    }
+    return QDQ_OK;
+}
+
+qdq_status qdq_check_overlap(const char *kernel, const char *what, qdq_extent read, qdq_extent output, bool in_place) {
+    if (read.first >= output.first + output.bytes || output.first >= read.first + read.bytes) return QDQ_OK;
+    if (in_place && read.first == output.first && read.bytes == output.bytes) return QDQ_OK;
+    return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: %s and output overlap%s", kernel, what,
+                    in_place ? " without being the same" : "");
 }

@@ -9,7 +9,16 @@ enum { QDQ_KERNEL_NAME = 96 };
 /* "qdq_q4_0_f32", "quantize_q8_0_bf16", …; "?" for a format or dtype that is none. */
 void qdq_kernel_name(char name[QDQ_KERNEL_NAME], qdq_op_kind kind, qdq_format format, qdq_dtype dtype);
 
-/* The format exists and takes count elements. */
-qdq_status qdq_check_count(const char *kernel, qdq_format format, uint64_t count);
+/* The operation's formats exist and take its count of elements, and there is an importance matrix where one is needed.
+ * Leaves in `kernel` the name of what was refused. */
+qdq_status qdq_check_formats(char kernel[QDQ_KERNEL_NAME], const qdq_op *op, qdq_dtype dtype);
+
+/* Bytes in a space of addresses. */
+typedef struct qdq_extent {
+    uint64_t first, bytes;
+} qdq_extent;
+
+/* An output touches nothing that is read. in_place: the very same elements are allowed. */
+qdq_status qdq_check_overlap(const char *kernel, const char *what, qdq_extent read, qdq_extent output, bool in_place);
 
 #endif

@@ -18,14 +18,7 @@ static const qdq_backend *const backends[] = {
 };
 enum { N_BACKENDS = sizeof backends / sizeof backends[0] };
 
-/* How a device is to be opened. */
-typedef struct manner {
-    int threads;
-    bool on_stream;
-    void *stream;
-} manner;
-
-static qdq_status open_on(const qdq_backend *backend, uint32_t index, const manner *how, qdq_device **out) {
+static qdq_status open_on(const qdq_backend *backend, uint32_t index, const qdq_device_options *how, qdq_device **out) {
     if (how->on_stream && !backend->open_stream)
         return qdq_fail(QDQ_UNSUPPORTED, "device '%s' has no streams that a caller can own", backend->name);
     qdq_device *device = calloc(1, sizeof *device);
@@ -36,6 +29,8 @@ static qdq_status open_on(const qdq_backend *backend, uint32_t index, const mann
         free(device);
         return status;
     }
+    pthread_mutex_init(&device->waiting, NULL);
+    pthread_mutex_init(&device->mutex, NULL);
     device->backend = backend;
     device->index = index;
     atomic_init(&device->references, 1);
@@ -43,7 +38,7 @@ static qdq_status open_on(const qdq_backend *backend, uint32_t index, const mann
     return QDQ_OK;
 }
 
-static qdq_status open_auto(const manner *how, qdq_device **device) {
+static qdq_status open_auto(const qdq_device_options *how, qdq_device **device) {
     qdq_status status = QDQ_DEVICE_ERROR;
     for (int b = 0; b < N_BACKENDS; b++)
         for (uint32_t i = 0; i < backends[b]->count(); i++) {
@@ -54,7 +49,7 @@ static qdq_status open_auto(const manner *how, qdq_device **device) {
     return status;
 }
 
-static qdq_status open_named(const char *name, const manner *how, qdq_device **device) {
+static qdq_status open_named(const char *name, const qdq_device_options *how, qdq_device **device) {
     if (!device) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_device_open: no place for the device");
     *device = NULL;
     if (!name || strcmp(name, "auto") == 0) return open_auto(how, device);
@@ -63,19 +58,19 @@ static qdq_status open_named(const char *name, const manner *how, qdq_device **d
         if (strlen(backends[b]->name) != length || strncmp(backends[b]->name, name, length) != 0) continue;
         uint64_t index = 0;
         if (name[length] == ':') {
-            char *end;
-            index = strtoull(name + length + 1, &end, 10);
-            if (end == name + length + 1 || *end != '\0' || name[length + 1] == '-' || name[length + 1] == '+')
-                return qdq_fail(QDQ_INVALID_ARGUMENT, "device '%s': a number must follow the colon", name);
+            const char *digits = name + length + 1;
+            index = strtoull(digits, NULL, 10); /* the greatest there is, where it is too large */
+            if (*digits == '\0' || digits[strspn(digits, "0123456789")] != '\0')
+                return qdq_fail(QDQ_INVALID_ARGUMENT, "device '%.64s': a number must follow the colon", name);
         }
         uint32_t count = backends[b]->count();
         if (index >= count) {
             if (count > 0)
-                return qdq_fail(QDQ_DEVICE_ERROR, "device '%s': this machine has %u of them, numbered from 0", name,
+                return qdq_fail(QDQ_DEVICE_ERROR, "device '%.64s': this machine has %u of them, numbered from 0", name,
                                 (unsigned)count);
             qdq_device_info info = {.size = sizeof info};
             backends[b]->describe(0, &info);
-            return qdq_fail(QDQ_DEVICE_ERROR, "device '%s': %s", name, info.description);
+            return qdq_fail(QDQ_DEVICE_ERROR, "device '%.64s': %s", name, info.description);
         }
         return open_on(backends[b], (uint32_t)index, how, device);
     }
@@ -87,22 +82,40 @@ static qdq_status open_named(const char *name, const manner *how, qdq_device **d
     return qdq_fail(QDQ_INVALID_ARGUMENT, "no device is called '%.64s'; there are: %s", name, known);
 }
 
+qdq_status qdq_device_open_with(const char *name, const qdq_device_options *options, qdq_device **device) {
+    qdq_device_options how = {0};
+    if (device) *device = NULL;
+    if (options && options->size == 0)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_device_open_with: options->size is not set");
+    if (options) memcpy(&how, options, options->size < sizeof how ? options->size : sizeof how);
+    return open_named(name, &how, device);
+}
+
 qdq_status qdq_device_open_threads(const char *name, int threads, qdq_device **device) {
-    return open_named(name, &(manner){.threads = threads}, device);
+    return open_named(name, &(qdq_device_options){.threads = threads}, device);
 }
 
 qdq_status qdq_device_open(const char *name, qdq_device **device) { return qdq_device_open_threads(name, 0, device); }
 
 qdq_status qdq_device_open_stream(const char *name, void *stream, qdq_device **device) {
-    return open_named(name, &(manner){.on_stream = true, .stream = stream}, device);
+    return open_named(name, &(qdq_device_options){.on_stream = 1, .stream = stream}, device);
 }
 
 void qdq_device_retain(qdq_device *device) { atomic_fetch_add(&device->references, 1); }
 
-void qdq_device_close(qdq_device *device) {
-    if (!device || atomic_fetch_sub(&device->references, 1) != 1) return;
+void qdq_device_release(qdq_device *device) {
+    if (atomic_fetch_sub(&device->references, 1) != 1) return;
     device->backend->close(device->state);
+    pthread_mutex_destroy(&device->waiting);
+    pthread_mutex_destroy(&device->mutex);
     free(device);
+}
+
+void qdq_device_close(qdq_device *device) {
+    if (!device) return;
+    atomic_store(&device->closed, true);
+    qdq_device_synchronize(device);
+    qdq_device_release(device);
 }
 
 static void copy_info(qdq_device_info *to, qdq_device_info *full) {

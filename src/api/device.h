@@ -2,22 +2,36 @@
 #ifndef QDQ_API_DEVICE_H
 #define QDQ_API_DEVICE_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
 #include "backends/backend.h"
+
+typedef struct qdq_parcel qdq_parcel;
 
 struct qdq_device {
     const qdq_backend *backend;
     void *state;
     uint32_t index;
     _Atomic int64_t references; /* handles, buffers and encoders */
+    atomic_bool closed;         /* by the caller; what is left keeps it alive */
+
+    pthread_mutex_t waiting; /* held by who waits for parcels; before the other */
+    pthread_mutex_t mutex;   /* for what follows */
+    qdq_parcel *parcels;     /* submitted and not known to be done, the oldest first */
+    qdq_parcel **last;
+    qdq_status failure; /* the first of theirs that nobody was told yet, and what there is to say */
+    char failure_message[256];
 };
 
 /* Memory that a buffer and its slices share. */
 typedef struct qdq_storage {
     qdq_device *device;
     void *memory;
+    bool wrapped, read_only;
+    void (*release)(void *context); /* of wrapped memory, or NULL: called when nobody uses it any more */
+    void *context;
     _Atomic int64_t references;
 } qdq_storage;
 
@@ -35,7 +49,24 @@ bool qdq_device_fills(const qdq_device *device);
 qdq_status qdq_buffer_fill(qdq_buffer *buffer, uint64_t offset, uint64_t bytes, qdq_reader *read, void *context);
 
 void qdq_device_retain(qdq_device *device);
+/* Ends one use. The last one closes the device. */
+void qdq_device_release(qdq_device *device);
 void qdq_storage_retain(qdq_storage *storage);
 void qdq_storage_release(qdq_storage *storage);
+
+/* Operations, and the storages that they use, on their way. */
+struct qdq_parcel {
+    qdq_parcel *next;
+    void *ticket;
+    qdq_op *ops;
+    qdq_storage **held;
+    size_t n_held;
+};
+/* Lets go of the parcel's storages, and of itself. No lock is held: the storages may call their owners. */
+void qdq_parcel_free(qdq_parcel *parcel);
+/* Keeps a parcel whose work has begun until it is done. */
+void qdq_parcel_keep(qdq_device *device, qdq_parcel *parcel);
+/* Frees those that are done. */
+void qdq_parcels_reap(qdq_device *device);
 
 #endif

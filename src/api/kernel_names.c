@@ -73,8 +73,8 @@ qdq_status qdq_device_build_kernel(qdq_device *device, const char *name) {
     bool plain = true, weighted = false;
     for (uint32_t f = 0; f < op.n_formats && op.kind != QDQ_OP_DEQUANTIZE; f++) {
         uint32_t importance = qdq_format_get(op.format[f])->importance;
-        if (importance == 2) plain = false;
-        if (importance > 0) weighted = true;
+        if (importance == QDQ_IMPORTANCE_NEEDED) plain = false;
+        if (importance != QDQ_IMPORTANCE_UNUSED) weighted = true;
     }
     qdq_status status = plain ? device->backend->build(device->state, &op) : QDQ_OK;
     if (status != QDQ_OK || !weighted) return status;

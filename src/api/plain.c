@@ -1,20 +1,18 @@
 /* The plain calls: one operation on host arrays, on a CPU device that is opened at the first call and kept. */
-#include <pthread.h>
-
 #include "api/check.h"
 #include "backends/cpu/cpu_mask.h"
 #include "api/device.h"
 #include "base/error.h"
 #include "base/format.h"
+#include "base/lock.h"
 
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static qdq_device *shared;
+static qdq_device *shared; /* QDQ_LOCK_SHARED_DEVICE guards it */
 static uint32_t shared_mask;
 
 /* The shared device, once more referenced; opened anew when the mask has changed. */
 static qdq_status take_device(qdq_device **device) {
     qdq_status status = QDQ_OK;
-    pthread_mutex_lock(&mutex);
+    qdq_lock(QDQ_LOCK_SHARED_DEVICE);
     uint32_t mask = qdq_cpu_mask_in_force();
     if (shared && shared_mask != mask) {
         qdq_device_close(shared);
@@ -26,7 +24,7 @@ static qdq_status take_device(qdq_device **device) {
     }
     *device = shared;
     if (shared) qdq_device_retain(shared);
-    pthread_mutex_unlock(&mutex);
+    qdq_unlock(QDQ_LOCK_SHARED_DEVICE);
     return status;
 }
 
@@ -37,32 +35,19 @@ typedef struct host_array {
     qdq_span *span;
 } host_array;
 
-/* In place is allowed: the same floats. */
-static bool overlap(const host_array *a, const host_array *b) {
-    uintptr_t x = (uintptr_t)a->array, y = (uintptr_t)b->array;
-    if (x == y) return a->dtype != b->dtype;
-    return x < y ? y - x < a->bytes : x - y < b->bytes;
-}
+static qdq_extent extent_of(const host_array *a) { return (qdq_extent){(uintptr_t)a->array, a->bytes}; }
 
 /* Runs op with each array wrapped into its span; the last is the one that is written, if any is. */
 static qdq_status run(qdq_op *op, const host_array *arrays, int n) {
     char kernel[QDQ_KERNEL_NAME];
-    qdq_kernel_name(kernel, op->kind, op->format[0], QDQ_F32);
-    qdq_status status = qdq_check_count(kernel, op->format[0], op->count);
+    qdq_status status = qdq_check_formats(kernel, op, QDQ_F32);
     if (status != QDQ_OK) return status;
-    if (op->kind == QDQ_OP_SENSITIVITY && op->format[1] != QDQ_FORMAT_SOURCE) {
-        status = qdq_check_count(kernel, op->format[1], op->count);
-        if (status != QDQ_OK) return status;
-    }
-    for (uint32_t f = 0; f < op->n_formats && op->kind != QDQ_OP_DEQUANTIZE; f++) {
-        const qdq_format_row *format = qdq_format_get(op->format[f]);
-        if (format && format->importance == 2)
-            return qdq_fail(QDQ_UNSUPPORTED, "%s: %s needs an importance matrix: use an encoder", kernel, format->name);
-    }
     for (int i = 0; i < n; i++)
         if (!arrays[i].array) return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: an array is NULL", kernel);
-    if (n == 2 && op->kind != QDQ_OP_SENSITIVITY && overlap(&arrays[0], &arrays[1]))
-        return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: input and output overlap without being the same", kernel);
+    if (n == 2 && op->kind != QDQ_OP_SENSITIVITY)
+        status = qdq_check_overlap(kernel, "input", extent_of(&arrays[0]), extent_of(&arrays[1]),
+                                   op->kind == QDQ_OP_ROUNDTRIP);
+    if (status != QDQ_OK) return status;
     qdq_device *device;
     status = take_device(&device);
     if (status != QDQ_OK) return status;
@@ -76,10 +61,10 @@ static qdq_status run(qdq_op *op, const host_array *arrays, int n) {
     }
     void *ticket;
     if (status == QDQ_OK) status = device->backend->build(device->state, op);
-    if (status == QDQ_OK) status = device->backend->submit(device->state, op, 1, &ticket);
+    if (status == QDQ_OK) status = device->backend->submit(device->state, (qdq_queue){0}, op, 1, &ticket);
     if (status == QDQ_OK) status = device->backend->wait(device->state, ticket);
     while (wrapped-- > 0) device->backend->free(device->state, arrays[wrapped].span->memory);
-    qdq_device_close(device);
+    qdq_device_release(device);
     return status;
 }
 

@@ -40,6 +40,12 @@ typedef struct qdq_op {
     qdq_sensitivity_sums *sensitivity; /* likewise */
 } qdq_op;
 
+/* Where work is put: the device's own queue, or a stream that the caller owns. */
+typedef struct qdq_queue {
+    bool is_callers;
+    void *stream;
+} qdq_queue;
+
 /* Brings n bytes, from byte `at` on of what is read. */
 typedef qdq_status qdq_reader(void *context, uint64_t at, void *to, size_t n);
 
@@ -56,17 +62,25 @@ typedef struct qdq_backend {
     qdq_status (*wrap)(void *device, void *owned_by_caller, uint64_t bytes, void **memory);
     void (*free)(void *device, void *memory);
     void *(*host)(void *memory); /* NULL where the host cannot see it */
+    /* Where the memory begins among all that the device sees, so that two that share bytes can be told. NULL: none can.
+     */
+    uint64_t (*address)(const void *memory);
     qdq_status (*write)(void *device, void *memory, uint64_t offset, const void *from, uint64_t bytes);
     qdq_status (*read)(void *device, void *memory, uint64_t offset, void *to, uint64_t bytes);
     /* Builds the kernels that the operation needs. Counts may be unset, and spans but for their dtypes;
      * importance.memory is not NULL if there is an importance matrix. QDQ_UNSUPPORTED where there is none. */
     qdq_status (*build)(void *device, const qdq_op *op);
-    /* Runs the operations in order. ops live until wait. A failed submit is not waited for. */
-    qdq_status (*submit)(void *device, const qdq_op *ops, size_t n, void **ticket);
+    /* Runs the operations in order. ops live until wait. A failed submit is not waited for. Operations without sums are
+     * all in the queue at return. */
+    qdq_status (*submit)(void *device, qdq_queue queue, const qdq_op *ops, size_t n, void **ticket);
     qdq_status (*wait)(void *device, void *ticket);
 
     /* What only some backends have; NULL where not. */
 
+    /* Would wait return at once? NULL: work is done at submission. */
+    bool (*is_done)(void *device, void *ticket);
+    /* Whether operations can be put on this stream of the caller's. */
+    qdq_status (*check_stream)(void *device, void *stream);
     /* As write, of what read brings, piece by piece, from several threads at once. */
     qdq_status (*fill)(void *device, void *memory, uint64_t offset, uint64_t bytes, qdq_reader *read, void *context);
     /* As open, but the work is put on a stream that the caller owns. */

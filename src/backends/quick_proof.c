@@ -138,8 +138,8 @@ static bool run_backend(const qdq_backend *backend, void *device, qdq_format for
     }
     void *ticket;
     good = good && backend->write(device, memory[0], 0, x, ELEMENTS * 4) == QDQ_OK &&
-           backend->submit(device, sized, N_OPS, &ticket) == QDQ_OK && backend->wait(device, ticket) == QDQ_OK &&
-           backend->read(device, memory[1], 0, r->blocks, bytes) == QDQ_OK &&
+           backend->submit(device, (qdq_queue){0}, sized, N_OPS, &ticket) == QDQ_OK &&
+           backend->wait(device, ticket) == QDQ_OK && backend->read(device, memory[1], 0, r->blocks, bytes) == QDQ_OK &&
            backend->read(device, memory[2], 0, r->roundtrip, ELEMENTS * 4) == QDQ_OK &&
            backend->read(device, memory[3], 0, r->dequantized, ELEMENTS * 4) == QDQ_OK;
     for (int i = 0; i < 4; i++)

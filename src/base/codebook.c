@@ -1,11 +1,11 @@
 #include "base/codebook.h"
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "base/lock.h"
 #include "formats/iq_points.h"
 
 enum { MAX_POINTS = 2048, MAX_HALVES = 81, MAX_DISTANCE = 196 };
@@ -114,13 +114,12 @@ static bool make(struct grid *g, maker *m) {
 }
 
 qdq_status qdq_format_words(const char *format, const uint32_t **words, size_t *n) {
-    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
     *words = NULL;
     *n = 0;
     for (size_t i = 0; i < sizeof grids / sizeof grids[0]; i++) {
         struct grid *g = &grids[i];
         if (strcmp(g->format, format) != 0) continue;
-        pthread_mutex_lock(&mutex);
+        qdq_lock(QDQ_LOCK_CODEBOOKS);
         if (g->n == 0) {
             maker m = {0};
             if (make(g, &m)) {
@@ -132,7 +131,7 @@ qdq_status qdq_format_words(const char *format, const uint32_t **words, size_t *
         }
         *words = *g->words;
         *n = g->n;
-        pthread_mutex_unlock(&mutex);
+        qdq_unlock(QDQ_LOCK_CODEBOOKS);
         return *words ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the codebook of %s", format);
     }
     return QDQ_OK;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/lock.h"
 
 #ifdef __SSE2__
 #include <xmmintrin.h>
@@ -47,9 +48,15 @@ struct qdq_pool {
     void *context;
     uint64_t count;
     _Atomic uint64_t next;
-    int workers;
+    int threads;              /* that it was asked for, the caller included */
+    int workers;              /* that there are */
+    bool forked;              /* this process is a child of the one whose workers they were */
+    qdq_pool *before, *after; /* in the list of all */
     pthread_t thread[];
 };
+
+static qdq_pool *all_pools; /* QDQ_LOCK_POOLS guards it */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void run_turns(qdq_pool *pool) {
     fp_state old = fp_default();
@@ -96,24 +103,63 @@ static int create_worker(pthread_t *thread, qdq_pool *pool) {
     return error;
 }
 
+static void make_locks(qdq_pool *pool) {
+    pthread_mutex_init(&pool->caller, NULL);
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_cond_init(&pool->start, NULL);
+    pthread_cond_init(&pool->done, NULL);
+}
+
+/* In a child, right after the fork. No thread but this one is left, and whatever the others held is free: the pools
+ * begin anew. Their workers are made when a loop wants them. */
+static void begin_anew(void) {
+    for (qdq_pool *pool = all_pools; pool; pool = pool->after) {
+        make_locks(pool);
+        pool->forked = pool->workers > 0 || pool->forked;
+        pool->workers = pool->running = 0;
+        pool->generation = 0;
+    }
+}
+
+static void watch_forks(void) { pthread_atfork(NULL, NULL, begin_anew); }
+
+static void enlist(qdq_pool *pool) {
+    qdq_lock(QDQ_LOCK_POOLS);
+    pool->after = all_pools;
+    if (all_pools) all_pools->before = pool;
+    all_pools = pool;
+    qdq_unlock(QDQ_LOCK_POOLS);
+}
+
+static void delist(qdq_pool *pool) {
+    qdq_lock(QDQ_LOCK_POOLS);
+    if (pool->after) pool->after->before = pool->before;
+    *(pool->before ? &pool->before->after : &all_pools) = pool->after;
+    qdq_unlock(QDQ_LOCK_POOLS);
+}
+
+/* False: the system has refused one. */
+static bool make_workers(qdq_pool *pool) {
+    for (; pool->workers < pool->threads - 1; pool->workers++)
+        if (create_worker(&pool->thread[pool->workers], pool) != 0) return false;
+    return true;
+}
+
 qdq_status qdq_pool_create(int threads, qdq_pool **out) {
     if (threads < 0 || threads > 4096)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "%d threads: from 1 to 4096, or 0 for one a core", threads);
     if (threads == 0) threads = usable_cores();
     qdq_pool *pool = calloc(1, sizeof *pool + (size_t)threads * sizeof pool->thread[0]);
     if (!pool) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %d threads", threads);
-    pthread_mutex_init(&pool->caller, NULL);
-    pthread_mutex_init(&pool->mutex, NULL);
-    pthread_cond_init(&pool->start, NULL);
-    pthread_cond_init(&pool->done, NULL);
-    for (int t = 0; t < threads - 1; t++) {
-        if (create_worker(&pool->thread[t], pool) != 0) {
-            qdq_pool_free(pool);
-            return qdq_fail(QDQ_OUT_OF_MEMORY,
-                            "the system refused thread %d of %d, out of memory or at a limit; try fewer", t + 2,
-                            threads);
-        }
-        pool->workers++;
+    pthread_once(&once, watch_forks);
+    make_locks(pool);
+    pool->threads = threads;
+    enlist(pool);
+    if (!make_workers(pool)) {
+        int refused = pool->workers + 2;
+        qdq_pool_free(pool);
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "the system refused thread %d of %d, out of memory or at a limit; try fewer",
+                        refused, threads);
     }
     *out = pool;
     return QDQ_OK;
@@ -121,6 +167,7 @@ qdq_status qdq_pool_create(int threads, qdq_pool **out) {
 
 void qdq_pool_free(qdq_pool *pool) {
     if (!pool) return;
+    delist(pool);
     pthread_mutex_lock(&pool->mutex);
     pool->stop = true;
     pthread_cond_broadcast(&pool->start);
@@ -133,10 +180,12 @@ void qdq_pool_free(qdq_pool *pool) {
     free(pool);
 }
 
-int qdq_pool_threads(const qdq_pool *pool) { return pool->workers + 1; }
+int qdq_pool_threads(const qdq_pool *pool) { return pool->threads; }
 
 void qdq_pool_run(qdq_pool *pool, uint64_t count, void (*turn)(void *, uint64_t), void *context) {
     pthread_mutex_lock(&pool->caller);
+    if (pool->forked) make_workers(pool); /* if some are refused, the others do the work */
+    pool->forked = false;
     pool->turn = turn;
     pool->context = context;
     pool->count = count;

@@ -13,7 +13,7 @@ int qdq_pool_threads(const qdq_pool *pool);
 
 /* Runs turn(context, i) for i = 0 … count - 1, each once, in any order, and returns when all are done. Every thread
  * computes with round to nearest even and subnormals kept, whatever the caller has set. Loops of several callers run
- * one after another. */
+ * one after another. In a child of fork the pool is as new, loops that ran at the time forgotten. */
 void qdq_pool_run(qdq_pool *pool, uint64_t count, void (*turn)(void *context, uint64_t i), void *context);
 
 #endif

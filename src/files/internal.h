@@ -4,6 +4,7 @@
 
 #include "files.h"
 #include "../base/error.h"
+#include "../base/utf8.h"
 #include "sorted.h"
 
 #include <sys/types.h>
@@ -21,8 +22,6 @@ float qdq_le_float(const uint8_t *p);
 /* A name as it may stand in a message. */
 #define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
 
-/* Length of the UTF-8 sequence at p, of at most n bytes; 0 if it is none (overlong, surrogate, cut). */
-size_t qdq_utf8_step(const uint8_t *p, uint64_t n);
 /* UTF-8 without NUL. */
 bool qdq_is_text(const void *bytes, uint64_t n);
 

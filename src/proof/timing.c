@@ -114,7 +114,7 @@ static qdq_status run_ops(bench *b, qdq_op *ops, uint32_t n, double *seconds) {
         return status;
     }
     double start = now();
-    qdq_status status = backend->submit(state, ops, n, &ticket);
+    qdq_status status = backend->submit(state, (qdq_queue){0}, ops, n, &ticket);
     if (status == QDQ_OK) status = backend->wait(state, ticket);
     *seconds = now() - start;
     return status;

@@ -438,6 +438,8 @@ static void cpu_free(void *state, void *memory) {
 
 static void *cpu_host(void *memory) { return ((cpu_memory *)memory)->bytes; }
 
+static uint64_t cpu_address(const void *memory) { return (uintptr_t)((const cpu_memory *)memory)->bytes; }
+
 static qdq_status cpu_write(void *state, void *memory, uint64_t offset, const void *from, uint64_t bytes) {
     (void)state;
     memmove(((cpu_memory *)memory)->bytes + offset, from, (size_t)bytes);
@@ -464,7 +466,8 @@ static qdq_status cpu_build(void *state, const qdq_op *op) {
 }
 
 /* Work is done at submission: the calling thread is one of the pool's. */
-static qdq_status cpu_submit(void *state, const qdq_op *ops, size_t n, void **ticket) {
+static qdq_status cpu_submit(void *state, qdq_queue queue, const qdq_op *ops, size_t n, void **ticket) {
+    (void)queue;
     *ticket = NULL;
     for (size_t i = 0; i < n; i++) {
         qdq_status status = run(state, &ops[i]);
@@ -495,6 +498,7 @@ const qdq_backend qdq_cpu_backend = {.name = "cpu",
                                      .wrap = cpu_wrap,
                                      .free = cpu_free,
                                      .host = cpu_host,
+                                     .address = cpu_address,
                                      .write = cpu_write,
                                      .read = cpu_read,
                                      .build = cpu_build,

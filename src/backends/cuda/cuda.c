@@ -81,9 +81,7 @@ static void close_device(void *state) {
     if (device->context && qdq_cuda_enter(device) == QDQ_OK) {
         qdq_cuda_free_tickets(device);
         qdq_cuda_free_staging(device);
-        for (int i = 0; i < 2; i++)
-            if (device->scratch[i]) cuda->memory_free(device->scratch[i]);
-        if (device->row_sums) cuda->memory_free(device->row_sums);
+        qdq_cuda_free_scratch(device);
         qdq_cuda_unload(device);
         if (device->written) cuda->event_destroy(device->written);
         CUstream streams[] = {device->stream, device->in, device->out};
@@ -166,6 +164,16 @@ static qdq_status open_stream(uint32_t index, void *stream, void **state) {
     return open_with(index, true, stream, state);
 }
 
+static qdq_status check_stream(void *state, void *stream) {
+    const qdq_cuda_device *device = state;
+    CUcontext context = device->context; /* the default stream's */
+    CUresult error = stream ? device->cuda->stream_context(stream, &context) : 0;
+    if (error != 0) return qdq_cuda_fail(device->cuda, error, "the stream's context");
+    if (context == device->context) return QDQ_OK;
+    return qdq_fail(QDQ_INVALID_ARGUMENT, "the stream belongs to another context than device 'cuda:%d'",
+                    device->ordinal);
+}
+
 static qdq_status make_memory(CUdeviceptr address, bool owned, void **out) {
     qdq_cuda_memory *memory = calloc(1, sizeof *memory);
     if (!memory) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a buffer");
@@ -234,6 +242,8 @@ static void *host(void *memory) {
     return NULL;
 }
 
+static uint64_t address(const void *memory) { return ((const qdq_cuda_memory *)memory)->address; }
+
 static qdq_status build(void *state, const qdq_op *op) {
     qdq_cuda_device *device = state;
     qdq_status status = qdq_cuda_enter(device);
@@ -256,12 +266,15 @@ const qdq_backend qdq_cuda_backend = {.name = "cuda",
                                       .wrap = wrap,
                                       .free = free_memory,
                                       .host = host,
+                                      .address = address,
                                       .write = qdq_cuda_write,
                                       .read = qdq_cuda_read,
                                       .fill = qdq_cuda_fill,
                                       .build = build,
                                       .submit = qdq_cuda_submit,
                                       .wait = qdq_cuda_wait,
+                                      .is_done = qdq_cuda_is_done,
+                                      .check_stream = check_stream,
                                       .open_stream = open_stream,
                                       .time_ops = qdq_cuda_time_ops,
                                       .time_copy = qdq_cuda_time_copy,

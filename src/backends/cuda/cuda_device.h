@@ -21,6 +21,17 @@ typedef struct qdq_cuda_format_kernels {
     bool loaded;
 } qdq_cuda_format_kernels;
 
+/* Memory that submissions use in turn: a stream that takes it over waits for `done`. */
+typedef struct qdq_cuda_scratch {
+    CUdeviceptr values[2]; /* round trips of formats that the sums' kernels do not know; 0 until needed */
+    CUdeviceptr row_sums;  /* likewise */
+    CUstream stream;       /* whose work used it last */
+    CUevent done;          /* that work; NULL: it was never used */
+    uint64_t turn;
+} qdq_cuda_scratch;
+
+enum { QDQ_CUDA_SCRATCHES = 4 };
+
 typedef struct qdq_cuda_device {
     const qdq_cuda_driver *cuda;
     CUdevice ordinal;
@@ -35,8 +46,8 @@ typedef struct qdq_cuda_device {
     qdq_cuda_format_kernels *formats;
     CUmodule sums_module, proof_module;
     CUfunction error, error_weighted, sensitivity, row_squares, dialect;
-    CUdeviceptr scratch[2];   /* round trips of formats that the sums' kernels do not know; 0 until needed */
-    CUdeviceptr row_sums;     /* likewise */
+    qdq_cuda_scratch scratch[QDQ_CUDA_SCRATCHES];
+    uint64_t turns;           /* of scratch memory, counted */
     qdq_cuda_ticket *tickets; /* to be used again */
     qdq_cuda_staging *staging;
 } qdq_cuda_device;
@@ -58,11 +69,13 @@ qdq_status qdq_cuda_load_proof(qdq_cuda_device *device);
 void qdq_cuda_unload(qdq_cuda_device *device);
 
 /* cuda_run.c */
-qdq_status qdq_cuda_submit(void *device, const qdq_op *ops, size_t n, void **ticket);
+qdq_status qdq_cuda_submit(void *device, qdq_queue queue, const qdq_op *ops, size_t n, void **ticket);
+bool qdq_cuda_is_done(void *device, void *ticket);
 qdq_status qdq_cuda_wait(void *device, void *ticket);
 qdq_status qdq_cuda_time_ops(void *device, const qdq_op *ops, size_t n, uint32_t repeats, double *seconds);
 qdq_status qdq_cuda_time_copy(void *device, void *to, void *from, uint64_t bytes, uint32_t repeats, double *seconds);
 void qdq_cuda_free_tickets(qdq_cuda_device *device);
+void qdq_cuda_free_scratch(qdq_cuda_device *device);
 
 /* cuda_proof.c */
 qdq_status qdq_cuda_dialect(void *device, qdq_dialect_operation operation, const uint32_t *a, const uint32_t *b,

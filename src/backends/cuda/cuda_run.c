@@ -41,6 +41,8 @@ struct qdq_cuda_ticket {
 /* What is being put on the stream. */
 typedef struct recording {
     qdq_cuda_device *device;
+    CUstream stream;
+    qdq_cuda_scratch *scratch; /* NULL until needed */
     qdq_cuda_ticket *ticket;
     bool discard; /* sums: the operations are only timed */
     /* What row_sums holds: the rows of elements rows_first … rows_end - 1 of an operation's input. */
@@ -62,21 +64,22 @@ static qdq_cuda_columns columns(const qdq_op *op, uint64_t first) {
     return (qdq_cuda_columns){.address = address(&op->importance), .row = op->row, .first = first % op->row};
 }
 
-static qdq_status launch(qdq_cuda_device *device, CUfunction kernel, uint64_t count, void *args) {
+static qdq_status launch(const recording *r, CUfunction kernel, uint64_t count, void *args) {
+    const qdq_cuda_driver *cuda = r->device->cuda;
     uint64_t per_block = (uint64_t)QDQ_TILE * QDQ_CUDA_WARPS, blocks = (count + per_block - 1) / per_block;
     if (blocks > 0x7fffffffu)
         return qdq_fail(QDQ_UNSUPPORTED, "%llu elements are more than one operation takes on a CUDA device",
                         (unsigned long long)count);
-    CUresult error = device->cuda->launch(kernel, (unsigned)blocks, 1, 1, 32 * QDQ_CUDA_WARPS, 1, 1, 0, device->stream,
-                                          (void *[]){args}, NULL);
-    return error == 0 ? QDQ_OK : qdq_cuda_fail(device->cuda, error, "a CUDA kernel");
+    CUresult error =
+        cuda->launch(kernel, (unsigned)blocks, 1, 1, 32 * QDQ_CUDA_WARPS, 1, 1, 0, r->stream, (void *[]){args}, NULL);
+    return error == 0 ? QDQ_OK : qdq_cuda_fail(cuda, error, "a CUDA kernel");
 }
 
 /* Brings the sums to the host. */
 static qdq_status fetch_sums(recording *r) {
     qdq_cuda_ticket *t = r->ticket;
     if (t->used == 0 || r->discard) return QDQ_OK;
-    CUresult error = r->device->cuda->copy_out(t->host, t->sums, t->used, r->device->stream);
+    CUresult error = r->device->cuda->copy_out(t->host, t->sums, t->used, r->stream);
     return error == 0 ? QDQ_OK : qdq_cuda_fail(r->device->cuda, error, "the sums' copy to the host");
 }
 
@@ -122,7 +125,7 @@ static qdq_status reserve_sums(recording *r, size_t bytes, size_t *offset) {
     const qdq_cuda_driver *cuda = r->device->cuda;
     if (t->used + bytes > t->capacity) {
         qdq_status status = fetch_sums(r);
-        CUresult error = status == QDQ_OK && t->used > 0 ? cuda->stream_wait(r->device->stream) : 0;
+        CUresult error = status == QDQ_OK && t->used > 0 ? cuda->stream_wait(r->stream) : 0;
         if (error != 0) status = qdq_cuda_fail(cuda, error, "operations on a CUDA device");
         if (status == QDQ_OK) {
             add_sums(t);
@@ -149,6 +152,47 @@ static qdq_status note_sums(recording *r, const qdq_op *op, uint32_t format, siz
     return QDQ_OK;
 }
 
+/* ---- Scratch memory. A stream keeps to what it had, as long as there is enough for all. ---- */
+
+static qdq_cuda_scratch *choose_scratch(const recording *r) {
+    qdq_cuda_scratch *all = r->device->scratch, *best = &all[0];
+    for (int i = 0; i < QDQ_CUDA_SCRATCHES; i++) {
+        if (!all[i].done) return &all[i]; /* they are first used in order */
+        if (all[i].stream == r->stream) return &all[i];
+        if (all[i].turn < best->turn) best = &all[i];
+    }
+    return best;
+}
+
+static qdq_status take_scratch(recording *r) {
+    if (r->scratch) return QDQ_OK;
+    const qdq_cuda_driver *cuda = r->device->cuda;
+    qdq_cuda_scratch *s = choose_scratch(r);
+    /* A stream's handle may be a later stream's too, so this waits even where the handle is the same. */
+    CUresult error = s->done ? cuda->stream_wait_event(r->stream, s->done, 0)
+                             : cuda->event_create(&s->done, CU_EVENT_DISABLE_TIMING);
+    if (error != 0) return qdq_cuda_fail(cuda, error, "scratch memory on a CUDA device");
+    s->stream = r->stream;
+    s->turn = ++r->device->turns;
+    r->scratch = s;
+    return QDQ_OK;
+}
+
+/* After all that was put on the stream. */
+static CUresult leave_scratch(const recording *r) {
+    return r->scratch ? r->device->cuda->event_record(r->scratch->done, r->stream) : 0;
+}
+
+void qdq_cuda_free_scratch(qdq_cuda_device *device) {
+    for (int i = 0; i < QDQ_CUDA_SCRATCHES; i++) {
+        const qdq_cuda_scratch *s = &device->scratch[i];
+        const CUdeviceptr memories[] = {s->values[0], s->values[1], s->row_sums};
+        for (int k = 0; k < 3; k++)
+            if (memories[k]) device->cuda->memory_free(memories[k]);
+        if (s->done) device->cuda->event_destroy(s->done);
+    }
+}
+
 static qdq_status need_memory(qdq_cuda_device *device, CUdeviceptr *memory, size_t bytes) {
     if (*memory) return QDQ_OK;
     CUresult error = device->cuda->memory_alloc(memory, bytes);
@@ -162,14 +206,15 @@ static qdq_status need_memory(qdq_cuda_device *device, CUdeviceptr *memory, size
 static qdq_status make_row_sums(recording *r, const qdq_op *op, uint64_t first, uint64_t count) {
     qdq_cuda_device *device = r->device;
     if (r->rows_of == op && r->rows_first == first && r->rows_end == first + count) return QDQ_OK;
-    qdq_status status = need_memory(device, &device->row_sums, ROWS_BYTES);
+    qdq_status status = take_scratch(r);
+    if (status == QDQ_OK) status = need_memory(device, &r->scratch->row_sums, ROWS_BYTES);
     if (status != QDQ_OK) return status;
+    CUdeviceptr sums = r->scratch->row_sums;
     uint64_t row = first / op->row, rows = (first + count - 1) / op->row - row + 1;
-    qdq_cuda_rows_args args = {.row = op->row, .rows = rows, .sums = device->row_sums};
+    qdq_cuda_rows_args args = {.row = op->row, .rows = rows, .sums = sums};
     if (first % op->row != 0 && r->rows_of == op && r->rows_end == first) {
         uint64_t last = (first - 1) / op->row - r->rows_first / op->row;
-        CUresult error =
-            last == 0 ? 0 : device->cuda->copy(device->row_sums, device->row_sums + 4 * last, 4, device->stream);
+        CUresult error = last == 0 ? 0 : device->cuda->copy(sums, sums + 4 * last, 4, r->stream);
         if (error != 0) return qdq_cuda_fail(device->cuda, error, "a CUDA device's row sums");
         row++;
         args.rows--;
@@ -180,7 +225,7 @@ static qdq_status make_row_sums(recording *r, const qdq_op *op, uint64_t first, 
     r->rows_end = first + count;
     args.input = array(&op->input, row * op->row);
     /* A warp takes 32 rows as it takes 1,024 elements elsewhere. */
-    return args.rows == 0 ? QDQ_OK : launch(device, device->row_squares, args.rows * 32, &args);
+    return args.rows == 0 ? QDQ_OK : launch(r, device->row_squares, args.rows * 32, &args);
 }
 
 /* The round trip, or the blocks, of elements first … first + count - 1 of an operation's input. */
@@ -190,13 +235,12 @@ static qdq_status run_quantizer(recording *r, const qdq_op *op, qdq_format forma
     bool weighted = op->importance.memory && row->importance > 0;
     qdq_cuda_format_args args = {.input = array(&op->input, first), .output = output, .count = count};
     if (weighted) args.importance = columns(op, first);
-    qdq_status status = QDQ_OK;
     if (weighted && row->row_sums) {
-        status = make_row_sums(r, op, first, count);
-        args.importance.sums = r->device->row_sums;
+        qdq_status status = make_row_sums(r, op, first, count);
+        if (status != QDQ_OK) return status;
+        args.importance.sums = r->scratch->row_sums;
     }
-    if (status != QDQ_OK) return status;
-    return launch(r->device, r->device->formats[format].quantizer[blocks][weighted], count, &args);
+    return launch(r, r->device->formats[format].quantizer[blocks][weighted], count, &args);
 }
 
 /* Round trip, quantize and dequantize: in one piece, but for what the sums of rows have room for. */
@@ -205,7 +249,7 @@ static qdq_status run_format(recording *r, const qdq_op *op) {
     CUdeviceptr output = address(&op->output);
     if (op->kind == QDQ_OP_DEQUANTIZE) {
         qdq_cuda_format_args args = {.input = array(&op->input, 0), .output = output, .count = op->count};
-        return launch(r->device, r->device->formats[format].dequantize, op->count, &args);
+        return launch(r, r->device->formats[format].dequantize, op->count, &args);
     }
     bool rows = op->importance.memory && qdq_format_get(format)->row_sums;
     uint64_t wave = rows ? (uint64_t)ROWS_TILES * QDQ_TILE : op->count;
@@ -220,14 +264,15 @@ static qdq_status run_format(recording *r, const qdq_op *op) {
 
 static qdq_status run_scratch(recording *r, const qdq_op *op, qdq_format format, uint64_t first, uint64_t count,
                               int which) {
-    qdq_status status = need_memory(r->device, &r->device->scratch[which], SCRATCH_BYTES);
+    qdq_status status = take_scratch(r);
+    if (status == QDQ_OK) status = need_memory(r->device, &r->scratch->values[which], SCRATCH_BYTES);
     if (status != QDQ_OK) return status;
-    return run_quantizer(r, op, format, false, first, count, r->device->scratch[which]);
+    return run_quantizer(r, op, format, false, first, count, r->scratch->values[which]);
 }
 
 static qdq_status launch_error(recording *r, const qdq_op *op, qdq_cuda_error_args *args) {
     CUfunction kernel = op->importance.memory ? r->device->error_weighted : r->device->error;
-    return launch(r->device, kernel, args->count, args);
+    return launch(r, kernel, args->count, args);
 }
 
 /* Elements first … first + count - 1 of an error operation: one kernel for all light formats, then two for each other.
@@ -248,11 +293,12 @@ static qdq_status run_error(recording *r, const qdq_op *op, uint64_t first, uint
     for (uint32_t f = 0; f < op->n_formats && status == QDQ_OK; f++) {
         if (qdq_cuda_is_light(op, f)) continue;
         status = run_scratch(r, op, op->format[f], first, count, 0);
-        args.given = r->device->scratch[0];
+        if (status != QDQ_OK) return status;
+        args.given = r->scratch->values[0];
         args.n_formats = 1;
         args.format[0] = QDQ_CUDA_GIVEN;
         args.sums = r->ticket->sums + offset;
-        if (status == QDQ_OK) status = launch_error(r, op, &args);
+        status = launch_error(r, op, &args);
         if (status == QDQ_OK) status = note_sums(r, op, f, offset, tiles);
         offset += bytes;
     }
@@ -269,12 +315,13 @@ static qdq_status run_sensitivity(recording *r, const qdq_op *op, uint64_t first
         args.format[i] = op->format[i] == QDQ_FORMAT_SOURCE ? QDQ_CUDA_UNCHANGED : (uint32_t)op->format[i];
         if (qdq_cuda_is_light(op, (uint32_t)i)) continue;
         status = run_scratch(r, op, op->format[i], first, count, i);
-        args.given[i] = r->device->scratch[i];
+        if (status != QDQ_OK) return status;
+        args.given[i] = r->scratch->values[i];
         args.format[i] = QDQ_CUDA_GIVEN;
     }
     if (status != QDQ_OK) return status;
     args.sums = r->ticket->sums + offset;
-    status = launch(r->device, r->device->sensitivity, count, &args);
+    status = launch(r, r->device->sensitivity, count, &args);
     return status == QDQ_OK ? note_sums(r, op, 0, offset, tiles) : status;
 }
 
@@ -351,23 +398,22 @@ static void give_ticket(qdq_cuda_device *device, qdq_cuda_ticket *t) {
     device->tickets = t;
 }
 
-qdq_status qdq_cuda_submit(void *state, const qdq_op *ops, size_t n, void **ticket) {
+qdq_status qdq_cuda_submit(void *state, qdq_queue queue, const qdq_op *ops, size_t n, void **ticket) {
     qdq_cuda_device *device = state;
     qdq_status status = qdq_cuda_enter(device);
     if (status != QDQ_OK) return status;
     pthread_mutex_lock(&device->mutex);
-    recording r = {.device = device};
+    recording r = {.device = device, .stream = queue.is_callers ? queue.stream : device->stream};
     status = take_ticket(device, ops, n, &r.ticket);
     if (status == QDQ_OK) {
-        status = qdq_cuda_after_writes(device, device->stream);
+        status = qdq_cuda_after_writes(device, r.stream);
         for (size_t i = 0; i < n && status == QDQ_OK; i++) status = run(&r, &ops[i]);
         if (status == QDQ_OK) status = fetch_sums(&r);
-        if (status == QDQ_OK) {
-            CUresult error = device->cuda->event_record(r.ticket->done, device->stream);
-            if (error != 0) status = qdq_cuda_fail(device->cuda, error, "operations on a CUDA device");
-        }
+        CUresult error = leave_scratch(&r);
+        if (error == 0) error = device->cuda->event_record(r.ticket->done, r.stream);
+        if (error != 0 && status == QDQ_OK) status = qdq_cuda_fail(device->cuda, error, "operations on a CUDA device");
         if (status != QDQ_OK) { /* nobody waits for what was put on the stream before */
-            device->cuda->stream_wait(device->stream);
+            device->cuda->stream_wait(r.stream);
             give_ticket(device, r.ticket);
         }
     }
@@ -375,6 +421,15 @@ qdq_status qdq_cuda_submit(void *state, const qdq_op *ops, size_t n, void **tick
     qdq_cuda_leave(device);
     *ticket = status == QDQ_OK ? r.ticket : NULL;
     return status;
+}
+
+bool qdq_cuda_is_done(void *state, void *ticket) {
+    qdq_cuda_device *device = state;
+    const qdq_cuda_ticket *t = ticket;
+    if (qdq_cuda_enter(device) != QDQ_OK) return true; /* waiting tells */
+    CUresult error = device->cuda->event_query(t->done);
+    qdq_cuda_leave(device);
+    return error != CUDA_ERROR_NOT_READY;
 }
 
 qdq_status qdq_cuda_wait(void *state, void *ticket) {
@@ -415,7 +470,7 @@ static qdq_status time_all(qdq_cuda_device *device, const qdq_op *ops, size_t n,
     if (status != QDQ_OK) return status;
     pthread_mutex_lock(&device->mutex);
     CUevent start = NULL, end = NULL;
-    recording r = {.device = device, .discard = true};
+    recording r = {.device = device, .stream = device->stream, .discard = true};
     CUresult error = cuda->event_create(&start, CU_EVENT_DEFAULT);
     if (error == 0) error = cuda->event_create(&end, CU_EVENT_DEFAULT);
     if (error == 0) status = take_ticket(device, ops, n, &r.ticket);
@@ -431,6 +486,7 @@ static qdq_status time_all(qdq_cuda_device *device, const qdq_op *ops, size_t n,
         if (error == 0) error = cuda->event_elapsed(&milliseconds, start, end);
         if (i > 0) seconds[i - 1] = (double)milliseconds * 1e-3;
     }
+    leave_scratch(&r);
     if (status == QDQ_OK && error != 0) status = qdq_cuda_fail(cuda, error, "a measurement on a CUDA device");
     if (start) cuda->event_destroy(start);
     if (end) cuda->event_destroy(end);

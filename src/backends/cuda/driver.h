@@ -16,7 +16,7 @@ typedef struct CUfunc_st *CUfunction;
 typedef struct CUstream_st *CUstream;
 typedef struct CUevent_st *CUevent;
 
-enum { CUDA_ERROR_OUT_OF_MEMORY = 2 };
+enum { CUDA_ERROR_OUT_OF_MEMORY = 2, CUDA_ERROR_NOT_READY = 600 };
 enum {
     CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT = 16,
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75,
@@ -67,6 +67,7 @@ enum { CU_JIT_ERROR_LOG_BUFFER = 5, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES = 6 };
     X(event_create, "cuEventCreate", (CUevent * event, unsigned flags))                                                \
     X(event_destroy, "cuEventDestroy_v2", (CUevent event))                                                             \
     X(event_record, "cuEventRecord", (CUevent event, CUstream stream))                                                 \
+    X(event_query, "cuEventQuery", (CUevent event))                                                                    \
     X(event_wait, "cuEventSynchronize", (CUevent event))                                                               \
     X(event_elapsed, "cuEventElapsedTime", (float *milliseconds, CUevent start, CUevent end))                          \
     X(launch, "cuLaunchKernel",                                                                                        \

@@ -36,8 +36,9 @@ static qdq_status load_words(qdq_cuda_device *device, const char *format, qdq_cu
     CUdeviceptr variable;
     CUresult error = cuda->module_global(&variable, &size, k->module, name);
     if (error == 0 && !k->words) error = cuda->memory_alloc(&k->words, 4 * n);
-    if (error == 0) error = cuda->copy_in(k->words, words, 4 * n, device->stream);
-    if (error == 0) error = cuda->copy_in(variable, &k->words, sizeof k->words, device->stream);
+    if (error == 0) error = cuda->copy_in(k->words, words, 4 * n, device->in);
+    if (error == 0) error = cuda->copy_in(variable, &k->words, sizeof k->words, device->in);
+    if (error == 0) error = cuda->stream_wait(device->in); /* any stream may use them from now on */
     return error == 0 ? QDQ_OK : qdq_cuda_fail(cuda, error, name);
 }
 

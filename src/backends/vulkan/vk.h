@@ -68,6 +68,7 @@
     X(vkResetCommandPool)                                                                                              \
     X(vkResetFences)                                                                                                   \
     X(vkUpdateDescriptorSets)                                                                                          \
+    X(vkGetFenceStatus)                                                                                                \
     X(vkWaitForFences)
 
 /* vk.CmdDispatch is vkCmdDispatch. */

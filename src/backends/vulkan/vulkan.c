@@ -163,6 +163,7 @@ const qdq_backend qdq_vulkan_backend = {.name = "vulkan",
                                         .build = qdq_vk_build,
                                         .submit = qdq_vk_run,
                                         .wait = qdq_vk_wait,
+                                        .is_done = qdq_vk_is_done,
                                         .time_ops = qdq_vk_time_ops,
                                         .time_copy = qdq_vk_time_copy,
                                         .dialect = qdq_vulkan_dialect};

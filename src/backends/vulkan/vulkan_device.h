@@ -170,7 +170,8 @@ qdq_status qdq_vk_plan_create(qdq_vk_device *device, const qdq_op *ops, size_t n
 void qdq_vk_plan_destroy(qdq_vk_device *device, qdq_vk_plan *plan);
 
 qdq_status qdq_vk_build(void *device, const qdq_op *op);
-qdq_status qdq_vk_run(void *device, const qdq_op *ops, size_t n, void **ticket);
+qdq_status qdq_vk_run(void *device, qdq_queue queue, const qdq_op *ops, size_t n, void **ticket);
+bool qdq_vk_is_done(void *device, void *ticket);
 qdq_status qdq_vk_wait(void *device, void *ticket);
 /* One step, complete at return. */
 /* Sets device->fuses and device->keeps_subnormals. */

@@ -6,7 +6,8 @@
 #include "backends/vulkan/vulkan_device.h"
 #include "base/error.h"
 
-/* A batch is a command buffer: what is submitted at once. Most work is one. */
+/* A batch is a command buffer: what is submitted at once. Most work is one. Those that need memory for sums are not all
+ * submitted ahead. */
 enum { MOST_STEPS = 4096, BATCHES_AHEAD = 4 };
 static const uint64_t MOST_SUMS = (uint64_t)16 << 20;
 
@@ -249,7 +250,8 @@ static void ticket_destroy(ticket *t) {
     free(t);
 }
 
-qdq_status qdq_vk_run(void *state, const qdq_op *ops, size_t n, void **out) {
+qdq_status qdq_vk_run(void *state, qdq_queue queue, const qdq_op *ops, size_t n, void **out) {
+    (void)queue;
     ticket *t = calloc(1, sizeof *t);
     if (!t) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory to record work");
     t->device = state;
@@ -257,13 +259,23 @@ qdq_status qdq_vk_run(void *state, const qdq_op *ops, size_t n, void **out) {
     t->n_ops = n;
     qdq_status status = qdq_vk_plan_create(t->device, ops, n, &t->plan);
     if (status == QDQ_OK) status = cut_batches(t);
-    for (int i = 0; i < BATCHES_AHEAD && status == QDQ_OK && t->n_submitted < t->n_batches; i++)
+    while (status == QDQ_OK && t->n_submitted < t->n_batches &&
+           (t->n_submitted < BATCHES_AHEAD || t->batches[t->n_submitted].sums_bytes == 0))
         status = submit_next(t);
     if (status != QDQ_OK)
         ticket_destroy(t);
     else
         *out = t;
     return status;
+}
+
+/* A lost device is done: waiting tells. */
+bool qdq_vk_is_done(void *state, void *taken) {
+    const qdq_vk_device *device = state;
+    const ticket *t = taken;
+    for (size_t i = t->n_done; i < t->n_submitted; i++)
+        if (qdq_vk.vkGetFenceStatus(device->handle, t->batches[i].fence) == VK_NOT_READY) return false;
+    return t->n_submitted == t->n_batches;
 }
 
 qdq_status qdq_vk_wait(void *state, void *taken) {
