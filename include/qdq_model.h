@@ -412,6 +412,9 @@ typedef struct qdq_file_options {
      * Other than QDQ_OK ends the call with that status. NULL: nobody is told. */
     qdq_status (*decided)(void *context, uint64_t index, const char *name, const qdq_choice *choice, const char *type);
     void *context;
+    /* Told once, after the last of these and before the file is begun: what a caller makes of it, and may fail to, it
+     * can make while nothing has appeared. Other than QDQ_OK ends the call with that status. NULL: nobody is told. */
+    qdq_status (*ready)(void *context);
 } qdq_file_options;
 
 typedef struct qdq_file_report {

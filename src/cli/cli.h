@@ -28,6 +28,7 @@
 #include <stdio.h>
 
 #include "files/json_io.h"
+#include "cli/paths.h"
 #include "qdq_model.h"
 
 /* ---- Exit status ----------------------------------------------------------------------------------------------- */
@@ -53,7 +54,8 @@ int qdq_exit_failure(qdq_status status);
 typedef enum qdq_arg {
     QDQ_ARG_NONE, /* the option takes no value */
     QDQ_ARG_TEXT,
-    QDQ_ARG_FILE,
+    QDQ_ARG_INPUT,  /* a file that is read */
+    QDQ_ARG_OUTPUT, /* a file that is written; also one that is read and then written, as what a command keeps */
     QDQ_ARG_FORMAT,
     QDQ_ARG_TARGET, /* a format, or f32, f16, bf16 */
     QDQ_ARG_DEVICE,
@@ -138,7 +140,8 @@ typedef struct qdq_parser {
     const char *value; /* of the option that qdq_parse_next returned */
     char **operands;   /* once it returned QDQ_PARSE_END */
     int n_operands;
-    int status; /* once it returned QDQ_PARSE_EXIT: the exit status */
+    qdq_paths paths; /* inputs, the first operand among them, and outputs */
+    int status;      /* once it returned QDQ_PARSE_EXIT: the exit status */
 } qdq_parser;
 
 enum { QDQ_PARSE_END = -1, QDQ_PARSE_EXIT = -2 };
@@ -146,8 +149,11 @@ enum { QDQ_PARSE_END = -1, QDQ_PARSE_EXIT = -2 };
 /* Sets *common to its defaults. */
 void qdq_parse_begin(qdq_parser *parser, const qdq_cli_command *command, qdq_common *common, int argc, char **argv);
 /* The next of the command's own options: its letter. Common options are taken care of. QDQ_PARSE_END: no more, the
- * operands are set. QDQ_PARSE_EXIT: help was printed or a mistake reported, return parser->status. */
+ * operands are set, and no output is an input or another output. QDQ_PARSE_EXIT: help was printed or a mistake
+ * reported, return parser->status. */
 int qdq_parse_next(qdq_parser *parser);
+/* Notes an output that no option names; what is wrong with it, or NULL. */
+const char *qdq_parse_output(qdq_parser *parser, const char *path);
 /* Reports a wrong command line ("qdq error: MESSAGE", then where help is); returns QDQ_EXIT_USAGE. */
 __attribute__((format(printf, 2, 3))) int qdq_usage_error(qdq_parser *parser, const char *format, ...);
 
@@ -171,7 +177,7 @@ void qdq_print_help(const qdq_cli_command *command);
 typedef struct qdq_table qdq_table;
 
 /* columns: titles parted by '|'; one that begins with '>' is aligned to the right: "tensor|shape|>RMSE". Failures of
- * memory show when the table is printed. NULL, for which all calls are allowed: no memory, or tables are not wanted. */
+ * memory show when the table is checked or printed. NULL, for which all calls are allowed: tables are not wanted. */
 qdq_table *qdq_table_create(const char *columns);
 /* The next cell of the current row; rows follow one another by themselves. */
 __attribute__((format(printf, 2, 3))) void qdq_table_cell(qdq_table *table, const char *format, ...);
@@ -182,6 +188,8 @@ void qdq_table_number(qdq_table *table, double value);
 /* A rule before the next row: what follows are totals. */
 void qdq_table_rule(qdq_table *table);
 unsigned long qdq_table_rows(const qdq_table *table);
+/* QDQ_OUT_OF_MEMORY: a cell is missing. To be asked before outputs appear. */
+qdq_status qdq_table_check(const qdq_table *table);
 /* Aligned, to standard output; on a terminal titles are bold, and names lose their beginning where the table would be
  * too wide. Frees the table. QDQ_IO_ERROR: standard output cannot be
  * written; QDQ_OUT_OF_MEMORY. */
@@ -214,19 +222,26 @@ double qdq_seconds(void);
 
 /* ---- JSON ------------------------------------------------------------------------------------------------------ */
 
-/* A JSON file to come: opened before the work, so that a path that cannot be written is known early. */
+/* A JSON file to come: opened before the work, so that a path that cannot be written is known early, and before any of
+ * its JSON is built, so that an allocation that fails meanwhile is known, too. */
 typedef struct qdq_json_file {
     const char *path;
     qdq_out *out; /* NULL: standard output, or none */
+    char *text;   /* once prepared */
+    uint64_t failures;
 } qdq_json_file;
 
 /* path: NULL for none, "-" for standard output. */
 qdq_status qdq_json_open(const char *path, qdq_json_file *file);
-/* Writes root, with 17 digits, and takes its reference; the file appears. Does nothing for a path of NULL. root NULL:
- * there was no memory for it. */
+/* Takes root's reference and writes it, with 17 digits, as far as can be without the file appearing. Does nothing for a
+ * path of NULL. QDQ_OUT_OF_MEMORY: also if some part of root could not be built. */
+qdq_status qdq_json_prepare(qdq_json_file *file, json_t *root);
+/* The file appears; or the text goes to standard output. Needs no memory. */
+qdq_status qdq_json_finish(qdq_json_file *file);
+/* Both. */
 qdq_status qdq_json_write(qdq_json_file *file, json_t *root);
-/* The same with a text that is JSON already, ended by a newline or not; takes text. */
-qdq_status qdq_json_write_text(qdq_json_file *file, char *text);
+/* The first with a text that is JSON already, ended by a newline or not; takes text. */
+qdq_status qdq_json_prepare_text(qdq_json_file *file, char *text);
 /* Forgets a file that was not written. */
 void qdq_json_abort(qdq_json_file *file);
 /* A number; null for NaN and the infinities, which JSON does not have. */

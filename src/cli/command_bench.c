@@ -29,7 +29,7 @@ static const qdq_cli_option options[] = {
     {OPTION_SIZE, "size", "MIB", QDQ_ARG_TEXT, NULL,
      "of the large array, as f32; by default 16 times the last cache, from 256 to 1024"},
     {OPTION_SECONDS, "seconds", "N", QDQ_ARG_TEXT, NULL, "for each figure, at most about that long (default 1)"},
-    {OPTION_GGML, "ggml", "FILE", QDQ_ARG_FILE, NULL,
+    {OPTION_GGML, "ggml", "FILE", QDQ_ARG_INPUT, NULL,
      "a ggml shared library (libggml-base.so): its quantize and dequantize, on one core"},
     {0},
 };

@@ -17,7 +17,7 @@ static qdq_status write_json(qdq_json_file *file) {
     return qdq_json_write(file, json_pack("{s:s, s:o}", "schema", "qdq.devices/1", "devices", list));
 }
 
-static qdq_status print_table(void) {
+static qdq_table *make_table(void) {
     qdq_table *table = qdq_table_create("device|available|>memory|description|driver");
     qdq_device_info info;
     for (uint32_t i = 0; device_at(i, &info); i++) {
@@ -27,7 +27,7 @@ static qdq_status print_table(void) {
         qdq_table_name(table, info.description);
         qdq_table_name(table, info.driver);
     }
-    return qdq_table_print(table);
+    return table;
 }
 
 int qdq_command_devices(int argc, char **argv) {
@@ -37,9 +37,14 @@ int qdq_command_devices(int argc, char **argv) {
     if (qdq_parse_next(&parser) == QDQ_PARSE_EXIT) return parser.status;
     if (parser.n_operands > 0) return qdq_usage_error(&parser, "'%s' is too much", parser.operands[0]);
     qdq_json_file json;
-    qdq_status status = qdq_json_open(common.json, &json);
+    qdq_table *table = qdq_common_tables(&common) ? make_table() : NULL;
+    qdq_status status = qdq_table_check(table);
+    if (status == QDQ_OK) status = qdq_json_open(common.json, &json);
     if (status == QDQ_OK && common.json != NULL) status = write_json(&json);
-    if (status == QDQ_OK && qdq_common_tables(&common)) status = print_table();
+    if (status == QDQ_OK)
+        status = qdq_table_print(table);
+    else
+        qdq_table_free(table);
     return status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
 }
 

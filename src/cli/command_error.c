@@ -88,7 +88,7 @@ static qdq_status add_tensors(plan *p) {
         p->sums = calloc((size_t)results + 1, sizeof *p->sums);
     }
     if (p->tensors == NULL || p->taken == NULL || p->sums == NULL)
-        return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the results of %llu tensors", (unsigned long long)n);
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the results of %llu tensors", (unsigned long long)n);
     qdq_status status = QDQ_OK;
     for (uint64_t i = 0; i < n && status == QDQ_OK; i++) status = add_tensor(p, i);
     return status == QDQ_OK && p->n == 0 ? qdq_session_nothing(&p->session, "there is nothing to measure") : status;
@@ -178,11 +178,16 @@ static void add_overall(const plan *p, qdq_table *table, const char *name, bool 
     }
 }
 
-static qdq_status print(plan *p) {
-    if (!qdq_common_tables(p->session.common)) return QDQ_OK;
+static uint64_t unweighted(const plan *p) {
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < p->n && p->session.imatrix != NULL; i++) n += !p->tensors[i].weighted;
+    return n;
+}
+
+/* NULL: tables are not wanted. */
+static qdq_table *make_table(plan *p) {
+    if (!qdq_common_tables(p->session.common)) return NULL;
     bool weighted = p->session.imatrix != NULL;
-    uint64_t without = 0;
-    for (uint64_t i = 0; i < p->n; i++) without += !p->tensors[i].weighted;
     qdq_table *table = qdq_table_create(weighted ? "tensor|shape|format|>weighted RMSE|>relative|>max|>SNR dB|>cosine"
                                                  : "tensor|shape|format|>RMSE|>relative|>max|>SNR dB|>cosine");
     for (uint64_t i = 0; i < p->n; i++)
@@ -195,13 +200,28 @@ static qdq_status print(plan *p) {
         }
     qdq_table_rule(table);
     add_overall(p, table, "all", weighted);
-    if (weighted && without > 0) add_overall(p, table, "all *", false);
+    if (unweighted(p) > 0) add_overall(p, table, "all *", false);
+    return table;
+}
+
+/* Frees table. */
+static qdq_status print(plan *p, qdq_table *table) {
+    if (table == NULL) return QDQ_OK;
     const char *heading = p->partly ? "not measured, or not in every format" : "not measured";
-    if (!weighted || without == 0) return qdq_session_print(&p->session, table, heading);
+    if (unweighted(p) == 0) return qdq_session_print(&p->session, table, heading);
     qdq_status status = qdq_table_print(table);
     if (status == QDQ_OK)
         printf("* not weighted: the importance matrix has no entry for it\n%s", p->session.n_skipped > 0 ? "\n" : "");
     return status == QDQ_OK ? qdq_session_print(&p->session, NULL, heading) : status;
+}
+
+static qdq_status write(plan *p) {
+    qdq_table *table = make_table(p);
+    qdq_status status = qdq_session_check(&p->session, table);
+    if (status == QDQ_OK && p->session.json.path != NULL) status = qdq_json_write(&p->session.json, result(p));
+    if (status == QDQ_OK) return print(p, table);
+    qdq_table_free(table);
+    return status;
 }
 
 /* -f all: every format; without an importance matrix not those that need one. */
@@ -234,8 +254,7 @@ int qdq_command_error(int argc, char **argv) {
     qdq_status status = qdq_session_open(&p.session, &common, parser.operands[0], imatrix);
     if (status == QDQ_OK) status = add_tensors(&p);
     if (status == QDQ_OK) status = measure(&p);
-    if (status == QDQ_OK && common.json != NULL) status = qdq_json_write(&p.session.json, result(&p));
-    if (status == QDQ_OK) status = print(&p);
+    if (status == QDQ_OK) status = write(&p);
     int exit_status = status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
     qdq_session_close(&p.session);
     free(p.tensors);
@@ -249,7 +268,7 @@ static const qdq_cli_option options[] = {
      "the formats to measure, f32, f16 and bf16 among them; each tensor is read once for all of them. all is every "
      "format "
      "of blocks, without an importance matrix those that need none"},
-    {IMATRIX, "imatrix", "FILE", QDQ_ARG_FILE, NULL,
+    {IMATRIX, "imatrix", "FILE", QDQ_ARG_INPUT, NULL,
      "an importance matrix of llama-imatrix: squares are weighted by the column's importance, and the formats that use "
      "one choose by it"},
     {0},

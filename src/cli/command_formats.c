@@ -19,7 +19,7 @@ static qdq_status write_json(qdq_json_file *file) {
     return qdq_json_write(file, json_pack("{s:s, s:o}", "schema", "qdq.formats/1", "formats", list));
 }
 
-static qdq_status print_table(void) {
+static qdq_table *make_table(void) {
     qdq_table *table = qdq_table_create("format|>ggml type|>block|>bytes|>bits a weight|importance matrix");
     for (qdq_format f = 0; f < qdq_format_count(); f++) {
         qdq_format_info info = qdq_format_facts(f);
@@ -30,7 +30,7 @@ static qdq_status print_table(void) {
         qdq_table_cell(table, "%.4g", 8.0 * info.block_bytes / info.block_elements);
         qdq_table_cell(table, "%s", importance_word(info.importance));
     }
-    return qdq_table_print(table);
+    return table;
 }
 
 int qdq_command_formats(int argc, char **argv) {
@@ -40,9 +40,14 @@ int qdq_command_formats(int argc, char **argv) {
     if (qdq_parse_next(&parser) == QDQ_PARSE_EXIT) return parser.status;
     if (parser.n_operands > 0) return qdq_usage_error(&parser, "'%s' is too much", parser.operands[0]);
     qdq_json_file json;
-    qdq_status status = qdq_json_open(common.json, &json);
+    qdq_table *table = qdq_common_tables(&common) ? make_table() : NULL;
+    qdq_status status = qdq_table_check(table);
+    if (status == QDQ_OK) status = qdq_json_open(common.json, &json);
     if (status == QDQ_OK && common.json != NULL) status = write_json(&json);
-    if (status == QDQ_OK && qdq_common_tables(&common)) status = print_table();
+    if (status == QDQ_OK)
+        status = qdq_table_print(table);
+    else
+        qdq_table_free(table);
     return status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
 }
 

@@ -53,14 +53,15 @@ typedef struct planning {
 
 /* ---- Running ---------------------------------------------------------------------------------------------------- */
 
-static qdq_status print(planning *p) {
+/* NULL: tables are not wanted. */
+static qdq_table *make_table(planning *p) {
     qdq_plan_info plan = {.size = sizeof plan};
     qdq_plan_describe(p->plan, &plan);
     for (uint64_t i = 0; i < plan.n_tensors; i++) {
         const qdq_plan_tensor *t = qdq_plan_tensor_at(p->plan, i);
         if (t->reason != NULL) qdq_session_skip(&p->session, t->name, t->reason);
     }
-    if (!qdq_common_tables(p->session.common)) return QDQ_OK;
+    if (!qdq_common_tables(p->session.common)) return NULL;
     qdq_table *table = qdq_table_create("tensor|shape|format|>bits|>damage");
     for (uint64_t i = 0; i < plan.n_tensors; i++) {
         const qdq_plan_tensor *t = qdq_plan_tensor_at(p->plan, i);
@@ -71,6 +72,14 @@ static qdq_status print(planning *p) {
         qdq_table_cell(table, "%.4g", 8 * (double)t->bytes / (double)t->elements);
         qdq_table_number(table, t->choices[t->chosen].damage);
     }
+    return table;
+}
+
+/* Frees table. */
+static qdq_status print(planning *p, qdq_table *table, const char *recipe, const char *command) {
+    if (table == NULL) return QDQ_OK;
+    qdq_plan_info plan = {.size = sizeof plan};
+    qdq_plan_describe(p->plan, &plan);
     qdq_status status = qdq_session_print(&p->session, table, "kept as they are");
     if (status != QDQ_OK) return status;
     printf("\n%llu bytes (%s), %.4f bits a weight, of %llu allowed; damage %.6g (%s)\n", (ull)plan.bytes,
@@ -82,6 +91,12 @@ static qdq_status print(planning *p) {
         printf("No choice within these bytes has less than %.6g.\n", plan.lower_bound);
     if (p->request->scores != NULL && p->measured == 0) puts("The damage was known; nothing was measured.");
     if (p->request->scores != NULL && p->measured > 0) printf("%llu tensors were measured.\n", (ull)p->measured);
+    if (recipe != NULL) {
+        unsigned long lines = 0;
+        for (const char *at = recipe; (at = strchr(at, '\n')) != NULL; at++) lines++;
+        printf("%s: %lu lines; to run:\n  %s\n", qdq_printable(p->request->recipe, (char[256]){0}, 256), lines,
+               qdq_printable(command, (char[16384]){0}, 16384));
+    }
     return qdq_flush_output();
 }
 
@@ -92,38 +107,46 @@ static qdq_status open_outputs(planning *p) {
     return status == QDQ_OK && r->recipe != NULL ? qdq_out_create(r->recipe, &p->recipe) : status;
 }
 
-static qdq_status write_recipe(planning *p) {
-    char *text, *command;
-    qdq_out *out = p->recipe;
-    qdq_status status = qdq_plan_recipe(p->plan, p->session.selection, p->request->recipe, &text, &command);
-    if (status != QDQ_OK) return status;
-    p->recipe = NULL;
-    status = qdq_out_write(out, text, strlen(text));
-    if (status == QDQ_OK)
-        status = qdq_out_commit(out);
-    else
-        qdq_out_abort(out);
-    if (status == QDQ_OK && qdq_common_tables(p->session.common)) {
-        unsigned long lines = 0;
-        for (const char *at = text; (at = strchr(at, '\n')) != NULL; at++) lines++;
-        printf("%s: %lu lines; to run:\n  %s\n", qdq_printable(p->request->recipe, (char[256]){0}, 256), lines,
-               command);
-    }
-    qdq_free(text);
-    qdq_free(command);
-    return status;
-}
-
-static qdq_status write_outputs(planning *p) {
+/* All that can fail for want of memory or room. *recipe and *command stay NULL where none is wanted. */
+static qdq_status prepare(planning *p, char **recipe, char **command) {
     char *text;
     size_t length;
-    qdq_status status = p->recipe != NULL ? write_recipe(p) : QDQ_OK;
+    qdq_status status = QDQ_OK;
+    if (p->recipe != NULL) {
+        status = qdq_plan_recipe(p->plan, p->session.selection, p->request->recipe, recipe, command);
+        if (status == QDQ_OK) status = qdq_out_write(p->recipe, *recipe, strlen(*recipe));
+    }
     if (status == QDQ_OK && p->request->mlx != NULL) {
         status = qdq_plan_mlx(p->plan, p->session.selection, &text);
-        if (status == QDQ_OK) status = qdq_json_write_text(&p->mlx, text);
+        if (status == QDQ_OK) status = qdq_json_prepare_text(&p->mlx, text);
     }
     if (status == QDQ_OK) status = qdq_plan_text(p->plan, &text, &length);
-    return status == QDQ_OK ? qdq_json_write_text(&p->file, text) : status;
+    return status == QDQ_OK ? qdq_json_prepare_text(&p->file, text) : status;
+}
+
+/* The outputs appear. */
+static qdq_status finish(planning *p) {
+    qdq_out *recipe = p->recipe;
+    p->recipe = NULL;
+    qdq_status status = recipe != NULL ? qdq_out_commit(recipe) : QDQ_OK;
+    if (status == QDQ_OK) status = qdq_json_finish(&p->mlx);
+    return status == QDQ_OK ? qdq_json_finish(&p->file) : status;
+}
+
+/* Files before tables: who closes the pipe after the first line has the plan all the same. */
+static qdq_status write_outputs(planning *p) {
+    char *recipe = NULL, *command = NULL;
+    qdq_table *table = make_table(p);
+    qdq_status status = qdq_session_check(&p->session, table);
+    if (status == QDQ_OK) status = prepare(p, &recipe, &command);
+    if (status == QDQ_OK) status = finish(p);
+    if (status == QDQ_OK)
+        status = print(p, table, recipe, command);
+    else
+        qdq_table_free(table);
+    qdq_free(recipe);
+    qdq_free(command);
+    return status;
 }
 
 static qdq_status make_planner(planning *p) {
@@ -152,7 +175,6 @@ static qdq_status run(planning *p) {
     if (status == QDQ_OK) status = qdq_planner_measure(p->planner, p->session.pass, &p->measured);
     qdq_progress_end();
     if (status == QDQ_OK) status = qdq_planner_solve(p->planner, p->request->target, &p->plan);
-    if (status == QDQ_OK) status = print(p);
     return status == QDQ_OK ? write_outputs(p) : status;
 }
 
@@ -170,9 +192,9 @@ static void close_planning(planning *p) {
 
 /* ---- The command line ------------------------------------------------------------------------------------------- */
 
-/* REGEX=FORMATS, or, where that makes sense, FORMATS alone. */
-static bool add_rule(request *r, int option, const char *text) {
-    if (r->n_rules == MAX_RULES) return false;
+/* REGEX=FORMATS, or, where that makes sense, FORMATS alone. QDQ_INVALID_ARGUMENT: complaint() says why. */
+static qdq_status add_rule(request *r, int option, const char *text) {
+    if (r->n_rules == MAX_RULES) return QDQ_INVALID_ARGUMENT;
     rule *made = &r->rules[r->n_rules];
     const char *equals = option == SAME ? NULL : strrchr(text, '=');
     *made = (rule){option == PIN       ? QDQ_PLAN_PIN
@@ -186,7 +208,10 @@ static bool add_rule(request *r, int option, const char *text) {
         made->regex = strndup(text, (size_t)(equals - text));
     if (option != SAME) made->formats = strdup(equals != NULL ? equals + 1 : text);
     r->n_rules++;
-    return (made->formats != NULL || made->regex != NULL) && (option != PIN || equals != NULL);
+    bool wants_regex = option == SAME || equals != NULL;
+    if ((option != SAME && made->formats == NULL) || (wants_regex && made->regex == NULL))
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for a rule, %s", qdq_printable(text, (char[256]){0}, 256));
+    return option != PIN || equals != NULL ? QDQ_OK : QDQ_INVALID_ARGUMENT;
 }
 
 static void free_rules(request *r) {
@@ -245,7 +270,8 @@ int qdq_command_plan(int argc, char **argv) {
     qdq_common common;
     qdq_parser parser;
     request *r = calloc(1, sizeof *r);
-    if (r == NULL) return qdq_exit_failure(qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a plan"));
+    if (r == NULL) return qdq_exit_failure(qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for a plan"));
+    qdq_status added = QDQ_OK;
     r->score = QDQ_SCORE_AUTO;
     const char *wrong = NULL;
     qdq_parse_begin(&parser, &qdq_cli_plan, &common, argc, argv);
@@ -272,16 +298,18 @@ int qdq_command_plan(int argc, char **argv) {
         case ARCH: common.architecture = value; break;
         case MAP: common.map = value; break;
         default:
-            if (!add_rule(r, o, value)) wrong = complaint(r, o);
+            if (added != QDQ_OUT_OF_MEMORY) added = add_rule(r, o, value);
+            if (added == QDQ_INVALID_ARGUMENT) wrong = complaint(r, o);
         }
     }
-    if (wrong == NULL) wrong = check_request(r, parser.n_operands);
+    if (wrong == NULL && added == QDQ_OK) wrong = check_request(r, parser.n_operands);
     int status;
-    if (wrong != NULL) {
+    if (wrong != NULL)
         status = qdq_usage_error(&parser, "%s", wrong);
-    } else {
+    else if (added != QDQ_OK)
+        status = qdq_exit_failure(added);
+    else
         status = run_request(r, &common, parser.operands[0]);
-    }
     free_rules(r);
     free(r);
     return status;
@@ -291,14 +319,14 @@ static const qdq_cli_option options[] = {
     {TARGET, "target", "SIZE", QDQ_ARG_TEXT, NULL,
      "what may not be passed: bits a weight over all tensors (4.5bpw), the file's size (6.2GiB), or percent of the "
      "source's tensors (30%)"},
-    {'o', "output", "FILE", QDQ_ARG_FILE, NULL, "the plan, JSON; - for standard output"},
+    {'o', "output", "FILE", QDQ_ARG_OUTPUT, NULL, "the plan, JSON; - for standard output"},
     {FORMATS, "formats", "F[,F...]", QDQ_ARG_FORMAT, NULL,
      "the formats to choose from; source is to leave a tensor as it is. Without this all but q1_0, q2_0, tq1_0 and "
      "tq2_0, and with an importance matrix also those that need one"},
-    {GRAD, "grad", "FILE", QDQ_ARG_FILE, NULL, "gradients, to score damage by; names may be Hugging Face's"},
-    {HF, "hf", "MODEL", QDQ_ARG_FILE, NULL,
+    {GRAD, "grad", "FILE", QDQ_ARG_INPUT, NULL, "gradients, to score damage by; names may be Hugging Face's"},
+    {HF, "hf", "MODEL", QDQ_ARG_INPUT, NULL,
      "for IN of GGUF: the model that the gradients were taken of; tells whose rows the conversion has moved"},
-    {IMATRIX, "imatrix", "FILE", QDQ_ARG_FILE, NULL, "an importance matrix of llama-imatrix, which weighs errors"},
+    {IMATRIX, "imatrix", "FILE", QDQ_ARG_INPUT, NULL, "an importance matrix of llama-imatrix, which weighs errors"},
     {SCORE, "score", "SCORE", QDQ_ARG_CHOICE, "auto error relative sized signed absolute squared",
      "what damage is: error, relative or sized, of the weights; signed, absolute or squared, of the gradients. auto is "
      "relative without --grad, sized with an importance matrix, and with --grad absolute, or squared if the file's "
@@ -310,14 +338,14 @@ static const qdq_cli_option options[] = {
     {MINIMUM, "min", "[REGEX=]F", QDQ_ARG_TEXT, NULL, "no format with fewer bits than that; may be repeated"},
     {ALLOW, "allow", "[REGEX=]F,...", QDQ_ARG_TEXT, NULL,
      "only those formats; or cpu, cuda, metal: those that llama.cpp can compute with there; may be repeated"},
-    {SCORES, "scores", "FILE", QDQ_ARG_FILE, NULL,
+    {SCORES, "scores", "FILE", QDQ_ARG_OUTPUT, NULL,
      "keep what was measured in that file, and measure only what it lacks; refused when its inputs have changed"},
-    {RECIPE, "recipe", "FILE", QDQ_ARG_FILE, NULL,
+    {RECIPE, "recipe", "FILE", QDQ_ARG_OUTPUT, NULL,
      "also write the plan as llama-quantize's --tensor-type-file, and print the command"},
-    {MLX_JSON, "mlx-json", "FILE", QDQ_ARG_FILE, NULL,
+    {MLX_JSON, "mlx-json", "FILE", QDQ_ARG_OUTPUT, NULL,
      "also write, as mlx-lm has sensitivities, what the smallest format costs per million parameters"},
     {ARCH, "arch", "NAME", QDQ_ARG_TEXT, NULL, "the architecture, where neither metadata nor config.json tell it"},
-    {MAP, "map", "FILE", QDQ_ARG_FILE, NULL, "pairs of names, Hugging Face's and GGUF's, that go before the built-in"},
+    {MAP, "map", "FILE", QDQ_ARG_INPUT, NULL, "pairs of names, Hugging Face's and GGUF's, that go before the built-in"},
     {0},
 };
 

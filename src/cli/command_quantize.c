@@ -195,7 +195,7 @@ static qdq_status run(quantization *q) {
     r->pass = q->session.pass;
     double began = qdq_seconds();
     q->exceptions = json_array();
-    if (q->exceptions == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the results");
+    if (q->exceptions == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the results");
     if (qdq_common_tables(q->session.common)) q->exceptions_table = qdq_table_create("tensor|shape|format|reason");
     qdq_status status = q->plan_path != NULL ? qdq_planned_check(q->plan, q->plan_path, q->session.model) : QDQ_OK;
     if (status == QDQ_OK) status = qdq_arrange(q->session.model, q->pruned, q->n_pruned, &q->arrangement);
@@ -209,13 +209,16 @@ static qdq_status run(quantization *q) {
     if (status == QDQ_OK) status = qdq_packed_metadata(r->writer, q->session.selection, &facts);
     if (status == QDQ_OK) status = add_tensors(q);
     if (status == QDQ_OK) status = qdq_writer_size(r->writer, &file_bytes);
+    /* Before the model appears, all that could still fail for want of memory. */
+    if (status == QDQ_OK) status = qdq_session_check(&q->session, q->exceptions_table);
+    if (status == QDQ_OK) status = qdq_json_prepare(&q->session.json, result(q, file_bytes));
     if (!q->dry_run) {
         qdq_progress_begin("quantize", q->session.common->quiet);
         if (status == QDQ_OK) status = qdq_rewrite_run(r);
         qdq_progress_end();
     }
     q->seconds = qdq_seconds() - began;
-    if (status == QDQ_OK) status = qdq_json_write(&q->session.json, result(q, file_bytes));
+    if (status == QDQ_OK) status = qdq_json_finish(&q->session.json);
     return status == QDQ_OK ? print_summary(q, file_bytes) : status;
 }
 
@@ -300,7 +303,7 @@ static const char *name_output(quantization *q, const char *input, const char *t
     const char *slash = strrchr(input, '/');
     size_t folder = slash != NULL ? (size_t)(slash - input) + 1 : 0, room = folder + 64;
     q->made_output = malloc(room);
-    if (q->made_output == NULL) return "no memory for the output's name";
+    if (q->made_output == NULL) return "out of memory for the output's name";
     snprintf(q->made_output, room, "%.*sggml-model-%s.gguf", (int)folder, input,
              preset != NULL ? preset->name : "COPY");
     q->output = q->made_output;
@@ -343,7 +346,7 @@ static qdq_status prepare(quantization *q) {
     qdq_targets *t = &q->targets;
     if (t->overrides != NULL) {
         t->used = calloc(qdq_type_file_count(t->overrides) + 1, sizeof *t->used);
-        if (t->used == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for --tensor-type");
+        if (t->used == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for --tensor-type");
     }
     if (q->plan_path == NULL) return QDQ_OK;
     qdq_status status = qdq_plan_open(q->plan_path, &q->plan);
@@ -441,7 +444,7 @@ static const char *take_option(quantization *q, int option, const char *value, q
     case OVERRIDE_KV: *status = qdq_kv_list_add(&q->kv, "--override-kv", value); break;
     default: *status = add_override(t, option, value);
     }
-    if (*status == QDQ_OK || option == TENSOR_TYPE_FILE) return NULL;
+    if (*status == QDQ_OK || *status == QDQ_OUT_OF_MEMORY || option == TENSOR_TYPE_FILE) return NULL;
     *status = QDQ_OK;
     return qdq_error_message();
 }
@@ -470,6 +473,7 @@ int qdq_command_quantize(int argc, char **argv) {
     if (wrong == NULL && status == QDQ_OK) wrong = take_operands(&q, &parser, &common, typed, &preset);
     if (wrong == NULL && status == QDQ_OK) wrong = check_wish(&q, format, preset);
     if (wrong == NULL && status == QDQ_OK && q.output == NULL && !q.dry_run) wrong = "no output: say -o OUT.gguf";
+    if (wrong == NULL && q.output != NULL && !q.dry_run) wrong = qdq_parse_output(&parser, q.output);
     if (wrong != NULL)
         exit_status = qdq_usage_error(&parser, "%s", wrong);
     else
@@ -492,12 +496,12 @@ static const qdq_cli_option options[] = {
     {TENSOR_TYPE, "tensor-type", "REGEX=F", QDQ_ARG_TEXT, NULL,
      "another format for tensors whose name has a match, read as llama-quantize reads it: the regex is turned to lower "
      "case; may be given again, the first that matches counts"},
-    {TENSOR_TYPE_FILE, "tensor-type-file", "FILE", QDQ_ARG_FILE, NULL,
+    {TENSOR_TYPE_FILE, "tensor-type-file", "FILE", QDQ_ARG_INPUT, NULL,
      "a file of such words, as qdq plan --recipe writes it"},
-    {PLAN, "plan", "FILE", QDQ_ARG_FILE, NULL,
+    {PLAN, "plan", "FILE", QDQ_ARG_INPUT, NULL,
      "instead of -f: the plan of qdq plan, each tensor in a format of its own"},
-    {'o', "output", "OUT", QDQ_ARG_FILE, NULL, "the GGUF file to write"},
-    {IMATRIX, "imatrix", "FILE", QDQ_ARG_FILE, NULL,
+    {'o', "output", "OUT", QDQ_ARG_OUTPUT, NULL, "the GGUF file to write"},
+    {IMATRIX, "imatrix", "FILE", QDQ_ARG_INPUT, NULL,
      "an importance matrix of llama-imatrix, for the formats that use one"},
     {INCLUDE_WEIGHTS, "include-weights", "PART", QDQ_ARG_TEXT, NULL,
      "of the importance matrix only the entries whose name has PART in it; may be given again"},

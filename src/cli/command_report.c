@@ -20,7 +20,7 @@ int qdq_command_report(int argc, char **argv) {
 }
 
 static const qdq_cli_option options[] = {
-    {'o', "output", "FILE", QDQ_ARG_FILE, NULL, "the page to write, HTML"},
+    {'o', "output", "FILE", QDQ_ARG_OUTPUT, NULL, "the page to write, HTML"},
     {0},
 };
 

@@ -20,17 +20,34 @@ static qdq_status print_summary(qdq_session *s, const qdq_file_report *r, qdq_fo
     return qdq_session_print(s, NULL, "passed through as they are");
 }
 
+typedef struct making {
+    qdq_session *session;
+    qdq_format format;
+} making;
+
+static qdq_status decided(void *context, uint64_t index, const char *name, const qdq_choice *choice, const char *type) {
+    return qdq_session_decided(((making *)context)->session, index, name, choice, type);
+}
+
+/* All that could still fail for want of memory. */
+static qdq_status ready(void *context) {
+    const making *m = context;
+    qdq_status status = qdq_session_check(m->session, NULL);
+    return status == QDQ_OK ? qdq_json_prepare(&m->session->json, result(m->session, m->format)) : status;
+}
+
 static qdq_status run(qdq_session *s, qdq_format format, bool source_dtype, const char *output) {
+    making m = {s, format};
     qdq_uniform uniform = {.selection = s->selection, .format = format};
     qdq_file_options options = {
-        .size = sizeof options, .source_dtype = source_dtype, .decided = qdq_session_decided, .context = s};
+        .size = sizeof options, .source_dtype = source_dtype, .decided = decided, .context = &m, .ready = ready};
     qdq_file_report report = {.size = sizeof report};
     qdq_progress_begin("round trip", s->common->quiet);
     qdq_status status =
         qdq_roundtrip_file(s->pass, s->selection, output, qdq_uniform_choose, &uniform, &options, &report);
     qdq_progress_end();
     if (status == QDQ_UNSUPPORTED && report.made == 0) return qdq_session_nothing(s, "there is nothing to round-trip");
-    if (status == QDQ_OK) status = qdq_json_write(&s->json, result(s, format));
+    if (status == QDQ_OK) status = qdq_json_finish(&s->json);
     return status == QDQ_OK ? print_summary(s, &report, format, output) : status;
 }
 
@@ -68,11 +85,11 @@ int qdq_command_roundtrip(int argc, char **argv) {
 
 static const qdq_cli_option options[] = {
     {'f', "format", "FORMAT", QDQ_ARG_TARGET, NULL, "the format of the round trip; also f32, f16, bf16"},
-    {'o', "output", "OUT", QDQ_ARG_FILE, NULL, "the safetensors file to write"},
+    {'o', "output", "OUT", QDQ_ARG_OUTPUT, NULL, "the safetensors file to write"},
     {DTYPE, "dtype", "DTYPE", QDQ_ARG_CHOICE, "f32 source",
      "what the round trips are stored as: f32 (the default: exact) or source (each tensor's own, rounded to nearest, "
      "ties to even)"},
-    {IMATRIX, "imatrix", "FILE", QDQ_ARG_FILE, NULL,
+    {IMATRIX, "imatrix", "FILE", QDQ_ARG_INPUT, NULL,
      "an importance matrix of llama-imatrix, for the formats that use one"},
     {0},
 };

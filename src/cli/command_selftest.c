@@ -20,7 +20,7 @@ static const qdq_cli_option options[] = {
     {OPTION_FULL, "full", NULL, QDQ_ARG_NONE, NULL,
      "every bit pattern: about twelve minutes of one core for each format of 32 elements, and as long for the "
      "operations"},
-    {OPTION_GGML, "ggml", "FILE", QDQ_ARG_FILE, NULL,
+    {OPTION_GGML, "ggml", "FILE", QDQ_ARG_INPUT, NULL,
      "a ggml shared library (libggml-base.so) to compare block by block"},
     {OPTION_SEED, "seed", "N", QDQ_ARG_TEXT, NULL, "of the random and adversarial blocks (default 1)"},
     {OPTION_LIMIT, "limit", "SECONDS", QDQ_ARG_TEXT, NULL,

@@ -69,7 +69,7 @@ static qdq_status add_tensors(plan *p) {
     uint64_t n = qdq_model_tensor_count(p->session.model);
     p->tensors = calloc((size_t)n + 1, sizeof *p->tensors);
     if (p->tensors == NULL)
-        return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the results of %llu tensors", (unsigned long long)n);
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the results of %llu tensors", (unsigned long long)n);
     qdq_status status = check_names(p);
     for (uint64_t i = 0; i < n && status == QDQ_OK; i++) status = add_tensor(p, i);
     return status == QDQ_OK && p->n == 0 ? qdq_session_nothing(&p->session, "there is nothing to score") : status;
@@ -158,8 +158,9 @@ static json_t *mlx_result(const plan *p) {
 /* Three digits: four columns of numbers have room beside a name on a terminal of 80. */
 static void add_sum(qdq_table *table, double sum) { qdq_table_cell(table, isnan(sum) ? "nan" : "%.3g", sum); }
 
-static qdq_status print(plan *p) {
-    if (!qdq_common_tables(p->session.common)) return QDQ_OK;
+/* NULL: tables are not wanted. */
+static qdq_table *make_table(const plan *p) {
+    if (!qdq_common_tables(p->session.common)) return NULL;
     qdq_table *table = qdq_table_create("tensor|shape|type|>per million|>signed|>absolute|>squared");
     for (uint64_t i = 0; i < p->n; i++) {
         const scored *s = &p->tensors[i];
@@ -171,7 +172,20 @@ static qdq_status print(plan *p) {
         add_sum(table, s->sums.absolute);
         add_sum(table, s->sums.squared);
     }
-    return qdq_session_print(&p->session, table, "not scored");
+    return table;
+}
+
+/* All that can fail for want of memory comes before the outputs appear, and printing after. */
+static qdq_status write(plan *p) {
+    qdq_table *table = make_table(p);
+    qdq_status status = qdq_session_check(&p->session, table);
+    if (status == QDQ_OK && p->session.json.path != NULL) status = qdq_json_prepare(&p->session.json, result(p));
+    if (status == QDQ_OK && p->mlx.path != NULL) status = qdq_json_prepare(&p->mlx, mlx_result(p));
+    if (status == QDQ_OK) status = qdq_json_finish(&p->session.json);
+    if (status == QDQ_OK) status = qdq_json_finish(&p->mlx);
+    if (status == QDQ_OK) return qdq_session_print(&p->session, table, "not scored");
+    qdq_table_free(table);
+    return status;
 }
 
 static qdq_status run(plan *p, const char *gradients, const char *mlx) {
@@ -181,9 +195,7 @@ static qdq_status run(plan *p, const char *gradients, const char *mlx) {
     if (status == QDQ_OK) status = score(p);
     if (status != QDQ_OK) return status;
     qsort(p->tensors, (size_t)p->n, sizeof *p->tensors, compare);
-    if (p->session.json.path != NULL) status = qdq_json_write(&p->session.json, result(p));
-    if (status == QDQ_OK && mlx != NULL) status = qdq_json_write(&p->mlx, mlx_result(p));
-    return status == QDQ_OK ? print(p) : status;
+    return write(p);
 }
 
 static int one_format(const char *option, const char *text, const char *imatrix, qdq_format *format,
@@ -239,11 +251,11 @@ int qdq_command_sensitivity(int argc, char **argv) {
 static const qdq_cli_option options[] = {
     {LOW, "low", "FORMAT", QDQ_ARG_FORMAT, NULL, "the format that a tensor would have at first"},
     {HIGH, "high", "FORMAT", QDQ_ARG_FORMAT, "source", "the better one; source stands for the weights as they are"},
-    {GRAD, "grad", "FILE", QDQ_ARG_FILE, NULL,
+    {GRAD, "grad", "FILE", QDQ_ARG_INPUT, NULL,
      "the gradients: a model of safetensors or GGUF with the same names and shapes as IN, in F32, F16 or BF16"},
-    {IMATRIX, "imatrix", "FILE", QDQ_ARG_FILE, NULL,
+    {IMATRIX, "imatrix", "FILE", QDQ_ARG_INPUT, NULL,
      "an importance matrix of llama-imatrix, for the formats that use one"},
-    {MLX_JSON, "mlx-json", "FILE", QDQ_ARG_FILE, NULL,
+    {MLX_JSON, "mlx-json", "FILE", QDQ_ARG_OUTPUT, NULL,
      "write the scores per million parameters as mlx-lm has them: [[path, score], ...], paths without .weight"},
     {SORT, "sort", "SCORE", QDQ_ARG_CHOICE, "per-million signed absolute squared",
      "the score whose largest comes first: per-million (the default), signed, absolute or squared"},

@@ -184,7 +184,8 @@ static void print_bash_values(const qdq_cli_command *command) {
         if (has_letter(o)) printf("|%s:-%c", command->name, o->letter);
         fputs(") ", stdout);
         switch (o->arg) {
-        case QDQ_ARG_FILE: fputs("COMPREPLY=($(compgen -f -- \"$word\"))", stdout); break;
+        case QDQ_ARG_INPUT:
+        case QDQ_ARG_OUTPUT: fputs("COMPREPLY=($(compgen -f -- \"$word\"))", stdout); break;
         case QDQ_ARG_FORMAT:
         case QDQ_ARG_TARGET:
             printf("_qdq_%s ", is_list(o) ? "list" : "word");
@@ -254,7 +255,8 @@ static void print_zsh_option(const qdq_cli_option *o) {
     switch (o->arg) {
     case QDQ_ARG_NONE: break;
     case QDQ_ARG_TEXT: printf(":%s: ", o->value); break;
-    case QDQ_ARG_FILE: printf(":%s:_files", o->value); break;
+    case QDQ_ARG_INPUT:
+    case QDQ_ARG_OUTPUT: printf(":%s:_files", o->value); break;
     case QDQ_ARG_DEVICE: printf(":%s:(%s)", o->value, devices); break;
     case QDQ_ARG_CHOICE: printf(":%s:(%s)", o->value, o->choices); break;
     case QDQ_ARG_FORMAT:
@@ -290,7 +292,8 @@ static void print_fish_option(const char *command, const qdq_cli_option *o) {
     switch (o->arg) {
     case QDQ_ARG_NONE: break;
     case QDQ_ARG_TEXT: fputs(" -x", stdout); break;
-    case QDQ_ARG_FILE: fputs(" -r -F", stdout); break;
+    case QDQ_ARG_INPUT:
+    case QDQ_ARG_OUTPUT: fputs(" -r -F", stdout); break;
     case QDQ_ARG_DEVICE: printf(" -x -a '%s'", devices); break;
     case QDQ_ARG_CHOICE: printf(" -x -a '%s'", o->choices); break;
     case QDQ_ARG_FORMAT:

@@ -6,43 +6,60 @@
 #include <string.h>
 
 qdq_status qdq_json_open(const char *path, qdq_json_file *file) {
-    *file = (qdq_json_file){.path = path};
+    *file = (qdq_json_file){.path = path, .failures = qdq_json_failures()};
     return path != NULL && strcmp(path, "-") != 0 ? qdq_out_create(path, &file->out) : QDQ_OK;
 }
 
 void qdq_json_abort(qdq_json_file *file) {
     qdq_out_abort(file->out);
+    free(file->text);
     *file = (qdq_json_file){0};
 }
 
-qdq_status qdq_json_write_text(qdq_json_file *file, char *text) {
-    qdq_status status = text != NULL ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the JSON");
-    size_t length = text != NULL ? strlen(text) : 0;
-    const char *end = length > 0 && text[length - 1] == '\n' ? "" : "\n";
+static const char *end_of(const char *text) {
+    size_t length = strlen(text);
+    return length > 0 && text[length - 1] == '\n' ? "" : "\n";
+}
+
+qdq_status qdq_json_prepare_text(qdq_json_file *file, char *text) {
+    if (text == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the JSON");
+    free(file->text);
+    file->text = text;
+    if (file->out == NULL) return QDQ_OK;
+    qdq_status status = qdq_out_write(file->out, text, strlen(text));
+    return status == QDQ_OK ? qdq_out_write(file->out, end_of(text), strlen(end_of(text))) : status;
+}
+
+qdq_status qdq_json_prepare(qdq_json_file *file, json_t *root) {
+    bool wanted = file->path != NULL, lost = qdq_json_failures() != file->failures;
+    char *text = wanted && !lost ? qdq_json_print(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
+    bool odd = root == NULL && !lost;
+    json_decref(root);
+    if (!wanted) return QDQ_OK;
+    if (odd) return qdq_fail(QDQ_BAD_DATA, "the JSON would hold a text that is no UTF-8");
+    return qdq_json_prepare_text(file, text);
+}
+
+qdq_status qdq_json_finish(qdq_json_file *file) {
+    qdq_status status = QDQ_OK;
     qdq_out *out = file->out;
     file->out = NULL;
-    if (status == QDQ_OK && out == NULL) {
-        qdq_json_show(text, stdout);
-        fputs(end, stdout);
-    } else if (status == QDQ_OK) {
-        status = qdq_out_write(out, text, length);
+    if (out != NULL) {
+        status = qdq_out_commit(out);
+    } else if (file->text != NULL) {
+        qdq_json_show(file->text, stdout);
+        fputs(end_of(file->text), stdout);
+        status = qdq_flush_output();
     }
-    if (status == QDQ_OK && out != NULL) status = qdq_out_write(out, end, strlen(end));
-    free(text);
-    if (out == NULL) return status == QDQ_OK ? qdq_flush_output() : status;
-    if (status == QDQ_OK) return qdq_out_commit(out);
-    qdq_out_abort(out);
+    qdq_json_abort(file);
     return status;
 }
 
 qdq_status qdq_json_write(qdq_json_file *file, json_t *root) {
-    if (file->path == NULL) {
-        json_decref(root);
-        return QDQ_OK;
-    }
-    char *text = qdq_json_print(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
-    json_decref(root);
-    return qdq_json_write_text(file, text);
+    qdq_status status = qdq_json_prepare(file, root);
+    if (status == QDQ_OK) return qdq_json_finish(file);
+    qdq_json_abort(file);
+    return status;
 }
 
 json_t *qdq_json_number(double value) { return isfinite(value) ? json_real(value) : json_null(); }

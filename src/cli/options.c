@@ -37,7 +37,8 @@ static const struct {
       "decimal or 0x…. Results do not depend on it"}},
     {QDQ_TAKES_FILTER,
      {INCLUDE, "include", "REGEX", QDQ_ARG_TEXT, NULL,
-      "only tensors whose name has a match of the extended regular expression; may be given again: any may match"}},
+      "only tensors whose name has a match of the regular expression, in Perl's syntax; may be given again: any may "
+      "match"}},
     {QDQ_TAKES_FILTER,
      {EXCLUDE, "exclude", "REGEX", QDQ_ARG_TEXT, NULL,
       "not those tensors; stronger than --include; may be given again"}},
@@ -45,7 +46,7 @@ static const struct {
      {ALLOW_NON_FINITE, "allow-non-finite", NULL, QDQ_ARG_NONE, NULL,
       "take NaN and infinities as they come instead of refusing the file"}},
     {QDQ_TAKES_JSON,
-     {JSON, "json", "FILE", QDQ_ARG_FILE, NULL,
+     {JSON, "json", "FILE", QDQ_ARG_OUTPUT, NULL,
       "write the result as JSON; - is standard output, in the table's place"}},
     {QDQ_TAKES_QUIET, {QUIET, "quiet", NULL, QDQ_ARG_NONE, NULL, "print no table and no progress, errors only"}},
     {0, {HELP, "help", NULL, QDQ_ARG_NONE, NULL, "show this help"}},
@@ -140,7 +141,9 @@ bool qdq_parse_integer(const char *text, long long least, long long most, long l
 
 static int add_pattern(qdq_parser *parser, const char *option, const char **patterns, unsigned *n) {
     if (*n == QDQ_MAX_PATTERNS) return WRONG("--%s is given more than %d times", option, QDQ_MAX_PATTERNS);
-    if (qdq_check_pattern(optarg) != QDQ_OK) return WRONG("--%s %s", option, qdq_error_message());
+    qdq_status status = qdq_check_pattern(optarg);
+    if (status == QDQ_OUT_OF_MEMORY) return leave(parser, qdq_exit_failure(status));
+    if (status != QDQ_OK) return WRONG("--%s: %s", option, qdq_error_message());
     patterns[(*n)++] = optarg;
     return 0;
 }
@@ -184,25 +187,48 @@ static int refuse(qdq_parser *parser, int id) {
     return WRONG("no option is called %s", shown);
 }
 
+/* Notes the file that an option names. */
+static bool note_path(qdq_parser *parser, int id) {
+    const qdq_cli_option *own = parser->command->options, *o;
+    unsigned next = 0;
+    do o = own != NULL && own->name != NULL ? own++ : qdq_common_option(parser->command->takes, &next);
+    while (o != NULL && o->letter != id);
+    if (o == NULL || (o->arg != QDQ_ARG_INPUT && o->arg != QDQ_ARG_OUTPUT)) return true;
+    return qdq_paths_add(&parser->paths, optarg, o->name, o->arg == QDQ_ARG_OUTPUT);
+}
+
+static int finish(qdq_parser *parser) {
+    parser->operands = parser->argv + optind;
+    parser->n_operands = parser->argc - optind;
+    if (parser->n_operands > 0 && !qdq_paths_add(&parser->paths, parser->operands[0], NULL, false))
+        return WRONG("more than %d files are named", QDQ_MAX_PATHS);
+    if (qdq_paths_check(&parser->paths) != QDQ_OK) return WRONG("%s", qdq_error_message());
+    free(parser->names);
+    parser->names = NULL;
+    return QDQ_PARSE_END;
+}
+
+const char *qdq_parse_output(qdq_parser *parser, const char *path) {
+    if (!qdq_paths_add(&parser->paths, path, "output", true)) return "too many files are named";
+    return qdq_paths_check(&parser->paths) == QDQ_OK ? NULL : qdq_error_message();
+}
+
 int qdq_parse_next(qdq_parser *parser) {
     if (parser->names == NULL) {
-        qdq_complain("no memory to read the command line");
+        qdq_complain("out of memory to read the command line");
         return leave(parser, QDQ_EXIT_FAILED);
     }
     for (;;) {
         int id = getopt_long(parser->argc, parser->argv, parser->letters, parser->names, NULL);
         if (id == -1) break;
         if (id == '?' || id == ':') return refuse(parser, id);
+        if (!note_path(parser, id)) return WRONG("more than %d files are named", QDQ_MAX_PATHS);
         int taken = id == HELP || id == DEVICE || id >= QDQ_COMMON_OPTION ? take_common(parser, id) : id;
         if (taken == 0) continue;
         parser->value = optarg;
         return taken;
     }
-    parser->operands = parser->argv + optind;
-    parser->n_operands = parser->argc - optind;
-    free(parser->names);
-    parser->names = NULL;
-    return QDQ_PARSE_END;
+    return finish(parser);
 }
 
 /* ---- Formats --------------------------------------------------------------------------------------------------- */

@@ -61,7 +61,7 @@ qdq_status qdq_session_open_filtered(qdq_session *session, const qdq_common *com
         session->tensors = json_array();
         session->skipped = json_array();
         if (session->tensors == NULL || session->skipped == NULL)
-            status = qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the results");
+            status = qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the results");
         if (qdq_common_tables(common)) session->skipped_table = qdq_table_create("tensor|shape|type|reason");
     }
     if (status != QDQ_OK) qdq_session_close(session);
@@ -175,6 +175,11 @@ qdq_status qdq_session_rewrite(qdq_session *session, qdq_rewrite *rewrite, uint6
     return list(session, index, name, &choice, qdq_rewrite_last_type(rewrite));
 }
 
+qdq_status qdq_session_check(const qdq_session *session, const qdq_table *table) {
+    qdq_status status = qdq_table_check(table);
+    return status == QDQ_OK ? qdq_table_check(session->skipped_table) : status;
+}
+
 qdq_status qdq_session_print(qdq_session *session, qdq_table *table, const char *heading) {
     if (!qdq_common_tables(session->common)) {
         qdq_table_free(table);
@@ -183,7 +188,7 @@ qdq_status qdq_session_print(qdq_session *session, qdq_table *table, const char 
     unsigned long skipped = session->n_skipped;
     bool any = qdq_table_rows(table) > 0;
     qdq_status status = any ? qdq_table_print(table) : (qdq_table_free(table), QDQ_OK);
-    if (status != QDQ_OK || skipped == 0) return status;
+    if (status != QDQ_OK || skipped == 0) return status == QDQ_OK ? qdq_flush_output() : status;
     printf("%s%lu tensor%s %s:\n", any ? "\n" : "", skipped, skipped == 1 ? "" : "s", heading);
     table = session->skipped_table;
     session->skipped_table = NULL;

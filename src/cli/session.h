@@ -54,6 +54,9 @@ qdq_status qdq_session_rewrite(qdq_session *session, qdq_rewrite *rewrite, uint6
 void qdq_session_skip(qdq_session *session, const char *name, const char *reason);
 /* The failure of a command that skipped every tensor, with the reasons and what to do. wanted: "nothing to measure". */
 qdq_status qdq_session_nothing(const qdq_session *session, const char *wanted);
+/* QDQ_OUT_OF_MEMORY: a cell of the table (NULL: none), or of the skipped ones', is missing. To be asked before outputs
+ * appear. */
+qdq_status qdq_session_check(const qdq_session *session, const qdq_table *table);
 /* Prints table (NULL: none) and the skipped ones under it, if tables are wanted; frees table. heading: "not
  * measured". */
 qdq_status qdq_session_print(qdq_session *session, qdq_table *table, const char *heading);

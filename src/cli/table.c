@@ -21,11 +21,18 @@ struct qdq_table {
     bool failed;
 };
 
+/* What there was no memory for: it has no cells, and cannot be printed. */
+static qdq_table no_table = {.n_columns = 1, .failed = true};
+
 qdq_table *qdq_table_create(const char *columns) {
     qdq_table *table = calloc(1, sizeof *table);
-    if (table == NULL) return NULL;
-    table->titles = strdup(columns);
-    for (char *at = table->titles; at != NULL && table->n_columns < MAX_COLUMNS;) {
+    char *titles = table != NULL ? strdup(columns) : NULL;
+    if (titles == NULL) {
+        free(table);
+        return &no_table;
+    }
+    table->titles = titles;
+    for (char *at = titles; at != NULL && table->n_columns < MAX_COLUMNS;) {
         char *end = strchr(at, '|');
         if (end != NULL) *end = '\0';
         bool right = *at == '>';
@@ -33,12 +40,11 @@ qdq_table *qdq_table_create(const char *columns) {
         table->title[table->n_columns++] = at + right;
         at = end != NULL ? end + 1 : NULL;
     }
-    table->failed = table->titles == NULL;
     return table;
 }
 
 void qdq_table_free(qdq_table *table) {
-    if (table == NULL) return;
+    if (table == NULL || table == &no_table) return;
     for (unsigned long i = 0; i < table->n_cells; i++) free(table->cells[i]);
     free(table->cells);
     free(table->titles);
@@ -46,6 +52,7 @@ void qdq_table_free(qdq_table *table) {
 }
 
 static void add(qdq_table *table, const char *text) {
+    if (table->failed) return;
     if (table->n_cells == table->room) {
         unsigned long room = table->room > 0 ? 2 * table->room : 64;
         char **cells = realloc(table->cells, room * sizeof *cells);
@@ -82,7 +89,7 @@ void qdq_table_number(qdq_table *table, double value) {
 unsigned long qdq_table_rows(const qdq_table *table) { return table != NULL ? table->n_cells / table->n_columns : 0; }
 
 void qdq_table_rule(qdq_table *table) {
-    if (table != NULL) table->rule = qdq_table_rows(table);
+    if (table != NULL && !table->failed) table->rule = qdq_table_rows(table);
 }
 
 /* Columns on a terminal: characters, not bytes. */
@@ -177,11 +184,16 @@ static layout lay_out(const qdq_table *table) {
     return l;
 }
 
+qdq_status qdq_table_check(const qdq_table *table) {
+    return table == NULL || !table->failed ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the table");
+}
+
 qdq_status qdq_table_print(qdq_table *table) {
     if (table == NULL) return QDQ_OK;
-    if (table->failed) {
+    qdq_status status = qdq_table_check(table);
+    if (status != QDQ_OK) {
         qdq_table_free(table);
-        return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the table");
+        return status;
     }
     unsigned n = table->n_columns;
     layout l = lay_out(table);

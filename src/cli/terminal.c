@@ -119,7 +119,10 @@ const char *qdq_explanation(void) {
 }
 
 int qdq_exit_failure(qdq_status status) {
-    qdq_complain("%s", qdq_explanation());
+    /* Whoever looks for the cause in a script looks for these words, also where a device's message has others. */
+    const char *message = qdq_explanation();
+    bool unsaid = status == QDQ_OUT_OF_MEMORY && strstr(message, "out of memory") == NULL;
+    qdq_complain("%s%s", unsaid ? "out of memory: " : "", message);
     return status == QDQ_INVALID_ARGUMENT ? QDQ_EXIT_USAGE : QDQ_EXIT_FAILED;
 }
 

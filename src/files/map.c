@@ -121,7 +121,10 @@ qdq_status qdq_map_open(const char *path, qdq_map **result) {
         status = qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory to map the file", SHOWN(path));
     if (status == QDQ_OK) {
         void *bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (bytes == MAP_FAILED)
+        if (bytes == MAP_FAILED && errno == ENOMEM)
+            status =
+                qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory to map %lld bytes", SHOWN(path), (long long)st.st_size);
+        else if (bytes == MAP_FAILED)
             status = qdq_fail(QDQ_IO_ERROR, "%s: %lld bytes cannot be mapped: %s", SHOWN(path), (long long)st.st_size,
                               strerror(errno));
         else

@@ -261,14 +261,18 @@ static bool list_entry(listing *list, const char *name) {
 
 static qdq_status list_directory(const char *path, listing *list) {
     DIR *directory = opendir(path);
+    if (directory == NULL && errno == ENOMEM) return no_memory(path);
     if (directory == NULL)
         return qdq_fail(QDQ_IO_ERROR, "%s: the directory cannot be read: %s", SHOWN(path), strerror(errno));
     bool memory = true;
     const struct dirent *entry;
-    while (memory && (entry = readdir(directory)) != NULL)
+    for (errno = 0; memory && (entry = readdir(directory)) != NULL; errno = 0)
         if (entry->d_name[0] != '.') memory = list_entry(list, entry->d_name); /* "._x.safetensors" is no model */
+    int error = errno;
     closedir(directory);
-    return memory ? QDQ_OK : no_memory(path);
+    if (!memory) return no_memory(path);
+    return error == 0 ? QDQ_OK
+                      : qdq_fail(QDQ_IO_ERROR, "%s: the directory cannot be read: %s", SHOWN(path), strerror(error));
 }
 
 static qdq_status open_listed(qdq_model *model, const char *path, size_t length, const listing *list) {

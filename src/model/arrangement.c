@@ -63,7 +63,7 @@ static qdq_status prune_layers(qdq_arrangement *a, pruning *p) {
         if (digits != NULL && (unsigned long)to != layer) {
             size_t room = strlen(t.name) + 24;
             char *name = malloc(room);
-            if (name == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the names of tensors");
+            if (name == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the names of tensors");
             snprintf(name, room, "%.*s%lld%s", (int)(digits - t.name), t.name, (long long)to, digits + length);
             a->renamed[kept] = name;
             t.name = name;
@@ -87,7 +87,7 @@ qdq_status qdq_arrange(const qdq_model *model, const uint32_t *prune, size_t n_p
     pruning *p = n_prune > 0 ? malloc(sizeof *p) : NULL;
     qdq_status status = a.tensors != NULL && a.renamed != NULL && (n_prune == 0 || p != NULL)
                             ? QDQ_OK
-                            : qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu tensors", (unsigned long long)n);
+                            : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu tensors", (unsigned long long)n);
     for (uint64_t i = 0; i < n && status == QDQ_OK; i++)
         a.tensors[i] = (qdq_arranged){i, qdq_model_tensor(model, i)->name};
     if (status == QDQ_OK && gguf) qsort(a.tensors, (size_t)n, sizeof *a.tensors, compare);

@@ -238,7 +238,7 @@ qdq_status qdq_gguf_names_create(const char *architecture, qdq_gguf_names **name
                         "--map FILE",
                         architecture);
     *names = calloc(1, sizeof **names);
-    if (!*names) return qdq_fail(QDQ_OUT_OF_MEMORY, "names: out of memory");
+    if (!*names) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the names");
     (*names)->built_in = built_in;
     return QDQ_OK;
 }
@@ -313,7 +313,7 @@ static qdq_status add_line(pair *into, const char *path, size_t number, char *li
     if (!into->hf || (gguf && !into->gguf)) {
         free((char *)into->hf);
         free((char *)into->gguf);
-        return qdq_fail(QDQ_OUT_OF_MEMORY, "names: out of memory");
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the names");
     }
     return QDQ_OK;
 }
@@ -330,7 +330,7 @@ qdq_status qdq_gguf_names_add(qdq_gguf_names *names, const char *path, const cha
     if (own) names->own = own;
     if (!own || !copy) {
         free(copy);
-        return qdq_fail(QDQ_OUT_OF_MEMORY, "names: out of memory");
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the names");
     }
     if (length) memcpy(copy, text, length);
     copy[length] = '\0';

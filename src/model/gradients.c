@@ -160,7 +160,7 @@ static qdq_status find_experts(const qdq_gradients *g, const qdq_tensor *t, qdq_
     uint64_t n = t->elements / (t->shape[t->n_dims - 1] * t->shape[t->n_dims - 2]), found = 0;
     free(gradient->parts);
     gradient->parts = calloc((size_t)n, sizeof *gradient->parts);
-    if (gradient->parts == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu gradients", (ull)n);
+    if (gradient->parts == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu gradients", (ull)n);
     for (uint64_t e = 0; e < n; e++) {
         qdq_tensor matrix = matrix_of(t, e);
         qdq_status status = find_part(g, &matrix, (int64_t)e, &gradient->parts[e]);
@@ -176,7 +176,7 @@ static qdq_status find_experts(const qdq_gradients *g, const qdq_tensor *t, qdq_
 
 qdq_status qdq_gradients_of(const qdq_gradients *g, const qdq_tensor *t, qdq_gradient *gradient) {
     *gradient = (qdq_gradient){.parts = calloc(1, sizeof *gradient->parts)};
-    if (gradient->parts == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a gradient");
+    if (gradient->parts == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for a gradient");
     qdq_gradient_part *whole = gradient->parts;
     whole->gradient = qdq_model_find(g->gradients, t->name);
     qdq_status status = QDQ_OK;
@@ -239,7 +239,7 @@ static qdq_status put_permuted(qdq_pass *pass, const qdq_tensor *t, const qdq_gr
     if (step > rows) step = rows;
     size_t from = columns * qdq_dtype_size(t->dtype), size = columns * qdq_dtype_size(part->gradient->dtype);
     char *gathered = malloc((size_t)step * size);
-    if (gathered == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu rows of gradients", (ull)step);
+    if (gathered == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu rows of gradients", (ull)step);
     qdq_status status = QDQ_OK;
     for (uint64_t row = 0; row < rows && status == QDQ_OK; row += step) {
         uint64_t n = rows - row < step ? rows - row : step, shape[2] = {n, columns};

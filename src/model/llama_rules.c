@@ -417,7 +417,7 @@ qdq_status qdq_type_file_create(qdq_type_file **file) {
     if (f) f->limits = pcre2_match_context_create(NULL);
     if (!f || !f->match || !f->limits) {
         qdq_type_file_free(f);
-        return qdq_fail(QDQ_OUT_OF_MEMORY, "tensor types: out of memory");
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the tensor types");
     }
     pcre2_set_match_limit(f->limits, 1000000);
     *file = f;

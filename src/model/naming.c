@@ -21,8 +21,8 @@ static bool from_metadata(const qdq_model *model, char text[ARCHITECTURE]) {
     return true;
 }
 
-/* The first of "architectures", which is more exact than "model_type". false: the text says neither. */
-static bool read_config(const char *config, size_t length, char text[ARCHITECTURE]) {
+/* The first of "architectures", which is more exact than "model_type". text "": it says neither. */
+static qdq_status read_config(const char *path, const char *config, size_t length, char text[ARCHITECTURE]) {
     qdq_json_reader r = {.bytes = (const uint8_t *)config, .length = length};
     const char *key, *value;
     bool architecture = false, type = false;
@@ -46,9 +46,11 @@ static bool read_config(const char *config, size_t length, char text[ARCHITECTUR
         }
     }
     qdq_json_end(&r);
-    bool whole = r.why == NULL;
+    bool whole = r.why == NULL, memory = r.memory;
     qdq_json_free(&r);
-    return whole && (architecture || type);
+    if (memory) return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory to read it", path);
+    if (!whole || !(architecture || type)) text[0] = '\0';
+    return QDQ_OK;
 }
 
 /* By the config.json beside the files. QDQ_OK and no text: there is none, or it does not say. */
@@ -64,9 +66,9 @@ static qdq_status from_config(const qdq_model *model, char text[ARCHITECTURE]) {
     if (stat(config, &info) != 0) return QDQ_OK;
     qdq_status status = qdq_read_text(config, QDQ_WORDS_LIMIT, &content, &length);
     if (status != QDQ_OK) return status;
-    if (!read_config(content, length, text)) text[0] = '\0';
+    status = read_config(config, content, length, text);
     free(content);
-    return QDQ_OK;
+    return status;
 }
 
 /* text "": it cannot be told. */

@@ -169,7 +169,7 @@ static bool host_room(slot *s, uint64_t bytes) {
 }
 
 static qdq_status no_room(uint64_t bytes) {
-    return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu bytes of results", (unsigned long long)bytes);
+    return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu bytes of results", (unsigned long long)bytes);
 }
 
 static qdq_status deliver(slot *s) {
@@ -266,7 +266,7 @@ static qdq_status bring_importance(slot *s, const qdq_imatrix_entry *entry, uint
         s->weights_room = 0;
         s->weights = malloc((size_t)row * sizeof *s->weights);
         if (s->weights == NULL)
-            return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu importances", (unsigned long long)row);
+            return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu importances", (unsigned long long)row);
         qdq_status status = qdq_buffer_create(s->device, QDQ_F32, 1, &row, &s->importance);
         if (status != QDQ_OK) return status;
         s->weights_room = row;

@@ -30,7 +30,7 @@ qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, const char *nam
         uint64_t n = qdq_model_tensor_count(rewrite->model);
         rewrite->tensors = calloc((size_t)n, sizeof *rewrite->tensors);
         if (rewrite->tensors == NULL)
-            return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu tensors", (unsigned long long)n);
+            return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu tensors", (unsigned long long)n);
     }
     const qdq_tensor *t = qdq_model_tensor(rewrite->model, index);
     qdq_rewritten *r = &rewrite->tensors[rewrite->n];
@@ -63,7 +63,7 @@ static qdq_status take(void *context, const void *data, uint64_t bytes) {
         rewrite->narrow = malloc((size_t)n * sizeof *rewrite->narrow);
         rewrite->narrow_room = rewrite->narrow != NULL ? n : 0;
         if (rewrite->narrow == NULL)
-            return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu elements", (unsigned long long)n);
+            return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu elements", (unsigned long long)n);
     }
     qdq_narrow(dtype, data, rewrite->narrow, n);
     return qdq_writer_write(rewrite->writer, rewrite->narrow, n * sizeof *rewrite->narrow);

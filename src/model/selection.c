@@ -35,9 +35,10 @@ static qdq_status name_importance(qdq_selection *s) {
     if (s->imatrix == NULL || s->names == NULL || qdq_model_layout(s->model) == QDQ_LAYOUT_GGUF) return QDQ_OK;
     uint64_t n = qdq_model_tensor_count(s->model);
     s->renamed = calloc((size_t)n + 1, sizeof *s->renamed);
-    qdq_status status = s->renamed != NULL ? QDQ_OK
-                                           : qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the importance of %llu tensors",
-                                                      (unsigned long long)n);
+    qdq_status status =
+        s->renamed != NULL
+            ? QDQ_OK
+            : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the importance of %llu tensors", (unsigned long long)n);
     for (uint64_t i = 0; i < n && status == QDQ_OK; i++)
         status = find_renamed(s, s->names, qdq_model_tensor(s->model, i), &s->renamed[i]);
     return status;

@@ -40,7 +40,7 @@ static qdq_status decide(qdq_targets *targets, const qdq_selection *selection, c
     qdq_mixture_choice *choices = calloc((size_t)a->n + 1, sizeof *choices);
     qdq_status status = tensors != NULL && choices != NULL
                             ? QDQ_OK
-                            : qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu tensors", (unsigned long long)a->n);
+                            : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu tensors", (unsigned long long)a->n);
     if (status == QDQ_OK) {
         for (uint64_t i = 0; i < a->n; i++)
             tensors[i] = qdq_rules_tensor(qdq_model_tensor(selection->model, a->tensors[i].index), a->tensors[i].name);
@@ -64,7 +64,7 @@ qdq_status qdq_targets_prepare(qdq_targets *targets, const qdq_selection *select
     uint64_t n = qdq_model_tensor_count(selection->model);
     targets->choices = calloc((size_t)n + 1, sizeof *targets->choices);
     if (targets->choices == NULL)
-        return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu tensors", (unsigned long long)n);
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu tensors", (unsigned long long)n);
     qdq_preset one = {.type = 0};
     if (targets->preset == NULL) {
         qdq_format_info info = qdq_describe_format(targets->format);

@@ -125,6 +125,7 @@ static qdq_status write_all(job *j, qdq_writer *writer, bool dry) {
         status = qdq_rewrite_add(&r, a->index, a->name, j->decisions[i].format, j->decisions[i].importance);
     }
     if (status == QDQ_OK) status = qdq_writer_size(writer, &j->report.bytes);
+    if (status == QDQ_OK && j->options.ready != NULL) status = j->options.ready(j->options.context);
     if (status == QDQ_OK && !dry) status = qdq_rewrite_run(&r);
     j->report.elements = r.elements;
     j->report.source_bytes = r.bytes;

@@ -121,7 +121,8 @@ static bool refused(const qdq_planner *p, const qdq_item *it, const qdq_format_c
 static qdq_status add_candidates(qdq_planner *p, qdq_item *it) {
     it->candidates = calloc(p->n_formats + 1, sizeof *it->candidates);
     it->formats = calloc(p->n_formats + 1, sizeof *it->formats);
-    if (it->candidates == NULL || it->formats == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for candidates");
+    if (it->candidates == NULL || it->formats == NULL)
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for candidates");
     char reason[QDQ_REASON] = "";
     bool any = false;
     for (uint32_t c = 0; c < p->n_formats; c++) {
@@ -221,9 +222,10 @@ void qdq_planner_drop_candidates(qdq_planner *p) {
 qdq_status qdq_planner_candidates(qdq_planner *p) {
     qdq_status status = qdq_planner_check_formats(p);
     if (status != QDQ_OK) return status;
-    p->n_items = qdq_model_tensor_count(p->selection->model);
-    p->items = calloc((size_t)p->n_items + 1, sizeof *p->items);
-    if (p->items == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu tensors", (ull)p->n_items);
+    uint64_t n = qdq_model_tensor_count(p->selection->model);
+    p->items = calloc((size_t)n + 1, sizeof *p->items);
+    if (p->items == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu tensors", (ull)n);
+    p->n_items = n;
     p->alignment = qdq_packed_alignment(p->selection->model);
     for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++)
         status = add_item(p, &p->items[i], qdq_model_tensor(p->selection->model, i));

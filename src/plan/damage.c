@@ -78,7 +78,7 @@ static qdq_status open_scores(qdq_planner *p) {
 
 static qdq_status measure(qdq_planner *p, qdq_pass *pass, uint64_t *passes) {
     qdq_measured_tensor *tensors = calloc((size_t)p->n_items + 1, sizeof *tensors);
-    if (tensors == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %llu tensors", (ull)p->n_items);
+    if (tensors == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu tensors", (ull)p->n_items);
     size_t n = 0;
     for (uint64_t i = 0; i < p->n_items; i++) {
         const qdq_item *it = &p->items[i];
@@ -97,7 +97,8 @@ static qdq_status measure(qdq_planner *p, qdq_pass *pass, uint64_t *passes) {
 /* The mean of a tensor's importances. */
 static qdq_status mean_importance(const qdq_imatrix_entry *entry, double *mean) {
     float *weights = malloc((size_t)entry->count * sizeof *weights);
-    if (weights == NULL && entry->count > 0) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for an importance matrix");
+    if (weights == NULL && entry->count > 0)
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for an importance matrix");
     qdq_imatrix_weights(entry, 0, entry->count, weights);
     double sum = 0;
     for (uint64_t i = 0; i < entry->count; i++) sum += weights[i];

@@ -94,7 +94,7 @@ qdq_status qdq_measure_open(const char *path, const qdq_model *model, const qdq_
 static qdq_status save(const char *path, const qdq_scores *scores) {
     if (path == NULL) return QDQ_OK;
     char *text = qdq_scores_text(scores);
-    if (text == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %s", path);
+    if (text == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %s", path);
     qdq_out *out;
     qdq_status status = qdq_out_create(path, &out);
     if (status == QDQ_OK) {

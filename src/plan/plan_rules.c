@@ -49,7 +49,7 @@ static qdq_status allow(qdq_planner *p, const qdq_plan_rule *r) {
         return qdq_problem_allow(p->problem, NULL, n, names);
     }
     char *list = strdup(r->formats), *rest = list;
-    if (list == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a list of formats");
+    if (list == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for a list of formats");
     for (char *word; (word = strsep(&rest, ",")) != NULL && n < QDQ_MAX_FORMATS;) names[n++] = canonical(p, word);
     bool known = true;
     for (uint32_t k = 0; k < n && known; k++) known = is_choice(p, names[k]);

@@ -58,7 +58,7 @@ qdq_status qdq_ggml_open(const char *path, qdq_ggml **out) {
     if (g) g->lacks = calloc(formats, sizeof *g->lacks);
     if (!g || !g->dequantize || !g->lacks) {
         qdq_ggml_close(g);
-        return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory to load %s", path);
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory to load %s", path);
     }
     /* dlopen searches the system's folders for a name without a slash; a file here is meant. */
     char beside[4096];

@@ -158,7 +158,7 @@ static uint64_t compare_batch(sweep *s, uint64_t batch, const uint32_t *a, const
 static void *work(void *argument) {
     sweep *s = argument;
     uint32_t *arrays = malloc(3 * BATCH * sizeof *arrays), *a = arrays, *b = a + BATCH, *out = b + BATCH;
-    qdq_status status = arrays ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a proof's batch");
+    qdq_status status = arrays ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for a proof's batch");
     while (status == QDQ_OK) {
         pthread_mutex_lock(&s->mutex);
         uint64_t batch = s->status == QDQ_OK && s->verdict->differing == 0 ? s->next++ : s->batches;

@@ -235,7 +235,7 @@ static void *work(void *argument) {
     run *r = w->r;
     arrays a;
     uint64_t batch;
-    if (!allocate_arrays(r, &a)) stop(r, qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a proof's batch"));
+    if (!allocate_arrays(r, &a)) stop(r, qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for a proof's batch"));
     while (next_batch(r, &batch)) {
         uint64_t first = batch * r->batch_blocks;
         uint64_t left = r->blocks - first;
@@ -272,7 +272,7 @@ qdq_status qdq_prove(const qdq_proof *proof, const qdq_quantizer *subject, const
     pthread_mutex_init(&r.mutex, NULL);
     worker *threads = calloc((size_t)workers, sizeof *threads);
     int started = 0;
-    if (!threads) stop(&r, qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %d threads", workers));
+    if (!threads) stop(&r, qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %d threads", workers));
     for (; threads && started < workers; started++) {
         threads[started] = (worker){&r, started, 0};
         if (pthread_create(&threads[started].thread, NULL, work, &threads[started]) != 0) break;
@@ -354,7 +354,7 @@ qdq_status qdq_prove_sums(const char *device, uint64_t seed, const qdq_format *f
     qdq_device *subject = NULL, *scalar = NULL;
     qdq_status status = x && g && got.error && got.sensitivity && expected.error && expected.sensitivity
                             ? QDQ_OK
-                            : qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a proof of sums");
+                            : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for a proof of sums");
     if (status == QDQ_OK) status = qdq_device_open(device, &subject);
     if (status == QDQ_OK) status = open_scalar(&scalar);
     *compared = 0;

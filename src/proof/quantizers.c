@@ -71,7 +71,7 @@ static qdq_status make_room(device_context *c, device_worker *d, uint64_t n, uin
         if (status != QDQ_OK) return status;
         free(d->narrow);
         d->narrow = c->dtype == QDQ_F32 ? NULL : malloc(n * 2);
-        if (c->dtype != QDQ_F32 && !d->narrow) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for inputs");
+        if (c->dtype != QDQ_F32 && !d->narrow) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for inputs");
     }
     return grow(d, QDQ_U8, bytes, &d->blocks_room, &d->blocks);
 }
@@ -140,7 +140,7 @@ static qdq_status device_dequantize(void *context, int worker, qdq_format format
 qdq_status qdq_device_quantizer(const char *device, qdq_dtype dtype, int workers, qdq_quantizer *q) {
     memset(q, 0, sizeof *q);
     device_context *c = calloc(1, sizeof *c + (size_t)workers * sizeof c->worker[0]);
-    if (!c) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a device");
+    if (!c) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for a device");
     c->dtype = dtype;
     c->workers = workers;
     qdq_device_info info = {.size = sizeof info};
@@ -239,7 +239,7 @@ static qdq_status share(struct ggml_worker *w, size_t size) {
     w->shared = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (w->shared == MAP_FAILED) {
         w->shared = NULL;
-        return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory to share with a child process");
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory to share with a child process");
     }
     w->size = size;
     return QDQ_OK;
@@ -308,7 +308,7 @@ static qdq_status ggml_dequantize(void *context, int worker, qdq_format format, 
 qdq_status qdq_ggml_quantizer(qdq_ggml *ggml, int workers, qdq_quantizer *q) {
     memset(q, 0, sizeof *q);
     ggml_context *c = calloc(1, sizeof *c + (size_t)workers * sizeof c->worker[0]);
-    if (!c) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for ggml");
+    if (!c) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for ggml");
     c->ggml = ggml;
     c->workers = workers;
     *q = (qdq_quantizer){.name = "this ggml",

@@ -163,7 +163,7 @@ enum { STRETCH = 1 << 16 }; /* elements after which inputs repeat */
  * buffer's dtype by cutting or, for f16, by its own bits. */
 static qdq_status fill(qdq_buffer *buffer, uint64_t seed) {
     float *x = malloc(STRETCH * sizeof *x);
-    if (!x) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for inputs");
+    if (!x) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for inputs");
     qdq_inputs inputs = qdq_inputs_random(seed, STRETCH / QDQ_TILE);
     for (uint64_t i = 0; i < STRETCH / QDQ_TILE; i++) inputs.fill(&inputs, i, x + QDQ_TILE * i, QDQ_TILE);
     uint16_t *half = (uint16_t *)(void *)x;
@@ -216,7 +216,7 @@ static qdq_status open_bench(bench *b, const char *device, int threads, qdq_dtyp
         b->ggml_blocks = calloc(1, bytes);
         b->ggml_values = calloc(b->elements, 4);
         if (status == QDQ_OK && (!b->ggml_blocks || !b->ggml_values))
-            status = qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for ggml's results");
+            status = qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for ggml's results");
     }
     return status;
 }
@@ -251,7 +251,7 @@ static qdq_status pack_again(bench *b, const qdq_timing *t) {
     uint64_t stretch = qdq_format_bytes(t->format, packing.elements), bytes = qdq_format_bytes(t->format, t->elements);
     double unused;
     unsigned char *packed = malloc(stretch);
-    qdq_status status = packed ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for blocks");
+    qdq_status status = packed ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for blocks");
     if (status == QDQ_OK) status = run_ops(b, &op, 1, &unused);
     if (status == QDQ_OK) status = qdq_buffer_read(b->blocks, 0, packed, stretch);
     for (uint64_t at = stretch; at < bytes && status == QDQ_OK; at += stretch)
@@ -288,7 +288,7 @@ static qdq_status prepare(bench *b, qdq_timing *t, contender *c, double budget) 
     double turn = once * c->repeats;
     c->rounds = turn * 3 > budget ? 3 : (uint32_t)(budget / turn);
     c->ops = calloc(c->repeats, sizeof *c->ops);
-    if (!c->ops) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a bench");
+    if (!c->ops) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for a bench");
     for (uint32_t r = 0; r < c->repeats; r++) c->ops[r] = op;
     if (ggml_has(b, t)) {
         qdq_ggml_prepare(b->ggml, t->format);
@@ -357,7 +357,7 @@ qdq_status qdq_time(const char *device, int threads, qdq_dtype dtype, uint64_t e
                     qdq_timing *timings, uint32_t n, qdq_copy_timing *copy) {
     bench b = {.elements = elements, .ggml = ggml};
     contender *contenders = calloc(n ? n : 1, sizeof *contenders);
-    if (!contenders) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a bench");
+    if (!contenders) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for a bench");
     memset(copy, 0, sizeof *copy);
     for (uint32_t i = 0; i < n; i++) timings[i].seconds = timings[i].ggml = 0;
     qdq_status status = open_bench(&b, device, threads, dtype, timings, n);
