@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-HEADERS = [HERE.parent / "include" / name for name in ("qdq.h",)]
+HEADERS = [HERE.parent / "include" / name for name in ("qdq.h", "qdq_model.h")]
 TARGET = HERE / "qdq" / "_declarations.py"
 
 SCALARS = {
@@ -22,6 +22,7 @@ SCALARS = {
     "bool": "c_bool",
     "char": "c_char",
     "int": "c_int",
+    "uint8_t": "c_uint8",
     "int32_t": "c_int32",
     "uint32_t": "c_uint32",
     "int64_t": "c_int64",
@@ -50,8 +51,10 @@ class Header:
         if len(names) != 1:
             raise ValueError(f"a type that is not understood: {text!r}")
         name = names[0]
+        if name in self.callbacks and stars <= 1:
+            return name
         if stars == 0:
-            if name in self.callbacks or name in self.structs:
+            if name in self.structs:
                 return name
             return self.scalars[name]
         if name == "char" and stars == 1 and "const" in words:
@@ -85,16 +88,18 @@ class Header:
 
     def read(self, text):
         text = re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
-        for name, value in re.findall(r"^#define\s+(QDQ_[A-Z0-9_]+)\s+\(?(-?\d+)\)?\s*$", text, flags=re.M):
+        for name, value in re.findall(r"^#define\s+(QDQ_[A-Z0-9_]+)\s+\(*(?:\w+\))?(-?\d+)\)?\s*$", text, flags=re.M):
             self.constants.append((name, int(value)))
         text = re.sub(r"^\s*#.*$", "", text, flags=re.M)
-        text = re.sub(r'extern "C" \{', "", text)
+        text = re.sub(r'extern "C" \{|__attribute__\(\(.*?\)\)\)', "", text)
         text = re.sub(r"\s+", " ", text)
         statement = (
             r" ?(?:typedef enum (?P<enum>\w+) \{(?P<values>[^}]*)\} \w+ ?;"
+            r"|enum \{(?P<unnamed>[^}]*)\} ?;"
             r"|typedef struct (?P<struct>\w+) \{(?P<fields>[^}]*)\} \w+ ?;"
             r"|typedef struct (?P<opaque>\w+) \w+ ?;"
             r"|typedef (?P<result>[\w ]+[ *])\( ?\* ?(?P<callback>\w+) ?\) ?\((?P<takes>[^;]*)\) ?;"
+            r"|typedef (?P<function_result>[\w ]+?[ *]+)(?P<function_type>\w+)\((?P<function_takes>[^;]*)\) ?;"
             r"|typedef (?P<old>\w+) (?P<new>\w+) ?;"
             r"|QDQ_API (?P<gives>[\w ]+?[ *]+)(?P<function>qdq_\w+)\((?P<parameters>[^;]*)\) ?;"
             r"|(?P<other>[^;]*;|[^;]+$))"
@@ -102,6 +107,8 @@ class Header:
         for m in re.finditer(statement, text):
             if m["enum"]:
                 self.add_enum(m["enum"], m["values"])
+            elif m["unnamed"]:
+                self.add_enum("", m["unnamed"])
             elif m["struct"]:
                 self.add_struct(m["struct"], m["fields"])
             elif m["opaque"]:
@@ -109,8 +116,14 @@ class Header:
             elif m["callback"]:
                 self.callbacks.add(m["callback"])
                 self.classes.append(f"{m['callback']} = {self.callback(m['result'], m['takes'])}")
+            elif m["function_type"]:
+                self.callbacks.add(m["function_type"])
+                made = self.callback(m["function_result"], m["function_takes"])
+                self.classes.append(f"{m['function_type']} = {made}")
             elif m["new"]:
                 self.scalars[m["new"]] = self.scalars[m["old"]]
+            elif m["function"] and m["parameters"].rstrip().endswith("..."):
+                pass  # ctypes has no types for what a call gives it
             elif m["function"]:
                 takes = "".join(f"{p}, " for p in self.parameters(m["parameters"]))
                 self.functions.append(f'    "{m["function"]}": ({self.type_of(m["gives"])}, ({takes.rstrip()})),')
@@ -139,7 +152,8 @@ class Header:
         if call:
             return [(call[2], self.callback(call[1], call[3]))]
         first, *others = split(text)
-        base, stars, name, extent = re.fullmatch(r"((?:const |struct )*\w+) ?(\*?(?: ?const)?\*?) ?(\w+)(\[\w+\])?", first).groups()
+        whole = re.fullmatch(r"((?:const |struct )*\w+)((?:\*| |const\b)*)\b(\w+)(\[\w+\])?", first)
+        base, stars, name, extent = whole.groups()
         found = []
         for part in [f"{stars}{name}{extent or ''}", *others]:
             pointer, key, extent = re.fullmatch(r" ?([* ]*)(\w+)(?:\[(\w+)\])?", part.replace("const", "")).groups()

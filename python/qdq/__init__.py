@@ -14,6 +14,7 @@ from ._errors import BadData, DeviceError, Error, FileError, InvalidArgument, Ou
 from ._formats import Format, formats
 from ._formats import find as format
 from ._library import version
+from ._model import Model, Tensor
 from ._operations import ErrorStatistics, Sensitivity, dequantize, error, quantize, roundtrip, sensitivity
 from ._optimize import Optimized, optimize
 from ._plan import Plan, plan
@@ -30,11 +31,13 @@ __all__ = [
     "FileError",
     "Format",
     "InvalidArgument",
+    "Model",
     "Optimized",
     "OutOfMemory",
     "Plan",
     "Scores",
     "Sensitivity",
+    "Tensor",
     "Unsupported",
     "dequantize",
     "devices",

@@ -1,8 +1,8 @@
-"""Made from include/qdq.h by declarations.py; not to be edited."""
+"""Made from include/qdq.h and include/qdq_model.h by declarations.py; not to be edited."""
 
 # fmt: off
 # ruff: noqa
-from ctypes import POINTER, Structure, c_char, c_char_p, c_double, c_float, c_int, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import CFUNCTYPE, POINTER, Structure, c_bool, c_char, c_char_p, c_double, c_float, c_int, c_int32, c_size_t, c_uint32, c_uint64, c_uint8, c_void_p
 
 QDQ_VERSION_MAJOR = 0
 QDQ_VERSION_MINOR = 1
@@ -21,6 +21,53 @@ QDQ_F32 = 0
 QDQ_F16 = 1
 QDQ_BF16 = 2
 QDQ_U8 = 3
+QDQ_IMPORTANCE_UNUSED = 0
+QDQ_IMPORTANCE_USED = 1
+QDQ_IMPORTANCE_NEEDED = 2
+QDQ_CANCELLED = 7
+QDQ_MAX_FORMATS = 64
+QDQ_ADVICE_NONE = 0
+QDQ_ADVICE_ALLOW_NON_FINITE = 1
+QDQ_ADVICE_IMATRIX = 2
+QDQ_ADVICE_NAMES = 3
+QDQ_ADVICE_MAP = 4
+QDQ_ADVICE_HF = 5
+QDQ_ADVICE_EXCEPTION = 6
+QDQ_LAYOUT_SAFETENSORS = 0
+QDQ_LAYOUT_GGUF = 1
+QDQ_KV_U8 = 0
+QDQ_KV_I8 = 1
+QDQ_KV_U16 = 2
+QDQ_KV_I16 = 3
+QDQ_KV_U32 = 4
+QDQ_KV_I32 = 5
+QDQ_KV_F32 = 6
+QDQ_KV_BOOL = 7
+QDQ_KV_STRING = 8
+QDQ_KV_ARRAY = 9
+QDQ_KV_U64 = 10
+QDQ_KV_I64 = 11
+QDQ_KV_F64 = 12
+QDQ_FIT_TAKEN = 0
+QDQ_FIT_TYPE = 1
+QDQ_FIT_NOT_INCLUDED = 2
+QDQ_FIT_EXCLUDED = 3
+QDQ_FIT_DIMENSIONS = 4
+QDQ_FIT_EMPTY = 5
+QDQ_FIT_ROW = 6
+QDQ_FIT_NO_IMPORTANCE = 7
+QDQ_FIT_RULE = 8
+QDQ_SCORE_AUTO = 0
+QDQ_SCORE_ERROR = 1
+QDQ_SCORE_RELATIVE = 2
+QDQ_SCORE_SIZED = 3
+QDQ_SCORE_SIGNED = 4
+QDQ_SCORE_ABSOLUTE = 5
+QDQ_SCORE_SQUARED = 6
+QDQ_PLAN_PIN = 0
+QDQ_PLAN_SAME = 1
+QDQ_PLAN_MINIMUM = 2
+QDQ_PLAN_ALLOW = 3
 
 
 class qdq_format_info(Structure):
@@ -66,6 +113,15 @@ class qdq_error_stats(Structure):
     ]
 
 
+class qdq_device_options(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("threads", c_int32),
+        ("on_stream", c_uint32),
+        ("stream", c_void_p),
+    ]
+
+
 class qdq_device_info(Structure):
     _fields_ = [
         ("size", c_size_t),
@@ -83,6 +139,204 @@ class qdq_options(Structure):
         ("size", c_size_t),
         ("importance", c_void_p),
         ("row", c_uint64),
+    ]
+
+
+class qdq_tensor(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("name", c_char_p),
+        ("type_name", c_char_p),
+        ("shape", POINTER(c_uint64)),
+        ("n_dims", c_uint32),
+        ("ggml_type", c_uint32),
+        ("source", c_bool),
+        ("dtype", c_int),
+        ("elements", c_uint64),
+        ("bytes", c_uint64),
+        ("data", c_void_p),
+        ("path", c_char_p),
+        ("offset", c_uint64),
+    ]
+
+
+class qdq_kv(Structure):
+    _fields_ = [
+        ("key", c_char_p),
+        ("value", POINTER(c_uint8)),
+        ("bytes", c_uint64),
+        ("type", c_uint32),
+    ]
+
+
+class qdq_selection_options(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("include", POINTER(c_char_p)),
+        ("exclude", POINTER(c_char_p)),
+        ("n_include", c_uint32),
+        ("n_exclude", c_uint32),
+        ("imatrix", c_void_p),
+        ("architecture", c_char_p),
+        ("map", c_char_p),
+    ]
+
+
+class qdq_fit(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("reason", c_int),
+        ("block", c_uint32),
+        ("weighted", c_bool),
+        ("text", c_char * 256),
+    ]
+
+
+class qdq_pass_options(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("threads", c_int),
+        ("allow_non_finite", c_bool),
+        ("progress", CFUNCTYPE(c_bool, c_void_p, c_uint64, c_uint64)),
+        ("context", c_void_p),
+    ]
+
+
+qdq_sink = CFUNCTYPE(c_int, c_void_p, c_void_p, c_uint64)
+
+
+class qdq_gradients_options(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("hf", c_char_p),
+    ]
+
+
+class qdq_choice(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("format", c_int32),
+        ("reason", c_int),
+        ("exception", c_bool),
+        ("already", c_bool),
+        ("lacks_importance", c_bool),
+        ("text", c_char * 256),
+    ]
+
+
+qdq_chooser = CFUNCTYPE(c_int, c_void_p, c_uint64, POINTER(qdq_choice))
+
+
+class qdq_uniform(Structure):
+    _fields_ = [
+        ("selection", c_void_p),
+        ("format", c_int32),
+    ]
+
+
+class qdq_llama_options(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("format", c_int32),
+        ("preset", c_char_p),
+        ("pure", c_bool),
+        ("leave_output", c_bool),
+        ("output_type", c_char_p),
+        ("embedding_type", c_char_p),
+        ("rules", c_char_p),
+        ("prune", POINTER(c_uint32)),
+        ("n_prune", c_uint32),
+        ("n_overrides", c_uint32),
+        ("overrides", POINTER(c_char_p)),
+    ]
+
+
+class qdq_file_options(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("file_type", POINTER(c_uint32)),
+        ("source_dtype", c_bool),
+        ("decided", CFUNCTYPE(c_int, c_void_p, c_uint64, c_char_p, POINTER(qdq_choice), c_char_p)),
+        ("context", c_void_p),
+    ]
+
+
+class qdq_file_report(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("bytes", c_uint64),
+        ("tensors", c_uint64),
+        ("elements", c_uint64),
+        ("source_bytes", c_uint64),
+        ("weight_bytes", c_uint64),
+        ("made", c_uint64),
+        ("weighted", c_uint64),
+        ("exceptions", c_uint64),
+        ("already", c_uint64),
+        ("lacking", c_uint64),
+    ]
+
+
+class qdq_plan_choice(Structure):
+    _fields_ = [
+        ("format", c_char_p),
+        ("bytes", c_uint64),
+        ("damage", c_double),
+    ]
+
+
+class qdq_plan_tensor(Structure):
+    _fields_ = [
+        ("name", c_char_p),
+        ("dtype", c_char_p),
+        ("gguf", c_char_p),
+        ("group", c_char_p),
+        ("reason", c_char_p),
+        ("shape", POINTER(c_uint64)),
+        ("n_dims", c_uint32),
+        ("elements", c_uint64),
+        ("choices", POINTER(qdq_plan_choice)),
+        ("n_choices", c_uint32),
+        ("chosen", c_uint32),
+        ("bytes", c_uint64),
+    ]
+
+
+class qdq_plan_info(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("model", c_char_p),
+        ("score", c_char_p),
+        ("target", c_char_p),
+        ("imatrix", c_char_p),
+        ("budget", c_uint64),
+        ("bytes", c_uint64),
+        ("floor", c_uint64),
+        ("ceiling", c_uint64),
+        ("overhead", c_uint64),
+        ("elements", c_uint64),
+        ("damage", c_double),
+        ("lower_bound", c_double),
+        ("proven", c_bool),
+        ("n_tensors", c_uint64),
+    ]
+
+
+class qdq_plan_chooser(Structure):
+    _fields_ = [
+        ("plan", c_void_p),
+        ("selection", c_void_p),
+    ]
+
+
+class qdq_planner_options(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("formats", c_char_p),
+        ("score", c_int),
+        ("gradients", c_void_p),
+        ("scores", c_char_p),
+        ("for_llama_quantize", c_bool),
     ]
 
 
@@ -105,8 +359,10 @@ FUNCTIONS = {
     "qdq_error": (c_int, (c_int32, c_void_p, c_uint64, POINTER(qdq_error_sums),)),
     "qdq_sensitivity": (c_int, (c_int32, c_int32, c_void_p, c_void_p, c_uint64, POINTER(qdq_sensitivity_sums),)),
     "qdq_device_open": (c_int, (c_char_p, POINTER(c_void_p),)),
+    "qdq_device_open_with": (c_int, (c_char_p, POINTER(qdq_device_options), POINTER(c_void_p),)),
     "qdq_device_open_threads": (c_int, (c_char_p, c_int, POINTER(c_void_p),)),
     "qdq_device_open_stream": (c_int, (c_char_p, c_void_p, POINTER(c_void_p),)),
+    "qdq_device_synchronize": (c_int, (c_void_p,)),
     "qdq_device_close": (None, (c_void_p,)),
     "qdq_device_describe": (c_int, (c_void_p, POINTER(qdq_device_info),)),
     "qdq_device_list": (c_int, (c_uint32, POINTER(qdq_device_info),)),
@@ -114,6 +370,8 @@ FUNCTIONS = {
     "qdq_cpu_tier": (c_char_p, ()),
     "qdq_buffer_create": (c_int, (c_void_p, c_int, c_uint32, c_void_p, POINTER(c_void_p),)),
     "qdq_buffer_wrap": (c_int, (c_void_p, c_int, c_uint32, c_void_p, c_void_p, c_uint64, POINTER(c_void_p),)),
+    "qdq_buffer_wrap_const": (c_int, (c_void_p, c_int, c_uint32, c_void_p, c_void_p, c_uint64, POINTER(c_void_p),)),
+    "qdq_buffer_on_release": (c_int, (c_void_p, CFUNCTYPE(None, c_void_p), c_void_p,)),
     "qdq_buffer_slice": (c_int, (c_void_p, c_uint64, c_uint64, POINTER(c_void_p),)),
     "qdq_buffer_free": (None, (c_void_p,)),
     "qdq_buffer_dtype": (c_int, (c_void_p,)),
@@ -123,14 +381,126 @@ FUNCTIONS = {
     "qdq_buffer_write": (c_int, (c_void_p, c_uint64, c_void_p, c_uint64,)),
     "qdq_buffer_read": (c_int, (c_void_p, c_uint64, c_void_p, c_uint64,)),
     "qdq_encoder_create": (c_int, (c_void_p, POINTER(c_void_p),)),
+    "qdq_encoder_create_on": (c_int, (c_void_p, c_void_p, POINTER(c_void_p),)),
     "qdq_encoder_free": (None, (c_void_p,)),
     "qdq_encoder_commit": (c_int, (c_void_p,)),
     "qdq_encoder_wait": (c_int, (c_void_p,)),
     "qdq_encoder_commit_and_wait": (c_int, (c_void_p,)),
+    "qdq_encoders_wait": (c_int, (c_uint32, POINTER(c_void_p),)),
+    "qdq_encoder_submit": (c_int, (c_void_p,)),
     "qdq_encode_roundtrip": (c_int, (c_void_p, c_int32, c_void_p, c_void_p, POINTER(qdq_options),)),
     "qdq_encode_quantize": (c_int, (c_void_p, c_int32, c_void_p, c_void_p, POINTER(qdq_options),)),
     "qdq_encode_dequantize": (c_int, (c_void_p, c_int32, c_void_p, c_void_p,)),
     "qdq_encode_error": (c_int, (c_void_p, c_uint32, c_void_p, c_void_p, POINTER(qdq_error_sums), POINTER(qdq_options),)),
     "qdq_encode_sensitivity": (c_int, (c_void_p, c_int32, c_int32, c_void_p, c_void_p, POINTER(qdq_sensitivity_sums), POINTER(qdq_options),)),
     "qdq_device_build_kernel": (c_int, (c_void_p, c_char_p,)),
+    "qdq_error_advice": (c_int, ()),
+    "qdq_free": (None, (c_void_p,)),
+    "qdq_printable": (c_char_p, (c_char_p, c_void_p, c_size_t,)),
+    "qdq_parse_formats": (c_int, (c_char_p, c_void_p, c_void_p,)),
+    "qdq_target_describe": (c_int, (c_int32, POINTER(qdq_format_info),)),
+    "qdq_model_open": (c_int, (c_char_p, POINTER(c_void_p),)),
+    "qdq_model_parse": (c_int, (c_int, c_void_p, c_uint64, c_char_p, POINTER(c_void_p),)),
+    "qdq_model_close": (None, (c_void_p,)),
+    "qdq_model_layout": (c_int, (c_void_p,)),
+    "qdq_model_path": (c_char_p, (c_void_p,)),
+    "qdq_model_file_count": (c_uint64, (c_void_p,)),
+    "qdq_model_tensor_count": (c_uint64, (c_void_p,)),
+    "qdq_model_tensor": (POINTER(qdq_tensor), (c_void_p, c_uint64,)),
+    "qdq_model_find": (POINTER(qdq_tensor), (c_void_p, c_char_p,)),
+    "qdq_tensor_not_source": (c_char_p, (POINTER(qdq_tensor),)),
+    "qdq_extents_text": (c_char_p, (POINTER(qdq_tensor), c_void_p,)),
+    "qdq_model_kv_count": (c_uint64, (c_void_p,)),
+    "qdq_model_kv": (POINTER(qdq_kv), (c_void_p, c_uint64,)),
+    "qdq_model_find_kv": (POINTER(qdq_kv), (c_void_p, c_char_p,)),
+    "qdq_kv_u64": (c_bool, (POINTER(qdq_kv), c_void_p,)),
+    "qdq_kv_string": (c_bool, (POINTER(qdq_kv), POINTER(c_char_p), c_void_p,)),
+    "qdq_kv_array": (c_bool, (POINTER(qdq_kv), c_void_p, c_void_p, POINTER(POINTER(c_uint8)),)),
+    "qdq_kv_array_string": (c_bool, (POINTER(qdq_kv), c_uint64, POINTER(c_char_p), c_void_p,)),
+    "qdq_imatrix_open": (c_int, (c_char_p, POINTER(c_void_p),)),
+    "qdq_imatrix_parse": (c_int, (c_void_p, c_uint64, c_char_p, POINTER(c_void_p),)),
+    "qdq_imatrix_close": (None, (c_void_p,)),
+    "qdq_imatrix_filter": (c_int, (c_void_p, POINTER(c_char_p), c_size_t, POINTER(c_char_p), c_size_t,)),
+    "qdq_imatrix_path": (c_char_p, (c_void_p,)),
+    "qdq_imatrix_count": (c_uint64, (c_void_p,)),
+    "qdq_imatrix_entry_at": (c_void_p, (c_void_p, c_uint64,)),
+    "qdq_imatrix_find": (c_void_p, (c_void_p, c_char_p,)),
+    "qdq_imatrix_entry_name": (c_char_p, (c_void_p,)),
+    "qdq_imatrix_entry_weights": (c_uint64, (c_void_p,)),
+    "qdq_imatrix_weights": (None, (c_void_p, c_uint64, c_uint64, c_void_p,)),
+    "qdq_imatrix_dataset": (c_char_p, (c_void_p,)),
+    "qdq_imatrix_chunks": (c_uint32, (c_void_p,)),
+    "qdq_selection_create": (c_int, (c_void_p, POINTER(qdq_selection_options), POINTER(c_void_p),)),
+    "qdq_selection_free": (None, (c_void_p,)),
+    "qdq_selection_model": (c_void_p, (c_void_p,)),
+    "qdq_check_pattern": (c_int, (c_char_p,)),
+    "qdq_selection_fit": (c_int, (c_void_p, c_uint64, c_int32, POINTER(qdq_fit),)),
+    "qdq_selection_gguf_name": (c_int, (c_void_p, c_uint64, c_void_p, c_void_p,)),
+    "qdq_pass_create": (c_int, (c_uint32, POINTER(c_void_p), POINTER(qdq_pass_options), POINTER(c_void_p),)),
+    "qdq_pass_free": (None, (c_void_p,)),
+    "qdq_pass_expect": (None, (c_void_p, c_uint64,)),
+    "qdq_pass_error": (c_int, (c_void_p, c_void_p, c_uint64, c_uint32, c_void_p, POINTER(qdq_error_sums),)),
+    "qdq_pass_roundtrip": (c_int, (c_void_p, c_void_p, c_uint64, c_int32, qdq_sink, c_void_p,)),
+    "qdq_pass_quantize": (c_int, (c_void_p, c_void_p, c_uint64, c_int32, qdq_sink, c_void_p,)),
+    "qdq_pass_flush": (c_int, (c_void_p,)),
+    "qdq_gradients_open": (c_int, (c_char_p, c_void_p, POINTER(qdq_gradients_options), POINTER(c_void_p),)),
+    "qdq_gradients_close": (None, (c_void_p,)),
+    "qdq_gradients_model": (c_void_p, (c_void_p,)),
+    "qdq_gradients_find": (c_int, (c_void_p, c_uint64, c_void_p,)),
+    "qdq_pass_sensitivity": (c_int, (c_void_p, c_void_p, c_uint64, c_void_p, c_uint32, c_void_p, c_int32, POINTER(qdq_sensitivity_sums),)),
+    "qdq_uniform_choose": (c_int, (c_void_p, c_uint64, POINTER(qdq_choice),)),
+    "qdq_llama_create": (c_int, (c_void_p, POINTER(qdq_llama_options), POINTER(c_void_p),)),
+    "qdq_llama_free": (None, (c_void_p,)),
+    "qdq_llama_add": (c_int, (c_void_p, c_char_p, c_char_p,)),
+    "qdq_llama_add_file": (c_int, (c_void_p, c_char_p,)),
+    "qdq_llama_exception": (c_char_p, (c_void_p, c_uint64, c_void_p,)),
+    "qdq_llama_describe": (c_char_p, (c_void_p, POINTER(c_char_p),)),
+    "qdq_llama_preset": (c_char_p, (c_uint32, POINTER(c_char_p),)),
+    "qdq_llama_find_preset": (c_char_p, (c_char_p,)),
+    "qdq_llama_choose": (c_int, (c_void_p, c_uint64, POINTER(qdq_choice),)),
+    "qdq_quantize_file": (c_int, (c_void_p, c_void_p, c_char_p, qdq_chooser, c_void_p, POINTER(qdq_file_options), POINTER(qdq_file_report),)),
+    "qdq_roundtrip_file": (c_int, (c_void_p, c_void_p, c_char_p, qdq_chooser, c_void_p, POINTER(qdq_file_options), POINTER(qdq_file_report),)),
+    "qdq_plan_open": (c_int, (c_char_p, POINTER(c_void_p),)),
+    "qdq_plan_parse": (c_int, (c_char_p, c_char_p, c_size_t, POINTER(c_void_p),)),
+    "qdq_plan_free": (None, (c_void_p,)),
+    "qdq_plan_text": (c_int, (c_void_p, POINTER(c_char_p), c_void_p,)),
+    "qdq_plan_write": (c_int, (c_void_p, c_char_p,)),
+    "qdq_plan_describe": (c_int, (c_void_p, POINTER(qdq_plan_info),)),
+    "qdq_plan_tensor_at": (POINTER(qdq_plan_tensor), (c_void_p, c_uint64,)),
+    "qdq_plan_report": (c_int, (c_void_p, c_char_p,)),
+    "qdq_plan_choose": (c_int, (c_void_p, c_uint64, POINTER(qdq_choice),)),
+    "qdq_plan_check": (c_int, (c_void_p, c_void_p,)),
+    "qdq_plan_recipe": (c_int, (c_void_p, c_void_p, c_char_p, POINTER(c_char_p), POINTER(c_char_p),)),
+    "qdq_plan_mlx": (c_int, (c_void_p, c_void_p, POINTER(c_char_p),)),
+    "qdq_score_name": (c_char_p, (c_int,)),
+    "qdq_score_meaning": (c_char_p, (c_int,)),
+    "qdq_planner_create": (c_int, (c_void_p, POINTER(qdq_planner_options), POINTER(c_void_p),)),
+    "qdq_planner_free": (None, (c_void_p,)),
+    "qdq_planner_score": (c_int, (c_void_p,)),
+    "qdq_planner_rule": (c_int, (c_void_p, c_int, c_char_p, c_char_p,)),
+    "qdq_planner_measure": (c_int, (c_void_p, c_void_p, c_void_p,)),
+    "qdq_planner_range": (c_int, (c_void_p, c_void_p, c_void_p, c_void_p,)),
+    "qdq_check_target": (c_int, (c_char_p,)),
+    "qdq_planner_check": (c_int, (c_void_p, c_char_p,)),
+    "qdq_planner_solve": (c_int, (c_void_p, c_char_p, POINTER(c_void_p),)),
+    "qdq_out_create": (c_int, (c_char_p, POINTER(c_void_p),)),
+    "qdq_out_reserve": (c_int, (c_void_p, c_uint64,)),
+    "qdq_out_write": (c_int, (c_void_p, c_void_p, c_uint64,)),
+    "qdq_out_write_at": (c_int, (c_void_p, c_uint64, c_void_p, c_uint64,)),
+    "qdq_out_commit": (c_int, (c_void_p,)),
+    "qdq_out_abort": (None, (c_void_p,)),
+    "qdq_out_discards": (c_bool, (c_char_p,)),
+    "qdq_out_abort_all": (None, ()),
+    "qdq_mapped_path": (c_char_p, (c_void_p,)),
+    "qdq_writer_create": (c_int, (c_int, c_char_p, POINTER(c_void_p),)),
+    "qdq_writer_copy_metadata": (c_int, (c_void_p, c_void_p,)),
+    "qdq_writer_set_string": (c_int, (c_void_p, c_char_p, c_char_p,)),
+    "qdq_writer_set_u32": (c_int, (c_void_p, c_char_p, c_uint32,)),
+    "qdq_writer_set": (c_int, (c_void_p, POINTER(qdq_kv),)),
+    "qdq_writer_add_tensor": (c_int, (c_void_p, c_char_p, c_char_p, c_uint32, c_void_p,)),
+    "qdq_writer_size": (c_int, (c_void_p, c_void_p,)),
+    "qdq_writer_tensor_bytes": (c_uint64, (c_void_p, c_uint64,)),
+    "qdq_writer_write": (c_int, (c_void_p, c_void_p, c_uint64,)),
+    "qdq_writer_finish": (c_int, (c_void_p,)),
+    "qdq_writer_abort": (None, (c_void_p,)),
 }

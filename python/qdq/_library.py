@@ -26,11 +26,12 @@ def _load() -> ctypes.CDLL:
     where = path()
     try:
         library = ctypes.CDLL(where)
-        for name, (result, arguments) in c.FUNCTIONS.items():
-            function = getattr(library, name)
-            function.restype, function.argtypes = result, arguments
-    except (OSError, AttributeError) as error:
+    except OSError as error:
         raise ImportError(f"qdq: its library cannot be used: {where}: {error}", path=where) from error
+    for name, (result, arguments) in c.FUNCTIONS.items():
+        function = getattr(library, name, None)  # one that an older library lacks is missed where it is called
+        if function is not None:
+            function.restype, function.argtypes = result, arguments
     return library
 
 

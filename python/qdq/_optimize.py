@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterable, List, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 from . import _command
 from ._errors import Error, InvalidArgument
+from ._model import places
 from ._plan import Plan, plan
 from ._results import PathLike
 
@@ -99,7 +101,7 @@ def optimize(
     qt.rms_gradients(loaded, batches, gradients, max_samples=samples, seed=seed, progress=progress)
     if importance:
         imatrix = folder / "imatrix.gguf"
-        names = gguf_names(model) if template is not None else None
+        names = _names(model, loaded) if template is not None else None
         qt.imatrix(
             loaded,
             batches,
@@ -129,10 +131,11 @@ def optimize(
     return Optimized(found, folder, recipe, gguf, notes)
 
 
-def gguf_names(model: PathLike) -> Any:
-    """GGUF's names of a model's tensors, by the files' own."""
-    with_names = plan(model, "99%", options=("--formats", "q8_0,source", "--score", "relative"))
-    return {t["name"]: t["gguf"] for t in with_names.tensors if t["gguf"]}
+def _names(model: PathLike, loaded: Any) -> Dict[str, List[str]]:
+    """GGUF's names of a model's parameters."""
+    config = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
+    there = places([n for n, _ in loaded.named_parameters()], config["model_type"])
+    return {name: [p.name for p in found] for name, found in there.items()}
 
 
 def _load(model: PathLike) -> Any:

@@ -6,20 +6,34 @@
     qdq.torch.export_gguf(model, "out.gguf", template="model-f32.gguf")   # the blocks that training saw
 """
 
+from ._export import Exported, export_gguf
 from ._imatrix import Importance, imatrix
 from ._ops import embedding, fake_quantize, linear
 from ._prepare import FakeQuantizedEmbedding, FakeQuantizedLinear, Prepared, Skipped, convert, enabled, prepare, release
 from ._sensitivity import rms_gradients, sensitivity
 
+
+def __getattr__(name: str):
+    """QATCallback is transformers': that is imported when it is asked for."""
+    if name == "QATCallback":
+        from ._trainer import QATCallback
+
+        return QATCallback
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
+    "Exported",
     "FakeQuantizedEmbedding",
     "FakeQuantizedLinear",
     "Importance",
     "Prepared",
+    "QATCallback",
     "Skipped",
     "convert",
     "embedding",
     "enabled",
+    "export_gguf",
     "fake_quantize",
     "imatrix",
     "linear",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from .._results import PathLike, write_whole
 from ._runs import Batch, Progress, device_of, length_of, sequences, undisturbed, watched, weights_of
 from ._prepare import enabled
 
-Names = Union[Mapping[str, str], Callable[[str], str]]
+Names = Union[Mapping[str, Union[str, Sequence[str]]], Callable[[str], Union[str, Sequence[str]]]]
 
 
 @dataclass(eq=False)
@@ -50,19 +50,21 @@ class Importance(Mapping):
 
         dataset: what the text was, for the file. names: GGUF's names of the parameters, a mapping or a function;
         without it they are written under their own, which qdq finds for safetensors. Two parameters under one name, as
-        experts that a model holds one by one, become the matrices of one entry, in their order.
+        experts that a model holds one by one, become the matrices of one entry, in their order; a parameter that GGUF
+        has as several tensors, as a stack of gate and up, has several names.
         ValueError: nothing was counted, or matrices of different rows under one name.
         """
         if not self.sums:
             raise InvalidArgument("nothing was counted: no linear layer was run")
         merged: Dict[str, Tuple[List[torch.Tensor], List[torch.Tensor]]] = {}
         for name in self.sums:
-            to = name if names is None else names(name) if callable(names) else names.get(name, name)
-            sums, counts = merged.setdefault(to, ([], []))
-            if sums and sums[0].shape[1] != self.sums[name].shape[1]:
-                raise InvalidArgument(f"{name} has rows of {self.sums[name].shape[1]}, others under {to} do not")
-            sums.append(self.sums[name])
-            counts.append(self.counts[name])
+            told = name if names is None else names(name) if callable(names) else names.get(name, name)
+            for to in [told] if isinstance(told, str) else told:
+                sums, counts = merged.setdefault(to, ([], []))
+                if sums and sums[0].shape[1] != self.sums[name].shape[1]:
+                    raise InvalidArgument(f"{name} has rows of {self.sums[name].shape[1]}, others under {to} do not")
+                sums.append(self.sums[name])
+                counts.append(self.counts[name])
         tensors = []
         for to, (sums, counts) in sorted(merged.items()):
             joined, times = torch.cat(sums), torch.cat(counts)
