@@ -258,6 +258,7 @@ class qdq_file_options(Structure):
         ("source_dtype", c_bool),
         ("decided", CFUNCTYPE(c_int, c_void_p, c_uint64, c_char_p, POINTER(qdq_choice), c_char_p)),
         ("context", c_void_p),
+        ("ready", CFUNCTYPE(c_int, c_void_p)),
     ]
 
 

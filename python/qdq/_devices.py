@@ -41,9 +41,8 @@ _lock = threading.Lock()
 
 
 def _after_fork() -> None:
-    """A forked child has none of the parent's threads, and must open devices of its own."""
+    """Another thread of the parent may have held the lock. CPU devices live on in a child; GPUs' do not (qdq.h)."""
     global _lock
-    _handles.clear()
     _lock = threading.Lock()
 
 

@@ -26,10 +26,11 @@ class Dispatch:
             if other.stream != first.stream:
                 raise InvalidArgument("arrays whose work is queued on different CUDA streams")
         self._device = handle_of(first.device)
-        self._ordered = all(a.ordered for a in arrays)
-        self._buffers: Dict[Tuple[int, int, int], int] = {}
+        # Then what the caller does next with the results comes behind, and nobody needs to wait.
+        self._ordered = first.device != "cpu" and all(a.ordered for a in arrays)
+        self._buffers: List[ctypes.c_void_p] = []
         self.encoder = ctypes.c_void_p()
-        check(lib.qdq_encoder_create(self._device, ctypes.byref(self.encoder)))
+        check(lib.qdq_encoder_create_on(self._device, first.stream, ctypes.byref(self.encoder)))
 
     def __enter__(self) -> "Dispatch":
         return self
@@ -40,44 +41,45 @@ class Dispatch:
     def close(self) -> None:
         """Waits, if something is under way."""
         lib.qdq_encoder_free(self.encoder)
-        for buffer in self._buffers.values():
+        for buffer in self._buffers:
             lib.qdq_buffer_free(buffer)
+        self._buffers.clear()
 
-    def buffer(self, array: View) -> int:
-        """One over the array's memory; the same for the same memory, so that work in place is known as such."""
-        key = (array.address, array.dtype, array.count)
-        found = self._buffers.get(key)
-        if found is None:
-            shape, handle = (ctypes.c_uint64 * 1)(array.count), ctypes.c_void_p()
-            check(
-                lib.qdq_buffer_wrap(
-                    self._device, array.dtype, 1, ctypes.addressof(shape), array.address, array.bytes, ctypes.byref(handle)
-                )
-            )
-            found = self._buffers[key] = handle.value
-        return found
+    def _wrapped(self, wrap: Any, array: View) -> ctypes.c_void_p:
+        count, buffer = ctypes.c_uint64(array.count), ctypes.c_void_p()
+        shape = ctypes.addressof(count)
+        check(wrap(self._device, array.dtype, 1, shape, array.address, array.bytes, ctypes.byref(buffer)))
+        self._buffers.append(buffer)
+        return buffer
+
+    def read(self, array: View) -> ctypes.c_void_p:
+        """A buffer over memory that is only read."""
+        return self._wrapped(lib.qdq_buffer_wrap_const, array)
+
+    def written(self, array: View) -> ctypes.c_void_p:
+        """A buffer over memory that results are written to."""
+        return self._wrapped(lib.qdq_buffer_wrap, array)
 
     def options(self, array: View, importance: Optional[View]) -> Any:
         """Rows are the array's last extent."""
         given = c.qdq_options(size=ctypes.sizeof(c.qdq_options), row=array.shape[-1])
         if importance is not None:
-            given.importance = self.buffer(importance)
+            given.importance = self.read(importance).value
         return ctypes.byref(given)
 
-    def refuse_overlap(self, source: View, to: View) -> None:
-        """The library sees what overlaps inside a buffer; these are two."""
-        same = source.address == to.address and source.bytes == to.bytes
-        if not same and source.address < to.address + to.bytes and to.address < source.address + source.bytes:
-            raise InvalidArgument("input and output overlap")
+    def finish(self) -> None:
+        """For what is written to arrays: done at return, or in order with the caller's own work on his stream."""
+        if self._ordered:
+            check(lib.qdq_encoder_submit(self.encoder))
+        else:
+            check(lib.qdq_encoder_commit_and_wait(self.encoder))
 
     def commit(self) -> None:
         check(lib.qdq_encoder_commit(self.encoder))
 
     def wait(self) -> None:
+        """For sums, which are in place after it."""
         check(lib.qdq_encoder_wait(self.encoder))
-
-    def finish(self) -> None:
-        check(lib.qdq_encoder_commit_and_wait(self.encoder))
 
 
 def _weights(x: Any, copy: bool, what: str = "the input") -> View:
@@ -130,8 +132,7 @@ def roundtrip(
         return finish(x, out, rounded(array, roundtrip(x, format, importance=importance, copy=copy)))
     if seen.count:
         with Dispatch(*_together(seen, to, weights)) as d:
-            d.refuse_overlap(seen, to)
-            source, target = d.buffer(seen), d.buffer(to)
+            source, target = d.read(seen), d.written(to)
             check(lib.qdq_encode_roundtrip(d.encoder, number, source, target, d.options(seen, weights)))
             d.finish()
     return finish(x, out, array)
@@ -149,7 +150,7 @@ def quantize(x: Any, format: FormatLike, *, importance: Any = None, out: Any = N
     array, to = output(x, out, shape, c.QDQ_U8, seen.device)
     if seen.count:
         with Dispatch(*_together(seen, to, weights)) as d:
-            source, target = d.buffer(seen), d.buffer(to)
+            source, target = d.read(seen), d.written(to)
             check(lib.qdq_encode_quantize(d.encoder, number, source, target, d.options(seen, weights)))
             d.finish()
     return finish(x, out, array)
@@ -176,7 +177,7 @@ def dequantize(blocks: Any, format: FormatLike, *, dtype: Any = "f32", out: Any 
         return finish(blocks, out, rounded(array, dequantize(blocks, format, copy=copy)))
     if seen.count:
         with Dispatch(seen, to) as d:
-            check(lib.qdq_encode_dequantize(d.encoder, number, d.buffer(seen), d.buffer(to)))
+            check(lib.qdq_encode_dequantize(d.encoder, number, d.read(seen), d.written(to)))
             d.finish()
     return finish(blocks, out, array)
 
@@ -264,8 +265,9 @@ def error(
         with Dispatch(*_together(seen, weights)) as d:
             of = (ctypes.c_int32 * len(numbers))(*numbers)
             options = d.options(seen, weights)
-            check(lib.qdq_encode_error(d.encoder, len(of), ctypes.addressof(of), d.buffer(seen), sums, options))
-            d.finish()
+            check(lib.qdq_encode_error(d.encoder, len(of), ctypes.addressof(of), d.read(seen), sums, options))
+            d.commit()
+            d.wait()
     found = [_statistics(_formats.find(n).name, s) for n, s in zip(names, sums)]
     return found[0] if single else found
 
@@ -309,7 +311,8 @@ def sensitivity(
     if seen.count:
         with Dispatch(*_together(seen, slope, weights)) as d:
             encode_sensitivities(d, names, high, seen, slope, sums, weights)
-            d.finish()
+            d.commit()
+            d.wait()
     above = high if high == "source" else _formats.find(high).name
     found = [
         Sensitivity(_formats.find(n).name, above, s.signed_sum, s.absolute, s.squared, seen.count)
@@ -323,7 +326,7 @@ def encode_sensitivities(
 ) -> None:
     """Adds, when the dispatch is finished, to sums[k] the scores of low[k]."""
     above = c.QDQ_FORMAT_SOURCE if high == "source" else _formats.number_of(high)
-    options = d.options(x, importance)
+    options, source, slope = d.options(x, importance), d.read(x), d.read(gradient)
     for k, name in enumerate(low):
         pair, to = (_formats.number_of(name), above), ctypes.byref(sums[k])
-        check(lib.qdq_encode_sensitivity(d.encoder, *pair, d.buffer(x), d.buffer(gradient), to, options))
+        check(lib.qdq_encode_sensitivity(d.encoder, *pair, source, slope, to, options))

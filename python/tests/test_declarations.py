@@ -103,3 +103,10 @@ def test_functions_take_as_many_arguments_as_declared(tmp_path):
         [compiler, "-std=c++17", f"-I{INCLUDE}", "-fsyntax-only", str(source)], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[:4000]
+
+
+def test_the_library_has_every_function():
+    from qdq._library import lib
+
+    missing = [name for name in c.FUNCTIONS if getattr(lib, name, None) is None]
+    assert not missing and len(c.FUNCTIONS) > 100
