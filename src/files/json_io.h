@@ -3,7 +3,8 @@
  * jansson passes over some of its own: a string that could not grow loses a byte, a key is left out of a text, and an
  * assertion may end the process. So its allocator is wrapped, for the whole process and once, by functions that pass on
  * to those that were set before and count failures. A program that sets functions of its own with
- * json_set_alloc_funcs() does so before it first calls this library; set later, they hide failures from it. */
+ * json_set_alloc_funcs() does so before it first calls this library; set later, they hide failures from it. A shared
+ * library that holds this must stay loaded. */
 #ifndef QDQ_FILES_JSON_IO_H
 #define QDQ_FILES_JSON_IO_H
 
