@@ -1,6 +1,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "model/llama_rules.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <pcre2.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <strings.h>
 
 #include "base/error.h"
+#include "files/sorted.h"
 
 /* ---- Types and presets ---- */
 
@@ -384,7 +386,8 @@ static const char *check_pattern(const char *pattern) {
 
 typedef struct entry {
     pcre2_code *code;
-    char *text; /* as it was given */
+    char *text;    /* as it was given */
+    char *literal; /* the one name that it matches; NULL: it is not of that kind */
     uint32_t type;
 } entry;
 
@@ -393,6 +396,10 @@ struct qdq_type_file {
     entry *entries;
     pcre2_match_data *match;
     pcre2_match_context *limits;
+    /* A recipe has a line a tensor: those are looked up, and what is left is searched in turn. */
+    size_t n_literals, n_others;
+    qdq_name *literals; /* sorted once there is something to match; NULL: not yet */
+    size_t *others;
 };
 
 void qdq_type_file_free(qdq_type_file *file) {
@@ -400,7 +407,10 @@ void qdq_type_file_free(qdq_type_file *file) {
     for (size_t i = 0; i < file->count; i++) {
         pcre2_code_free(file->entries[i].code);
         free(file->entries[i].text);
+        free(file->entries[i].literal);
     }
+    free(file->literals);
+    free(file->others);
     pcre2_match_data_free(file->match);
     pcre2_match_context_free(file->limits);
     free(file->entries);
@@ -464,6 +474,41 @@ static qdq_status read_entry(const char *where, char *word, entry *into) {
     return compile_pattern(where, word, &into->code);
 }
 
+/* The name that "^NAME$" matches, where NAME is letters, digits, _, -, escaped characters and \xNN; NULL with *memory
+ * left alone: the pattern is another. */
+static char *literal_of(const char *pattern, bool *memory) {
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyz0123456789_-";
+    size_t length = strlen(pattern), used = 0;
+    if (length < 2 || pattern[0] != '^' || pattern[length - 1] != '$') return NULL;
+    char *name = malloc(length);
+    *memory = name != NULL;
+    const char *c = pattern + 1, *end = pattern + length - 1;
+    while (name != NULL && c < end) {
+        char hex[3] = "";
+        if (strchr(plain, *c) != NULL) {
+            name[used++] = *c++;
+        } else if (*c == '\\' && end - c >= 2 && ispunct((unsigned char)c[1])) {
+            name[used++] = c[1];
+            c += 2;
+        } else if (*c == '\\' && end - c >= 4 && c[1] == 'x' && isxdigit((unsigned char)c[2]) &&
+                   isxdigit((unsigned char)c[3])) {
+            memcpy(hex, c + 2, 2);
+            name[used++] = (char)strtol(hex, NULL, 16);
+            c += 4;
+            if (name[used - 1] == '\0') c = end + 1; /* no name has it */
+        } else {
+            free(name);
+            return NULL;
+        }
+    }
+    if (name != NULL) name[used] = '\0';
+    if (c > end) {
+        free(name);
+        return NULL;
+    }
+    return name;
+}
+
 static qdq_status add_entry(qdq_type_file *f, const char *where, char *word) {
     if (f->count == f->room) {
         size_t room = f->room ? 2 * f->room : 64;
@@ -474,11 +519,20 @@ static qdq_status add_entry(qdq_type_file *f, const char *where, char *word) {
     }
     entry made = {.text = strdup(word)};
     if (!made.text) return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory", where);
+    bool memory = true;
     qdq_status status = read_entry(where, word, &made);
-    if (status == QDQ_OK)
+    if (status == QDQ_OK) made.literal = literal_of(word, &memory);
+    if (!memory) status = qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory", where);
+    if (status == QDQ_OK) {
         f->entries[f->count++] = made;
-    else
-        free(made.text);
+        free(f->literals); /* to be sorted anew */
+        free(f->others);
+        f->literals = NULL;
+        f->others = NULL;
+        return QDQ_OK;
+    }
+    pcre2_code_free(made.code);
+    free(made.text);
     return status;
 }
 
@@ -524,30 +578,53 @@ qdq_status qdq_type_file_read(const char *path, const char *text, size_t length,
     return status;
 }
 
-qdq_status qdq_type_file_match(const qdq_type_file *file, const char *name, size_t *index, uint32_t *type) {
-    size_t length = strlen(name);
-    for (size_t i = 0; i < file->count; i++) {
-        int found = pcre2_match(file->entries[i].code, (PCRE2_SPTR)name, length, 0, 0, file->match, file->limits);
-        if (found == PCRE2_ERROR_NOMATCH) continue;
-        if (found == PCRE2_ERROR_NOMEMORY)
-            return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory to search %.120s for pattern %zu", name, i + 1);
-        if (found < 0) {
-            PCRE2_UCHAR why[128];
-            pcre2_get_error_message(found, why, sizeof why);
-            return qdq_fail(QDQ_UNSUPPORTED, "%.120s: the search for pattern %zu was given up: %s", name, i + 1,
-                            (char *)why);
-        }
-        *index = i;
-        *type = file->entries[i].type;
-        return QDQ_OK;
+/* Once nothing is added any more. */
+static qdq_status sort_literals(qdq_type_file *file) {
+    if (file->literals != NULL) return QDQ_OK;
+    file->literals = malloc((file->count + 1) * sizeof *file->literals);
+    file->others = malloc((file->count + 1) * sizeof *file->others);
+    if (file->literals == NULL || file->others == NULL)
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "tensor types: out of memory");
+    file->n_literals = file->n_others = 0;
+    for (size_t i = 0; i < file->count; i++)
+        if (file->entries[i].literal != NULL)
+            file->literals[file->n_literals++] = (qdq_name){file->entries[i].literal, i};
+        else
+            file->others[file->n_others++] = i;
+    qdq_sorted_sort(file->literals, file->n_literals);
+    return QDQ_OK;
+}
+
+static qdq_status matches(const qdq_type_file *file, size_t i, const char *name, bool *found) {
+    int code = pcre2_match(file->entries[i].code, (PCRE2_SPTR)name, strlen(name), 0, 0, file->match, file->limits);
+    *found = code >= 0;
+    if (code >= 0 || code == PCRE2_ERROR_NOMATCH) return QDQ_OK;
+    if (code == PCRE2_ERROR_NOMEMORY)
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory to search %.120s for pattern %zu", name, i + 1);
+    PCRE2_UCHAR why[128];
+    pcre2_get_error_message(code, why, sizeof why);
+    return qdq_fail(QDQ_UNSUPPORTED, "%.120s: the search for pattern %zu was given up: %s", name, i + 1, (char *)why);
+}
+
+qdq_status qdq_type_file_match(qdq_type_file *file, const char *name, size_t *index, uint32_t *type) {
+    qdq_status status = sort_literals(file);
+    if (status != QDQ_OK) return status;
+    const qdq_name *literal = qdq_sorted_find(file->literals, file->n_literals, name);
+    size_t first = literal != NULL ? (size_t)literal->index : file->count;
+    for (size_t k = 0; k < file->n_others && file->others[k] < first; k++) {
+        bool found;
+        status = matches(file, file->others[k], name, &found);
+        if (status != QDQ_OK) return status;
+        if (found) first = file->others[k];
     }
-    *index = file->count;
+    *index = first;
+    if (first < file->count) *type = file->entries[first].type;
     return QDQ_OK;
 }
 
 /* ---- All of it ---- */
 
-qdq_status qdq_rules_type(const qdq_preset *preset, bool pure, const qdq_type_file *file, const qdq_ggml_tensor *tensor,
+qdq_status qdq_rules_type(const qdq_preset *preset, bool pure, qdq_type_file *file, const qdq_ggml_tensor *tensor,
                           uint32_t *type, qdq_rule *rule) {
     if (!preset || !tensor || !type || !rule) return qdq_fail(QDQ_INVALID_ARGUMENT, "rules: a NULL argument");
     if (!qdq_rules_quantizes(tensor, NULL)) {

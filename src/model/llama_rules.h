@@ -124,7 +124,7 @@ size_t qdq_type_file_count(const qdq_type_file *file);
 const char *qdq_type_file_entry(const qdq_type_file *file, size_t index); /* as it was given */
 /* The first entry whose pattern is found in the name; *entry is the count when there is none. By one thread at a time.
  * QDQ_UNSUPPORTED: the search was given up (a pattern that backtracks without end). */
-qdq_status qdq_type_file_match(const qdq_type_file *file, const char *name, size_t *entry, uint32_t *type);
+qdq_status qdq_type_file_match(qdq_type_file *file, const char *name, size_t *entry, uint32_t *type);
 
 /* ---- All of it ---- */
 
@@ -139,7 +139,7 @@ typedef enum qdq_rule {
 /* The type that llama-quantize gives the tensor where the mixture has no say: QDQ_RULE_MIXTURE says that it has, and
  * *type is the base (mixtures.h does the rest). file may be NULL. *type is after the fallback for the row's length, by
  * the newest rules. */
-qdq_status qdq_rules_type(const qdq_preset *preset, bool pure, const qdq_type_file *file, const qdq_ggml_tensor *tensor,
+qdq_status qdq_rules_type(const qdq_preset *preset, bool pure, qdq_type_file *file, const qdq_ggml_tensor *tensor,
                           uint32_t *type, qdq_rule *rule);
 
 #endif

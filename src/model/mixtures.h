@@ -29,12 +29,12 @@ qdq_status qdq_rules_model_read(const qdq_model *model, const qdq_kv_list *overr
 typedef struct qdq_mixture_wish {
     const qdq_preset *preset;
     qdq_rules_revision revision;
-    bool pure;               /* no mixture: the base type for all */
-    bool leave_output;       /* output.weight stays as it is */
-    bool has_imatrix;        /* an importance matrix is given, whatever it has entries for */
-    uint32_t output_type;    /* of output.weight, or of the embedding where it serves as output; QDQ_NO_TYPE: none */
-    uint32_t embedding_type; /* of the token embedding; QDQ_NO_TYPE: none */
-    const qdq_type_file *overrides; /* --tensor-type; may be NULL */
+    bool pure;                /* no mixture: the base type for all */
+    bool leave_output;        /* output.weight stays as it is */
+    bool has_imatrix;         /* an importance matrix is given, whatever it has entries for */
+    uint32_t output_type;     /* of output.weight, or of the embedding where it serves as output; QDQ_NO_TYPE: none */
+    uint32_t embedding_type;  /* of the token embedding; QDQ_NO_TYPE: none */
+    qdq_type_file *overrides; /* --tensor-type; may be NULL */
     /* Where it is not llama-quantize's own command that is obeyed: */
     bool any_name;     /* names are not GGUF's: every tensor of two dimensions or more is quantized */
     bool keep_misfits; /* a tensor whose rows fit no type to fall back to stays as it is, and nothing stops */

@@ -7,6 +7,7 @@
 #include "plan/planner.h"
 #include "model/format_list.h"
 #include "base/error.h"
+#include "files/sorted.h"
 
 typedef unsigned long long ull;
 
@@ -107,14 +108,26 @@ static qdq_status mean_importance(const qdq_imatrix_entry *entry, double *mean) 
     return QDQ_OK;
 }
 
-/* The next slice after `at` of the tensor of GGUF that item `first` is a slice of; n_items: there is none. */
-static uint64_t next_slice(const qdq_planner *p, uint64_t first, uint64_t at) {
-    const qdq_item *it = &p->items[first];
-    for (at++; qdq_item_is_expert(it) && at < p->n_items; at++)
-        if (qdq_item_planned(&p->items[at]) && qdq_item_is_expert(&p->items[at]) &&
-            strcmp(p->items[at].gguf.name, it->gguf.name) == 0)
-            return at;
-    return p->n_items;
+/* next[i]: the next slice after item i of the same tensor of GGUF; n_items: there is none. To be freed; NULL: no
+ * memory.
+ */
+static uint64_t *link_slices(const qdq_planner *p) {
+    uint64_t *next = malloc(((size_t)p->n_items + 1) * sizeof *next), n = 0;
+    qdq_name *names = malloc(((size_t)p->n_items + 1) * sizeof *names);
+    for (uint64_t i = 0; i < p->n_items && next != NULL && names != NULL; i++) {
+        next[i] = p->n_items;
+        if (qdq_item_planned(&p->items[i]) && qdq_item_is_expert(&p->items[i]))
+            names[n++] = (qdq_name){p->items[i].gguf.name, i};
+    }
+    if (names == NULL) {
+        free(next);
+        return NULL;
+    }
+    qdq_sorted_sort(names, n);
+    for (uint64_t k = 1; k < n && next != NULL; k++)
+        if (strcmp(names[k - 1].text, names[k].text) == 0) next[names[k - 1].index] = names[k].index;
+    free(names);
+    return next;
 }
 
 /* A tensor's squared weights, and its mean importance. */
@@ -135,11 +148,12 @@ static qdq_status find_energy(const qdq_planner *p, const qdq_item *it, double *
  * relative to all of the tensor that it is a slice of in GGUF. Of `sized`, over the root of that tensor's elements:
  * what a unit of relative error does, a tensor's weights do not show, but more of it is likely in a larger tensor. */
 static qdq_status set_scales(qdq_planner *p) {
-    qdq_status status = QDQ_OK;
+    uint64_t *next = link_slices(p);
+    qdq_status status = next != NULL ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the damage");
     for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++) {
         if (!qdq_item_planned(&p->items[i]) || p->items[i].scale >= 0) continue; /* kept; a slice of an earlier one */
         double energies = 0, means = 0, slices = 0, elements = 0;
-        for (uint64_t k = i; k < p->n_items && status == QDQ_OK; k = next_slice(p, i, k)) {
+        for (uint64_t k = i; k < p->n_items && status == QDQ_OK; k = next[k]) {
             double energy, mean;
             status = find_energy(p, &p->items[k], &energy, &mean);
             energies += energy;
@@ -149,8 +163,9 @@ static qdq_status set_scales(qdq_planner *p) {
         }
         double scale = energies * (means / slices);
         if (p->score == QDQ_SCORE_SIZED) scale /= sqrt(elements);
-        for (uint64_t k = i; k < p->n_items; k = next_slice(p, i, k)) p->items[k].scale = scale;
+        for (uint64_t k = i; k < p->n_items; k = next[k]) p->items[k].scale = scale;
     }
+    free(next);
     return status;
 }
 

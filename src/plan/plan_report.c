@@ -8,9 +8,16 @@
 #include "model/format_list.h"
 #include "model/gguf_names.h"
 #include "files/files.h"
+#include "files/sorted.h"
 #include "base/error.h"
 
 enum { CURVE = 32 };
+
+/* Of a tensor of the plan: the first and the next of the same tensor of GGUF, and, of the first, the report's tensor
+ * that they are folded into. SIZE_MAX: there is none. */
+typedef struct slice {
+    size_t first, next, stack;
+} slice;
 
 typedef struct page {
     const qdq_plan *plan;
@@ -19,6 +26,7 @@ typedef struct page {
     qdq_report_choice **choices; /* a tensor's */
     uint64_t **shapes;
     char (*kinds)[QDQ_NAME_MAX];
+    slice *slices;
     const char **ggufs; /* of stacks of experts, their name; else NULL */
     qdq_report_point *curve, *uniform;
     const char *formats[QDQ_MAX_FORMATS + 1]; /* all that any tensor can have */
@@ -43,32 +51,48 @@ static const qdq_report_choice *find_choice(const qdq_report_tensor *t, const ch
     return NULL;
 }
 
-/* Adds a slice to the tensor of GGUF that an earlier one has begun: models have thousands of experts one by one. */
-static bool fold(page *p, const qdq_plan_tensor *t) {
-    for (size_t i = 0; i < p->report.n_tensors && t->gguf != NULL; i++) {
-        qdq_report_tensor *r = &p->tensors[i];
-        if (p->ggufs[i] == NULL || strcmp(p->ggufs[i], t->gguf) != 0) continue;
-        if (t->n_choices != r->n_choices || t->chosen != r->chosen || r->n_dims != t->n_dims + 1) return false;
-        for (uint32_t c = 0; c < t->n_choices; c++)
-            if (strcmp(t->choices[c].format, r->choices[c].format) != 0) return false;
-        for (uint32_t c = 0; c < t->n_choices; c++) {
-            p->choices[i][c].bytes += t->choices[c].bytes;
-            p->choices[i][c].damage += t->choices[c].damage;
-        }
-        p->shapes[i][0]++;
-        return true;
+/* Which tensors of the plan are slices of one tensor of GGUF: models have thousands of experts one by one. */
+static qdq_status link_slices(page *p) {
+    size_t n = 0;
+    qdq_name *names = malloc((p->plan->n_tensors + 1) * sizeof *names);
+    p->slices = malloc((p->plan->n_tensors + 1) * sizeof *p->slices);
+    for (size_t i = 0; i < p->plan->n_tensors && names != NULL && p->slices != NULL; i++) {
+        p->slices[i] = (slice){i, SIZE_MAX, SIZE_MAX};
+        if (p->plan->tensors[i].gguf != NULL) names[n++] = (qdq_name){p->plan->tensors[i].gguf, i};
     }
-    return false;
+    qdq_status status = names != NULL && p->slices != NULL ? QDQ_OK : no_memory();
+    if (status == QDQ_OK) qdq_sorted_sort(names, n);
+    for (size_t k = 1; k < n && status == QDQ_OK; k++) {
+        if (strcmp(names[k - 1].text, names[k].text) != 0) continue;
+        p->slices[names[k - 1].index].next = names[k].index;
+        p->slices[names[k].index].first = p->slices[names[k - 1].index].first;
+    }
+    free(names);
+    return status;
+}
+
+/* Adds a slice to the tensor of GGUF that an earlier one has begun. */
+static bool fold(page *p, size_t index) {
+    const qdq_plan_tensor *t = &p->plan->tensors[index];
+    size_t i = p->slices[p->slices[index].first].stack;
+    if (i == SIZE_MAX) return false;
+    qdq_report_tensor *r = &p->tensors[i];
+    if (t->n_choices != r->n_choices || t->chosen != r->chosen || r->n_dims != t->n_dims + 1) return false;
+    for (uint32_t c = 0; c < t->n_choices; c++)
+        if (strcmp(t->choices[c].format, r->choices[c].format) != 0) return false;
+    for (uint32_t c = 0; c < t->n_choices; c++) {
+        p->choices[i][c].bytes += t->choices[c].bytes;
+        p->choices[i][c].damage += t->choices[c].damage;
+    }
+    p->shapes[i][0]++;
+    return true;
 }
 
 /* Is it the first of several slices of a tensor of GGUF? They share its format, so the group's name tells. */
-static bool begins_stack(const qdq_plan *plan, size_t index) {
-    const qdq_plan_tensor *t = &plan->tensors[index];
-    for (size_t i = index + 1; t->gguf != NULL && t->group != NULL && i < plan->n_tensors; i++) {
-        const char *other = plan->tensors[i].gguf;
-        if (other != NULL && strcmp(other, t->gguf) == 0) return plan->tensors[i].n_dims == t->n_dims;
-    }
-    return false;
+static bool begins_stack(const page *p, size_t index) {
+    const qdq_plan_tensor *t = &p->plan->tensors[index];
+    size_t next = p->slices[index].next;
+    return t->group != NULL && next != SIZE_MAX && p->plan->tensors[next].n_dims == t->n_dims;
 }
 
 static qdq_status add_tensor(page *p, size_t index) {
@@ -77,7 +101,7 @@ static qdq_status add_tensor(page *p, size_t index) {
     qdq_report_choice *choices = p->choices[n] = calloc(t->n_choices, sizeof *choices);
     uint64_t *shape = p->shapes[n] = calloc(t->n_dims + 1, sizeof *shape);
     if (choices == NULL || shape == NULL) return no_memory();
-    bool stack = begins_stack(p->plan, index);
+    bool stack = begins_stack(p, index);
     shape[0] = 1;
     memcpy(shape + stack, t->shape, t->n_dims * sizeof *shape);
     for (uint32_t c = 0; c < t->n_choices; c++) {
@@ -96,19 +120,27 @@ static qdq_status add_tensor(page *p, size_t index) {
                              .chosen = t->chosen};
     qdq_name_parts(t->gguf != NULL ? t->gguf : t->name, &r->layer, p->kinds[n]);
     p->ggufs[n] = stack ? t->gguf : NULL;
+    size_t *begun = &p->slices[p->slices[index].first].stack;
+    if (stack && *begun == SIZE_MAX) *begun = n;
     p->report.n_tensors++;
     return QDQ_OK;
 }
 
 /* A group whose slices have all been folded is one tensor. */
-static void drop_single_groups(page *p) {
-    for (size_t i = 0; i < p->report.n_tensors; i++) {
-        size_t n = 0;
-        if (p->ggufs[i] == NULL || p->tensors[i].group == NULL) continue;
-        for (size_t k = 0; k < p->report.n_tensors && n < 2; k++)
-            n += p->tensors[k].group != NULL && strcmp(p->tensors[k].group, p->tensors[i].group) == 0;
-        if (n == 1) p->tensors[i].group = NULL;
+static qdq_status drop_single_groups(page *p) {
+    size_t n = 0, last = 0;
+    qdq_name *groups = malloc((p->report.n_tensors + 1) * sizeof *groups);
+    if (groups == NULL) return no_memory();
+    for (size_t i = 0; i < p->report.n_tensors; i++)
+        if (p->tensors[i].group != NULL) groups[n++] = (qdq_name){p->tensors[i].group, i};
+    qdq_sorted_sort(groups, n);
+    for (size_t k = 1; k <= n; k++) {
+        if (k < n && strcmp(groups[k].text, groups[last].text) == 0) continue;
+        if (k - last == 1 && p->ggufs[groups[last].index] != NULL) p->tensors[groups[last].index].group = NULL;
+        last = k;
     }
+    free(groups);
+    return QDQ_OK;
 }
 
 /* The planned tensors; the others are in other_bytes. */
@@ -123,15 +155,15 @@ static qdq_status add_tensors(page *p) {
         return no_memory();
     p->report.other_bytes = plan->overhead;
     p->report.tensors = p->tensors;
-    qdq_status status = QDQ_OK;
+    qdq_status status = link_slices(p);
     for (size_t i = 0; i < plan->n_tensors && status == QDQ_OK; i++) {
         const qdq_plan_tensor *t = &plan->tensors[i];
         if (t->reason != NULL)
             p->report.other_bytes += t->bytes;
-        else if (!fold(p, t))
+        else if (!fold(p, i))
             status = add_tensor(p, i);
     }
-    drop_single_groups(p);
+    if (status == QDQ_OK) status = drop_single_groups(p);
     if (status != QDQ_OK || p->report.n_tensors > 0) return status;
     return qdq_fail(QDQ_BAD_DATA, "the plan has no tensor with a choice");
 }
@@ -286,6 +318,7 @@ static void close_page(page *p) {
     for (size_t i = 0; p->shapes != NULL && i < p->plan->n_tensors; i++) free(p->shapes[i]);
     free(p->shapes);
     free(p->ggufs);
+    free(p->slices);
     for (size_t i = 0; i < p->report.n_notes; i++) free(p->notes[i]);
     free(p->notes);
     free(p->choices);
