@@ -599,6 +599,8 @@ QDQ_API qdq_status qdq_out_commit(qdq_out *out);
 QDQ_API void qdq_out_abort(qdq_out *out); /* NULL is allowed */
 /* Is it the null device? */
 QDQ_API bool qdq_out_discards(const char *path);
+/* The refusals of qdq_out_create() once more, where inputs were opened after it. */
+QDQ_API qdq_status qdq_out_check(const qdq_out *out);
 /* Removes the temporary names of all outputs that are open. Async-signal-safe; for a handler that then ends the
  * process. */
 QDQ_API void qdq_out_abort_all(void);

@@ -1,5 +1,6 @@
 """No input is overwritten, and no output by another: paths_test.py PATH/TO/qdq [unittest's options]."""
 
+import math
 import unittest
 
 from command_support import *
@@ -62,6 +63,18 @@ class TestPaths(CommandTest):
                         self.fails(1 if read_first else 2,
                                    ["no JSON|no file of scores" if read_first else "is the (input|config.json)|are one file",
                                     os.path.basename(name)], *command, *rest, option, spelling)
+
+    def test_shards_of_gradients(self):
+        shutil.copytree(self.path("folder"), self.path("grads"))
+        command = ["sensitivity", "--low", "q4_0", "--high", "q8_0", "--grad", "grads", "folder"]
+        # An infinite weight ends the work: the output is looked at before.
+        name = "model.layers.0.self_attn.q_proj.weight"
+        self.put("folder/model-00001-of-00001.safetensors", safetensors_bytes({
+            name: ("F32", [32, 256], f32([math.inf] * 8192)), name.replace("q_", "k_"): ("F32", [32, 256], f32([1.0] * 8192))}))
+        self.fails(1, "inf|not finite", *command)
+        for option in ["--json", "--mlx-json"]:
+            for file in ["model-00001-of-00001.safetensors", "model.safetensors.index.json"]:
+                self.fails(2, "is the input", *command, option, "grads/" + file)
 
     def test_an_operand_may_be_the_output(self):
         for output, named in [("m.gguf", "m.gguf"), ("./i.dat", "i.dat"), ("types.txt", "types.txt"), ("o", "are one file")]:

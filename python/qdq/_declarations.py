@@ -491,6 +491,7 @@ FUNCTIONS = {
     "qdq_out_commit": (c_int, (c_void_p,)),
     "qdq_out_abort": (None, (c_void_p,)),
     "qdq_out_discards": (c_bool, (c_char_p,)),
+    "qdq_out_check": (c_int, (c_void_p,)),
     "qdq_out_abort_all": (None, ()),
     "qdq_mapped_path": (c_char_p, (c_void_p,)),
     "qdq_writer_create": (c_int, (c_int, c_char_p, POINTER(c_void_p),)),

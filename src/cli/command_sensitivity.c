@@ -190,6 +190,7 @@ static qdq_status write(plan *p) {
 
 static qdq_status run(plan *p, const char *gradients, const char *mlx) {
     qdq_status status = qdq_gradients_open(gradients, p->session.selection, NULL, &p->gradients);
+    if (status == QDQ_OK && p->session.json.out != NULL) status = qdq_out_check(p->session.json.out);
     if (status == QDQ_OK) status = qdq_json_open(mlx, &p->mlx);
     if (status == QDQ_OK) status = add_tensors(p);
     if (status == QDQ_OK) status = score(p);

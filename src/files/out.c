@@ -118,6 +118,8 @@ static qdq_status check_target(const char *path) {
     return QDQ_OK;
 }
 
+qdq_status qdq_out_check(const qdq_out *out) { return check_target(out->path); }
+
 static char *directory_of(const char *path) {
     const char *slash = strrchr(path, '/');
     if (slash == NULL) return strdup(".");
