@@ -156,6 +156,17 @@ typedef struct qdq_sensitivity_sums {
     uint64_t count;    /* elements summed */
 } qdq_sensitivity_sums;
 
+/* qdq_error_sums, and what has come since: the header's way of growing. In an array the first one's size is all's, and
+ * how far apart they lie. */
+typedef struct qdq_error_totals {
+    size_t size; /* sizeof(qdq_error_totals), set by the caller; the rest is zeroed before the first use */
+    qdq_error_sums sums;
+    uint64_t tiles;            /* tiles summed; they are numbered from 0 over all calls */
+    uint64_t non_finite_tiles; /* of these, where err2, ww or qq is NaN or infinite */
+    uint64_t worst_tile;       /* the number of the tile with the largest finite err2, the first of equals */
+    double worst_err2;         /* that err2; 0: the round trip is exact wherever it is finite */
+} qdq_error_totals;
+
 typedef struct qdq_error_stats {
     size_t size;          /* sizeof(qdq_error_stats), set by the caller */
     double rmse;          /* sqrt(err2 / count); with weights, divided by their number all the same */
@@ -273,6 +284,14 @@ QDQ_API qdq_status qdq_buffer_on_release(qdq_buffer *buffer, void (*release)(voi
 /* `count` elements of `buffer` from element `first`, as a buffer of one dimension that shares its memory and keeps it
  * alive. Any first is allowed. QDQ_INVALID_ARGUMENT: no elements, or some past the end. */
 QDQ_API qdq_status qdq_buffer_slice(qdq_buffer *buffer, uint64_t first, uint64_t count, qdq_buffer **slice);
+/* `rows` rows of `columns` elements of `buffer`, the first begun at element `first` and each `pitch` elements after the
+ * one before, as a buffer of two dimensions that shares its memory and keeps it alive: a part of a matrix's columns,
+ * one rank's weights. Operations take it as input, gradient and output where rows are whole blocks; importance and
+ * blocks lie side by side, as do what is copied or cut. Two such views that interleave count as overlapping.
+ * QDQ_INVALID_ARGUMENT: no rows or columns, a pitch below columns, elements past the end, blocks, a buffer that is such
+ * a view itself. */
+QDQ_API qdq_status qdq_buffer_rows(qdq_buffer *buffer, uint64_t first, uint64_t rows, uint64_t columns, uint64_t pitch,
+                                   qdq_buffer **view);
 /* NULL is allowed. A buffer that a committed encoder still uses is freed when the encoder is done. */
 QDQ_API void qdq_buffer_free(qdq_buffer *buffer);
 QDQ_API qdq_dtype qdq_buffer_dtype(const qdq_buffer *buffer); /* of NULL, a value outside the enum */
@@ -340,33 +359,44 @@ typedef struct qdq_options {
  * QDQ_OUT_OF_MEMORY, QDQ_DEVICE_ERROR: while a kernel was built. A call that fails records nothing. options may be
  * NULL. Inputs may be f32, f16 or bf16. The encoder keeps the buffers alive: they may be freed at once. */
 
-/* output: f32, as many elements as input. Where input is f32, both may be the same memory; any other overlap is
- * refused. */
+/* output: f32, f16 or bf16, as many elements as input. In f32 it has ggml's values; in f16 and bf16 these, rounded once
+ * more, to nearest, ties to even (docs/exactness.md). Where input and output have one dtype, both may be the same
+ * memory; any other overlap is refused. */
 QDQ_API qdq_status qdq_encode_roundtrip(qdq_encoder *encoder, qdq_format format, const qdq_buffer *input,
                                         qdq_buffer *output, const qdq_options *options);
 /* blocks: QDQ_U8, qdq_format_bytes(format, elements) bytes. */
 QDQ_API qdq_status qdq_encode_quantize(qdq_encoder *encoder, qdq_format format, const qdq_buffer *input,
                                        qdq_buffer *blocks, const qdq_options *options);
-/* blocks: QDQ_U8; output: f32, as many elements as the blocks hold. */
+/* blocks: QDQ_U8; output: as qdq_encode_roundtrip's, as many elements as the blocks hold. */
 QDQ_API qdq_status qdq_encode_dequantize(qdq_encoder *encoder, qdq_format format, const qdq_buffer *blocks,
                                          qdq_buffer *output);
 /* Adds, when waited for, to sums[k] what formats[k] does to input: n_formats formats, from 1 to 64, one reading of
  * input. sums must live until then; formats is copied. */
 QDQ_API qdq_status qdq_encode_error(qdq_encoder *encoder, uint32_t n_formats, const qdq_format *formats,
                                     const qdq_buffer *input, qdq_error_sums *sums, const qdq_options *options);
+/* The same into totals[k], all of totals[0].size. QDQ_INVALID_ARGUMENT also: that size holds no qdq_error_sums, or is
+ * no multiple of 8. */
+QDQ_API qdq_status qdq_encode_errors(qdq_encoder *encoder, uint32_t n_formats, const qdq_format *formats,
+                                     const qdq_buffer *input, qdq_error_totals *totals, const qdq_options *options);
 /* Adds, when waited for, to *sums the scores of `input` between low and high (which may be QDQ_FORMAT_SOURCE) with
  * `gradient`, which has as many elements, f32, f16 or bf16. sums must live until then. */
 QDQ_API qdq_status qdq_encode_sensitivity(qdq_encoder *encoder, qdq_format low, qdq_format high,
                                           const qdq_buffer *input, const qdq_buffer *gradient,
                                           qdq_sensitivity_sums *sums, const qdq_options *options);
+/* The same to sums[k] between low[k] and high[k]: n_pairs of them, from 1 to 64, of one gradient. Formats that need no
+ * search share one reading of input and gradient. */
+QDQ_API qdq_status qdq_encode_sensitivities(qdq_encoder *encoder, uint32_t n_pairs, const qdq_format *low,
+                                            const qdq_format *high, const qdq_buffer *input, const qdq_buffer *gradient,
+                                            qdq_sensitivity_sums *sums, const qdq_options *options);
 
 /* ---- Kernels --------------------------------------------------------------------------------------------------- */
 
-/* Kernels are named OP_FORMAT_DTYPE: "qdq_q4_0_f32" (round trip of an f32 input), "quantize_q4_0_bf16",
- * "dequantize_q4_0_f32", "error_q4_0_f16", "sensitivity_q4_0_f32" (the low format against the weights themselves, and
- * their dtype), "sensitivity_q4_0_q8_0_f32" (low, high). A device builds one on first use and keeps it. This builds it
- * now, with and without an importance matrix where the format can use one. QDQ_INVALID_ARGUMENT: no such name;
- * QDQ_UNSUPPORTED: not on this device; QDQ_OUT_OF_MEMORY, QDQ_DEVICE_ERROR: the driver failed. */
+/* Kernels are named OP_FORMAT_DTYPE: "qdq_q4_0_f32" (round trip of an f32 input to f32), "qdq_q4_0_bf16_bf16" (of bf16
+ * to bf16), "quantize_q4_0_bf16", "dequantize_q4_0_f32" (to f32), "dequantize_q4_0_bf16", "error_q4_0_f16",
+ * "sensitivity_q4_0_f32" (the low format against the weights themselves, and their dtype), "sensitivity_q4_0_q8_0_f32"
+ * (low, high). A device builds one on first use and keeps it. This builds it now, with and without an importance matrix
+ * where the format can use one. QDQ_INVALID_ARGUMENT: no such name; QDQ_UNSUPPORTED: not on this device;
+ * QDQ_OUT_OF_MEMORY, QDQ_DEVICE_ERROR: the driver failed. */
 QDQ_API qdq_status qdq_device_build_kernel(qdq_device *device, const char *name);
 
 #ifdef __cplusplus

@@ -355,6 +355,64 @@ static void buffers_are_checked(void **state) {
     assert_ok(qdq_buffer_write(t->in, 0, NULL, 0));
 }
 
+/* Views of rows: what makes none, and where none is taken. */
+static void rows_are_checked(void **state) {
+    things *t = *state;
+    qdq_buffer *b = t->in, *view, *matrix;
+    static const uint64_t wrong[][4] = {{0, 0, 32, 32},
+                                        {0, 2, 0, 32},
+                                        {0, 2, 33, 32},
+                                        {1, 2, 32, 32},
+                                        {0, 3, 32, 32},
+                                        {64, 1, 1, 1},
+                                        {33, 1, 32, 32},
+                                        {UINT64_MAX, 1, 1, 1},
+                                        {0, 2, 1, 1 << 20},
+                                        {0, UINT64_MAX, 1, UINT64_MAX},
+                                        {0, 3, 1, (uint64_t)1 << 63}};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        assert_refused(qdq_buffer_rows(t->in, wrong[i][0], wrong[i][1], wrong[i][2], wrong[i][3], &b), bad,
+                       "of a buffer of 64");
+        assert_null(b);
+    }
+    assert_refused(qdq_buffer_rows(NULL, 0, 1, 1, 1, &b), bad, "qdq_buffer_rows: a NULL");
+    assert_refused(qdq_buffer_rows(t->in, 0, 1, 1, 1, NULL), bad, "a NULL");
+    assert_refused(qdq_buffer_rows(t->bytes, 0, 1, 18, 18, &b), bad, "packed blocks lie side by side");
+    assert_ok(qdq_buffer_create(t->device, QDQ_F32, 2, (uint64_t[]){2, 80}, &matrix));
+    assert_ok(qdq_buffer_rows(matrix, 8, 2, 32, 80, &view));
+    assert_int_equal(qdq_buffer_count(view), 64);
+    assert_int_equal(qdq_buffer_bytes(view), 256);
+    float x[64];
+    assert_refused(qdq_buffer_rows(view, 0, 1, 1, 1, &b), bad, "is rows itself");
+    assert_refused(qdq_buffer_slice(view, 0, 32, &b), bad, "do not lie side by side");
+    assert_refused(qdq_buffer_read(view, 0, x, 4), bad, "qdq_buffer_read: the buffer's rows do not lie side by side");
+    assert_refused(qdq_buffer_write(view, 0, x, 4), bad, "do not lie side by side");
+    assert_ok(qdq_encode_roundtrip(t->encoder, t->q4, view, t->out, NULL));
+    assert_ok(qdq_encode_roundtrip(t->encoder, t->q4, t->in, view, NULL));
+    assert_ok(qdq_encode_roundtrip(t->encoder, t->q4, view, view, NULL));
+    assert_ok(qdq_encode_dequantize(t->encoder, t->q4, t->bytes, view));
+    assert_ok(qdq_encode_quantize(t->encoder, t->q4, view, t->bytes, NULL));
+    qdq_options o = {.size = sizeof o, .row = 64};
+    assert_refused(qdq_encode_roundtrip(t->encoder, t->q4, view, t->out, &o), bad,
+                   "qdq_q4_0_f32: rows of 32 elements, one every 80");
+    o = (qdq_options){.size = sizeof o, .importance = view, .row = 64};
+    assert_refused(qdq_encode_roundtrip(t->encoder, t->q4, t->in, t->out, &o), bad, "importance");
+    assert_ok(qdq_encoder_commit_and_wait(t->encoder));
+    qdq_buffer_free(view);
+    assert_ok(qdq_buffer_rows(matrix, 0, 4, 16, 36, &view));
+    assert_refused(qdq_encode_roundtrip(t->encoder, t->q4, view, t->out, NULL), bad,
+                   "rows of 16 elements, one every 36");
+    assert_refused(qdq_encode_roundtrip(t->encoder, t->q4, t->in, view, NULL), bad,
+                   "the output's rows of 16 elements must be divisible by block size (32)");
+    qdq_sensitivity_sums s = {0};
+    assert_refused(qdq_encode_sensitivity(t->encoder, t->q4, t->q8, t->in, view, &s, NULL), bad, "the gradient's rows");
+    /* Rows that touch are no rows with gaps. */
+    assert_ok(qdq_buffer_rows(t->in, 0, 2, 32, 32, &b));
+    assert_ok(qdq_buffer_read(b, 0, x, sizeof x));
+    qdq_buffer *const all[] = {view, matrix, b};
+    for (int i = 0; i < 3; i++) qdq_buffer_free(all[i]);
+}
+
 static void nulls_are_refused_by_encoders(void **state) {
     things *t = *state;
     qdq_error_sums e = {0};
@@ -398,6 +456,20 @@ static void nulls_are_refused_by_encoders(void **state) {
     assert_refused(qdq_encode_sensitivity(t->encoder, t->q4, t->q8, NULL, t->in, &s, NULL), bad, "no input buffer");
     assert_refused(qdq_encode_sensitivity(t->encoder, t->q4, t->q8, t->in, NULL, &s, NULL), bad, "no gradient buffer");
     assert_refused(qdq_encode_sensitivity(t->encoder, t->q4, t->q8, t->in, t->in, NULL, NULL), bad, "no place");
+    qdq_error_totals totals = {0};
+    assert_refused(qdq_encode_errors(t->encoder, 1, &t->q4, t->in, &totals, NULL), bad, "totals->size is not set");
+    totals.size = sizeof totals - 4;
+    assert_refused(qdq_encode_errors(t->encoder, 1, &t->q4, t->in, &totals, NULL), bad, "totals->size is not set");
+    totals.size = sizeof totals;
+    assert_refused(qdq_encode_errors(t->encoder, 1, &t->q4, t->in, NULL, NULL), bad, "no place for the sums");
+    assert_refused(qdq_encode_errors(t->encoder, 0, &t->q4, t->in, &totals, NULL), bad, "qdq_encode_errors: 0 formats");
+    assert_refused(qdq_encode_errors(NULL, 1, &t->q4, t->in, &totals, NULL), bad, "no encoder");
+    assert_refused(qdq_encode_sensitivities(t->encoder, 0, &t->q4, &t->q8, t->in, t->in, &s, NULL), bad, "0 pairs");
+    assert_refused(qdq_encode_sensitivities(t->encoder, 65, &t->q4, &t->q8, t->in, t->in, &s, NULL), bad, "65 pairs");
+    assert_refused(qdq_encode_sensitivities(t->encoder, 1, NULL, &t->q8, t->in, t->in, &s, NULL), bad, "no formats");
+    assert_refused(qdq_encode_sensitivities(t->encoder, 1, &t->q4, NULL, t->in, t->in, &s, NULL), bad, "no formats");
+    assert_refused(qdq_encode_sensitivities(t->encoder, 1, &t->q4, &t->q8, t->in, t->in, NULL, NULL), bad, "no place");
+    assert_refused(qdq_encode_sensitivities(NULL, 1, &t->q4, &t->q8, t->in, t->in, &s, NULL), bad, "no encoder");
     assert_refused(qdq_encoder_wait(t->encoder), bad, "nothing is committed");
     assert_ok(qdq_encoder_commit_and_wait(t->encoder)); /* nothing of the above was recorded */
     assert_int_equal(e.count, 0);
@@ -476,6 +548,7 @@ static void layouts_are_fixed(void **state) {
     _Static_assert(sizeof(qdq_error_sums) == 40 && offsetof(qdq_error_sums, max_abs) == 24 &&
                        offsetof(qdq_error_sums, count) == 32,
                    "");
+    _Static_assert(sizeof(qdq_error_totals) == sizeof(size_t) + 40 + 32, "");
     _Static_assert(sizeof(qdq_sensitivity_sums) == 32 && offsetof(qdq_sensitivity_sums, count) == 24, "");
     if (sizeof(void *) != 8) skip();
     assert_int_equal(offsetof(qdq_format_info, ggml_type), 16);
@@ -506,8 +579,14 @@ static void kernels_are_built_by_name(void **state) {
                 snprintf(name, sizeof name, "%s_%s_%s", operations[o], info.name, dtypes[d]);
                 assert_ok(qdq_device_build_kernel(t->device, name));
             }
-        snprintf(name, sizeof name, "dequantize_%s_f32", info.name);
-        assert_ok(qdq_device_build_kernel(t->device, name));
+        for (int d = 0; d < 3; d++) {
+            snprintf(name, sizeof name, "dequantize_%s_%s", info.name, dtypes[d]);
+            assert_ok(qdq_device_build_kernel(t->device, name));
+            for (int out = 1; out < 3; out++) {
+                snprintf(name, sizeof name, "qdq_%s_%s_%s", info.name, dtypes[d], dtypes[out]);
+                assert_ok(qdq_device_build_kernel(t->device, name));
+            }
+        }
         snprintf(name, sizeof name, "sensitivity_%s_q8_0_f32", info.name);
         assert_ok(qdq_device_build_kernel(t->device, name));
     }
@@ -523,7 +602,16 @@ static void kernels_are_built_by_name(void **state) {
                                         "x_q4_0_f32",
                                         "qdq_q9_9_f32",
                                         "qdq_q4_0_f64",
-                                        "dequantize_q4_0_f16",
+                                        "dequantize_q4_0_u8",
+                                        "qdq_q4_0_f32_f32",
+                                        "qdq_q4_0__bf16",
+                                        "qdq_q4_0_u8_bf16",
+                                        "qdq_f16_bf16",
+                                        "qdq__f16_bf16",
+                                        "quantize_q4_0_f32_bf16",
+                                        "dequantize_q4_0_f32_bf16",
+                                        "error_q4_0_f32_bf16",
+                                        "qdq_q4_0_f32_f16_bf16",
                                         "qdq_q4_0_u8",
                                         "qdq_f32",
                                         "error__f32",
@@ -745,6 +833,7 @@ int main(void) {
         cmocka_unit_test(devices_are_opened_with_options),
         cmocka_unit_test(nulls_are_refused_by_formats_and_statistics),
         cmocka_unit_test(buffers_are_checked),
+        cmocka_unit_test(rows_are_checked),
         cmocka_unit_test(nulls_are_refused_by_encoders),
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(structs_have_the_callers_size),

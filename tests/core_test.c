@@ -494,14 +494,14 @@ static void test_source_dtypes(void **state) {
 static void test_refusals(void **state) {
     qdq_device *device, *second;
     qdq_encoder *encoder;
-    qdq_buffer *b32, *b64, *b33, *half, *bytes, *foreign, *slice;
+    qdq_buffer *b32, *b64, *b33, *other, *bytes, *foreign, *slice;
     assert_ok(qdq_device_open("cpu", &device));
     assert_ok(qdq_device_open("cpu", &second));
     assert_ok(qdq_encoder_create(device, &encoder));
     assert_ok(qdq_buffer_create(device, QDQ_F32, 1, (uint64_t[]){32}, &b32));
     assert_ok(qdq_buffer_create(device, QDQ_F32, 2, (uint64_t[]){2, 32}, &b64));
     assert_ok(qdq_buffer_create(device, QDQ_F32, 1, (uint64_t[]){33}, &b33));
-    assert_ok(qdq_buffer_create(device, QDQ_F16, 1, (uint64_t[]){32}, &half));
+    assert_ok(qdq_buffer_create(device, QDQ_U8, 1, (uint64_t[]){32}, &other));
     assert_ok(qdq_buffer_create(device, QDQ_U8, 1, (uint64_t[]){18}, &bytes));
     assert_ok(qdq_buffer_create(second, QDQ_F32, 1, (uint64_t[]){32}, &foreign));
     qdq_device_close(second); /* the buffer keeps it alive */
@@ -511,7 +511,7 @@ static void test_refusals(void **state) {
                    "qdq_q4_0_f32: input element count (33) must be divisible by block size (32)");
     assert_refused(qdq_encode_roundtrip(encoder, q8, b32, b64, NULL), bad,
                    "qdq_q8_0_f32: output element count 64 != input element count 32");
-    assert_refused(qdq_encode_roundtrip(encoder, q4, b32, half, NULL), bad, "got input=f32 output=f16");
+    assert_refused(qdq_encode_roundtrip(encoder, q4, b32, other, NULL), bad, "got input=f32 output=u8");
     assert_refused(qdq_encode_roundtrip(encoder, q4, bytes, b32, NULL), bad, "divisible by block size");
     assert_refused(qdq_encode_roundtrip(encoder, 999, b32, b32, NULL), bad, "no format has the number 999");
     assert_refused(qdq_encode_roundtrip(encoder, q4, foreign, b32, NULL), bad, "another device");
@@ -556,7 +556,7 @@ static void test_refusals(void **state) {
     assert_refused(qdq_roundtrip(q4, x, x, UINT64_MAX - 31), bad, "more than memory can hold");
     qdq_buffer_free(b64);
     qdq_buffer_free(b33);
-    qdq_buffer_free(half);
+    qdq_buffer_free(other);
     qdq_buffer_free(bytes);
     qdq_device *home = device;
     qdq_encoder_free(encoder);
@@ -571,7 +571,7 @@ static void test_kernel_names(void **state) {
                                        "sensitivity_q4_0_f32"};
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) assert_ok(qdq_device_build_kernel(device, good[i]));
     static const char *const wrong[] = {
-        "", "qdq", "qdq_q4_0", "qdq_q9_9_f32", "qdq_q4_0_f64", "dequantize_q4_0_f16", "x_q4_0_f32", "qdq__f32", "_"};
+        "", "qdq", "qdq_q4_0", "qdq_q9_9_f32", "qdq_q4_0_f64", "dequantize_q4_0_u8", "x_q4_0_f32", "qdq__f32", "_"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
         assert_refused(qdq_device_build_kernel(device, wrong[i]), QDQ_INVALID_ARGUMENT, "no kernel is called");
     qdq_device_close(device);

@@ -700,6 +700,271 @@ static void encoders_are_waited_for_together(void **state) {
     qdq_buffer_free(in);
 }
 
+/* What the library narrows to, spelled another way: by comparing a value's two neighbours. */
+static uint16_t nearest_half(qdq_dtype dtype, float x) {
+    uint32_t sign = bits_of(x) >> 16 & 0x8000u;
+    if (isnan(x)) return (uint16_t)(dtype == QDQ_BF16 ? (bits_of(x) >> 16 | 0x40u) : (sign | 0x7e00u));
+    double size = fabs((double)x);
+    /* 16-bit patterns are in the order of their values; infinity stands for the next power of two. */
+    uint32_t low = 0, high = dtype == QDQ_BF16 ? 0x7f80u : 0x7c00u;
+    const uint32_t top = high;
+    double values[2] = {0, ldexp(1, dtype == QDQ_BF16 ? 128 : 16)};
+    while (high - low > 1) {
+        uint32_t middle = (low + high) / 2, fraction = dtype == QDQ_BF16 ? middle & 0x7fu : middle & 0x3ffu;
+        int exponent = (int)(dtype == QDQ_BF16 ? middle >> 7 : middle >> 10), bits = dtype == QDQ_BF16 ? 7 : 10;
+        int bias = dtype == QDQ_BF16 ? 127 : 15;
+        double v = ldexp(fraction + (exponent ? ldexp(1, bits) : 0), (exponent ? exponent : 1) - bias - bits);
+        if (v <= size)
+            low = middle, values[0] = v;
+        else
+            high = middle, values[1] = v;
+    }
+    double below = size - values[0], above = values[1] - size;
+    if (isinf(x)) return (uint16_t)(sign | top);
+    bool up = above < below || (above == below && low % 2 == 1);
+    return (uint16_t)(sign | (up ? high : low));
+}
+
+/* Round trip and dequantize into 16 bits: the rounding of what they give in 32, at any place, and in place. */
+static void halves_are_roundings_of_floats(void **state) {
+    (void)state;
+    enum { N = 13 * QDQ_TILE + 256 };
+    static float x[N], y[N], z[N];
+    static uint16_t half[N + 64], got[N + 64];
+    make_input(x, N, 111, true);
+    int turn = 0;
+    FOR_FORMATS(f, false) for (int d = QDQ_F16; d <= QDQ_BF16; d++, turn++) {
+        qdq_dtype out = (qdq_dtype)d, in = (qdq_dtype)(turn % 3);
+        uint64_t n = N - turn % 3 * 256, shift = (uint64_t)(turn % 5), bytes = qdq_format_bytes(f, n);
+        char what[96];
+        snprintf(what, sizeof what, "%s, %s to %s", describe(f).name, qdq_dtype_name(in), qdq_dtype_name(out));
+        static unsigned char source[N * 4];
+        narrow(in, x, source, n);
+        qdq_buffer *input = make_buffer(device, in, n, source), *wide = make_buffer(device, QDQ_F32, n, NULL);
+        qdq_buffer *deq = make_buffer(device, QDQ_F32, n, NULL), *blocks = make_buffer(device, QDQ_U8, bytes, NULL);
+        memset(half, guard, sizeof half);
+        qdq_buffer *a = make_buffer(device, out, N + 64, half), *b = make_buffer(device, out, N + 64, half);
+        qdq_buffer *to = part_of(a, shift, n), *deq_to = part_of(b, shift, n);
+        qdq_encoder *encoder;
+        assert_ok(qdq_encoder_create(device, &encoder));
+        assert_ok(qdq_encode_roundtrip(encoder, f, input, wide, NULL));
+        assert_ok(qdq_encode_roundtrip(encoder, f, input, to, NULL));
+        assert_ok(qdq_encode_quantize(encoder, f, input, blocks, NULL));
+        assert_ok(qdq_encode_dequantize(encoder, f, blocks, deq));
+        assert_ok(qdq_encode_dequantize(encoder, f, blocks, deq_to));
+        assert_ok(qdq_encode_roundtrip(encoder, f, to, to, NULL)); /* in place, from 16 bits */
+        assert_ok(qdq_encoder_commit_and_wait(encoder));
+        assert_ok(qdq_buffer_read(wide, 0, y, n * 4));
+        assert_ok(qdq_buffer_read(deq, 0, z, n * 4));
+        assert_ok(qdq_buffer_read(b, 0, got, sizeof got));
+        for (uint64_t i = 0; i < n; i++) {
+            half[shift + i] = nearest_half(out, z[i]);
+            if (got[shift + i] != half[shift + i])
+                fail_msg("%s: element %llu of %a is %04x, not %04x", what, (unsigned long long)i, (double)z[i],
+                         got[shift + i], half[shift + i]);
+        }
+        assert_memory_equal(got, half, sizeof got);
+        for (uint64_t i = 0; i < n; i++) half[shift + i] = nearest_half(out, y[i]);
+        /* The second round trip, by the CPU, from what the first must have given. */
+        qdq_buffer *once = make_buffer(cpu, out, n, half + shift), *twice = make_buffer(cpu, QDQ_F32, n, NULL);
+        qdq_encoder *other;
+        assert_ok(qdq_encoder_create(cpu, &other));
+        assert_ok(qdq_encode_roundtrip(other, f, once, twice, NULL));
+        assert_ok(qdq_encoder_commit_and_wait(other));
+        assert_ok(qdq_buffer_read(twice, 0, y, n * 4));
+        assert_ok(qdq_buffer_read(a, 0, got, sizeof got));
+        for (uint64_t i = 0; i < n; i++) half[shift + i] = nearest_half(out, y[i]);
+        if (memcmp(got, half, sizeof got) != 0) fail_msg("%s: twice, in place", what);
+        qdq_encoder_free(encoder);
+        qdq_encoder_free(other);
+        qdq_buffer *const all[] = {input, wide, deq, blocks, a, b, to, deq_to, once, twice};
+        for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) qdq_buffer_free(all[i]);
+    }
+}
+
+/* Every low format against the source, one format, and another: in one operation, and pair by pair. */
+static void several_sensitivities_at_once(void **state) {
+    (void)state;
+    enum { N = 6 * QDQ_TILE + 256, ROW = 256 };
+    static float x[N], g[N], weights[ROW];
+    make_input(x, N, 121, false);
+    make_input(g, N, 122, false);
+    uint64_t seed = 123;
+    for (int i = 0; i < ROW; i++) weights[i] = fabsf(random_float(&seed));
+    qdq_buffer *in = make_buffer(device, QDQ_F32, N, x), *gr = make_buffer(device, QDQ_F32, N, g);
+    qdq_buffer *w = make_buffer(device, QDQ_F32, ROW, weights);
+    qdq_format q8 = qdq_format_by_name("q8_0");
+    qdq_encoder *encoder;
+    assert_ok(qdq_encoder_create(device, &encoder));
+    for (int weighted = 0; weighted < 2; weighted++) {
+        qdq_options o = {.size = sizeof o, .importance = weighted ? w : NULL, .row = ROW};
+        qdq_format low[QDQ_MAX_OP_FORMATS], high[QDQ_MAX_OP_FORMATS];
+        qdq_sensitivity_sums sums[QDQ_MAX_OP_FORMATS] = {0}, one;
+        uint32_t n = 0;
+        FOR_FORMATS(f, weighted) for (int k = 0; k < 2 && n < QDQ_MAX_OP_FORMATS; k++) {
+            low[n] = f;
+            high[n] = k == 0 ? QDQ_FORMAT_SOURCE : f % 3 == 0 ? next_format(f) : q8;
+            if (high[n] != QDQ_FORMAT_SOURCE && !runs(high[n], weighted)) high[n] = q8;
+            n++;
+        }
+        assert_true(n > 30);
+        assert_ok(qdq_encode_sensitivities(encoder, n, low, high, in, gr, sums, &o));
+        assert_ok(qdq_encoder_commit_and_wait(encoder));
+        for (uint32_t i = 0; i < n; i++) {
+            memset(&one, 0, sizeof one);
+            assert_ok(qdq_encode_sensitivity(encoder, low[i], high[i], in, gr, &one, &o));
+            assert_ok(qdq_encoder_commit_and_wait(encoder));
+            if (memcmp(&one, &sums[i], sizeof one) != 0)
+                fail_msg("pair %u of %u, %s: %a %a %a, by itself %a %a %a", (unsigned)i, (unsigned)n,
+                         describe(low[i]).name, sums[i].signed_sum, sums[i].absolute, sums[i].squared, one.signed_sum,
+                         one.absolute, one.squared);
+        }
+    }
+    qdq_encoder_free(encoder);
+    qdq_buffer_free(in);
+    qdq_buffer_free(gr);
+    qdq_buffer_free(w);
+}
+
+/* Rows with gaps give what the same rows give side by side; the gaps stay as they were. */
+static void rows_with_a_pitch(void **state) {
+    (void)state;
+    enum { ROWS = 9, COLUMNS = 1280, PITCH = 1797, FIRST = 5, ALL = FIRST + ROWS * PITCH, N = ROWS * COLUMNS };
+    static float whole[ALL], side[N], g[N], whole_g[ALL], weights[COLUMNS], y[N], got[ALL], expected[ALL];
+    make_input(side, N, 131, false);
+    make_input(g, N, 132, false);
+    uint64_t seed = 133;
+    for (int i = 0; i < COLUMNS; i++) weights[i] = fabsf(random_float(&seed));
+    for (int i = 0; i < ALL; i++) whole[i] = whole_g[i] = NAN; /* what a gap would spoil */
+    for (int r = 0; r < ROWS; r++) {
+        memcpy(whole + FIRST + r * PITCH, side + r * COLUMNS, COLUMNS * 4);
+        memcpy(whole_g + FIRST + r * PITCH, g + r * COLUMNS, COLUMNS * 4);
+    }
+    FOR_FORMATS(f, true) for (int dtype = QDQ_F32; dtype <= QDQ_BF16; dtype++) {
+        qdq_dtype in_dtype = (qdq_dtype)dtype, out_dtype = (qdq_dtype)((dtype + f) % 3);
+        uint64_t size = qdq_dtype_size(out_dtype), bytes = qdq_format_bytes(f, N);
+        static unsigned char narrow_whole[ALL * 4], narrow_side[N * 4], fill[ALL * 4], blocks[2][N * 2 + 4096];
+        narrow(in_dtype, whole, narrow_whole, ALL);
+        narrow(in_dtype, side, narrow_side, N);
+        memset(fill, guard, sizeof fill);
+        qdq_buffer *pitched = make_buffer(device, in_dtype, ALL, narrow_whole), *in;
+        qdq_buffer *gradients = make_buffer(device, QDQ_F32, ALL, whole_g), *gr;
+        qdq_buffer *outputs = make_buffer(device, out_dtype, ALL, fill), *out;
+        qdq_buffer *packed = make_buffer(device, QDQ_U8, bytes, NULL),
+                   *w = make_buffer(device, QDQ_F32, COLUMNS, weights);
+        assert_ok(qdq_buffer_rows(pitched, FIRST, ROWS, COLUMNS, PITCH, &in));
+        assert_ok(qdq_buffer_rows(gradients, FIRST, ROWS, COLUMNS, PITCH, &gr));
+        assert_ok(qdq_buffer_rows(outputs, FIRST, ROWS, COLUMNS, PITCH, &out));
+        qdq_options o = {.size = sizeof o, .importance = w};
+        qdq_error_sums sums[2] = {0};
+        qdq_sensitivity_sums scores[2] = {0};
+        qdq_encoder *encoder;
+        assert_ok(qdq_encoder_create(device, &encoder));
+        qdq_status status = qdq_encode_error(encoder, 1, &f, in, &sums[0], &o);
+        assert_ok(status);
+        assert_ok(qdq_encode_sensitivity(encoder, f, QDQ_FORMAT_SOURCE, in, gr, &scores[0], &o));
+        assert_ok(qdq_encode_quantize(encoder, f, in, packed, &o));
+        assert_ok(qdq_encode_roundtrip(encoder, f, in, out, &o));
+        status = qdq_encoder_commit_and_wait(encoder);
+        if (status == QDQ_UNSUPPORTED) {
+            assert_non_null(strstr(qdq_error_message(), "no rows with a pitch"));
+            qdq_encoder_free(encoder);
+            qdq_buffer *const made[] = {pitched, gradients, outputs, packed, w, in, gr, out};
+            for (size_t i = 0; i < sizeof made / sizeof made[0]; i++) qdq_buffer_free(made[i]);
+            skip();
+        }
+        assert_ok(status);
+        assert_ok(qdq_buffer_read(outputs, 0, got, ALL * size));
+        assert_ok(qdq_buffer_read(packed, 0, blocks[0], bytes));
+
+        qdq_buffer *flat = make_buffer(cpu, in_dtype, N, narrow_side), *flat_g = make_buffer(cpu, QDQ_F32, N, g);
+        qdq_buffer *flat_out = make_buffer(cpu, out_dtype, N, NULL),
+                   *flat_blocks = make_buffer(cpu, QDQ_U8, bytes, NULL);
+        qdq_buffer *flat_w = make_buffer(cpu, QDQ_F32, COLUMNS, weights);
+        qdq_encoder *other;
+        assert_ok(qdq_encoder_create(cpu, &other));
+        o = (qdq_options){.size = sizeof o, .importance = flat_w, .row = COLUMNS};
+        assert_ok(qdq_encode_error(other, 1, &f, flat, &sums[1], &o));
+        assert_ok(qdq_encode_sensitivity(other, f, QDQ_FORMAT_SOURCE, flat, flat_g, &scores[1], &o));
+        assert_ok(qdq_encode_quantize(other, f, flat, flat_blocks, &o));
+        assert_ok(qdq_encode_roundtrip(other, f, flat, flat_out, &o));
+        assert_ok(qdq_encoder_commit_and_wait(other));
+        assert_ok(qdq_buffer_read(flat_out, 0, y, N * size));
+        assert_ok(qdq_buffer_read(flat_blocks, 0, blocks[1], bytes));
+        memcpy(expected, fill, ALL * size);
+        for (int r = 0; r < ROWS; r++)
+            memcpy((unsigned char *)expected + (uint64_t)(FIRST + r * PITCH) * size,
+                   (unsigned char *)y + (uint64_t)(r * COLUMNS) * size, COLUMNS * size);
+        if (memcmp(got, expected, ALL * size) != 0)
+            fail_msg("%s, %s to %s: round trip", describe(f).name, qdq_dtype_name(in_dtype), qdq_dtype_name(out_dtype));
+        assert_memory_equal(blocks[0], blocks[1], bytes);
+        assert_memory_equal(&sums[0], &sums[1], sizeof sums[0]);
+        assert_memory_equal(&scores[0], &scores[1], sizeof scores[0]);
+        qdq_encoder_free(encoder);
+        qdq_encoder_free(other);
+        qdq_buffer *const all[] = {pitched, gradients, outputs,  packed,      w,      in,    gr,
+                                   out,     flat,      flat_out, flat_blocks, flat_w, flat_g};
+        for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) qdq_buffer_free(all[i]);
+    }
+}
+
+/* Errors with what has come since the first struct: where the worst tile is, and how many are no numbers. */
+static void error_totals_tell_where(void **state) {
+    (void)state;
+    enum { N = 12 * QDQ_TILE + 512, CUT = 5 * QDQ_TILE };
+    static float x[N];
+    uint64_t seed = 141;
+    for (int i = 0; i < N; i++) x[i] = random_float(&seed);
+    for (int i = 0; i < 32; i++) x[7 * QDQ_TILE + 64 + i] *= 1000.0f;
+    x[3 * QDQ_TILE] = NAN;
+    x[11 * QDQ_TILE + 5] = INFINITY;
+    qdq_format formats[] = {qdq_format_by_name("q4_0"), qdq_format_by_name("q6_K"), qdq_format_by_name("q8_0")};
+    qdq_buffer *in = make_buffer(device, QDQ_F32, N, x), *first = part_of(in, 0, CUT),
+               *rest = part_of(in, CUT, N - CUT);
+    qdq_encoder *encoder;
+    assert_ok(qdq_encoder_create(device, &encoder));
+    qdq_error_totals whole[3] = {{.size = sizeof whole[0]}}, cut[3] = {{.size = sizeof cut[0]}};
+    qdq_error_sums plain[3] = {0};
+    assert_ok(qdq_encode_errors(encoder, 3, formats, in, whole, NULL));
+    assert_ok(qdq_encode_errors(encoder, 3, formats, first, cut, NULL));
+    assert_ok(qdq_encode_errors(encoder, 3, formats, rest, cut, NULL));
+    assert_ok(qdq_encode_error(encoder, 3, formats, in, plain, NULL));
+    assert_ok(qdq_encoder_commit_and_wait(encoder));
+    for (int f = 0; f < 3; f++) {
+        qdq_error_sums one = {0};
+        assert_ok(qdq_error(formats[f], x + 7 * QDQ_TILE, QDQ_TILE, &one));
+        assert_memory_equal(&whole[f].sums, &plain[f], sizeof plain[f]);
+        assert_int_equal(whole[f].tiles, 13);
+        assert_int_equal(whole[f].non_finite_tiles, 2);
+        assert_int_equal(whole[f].worst_tile, 7);
+        assert_true(whole[f].worst_err2 == one.err2);
+        cut[f].size = whole[f].size;
+        assert_memory_equal(&cut[f], &whole[f], sizeof whole[f]);
+    }
+    /* An older caller's, with nothing behind the sums; and a newer one's, whose further members stay as they were. */
+    struct {
+        size_t size;
+        qdq_error_sums sums;
+    } old[2] = {{.size = sizeof old[0]}};
+    struct {
+        qdq_error_totals totals;
+        uint64_t more;
+    } newer[2] = {{.totals.size = sizeof newer[0], .more = 42}, {.more = 43}};
+    assert_ok(qdq_encode_errors(encoder, 2, formats, in, (qdq_error_totals *)(void *)old, NULL));
+    assert_ok(qdq_encode_errors(encoder, 2, formats, in, &newer[0].totals, NULL));
+    assert_ok(qdq_encoder_commit_and_wait(encoder));
+    for (int f = 0; f < 2; f++) {
+        assert_memory_equal(&old[f].sums, &plain[f], sizeof plain[f]);
+        assert_memory_equal(&newer[f].totals.sums, &plain[f], sizeof plain[f]);
+        assert_int_equal(newer[f].totals.worst_tile, 7);
+        assert_int_equal(newer[f].more, 42 + f);
+    }
+    qdq_encoder_free(encoder);
+    qdq_buffer_free(first);
+    qdq_buffer_free(rest);
+    qdq_buffer_free(in);
+}
+
 static void fresh_buffers_are_zero(void **state) {
     (void)state;
     for (int turn = 0; turn < 3; turn++) {
@@ -779,7 +1044,7 @@ static void times_are_told(void **state) {
     qdq_buffer *in = make_buffer(device, QDQ_F32, N, NULL), *out = make_buffer(device, QDQ_F32, N, NULL);
     qdq_error_sums sums = {0};
     qdq_op op = {.kind = QDQ_OP_ERROR, .n_formats = 1, .count = N, .row = N, .error = &sums};
-    op.input = (qdq_span){in->storage->memory, 0, QDQ_F32};
+    op.input = (qdq_span){.memory = in->storage->memory, .dtype = QDQ_F32};
     double seconds[3] = {-1, -1, -1};
     assert_ok(backend->build(device->state, &op));
     assert_ok(backend->time_ops(device->state, &op, 1, 3, seconds));
@@ -843,6 +1108,10 @@ int main(int argc, char **argv) {
         cmocka_unit_test(two_encoders_from_two_threads),
         cmocka_unit_test(two_devices_at_once),
         cmocka_unit_test(wrong_use_is_refused),
+        cmocka_unit_test(halves_are_roundings_of_floats),
+        cmocka_unit_test(several_sensitivities_at_once),
+        cmocka_unit_test(rows_with_a_pitch),
+        cmocka_unit_test(error_totals_tell_where),
         cmocka_unit_test(submitted_work_is_done_in_order),
         cmocka_unit_test(encoders_are_waited_for_together),
         cmocka_unit_test(fresh_buffers_are_zero),

@@ -108,6 +108,8 @@ qdq_status qdq_buffer_slice(qdq_buffer *buffer, uint64_t first, uint64_t count, 
     if (count == 0 || first > buffer->count || count > buffer->count - first)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_buffer_slice: %llu elements from %llu of a buffer of %llu",
                         (unsigned long long)count, (unsigned long long)first, (unsigned long long)buffer->count);
+    if (buffer->pitch)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_buffer_slice: the buffer's rows do not lie side by side");
     qdq_buffer *slice = calloc(1, sizeof *slice);
     if (!slice) return qdq_fail(QDQ_OUT_OF_MEMORY, "qdq_buffer_slice: no memory");
     *slice = *buffer;
@@ -115,6 +117,30 @@ qdq_status qdq_buffer_slice(qdq_buffer *buffer, uint64_t first, uint64_t count, 
     slice->count = slice->row = count;
     qdq_storage_retain(slice->storage);
     *out = slice;
+    return QDQ_OK;
+}
+
+qdq_status qdq_buffer_rows(qdq_buffer *buffer, uint64_t first, uint64_t rows, uint64_t columns, uint64_t pitch,
+                           qdq_buffer **out) {
+    if (out) *out = NULL;
+    if (!buffer || !out) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_buffer_rows: a NULL");
+    if (buffer->pitch)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_buffer_rows: the buffer is rows itself; take rows of what it is of");
+    if (buffer->dtype == QDQ_U8)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_buffer_rows: packed blocks lie side by side");
+    uint64_t last;
+    if (rows == 0 || columns == 0 || pitch < columns || __builtin_mul_overflow(rows - 1, pitch, &last) ||
+        first > buffer->count || last > buffer->count - first || columns > buffer->count - first - last)
+        return qdq_fail(QDQ_INVALID_ARGUMENT,
+                        "qdq_buffer_rows: %llu rows of %llu elements, one every %llu, from element %llu of a buffer of "
+                        "%llu",
+                        (unsigned long long)rows, (unsigned long long)columns, (unsigned long long)pitch,
+                        (unsigned long long)first, (unsigned long long)buffer->count);
+    qdq_status status = qdq_buffer_slice(buffer, first, last + columns, out);
+    if (status != QDQ_OK) return status;
+    (*out)->count = rows * columns;
+    (*out)->row = columns;
+    (*out)->pitch = pitch == columns || rows == 1 ? 0 : pitch;
     return QDQ_OK;
 }
 
@@ -130,6 +156,11 @@ uint64_t qdq_buffer_bytes(const qdq_buffer *buffer) {
     return buffer ? buffer->count * qdq_dtype_size(buffer->dtype) : 0;
 }
 
+uint64_t qdq_buffer_extent(const qdq_buffer *buffer) {
+    uint64_t gaps = buffer->pitch ? (buffer->count / buffer->row - 1) * (buffer->pitch - buffer->row) : 0;
+    return (buffer->count + gaps) * qdq_dtype_size(buffer->dtype);
+}
+
 void *qdq_buffer_host(qdq_buffer *buffer) {
     unsigned char *base = buffer ? buffer->storage->device->backend->host(buffer->storage->memory) : NULL;
     return base ? base + buffer->offset : NULL;
@@ -138,6 +169,9 @@ void *qdq_buffer_host(qdq_buffer *buffer) {
 static qdq_status check_range(const char *call, const qdq_buffer *buffer, uint64_t offset, const void *host,
                               uint64_t bytes) {
     if (!buffer || (!host && bytes > 0)) return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: a NULL", call);
+    if (buffer->pitch)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: the buffer's rows do not lie side by side; copy what they are of",
+                        call);
     uint64_t size = qdq_buffer_bytes(buffer);
     if (offset > size || bytes > size - offset)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: %llu bytes at offset %llu of a buffer of %llu", call,

@@ -5,11 +5,14 @@
 #include "base/error.h"
 #include "base/format.h"
 
-void qdq_kernel_name(char name[QDQ_KERNEL_NAME], qdq_op_kind kind, qdq_format format, qdq_dtype dtype) {
+void qdq_kernel_name(char name[QDQ_KERNEL_NAME], qdq_op_kind kind, qdq_format format, qdq_dtype input,
+                     qdq_dtype output) {
     static const char *const prefixes[] = {"qdq", "quantize", "dequantize", "error", "sensitivity"};
     const qdq_format_row *row = qdq_format_get(format);
-    snprintf(name, QDQ_KERNEL_NAME, "%s_%s_%s", prefixes[kind], row ? row->name : "?",
-             qdq_dtype_name(kind == QDQ_OP_DEQUANTIZE ? QDQ_F32 : dtype));
+    bool both = kind == QDQ_OP_ROUNDTRIP && output != QDQ_F32;
+    snprintf(name, QDQ_KERNEL_NAME, "%s_%s_%s%s%s", prefixes[kind], row ? row->name : "?",
+             qdq_dtype_name(kind == QDQ_OP_DEQUANTIZE ? output : input), both ? "_" : "",
+             both ? qdq_dtype_name(output) : "");
 }
 
 static qdq_status check_count(const char *kernel, qdq_format format, uint64_t count) {
@@ -25,17 +28,23 @@ static qdq_status check_count(const char *kernel, qdq_format format, uint64_t co
     return QDQ_OK;
 }
 
-qdq_status qdq_check_formats(char kernel[QDQ_KERNEL_NAME], const qdq_op *op, qdq_dtype dtype) {
+static qdq_status check_format(const char *kernel, const qdq_op *op, qdq_format format) {
+    qdq_status status = check_count(kernel, format, op->count);
+    if (status != QDQ_OK) return status;
+    const qdq_format_row *row = qdq_format_get(format);
+    if (row->importance != QDQ_IMPORTANCE_NEEDED || op->importance.memory || op->kind == QDQ_OP_DEQUANTIZE)
+        return QDQ_OK;
+    return qdq_fail(QDQ_UNSUPPORTED, "%s: %s needs an importance matrix: give an encoder one in its options", kernel,
+                    row->name);
+}
+
+qdq_status qdq_check_formats(char kernel[QDQ_KERNEL_NAME], const qdq_op *op) {
     for (uint32_t f = 0; f < op->n_formats; f++) {
-        bool is_high = op->kind == QDQ_OP_SENSITIVITY && f == 1;
-        if (is_high && op->format[f] == QDQ_FORMAT_SOURCE) continue;
-        qdq_kernel_name(kernel, op->kind, op->format[is_high ? 0 : f], dtype);
-        qdq_status status = check_count(kernel, op->format[f], op->count);
+        qdq_kernel_name(kernel, op->kind, op->format[f], op->input.dtype, op->output.dtype);
+        qdq_status status = check_format(kernel, op, op->format[f]);
+        if (status == QDQ_OK && op->kind == QDQ_OP_SENSITIVITY && op->high[f] != QDQ_FORMAT_SOURCE)
+            status = check_format(kernel, op, op->high[f]);
         if (status != QDQ_OK) return status;
-        const qdq_format_row *row = qdq_format_get(op->format[f]);
-        if (row->importance == QDQ_IMPORTANCE_NEEDED && !op->importance.memory && op->kind != QDQ_OP_DEQUANTIZE)
-            return qdq_fail(QDQ_UNSUPPORTED, "%s: %s needs an importance matrix: give an encoder one in its options",
-                            kernel, row->name);
     }
     return QDQ_OK;
 }

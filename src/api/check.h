@@ -6,12 +6,14 @@
 
 enum { QDQ_KERNEL_NAME = 96 };
 
-/* "qdq_q4_0_f32", "quantize_q8_0_bf16", …; "?" for a format or dtype that is none. */
-void qdq_kernel_name(char name[QDQ_KERNEL_NAME], qdq_op_kind kind, qdq_format format, qdq_dtype dtype);
+/* "qdq_q4_0_f32", "qdq_q4_0_bf16_f16", "quantize_q8_0_bf16", …; "?" for a format or dtype that is none. Outputs count
+ * for round trip and dequantize only. */
+void qdq_kernel_name(char name[QDQ_KERNEL_NAME], qdq_op_kind kind, qdq_format format, qdq_dtype input,
+                     qdq_dtype output);
 
 /* The operation's formats exist and take its count of elements, and there is an importance matrix where one is needed.
  * Leaves in `kernel` the name of what was refused. */
-qdq_status qdq_check_formats(char kernel[QDQ_KERNEL_NAME], const qdq_op *op, qdq_dtype dtype);
+qdq_status qdq_check_formats(char kernel[QDQ_KERNEL_NAME], const qdq_op *op);
 
 /* Bytes in a space of addresses. */
 typedef struct qdq_extent {

@@ -41,7 +41,11 @@ struct qdq_buffer {
     uint64_t offset; /* bytes into the storage */
     uint64_t count;  /* elements */
     uint64_t row;    /* the last extent */
+    uint64_t pitch;  /* elements from one row to the next; 0: they lie side by side */
 };
+
+/* Bytes from the buffer's first to its last. */
+uint64_t qdq_buffer_extent(const qdq_buffer *buffer);
 
 /* Can the device fill buffers from a reader, which it calls from several threads at once? */
 bool qdq_device_fills(const qdq_device *device);

@@ -149,7 +149,11 @@ static void *make_room(void *array, size_t used, size_t more, size_t *room, size
 static bool is_source(qdq_dtype dtype) { return dtype == QDQ_F32 || dtype == QDQ_F16 || dtype == QDQ_BF16; }
 
 static qdq_span span_of(const qdq_buffer *buffer) {
-    return (qdq_span){buffer->storage->memory, buffer->offset, buffer->dtype};
+    return (qdq_span){.memory = buffer->storage->memory,
+                      .offset = buffer->offset,
+                      .dtype = buffer->dtype,
+                      .columns = buffer->pitch ? buffer->row : 0,
+                      .pitch = buffer->pitch};
 }
 
 static qdq_status check_buffer(const char *kernel, const qdq_encoder *encoder, const qdq_buffer *buffer,
@@ -174,13 +178,14 @@ static bool can_meet(const qdq_storage *a, const qdq_storage *b) { return a == b
 static qdq_extent extent_of(const qdq_buffer *buffer) {
     const qdq_backend *backend = buffer->storage->device->backend;
     uint64_t base = backend->address ? backend->address(buffer->storage->memory) : 0;
-    return (qdq_extent){base + buffer->offset, qdq_buffer_bytes(buffer)};
+    return (qdq_extent){base + buffer->offset, qdq_buffer_extent(buffer)};
 }
 
 /* in_place: the output may be the input. */
 static qdq_status check_overlap(const char *kernel, const qdq_buffer *input, const qdq_buffer *output,
                                 const qdq_buffer *importance, bool in_place) {
     qdq_status status = QDQ_OK;
+    in_place = in_place && input->pitch == output->pitch && (input->pitch == 0 || input->row == output->row);
     if (can_meet(input->storage, output->storage))
         status = qdq_check_overlap(kernel, "input", extent_of(input), extent_of(output), in_place);
     if (status == QDQ_OK && importance && can_meet(importance->storage, output->storage))
@@ -204,6 +209,11 @@ static qdq_status check_row(const char *kernel, qdq_op *op, const qdq_buffer *in
         const qdq_format_row *format = qdq_format_get(op->format[f]);
         if (format && !uneven && (f == 0 || o->importance) && op->row % format->block_elements != 0) uneven = format;
     }
+    if (input->pitch && (uneven || op->row != input->row))
+        return qdq_fail(
+            QDQ_INVALID_ARGUMENT,
+            "%s: rows of %llu elements, one every %llu; they must be the operation's rows, and whole blocks", kernel,
+            (unsigned long long)input->row, (unsigned long long)input->pitch);
     if (!uneven) return QDQ_OK;
     if (o->row || o->importance)
         return qdq_fail(QDQ_INVALID_ARGUMENT,
@@ -215,12 +225,24 @@ static qdq_status check_row(const char *kernel, qdq_op *op, const qdq_buffer *in
     return QDQ_OK;
 }
 
+/* Rows of an output, or a gradient, are whole blocks too, so that no lane meets a gap. */
+static qdq_status check_rows(const char *kernel, const char *what, const qdq_op *op, const qdq_buffer *buffer) {
+    for (uint32_t f = 0; f < op->n_formats && buffer->pitch; f++) {
+        uint32_t block = qdq_format_get(op->format[f])->block_elements;
+        if (buffer->row % block != 0)
+            return qdq_fail(QDQ_INVALID_ARGUMENT,
+                            "%s: the %s's rows of %llu elements must be divisible by block size (%u)", kernel, what,
+                            (unsigned long long)buffer->row, (unsigned)block);
+    }
+    return QDQ_OK;
+}
+
 static qdq_status check_importance(const char *kernel, const qdq_encoder *encoder, const qdq_op *op,
                                    const qdq_buffer *importance) {
     if (!importance) return QDQ_OK;
     qdq_status status = check_buffer(kernel, encoder, importance, "importance");
     if (status != QDQ_OK) return status;
-    if (importance->dtype == QDQ_F32 && importance->count == op->row) return QDQ_OK;
+    if (importance->dtype == QDQ_F32 && importance->count == op->row && !importance->pitch) return QDQ_OK;
     return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: importance has %llu elements of %s; a row has %llu, and f32 is needed",
                     kernel, (unsigned long long)importance->count, qdq_dtype_name(importance->dtype),
                     (unsigned long long)op->row);
@@ -229,7 +251,7 @@ static qdq_status check_importance(const char *kernel, const qdq_encoder *encode
 /* Checks the input of an operation and begins its record. */
 static qdq_status begin(const qdq_encoder *encoder, qdq_op *op, const qdq_buffer *input, char kernel[QDQ_KERNEL_NAME],
                         const qdq_options *options, qdq_options *read) {
-    qdq_kernel_name(kernel, op->kind, op->format[0], input ? input->dtype : QDQ_F32);
+    qdq_kernel_name(kernel, op->kind, op->format[0], input ? input->dtype : QDQ_F32, op->output.dtype);
     if (!encoder) return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: no encoder", kernel);
     if (encoder->committed)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: the encoder is committed; wait for it first", kernel);
@@ -239,7 +261,7 @@ static qdq_status begin(const qdq_encoder *encoder, qdq_op *op, const qdq_buffer
     op->count = input->count;
     op->input = span_of(input);
     if (read->importance) op->importance = span_of(read->importance);
-    status = qdq_check_formats(kernel, op, input->dtype);
+    status = qdq_check_formats(kernel, op);
     if (status == QDQ_OK) status = check_row(kernel, op, input, read);
     if (status == QDQ_OK) status = check_importance(kernel, encoder, op, read->importance);
     return status;
@@ -268,6 +290,7 @@ qdq_status qdq_encode_roundtrip(qdq_encoder *encoder, qdq_format format, const q
     char kernel[QDQ_KERNEL_NAME];
     qdq_options o;
     qdq_op op = {.kind = QDQ_OP_ROUNDTRIP, .n_formats = 1, .format = {format}};
+    if (output) op.output = span_of(output);
     qdq_status status = begin(encoder, &op, input, kernel, options, &o);
     if (status != QDQ_OK) return status;
     status = check_output(kernel, encoder, output);
@@ -275,12 +298,13 @@ qdq_status qdq_encode_roundtrip(qdq_encoder *encoder, qdq_format format, const q
     if (output->count != input->count)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: output element count %llu != input element count %llu", kernel,
                         (unsigned long long)output->count, (unsigned long long)input->count);
-    if (!is_source(input->dtype) || output->dtype != QDQ_F32)
-        return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: only f32, f16 or bf16 to f32 supported; got input=%s output=%s",
-                        kernel, qdq_dtype_name(input->dtype), qdq_dtype_name(output->dtype));
+    if (!is_source(input->dtype) || !is_source(output->dtype))
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: only f32, f16 or bf16 supported; got input=%s output=%s", kernel,
+                        qdq_dtype_name(input->dtype), qdq_dtype_name(output->dtype));
+    status = check_rows(kernel, "output", &op, output);
+    if (status != QDQ_OK) return status;
     status = check_overlap(kernel, input, output, o.importance, input->dtype == output->dtype);
     if (status != QDQ_OK) return status;
-    op.output = span_of(output);
     return record(encoder, &op, (const qdq_buffer *const[3]){input, output, o.importance});
 }
 
@@ -311,7 +335,8 @@ qdq_status qdq_encode_dequantize(qdq_encoder *encoder, qdq_format format, const 
     char kernel[QDQ_KERNEL_NAME];
     qdq_options o;
     qdq_op op = {.kind = QDQ_OP_DEQUANTIZE, .n_formats = 1, .format = {format}};
-    qdq_kernel_name(kernel, op.kind, format, QDQ_F32);
+    if (output) op.output = span_of(output);
+    qdq_kernel_name(kernel, op.kind, format, QDQ_U8, op.output.dtype);
     qdq_status status = encoder ? check_output(kernel, encoder, output) : QDQ_OK;
     if (status != QDQ_OK) return status;
     /* The output has the elements, so it is what begin() checks. */
@@ -319,9 +344,9 @@ qdq_status qdq_encode_dequantize(qdq_encoder *encoder, qdq_format format, const 
     if (status != QDQ_OK) return status;
     status = check_buffer(kernel, encoder, blocks, "input");
     if (status != QDQ_OK) return status;
-    if (blocks->dtype != QDQ_U8 || output->dtype != QDQ_F32)
-        return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: only u8 to f32 supported; got input=%s output=%s", kernel,
-                        qdq_dtype_name(blocks->dtype), qdq_dtype_name(output->dtype));
+    if (blocks->dtype != QDQ_U8 || !is_source(output->dtype))
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: only u8 to f32, f16 or bf16 supported; got input=%s output=%s",
+                        kernel, qdq_dtype_name(blocks->dtype), qdq_dtype_name(output->dtype));
     uint64_t bytes = qdq_format_bytes(format, output->count);
     if (blocks->count != bytes)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: input has %llu bytes; %llu elements need %llu", kernel,
@@ -330,38 +355,52 @@ qdq_status qdq_encode_dequantize(qdq_encoder *encoder, qdq_format format, const 
     status = check_overlap(kernel, blocks, output, NULL, false);
     if (status != QDQ_OK) return status;
     op.input = span_of(blocks);
-    op.output = span_of(output);
     return record(encoder, &op, (const qdq_buffer *const[3]){blocks, output});
 }
 
-qdq_status qdq_encode_error(qdq_encoder *encoder, uint32_t n_formats, const qdq_format *formats,
-                            const qdq_buffer *input, qdq_error_sums *sums, const qdq_options *options) {
+static qdq_status encode_error(qdq_encoder *encoder, const char *call, qdq_op *op, const qdq_format *formats,
+                               const qdq_buffer *input, const qdq_options *options) {
     char kernel[QDQ_KERNEL_NAME];
-    if (n_formats == 0 || n_formats > QDQ_MAX_OP_FORMATS)
-        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_encode_error: %u formats; from 1 to %d", (unsigned)n_formats,
-                        QDQ_MAX_OP_FORMATS);
-    if (!formats || !sums)
-        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_encode_error: no %s",
-                        formats ? "place for the sums" : "formats given");
     qdq_options o;
-    qdq_op op = {.kind = QDQ_OP_ERROR, .n_formats = n_formats, .error = sums};
-    memcpy(op.format, formats, n_formats * sizeof *formats);
-    qdq_status status = begin(encoder, &op, input, kernel, options, &o);
+    if (op->n_formats == 0 || op->n_formats > QDQ_MAX_OP_FORMATS)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: %u formats; from 1 to %d", call, (unsigned)op->n_formats,
+                        QDQ_MAX_OP_FORMATS);
+    if (!formats || (!op->error && !op->totals))
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: no %s", call, formats ? "place for the sums" : "formats given");
+    op->kind = QDQ_OP_ERROR;
+    memcpy(op->format, formats, op->n_formats * sizeof *formats);
+    qdq_status status = begin(encoder, op, input, kernel, options, &o);
     if (status != QDQ_OK) return status;
     if (!is_source(input->dtype))
         return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: only f32, f16 or bf16 supported; got input=%s", kernel,
                         qdq_dtype_name(input->dtype));
-    return record(encoder, &op, (const qdq_buffer *const[3]){input, o.importance});
+    status = check_rows(kernel, "input", op, input);
+    if (status != QDQ_OK) return status;
+    return record(encoder, op, (const qdq_buffer *const[3]){input, o.importance});
 }
 
-qdq_status qdq_encode_sensitivity(qdq_encoder *encoder, qdq_format low, qdq_format high, const qdq_buffer *input,
-                                  const qdq_buffer *gradient, qdq_sensitivity_sums *sums, const qdq_options *options) {
+qdq_status qdq_encode_error(qdq_encoder *encoder, uint32_t n_formats, const qdq_format *formats,
+                            const qdq_buffer *input, qdq_error_sums *sums, const qdq_options *options) {
+    qdq_op op = {.n_formats = n_formats, .error = sums};
+    return encode_error(encoder, "qdq_encode_error", &op, formats, input, options);
+}
+
+qdq_status qdq_encode_errors(qdq_encoder *encoder, uint32_t n_formats, const qdq_format *formats,
+                             const qdq_buffer *input, qdq_error_totals *totals, const qdq_options *options) {
+    size_t size = totals ? totals->size : 0;
+    if (totals && (size < sizeof(size_t) + sizeof(qdq_error_sums) || size % sizeof(uint64_t) != 0))
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_encode_errors: totals->size is not set");
+    qdq_op op = {.n_formats = n_formats, .totals = totals, .totals_size = size};
+    return encode_error(encoder, "qdq_encode_errors", &op, formats, input, options);
+}
+
+static qdq_status encode_sensitivity(qdq_encoder *encoder, qdq_op *op, const qdq_buffer *input,
+                                     const qdq_buffer *gradient, const qdq_options *options) {
     char kernel[QDQ_KERNEL_NAME];
     qdq_options o;
-    qdq_op op = {.kind = QDQ_OP_SENSITIVITY, .n_formats = 2, .format = {low, high}, .sensitivity = sums};
-    qdq_status status = begin(encoder, &op, input, kernel, options, &o);
+    qdq_status status = begin(encoder, op, input, kernel, options, &o);
     if (status != QDQ_OK) return status;
-    if (!sums) return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: no place for the sums", kernel);
+    if (!op->sensitivity) return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: no place for the sums", kernel);
     status = check_buffer(kernel, encoder, gradient, "gradient");
     if (status != QDQ_OK) return status;
     if (gradient->count != input->count)
@@ -370,6 +409,28 @@ qdq_status qdq_encode_sensitivity(qdq_encoder *encoder, qdq_format low, qdq_form
     if (!is_source(input->dtype) || !is_source(gradient->dtype))
         return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: only f32, f16 or bf16 supported; got input=%s gradient=%s", kernel,
                         qdq_dtype_name(input->dtype), qdq_dtype_name(gradient->dtype));
-    op.gradient = span_of(gradient);
-    return record(encoder, &op, (const qdq_buffer *const[3]){input, gradient, o.importance});
+    status = check_rows(kernel, "input", op, input);
+    if (status == QDQ_OK) status = check_rows(kernel, "gradient", op, gradient);
+    if (status != QDQ_OK) return status;
+    op->gradient = span_of(gradient);
+    return record(encoder, op, (const qdq_buffer *const[3]){input, gradient, o.importance});
+}
+
+qdq_status qdq_encode_sensitivity(qdq_encoder *encoder, qdq_format low, qdq_format high, const qdq_buffer *input,
+                                  const qdq_buffer *gradient, qdq_sensitivity_sums *sums, const qdq_options *options) {
+    qdq_op op = {.kind = QDQ_OP_SENSITIVITY, .n_formats = 1, .format = {low}, .high = {high}, .sensitivity = sums};
+    return encode_sensitivity(encoder, &op, input, gradient, options);
+}
+
+qdq_status qdq_encode_sensitivities(qdq_encoder *encoder, uint32_t n_pairs, const qdq_format *low,
+                                    const qdq_format *high, const qdq_buffer *input, const qdq_buffer *gradient,
+                                    qdq_sensitivity_sums *sums, const qdq_options *options) {
+    if (n_pairs == 0 || n_pairs > QDQ_MAX_OP_FORMATS)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_encode_sensitivities: %u pairs; from 1 to %d", (unsigned)n_pairs,
+                        QDQ_MAX_OP_FORMATS);
+    if (!low || !high) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_encode_sensitivities: no formats given");
+    qdq_op op = {.kind = QDQ_OP_SENSITIVITY, .n_formats = n_pairs, .sensitivity = sums};
+    memcpy(op.format, low, n_pairs * sizeof *low);
+    memcpy(op.high, high, n_pairs * sizeof *high);
+    return encode_sensitivity(encoder, &op, input, gradient, options);
 }

@@ -40,7 +40,7 @@ static qdq_extent extent_of(const host_array *a) { return (qdq_extent){(uintptr_
 /* Runs op with each array wrapped into its span; the last is the one that is written, if any is. */
 static qdq_status run(qdq_op *op, const host_array *arrays, int n) {
     char kernel[QDQ_KERNEL_NAME];
-    qdq_status status = qdq_check_formats(kernel, op, QDQ_F32);
+    qdq_status status = qdq_check_formats(kernel, op);
     if (status != QDQ_OK) return status;
     for (int i = 0; i < n; i++)
         if (!arrays[i].array) return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: an array is NULL", kernel);
@@ -94,6 +94,7 @@ qdq_status qdq_error(qdq_format format, const float *x, uint64_t n, qdq_error_su
 qdq_status qdq_sensitivity(qdq_format low, qdq_format high, const float *x, const float *g, uint64_t n,
                            qdq_sensitivity_sums *sums) {
     if (!sums) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_sensitivity: no place for the sums");
-    qdq_op op = {.kind = QDQ_OP_SENSITIVITY, .count = n, .n_formats = 2, .format = {low, high}, .sensitivity = sums};
+    qdq_op op = {
+        .kind = QDQ_OP_SENSITIVITY, .count = n, .n_formats = 1, .format = {low}, .high = {high}, .sensitivity = sums};
     return run(&op, (host_array[]){{x, QDQ_F32, n * 4, &op.input}, {g, QDQ_F32, n * 4, &op.gradient}}, 2);
 }

@@ -22,6 +22,7 @@ typedef struct qdq_span {
     void *memory;
     uint64_t offset;
     qdq_dtype dtype;
+    uint64_t columns, pitch; /* rows of so many elements, one begun every `pitch`; 0, 0: all lie side by side */
 } qdq_span;
 
 enum { QDQ_MAX_OP_FORMATS = QDQ_MAX_FORMATS };
@@ -31,12 +32,17 @@ typedef struct qdq_op {
     uint64_t count; /* elements */
     uint64_t row;   /* elements a row; divides count */
     uint32_t n_formats;
-    qdq_format format[QDQ_MAX_OP_FORMATS]; /* sensitivity: low, high */
-    qdq_span input;                        /* of dequantize: the blocks */
-    qdq_span output;                       /* of quantize: the blocks */
+    qdq_format format[QDQ_MAX_OP_FORMATS];
+    qdq_format high[QDQ_MAX_OP_FORMATS]; /* sensitivity: what each format is held against, or QDQ_FORMAT_SOURCE */
+    qdq_span input;                      /* of dequantize: the blocks */
+    qdq_span output;                     /* of quantize: the blocks */
     qdq_span gradient;
-    qdq_span importance;               /* f32, row elements */
-    qdq_error_sums *error;             /* n_formats of them, added to when the operation is waited for */
+    qdq_span importance; /* f32, row elements */
+    /* Where the sums of an error go, when the operation is waited for: n_formats of these, or else of those, which lie
+     * totals_size bytes apart. */
+    qdq_error_sums *error;
+    qdq_error_totals *totals;
+    size_t totals_size;
     qdq_sensitivity_sums *sensitivity; /* likewise */
 } qdq_op;
 
@@ -104,7 +110,10 @@ typedef struct qdq_tile_error {
 typedef struct qdq_tile_sensitivity {
     float signed_sum, absolute, squared;
 } qdq_tile_sensitivity;
-void qdq_add_tile_errors(qdq_error_sums *sums, const qdq_tile_error *tiles, uint64_t n);
-void qdq_add_tile_sensitivities(qdq_sensitivity_sums *sums, const qdq_tile_sensitivity *tiles, uint64_t n);
+/* To the sums of the operation's format number f. */
+void qdq_add_tile_errors(const qdq_op *op, uint32_t f, const qdq_tile_error *tiles, uint64_t n);
+void qdq_add_tile_sensitivities(const qdq_op *op, uint32_t f, const qdq_tile_sensitivity *tiles, uint64_t n);
+/* Once all tiles are added: the elements are counted. */
+void qdq_finish_sums(const qdq_op *op);
 
 #endif

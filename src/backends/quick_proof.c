@@ -117,16 +117,17 @@ static bool run_backend(const qdq_backend *backend, void *device, qdq_format for
     memset(r, 0, sizeof *r);
     bool good = true;
     for (int i = 0; i < 4 && good; i++) good = backend->alloc(device, sizes[i], &memory[i]) == QDQ_OK;
-    qdq_span in = {memory[0], 0, QDQ_F32}, blocks = {memory[1], 0, QDQ_U8}, out = {memory[2], 0, QDQ_F32},
-             again = {memory[3], 0, QDQ_F32};
+    qdq_span in = {.memory = memory[0], .dtype = QDQ_F32}, blocks = {.memory = memory[1], .dtype = QDQ_U8},
+             out = {.memory = memory[2], .dtype = QDQ_F32}, again = {.memory = memory[3], .dtype = QDQ_F32};
     const qdq_op ops[] = {
         {.kind = QDQ_OP_ROUNDTRIP, .n_formats = 1, .format = {format}, .input = in, .output = out},
         {.kind = QDQ_OP_QUANTIZE, .n_formats = 1, .format = {format}, .input = in, .output = blocks},
         {.kind = QDQ_OP_DEQUANTIZE, .n_formats = 1, .format = {format}, .input = blocks, .output = again},
         {.kind = QDQ_OP_ERROR, .n_formats = 1, .format = {format}, .input = in, .error = &r->error},
         {.kind = QDQ_OP_SENSITIVITY,
-         .n_formats = 2,
-         .format = {format, QDQ_FORMAT_SOURCE},
+         .n_formats = 1,
+         .format = {format},
+         .high = {QDQ_FORMAT_SOURCE},
          .input = in,
          .gradient = in,
          .sensitivity = &r->scores}};

@@ -127,8 +127,9 @@ qdq_status qdq_floats_error(qdq_pool *pool, qdq_dtype source, const void *from, 
         return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the sums of %llu tiles",
                         (unsigned long long)tiles_of(&j));
     run(pool, &j, error_turn);
-    qdq_add_tile_errors(sums, j.errors, tiles_of(&j));
-    sums->count += n;
+    const qdq_op op = {.kind = QDQ_OP_ERROR, .count = n, .n_formats = 1, .error = sums};
+    qdq_add_tile_errors(&op, 0, j.errors, tiles_of(&j));
+    qdq_finish_sums(&op);
     free(j.errors);
     return QDQ_OK;
 }

@@ -82,7 +82,9 @@ typedef struct contender {
     uint32_t repeats, ggml_repeats, rounds;
 } contender;
 
-static qdq_span span_of(const qdq_buffer *b) { return (qdq_span){b->storage->memory, b->offset, b->dtype}; }
+static qdq_span span_of(const qdq_buffer *b) {
+    return (qdq_span){.memory = b->storage->memory, .offset = b->offset, .dtype = b->dtype};
+}
 
 static qdq_op op_of(bench *b, const qdq_timing *t) {
     qdq_op op = {.kind = t->kind, .count = t->elements, .row = t->elements, .n_formats = 1};
@@ -96,8 +98,7 @@ static qdq_op op_of(bench *b, const qdq_timing *t) {
     }
     if (t->kind == QDQ_OP_ERROR) op.error = &b->error;
     if (t->kind == QDQ_OP_SENSITIVITY) {
-        op.n_formats = 2;
-        op.format[1] = t->high;
+        op.high[0] = t->high;
         op.gradient = span_of(b->gradient);
         op.sensitivity = &b->sensitivity;
     }

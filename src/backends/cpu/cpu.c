@@ -54,19 +54,52 @@ static size_t tile_count(const job *j, uint64_t tile) {
     return left < QDQ_TILE ? (size_t)left : QDQ_TILE;
 }
 
-/* The floats of a tile: in place if they are floats already, else widened into buffer. Float tiles are only read by
- * kernels that take any alignment. */
-static const float *tile_floats(const job *j, const unsigned char *array, qdq_dtype dtype, uint64_t tile,
+/* The byte at which a span's element is, from the span's first, and how many elements from there on lie side by side.
+ */
+static uint64_t find_element(const qdq_span *span, uint64_t element, uint64_t *together) {
+    uint64_t size = qdq_dtype_size(span->dtype);
+    *together = UINT64_MAX;
+    if (span->pitch == 0) return element * size;
+    uint64_t row = element / span->columns, column = element % span->columns;
+    *together = span->columns - column;
+    return (row * span->pitch + column) * size;
+}
+
+/* The floats of a tile: in place if they are floats side by side already, else brought into buffer. Float tiles are
+ * only read by kernels that take any alignment. */
+static const float *tile_floats(const job *j, const unsigned char *array, const qdq_span *span, uint64_t tile,
                                 float *buffer) {
-    const unsigned char *at = array + tile * QDQ_TILE * qdq_dtype_size(dtype);
-    if (dtype == QDQ_F32) return (const float *)(const void *)at;
-    j->kernels->tile->widen(dtype, at, buffer, tile_count(j, tile));
+    uint64_t together, n = tile_count(j, tile);
+    for (uint64_t i = 0; i < n; i += together) {
+        const unsigned char *at = array + find_element(span, tile * QDQ_TILE + i, &together);
+        if (together > n - i) together = n - i;
+        if (span->dtype == QDQ_F32 && together == n) return (const float *)(const void *)at;
+        j->kernels->tile->widen(span->dtype, at, buffer + i, together);
+    }
     return buffer;
 }
 
-static void load_tile(const job *j, const unsigned char *array, qdq_dtype dtype, uint64_t tile, float *transposed) {
+/* Puts a tile's floats where the output has them, as what it has. */
+static void store_floats(const job *j, const float *floats, uint64_t tile) {
+    const qdq_span *span = &j->op->output;
+    uint64_t together, n = tile_count(j, tile);
+    for (uint64_t i = 0; i < n; i += together) {
+        unsigned char *at = j->output + find_element(span, tile * QDQ_TILE + i, &together);
+        if (together > n - i) together = n - i;
+        if (span->dtype == QDQ_F32)
+            memcpy(at, floats + i, together * 4);
+        else
+            j->kernels->tile->narrow(span->dtype, floats + i, at, together);
+    }
+}
+
+/* The output takes floats side by side, as kernels store them. */
+static bool takes_floats(const job *j) { return j->op->output.dtype == QDQ_F32 && j->op->output.pitch == 0; }
+
+static void load_tile(const job *j, const unsigned char *array, const qdq_span *span, uint64_t tile,
+                      float *transposed) {
     _Alignas(64) float buffer[QDQ_TILE];
-    const float *linear = tile_floats(j, array, dtype, tile, buffer);
+    const float *linear = tile_floats(j, array, span, tile, buffer);
     j->kernels->tile->transpose(linear, tile_count(j, tile), transposed);
 }
 
@@ -120,11 +153,11 @@ static void roundtrip_chunk(void *context, uint64_t chunk) {
     const qdq_cpu_format_lanes *format = j->kernels->formats[j->op->format[0]].lanes;
     uint64_t first, end = chunk_end(j, chunk, &first);
     _Alignas(64) float widened[QDQ_TILE], result[QDQ_TILE], tile[QDQ_TILE];
-    bool aligned = (uintptr_t)j->output % 64 == 0, weighted = weighs(j, j->op->format[0]);
+    bool aligned = (uintptr_t)j->output % 64 == 0, weighted = weighs(j, j->op->format[0]), direct = takes_floats(j);
     for (uint64_t t = first; t < end; t++) {
-        float *out = (float *)(void *)(j->output + t * QDQ_TILE * 4);
+        float *out = direct ? (float *)(void *)(j->output + t * QDQ_TILE * 4) : result;
         size_t n = tile_count(j, t);
-        const float *in = tile_floats(j, j->input, j->op->input.dtype, t, widened);
+        const float *in = tile_floats(j, j->input, &j->op->input, t, widened);
         if (n < QDQ_TILE || weighted) {
             tile_weights weights;
             load_weights(j, t, &weights);
@@ -139,6 +172,7 @@ static void roundtrip_chunk(void *context, uint64_t chunk) {
         } else {
             format->roundtrip_linear(in, out, 1);
         }
+        if (!direct) store_floats(j, result, t);
     }
     if (j->stream) k->fence();
 }
@@ -157,7 +191,7 @@ static void quantize_chunk(void *context, uint64_t chunk) {
     _Alignas(64) uint32_t heads[QDQ_MAX_HEADS * QDQ_TILE_LANES];
     for (uint64_t t = first; t < end; t++) {
         size_t n = tile_count(j, t);
-        load_tile(j, j->input, j->op->input.dtype, t, tile);
+        load_tile(j, j->input, &j->op->input, t, tile);
         load_weights(j, t, &weights);
         if (weighs(j, id))
             format->weighted_encode(tile, weights.importance, weights.row_sums, tile, heads);
@@ -176,11 +210,15 @@ static void dequantize_chunk(void *context, uint64_t chunk) {
     const qdq_cpu_format_kernels *format = &j->kernels->formats[j->op->format[0]];
     uint64_t first, end = chunk_end(j, chunk, &first);
     _Alignas(64) int8_t codes[QDQ_TILE];
+    _Alignas(64) float result[QDQ_TILE];
+    bool direct = takes_floats(j);
     for (uint64_t t = first; t < end; t++) {
         const uint8_t *blocks = j->input + t * QDQ_TILE / row->block_elements * row->block_bytes;
+        float *out = direct ? (float *)(void *)(j->output + t * QDQ_TILE * 4) : result;
         size_t n = tile_count(j, t) / row->block_elements;
         format->bytes->codes(blocks, codes, n);
-        format->lanes->decode(blocks, codes, (float *)(void *)(j->output + t * QDQ_TILE * 4), n);
+        format->lanes->decode(blocks, codes, out, n);
+        if (!direct) store_floats(j, result, t);
     }
 }
 
@@ -191,7 +229,7 @@ static void error_chunk(void *context, uint64_t chunk) {
     tile_weights weights;
     _Alignas(64) float x[QDQ_TILE], q[QDQ_TILE];
     for (uint64_t t = first; t < end; t++) {
-        load_tile(j, j->input, j->op->input.dtype, t, x);
+        load_tile(j, j->input, &j->op->input, t, x);
         load_weights(j, t, &weights);
         for (uint32_t f = 0; f < j->op->n_formats; f++) {
             requantize(j, j->op->format[f], x, &weights, q);
@@ -207,16 +245,16 @@ static void sensitivity_chunk(void *context, uint64_t chunk) {
     tile_weights weights;
     _Alignas(64) float x[QDQ_TILE], low[QDQ_TILE], high[QDQ_TILE], g[QDQ_TILE];
     for (uint64_t t = first; t < end; t++) {
-        load_tile(j, j->input, j->op->input.dtype, t, x);
-        load_tile(j, j->gradient, j->op->gradient.dtype, t, g);
+        load_tile(j, j->input, &j->op->input, t, x);
+        load_tile(j, j->gradient, &j->op->gradient, t, g);
         load_weights(j, t, &weights);
-        requantize(j, j->op->format[0], x, &weights, low);
-        const float *other = x;
-        if (j->op->format[1] != QDQ_FORMAT_SOURCE) {
-            requantize(j, j->op->format[1], x, &weights, high);
-            other = high;
+        qdq_format made = QDQ_FORMAT_NONE; /* what is in high: often the same for all */
+        for (uint32_t f = 0; f < j->op->n_formats; f++) {
+            bool is_source = j->op->high[f] == QDQ_FORMAT_SOURCE;
+            if (!is_source && made != j->op->high[f]) requantize(j, made = j->op->high[f], x, &weights, high);
+            requantize(j, j->op->format[f], x, &weights, low);
+            j->sensitivities[f * j->tiles + t - j->first_tile] = k->sensitivity(low, is_source ? x : high, g);
         }
-        j->sensitivities[t - j->first_tile] = k->sensitivity(low, other, g);
     }
 }
 
@@ -229,7 +267,8 @@ static uint64_t chunks(uint64_t tiles) { return (tiles + CHUNK_TILES - 1) / CHUN
 static void rows_chunk(void *context, uint64_t chunk) {
     const job *j = context;
     uint64_t groups = row_groups(j), row = j->op->row;
-    size_t size = qdq_dtype_size(j->op->input.dtype);
+    const qdq_span *input = &j->op->input;
+    uint64_t together;
     float widened[QDQ_ROWS][QDQ_TILE];
     for (uint64_t g = chunk * groups; g < (chunk + 1) * groups && g * QDQ_ROWS < j->rows; g++) {
         float sums[QDQ_ROWS] = {0};
@@ -242,7 +281,8 @@ static void rows_chunk(void *context, uint64_t chunk) {
                 rows[r] = widened[r < n ? r : 0];
                 if (r >= n) continue;
                 uint64_t start = (j->first_row + g * QDQ_ROWS + (uint64_t)r) * row + at;
-                j->kernels->tile->widen(j->op->input.dtype, j->input + start * size, widened[r], piece);
+                j->kernels->tile->widen(input->dtype, j->input + find_element(input, start, &together), widened[r],
+                                        piece);
             }
             qdq_cpu_add_squares(rows, piece, sums);
         }
@@ -277,7 +317,7 @@ static qdq_status run_waves(cpu_device *device, job *j, void (*chunk)(void *, ui
     uint64_t all = (op->count + QDQ_TILE - 1) / QDQ_TILE;
     uint64_t wave = all < WAVE_TILES ? all : WAVE_TILES;
     if (op->kind == QDQ_OP_ERROR) j->errors = calloc(wave * op->n_formats, sizeof *j->errors);
-    if (op->kind == QDQ_OP_SENSITIVITY) j->sensitivities = calloc(wave, sizeof *j->sensitivities);
+    if (op->kind == QDQ_OP_SENSITIVITY) j->sensitivities = calloc(wave * op->n_formats, sizeof *j->sensitivities);
     if (rows) j->row_sums = calloc(wave * QDQ_TILE / op->row + 2, sizeof *j->row_sums);
     bool room = (j->errors || op->kind != QDQ_OP_ERROR) && (j->sensitivities || op->kind != QDQ_OP_SENSITIVITY) &&
                 (j->row_sums || !rows);
@@ -285,14 +325,12 @@ static qdq_status run_waves(cpu_device *device, job *j, void (*chunk)(void *, ui
         j->tiles = all - j->first_tile < wave ? all - j->first_tile : wave;
         if (rows) sum_rows(device, j);
         qdq_pool_run(device->pool, chunks(j->tiles), chunk, j);
-        if (op->kind == QDQ_OP_ERROR)
-            for (uint32_t f = 0; f < op->n_formats; f++)
-                qdq_add_tile_errors(&op->error[f], j->errors + f * j->tiles, j->tiles);
-        if (op->kind == QDQ_OP_SENSITIVITY) qdq_add_tile_sensitivities(op->sensitivity, j->sensitivities, j->tiles);
+        for (uint32_t f = 0; f < op->n_formats; f++) {
+            if (j->errors) qdq_add_tile_errors(op, f, j->errors + f * j->tiles, j->tiles);
+            if (j->sensitivities) qdq_add_tile_sensitivities(op, f, j->sensitivities + f * j->tiles, j->tiles);
+        }
     }
-    if (room && op->kind == QDQ_OP_ERROR)
-        for (uint32_t f = 0; f < op->n_formats; f++) op->error[f].count += op->count;
-    if (room && op->kind == QDQ_OP_SENSITIVITY) op->sensitivity->count += op->count;
+    if (room) qdq_finish_sums(op);
     free(j->errors);
     free(j->sensitivities);
     free(j->row_sums);
@@ -301,8 +339,12 @@ static qdq_status run_waves(cpu_device *device, job *j, void (*chunk)(void *, ui
 }
 
 static bool wants_rows(const job *j) {
-    for (uint32_t f = 0; j->importance && f < j->op->n_formats; f++)
-        if (j->op->format[f] != QDQ_FORMAT_SOURCE && qdq_format_get(j->op->format[f])->row_sums) return true;
+    const qdq_op *op = j->op;
+    for (uint32_t f = 0; j->importance && f < op->n_formats; f++) {
+        if (qdq_format_get(op->format[f])->row_sums) return true;
+        if (op->kind == QDQ_OP_SENSITIVITY && op->high[f] != QDQ_FORMAT_SOURCE && qdq_format_get(op->high[f])->row_sums)
+            return true;
+    }
     return false;
 }
 
@@ -325,7 +367,7 @@ static qdq_status run(cpu_device *device, const qdq_op *op) {
              .tiles = (op->count + QDQ_TILE - 1) / QDQ_TILE};
     switch (op->kind) {
     case QDQ_OP_ROUNDTRIP:
-        j.stream = op->count * 8 > far_over_the_cache() && (uintptr_t)j.output % 16 == 0;
+        j.stream = takes_floats(&j) && op->count * 8 > far_over_the_cache() && (uintptr_t)j.output % 16 == 0;
         if (wants_rows(&j)) return run_waves(device, &j, roundtrip_chunk, true);
         qdq_pool_run(device->pool, chunks(j.tiles), roundtrip_chunk, &j);
         return QDQ_OK;
@@ -453,16 +495,21 @@ static qdq_status cpu_read(void *state, void *memory, uint64_t offset, void *to,
 }
 
 /* Kernels are compiled ahead; what formats with codebooks look up is made here. */
+static qdq_status build_format(qdq_format format) {
+    const qdq_format_row *row = qdq_format_get(format);
+    const uint32_t *words;
+    size_t n;
+    return row ? qdq_format_words(row->name, &words, &n) : QDQ_OK;
+}
+
 static qdq_status cpu_build(void *state, const qdq_op *op) {
     (void)state;
-    for (uint32_t f = 0; f < op->n_formats; f++) {
-        const qdq_format_row *row = qdq_format_get(op->format[f]);
-        const uint32_t *words;
-        size_t n;
-        qdq_status status = row ? qdq_format_words(row->name, &words, &n) : QDQ_OK;
-        if (status != QDQ_OK) return status;
+    qdq_status status = QDQ_OK;
+    for (uint32_t f = 0; f < op->n_formats && status == QDQ_OK; f++) {
+        status = build_format(op->format[f]);
+        if (status == QDQ_OK && op->kind == QDQ_OP_SENSITIVITY) status = build_format(op->high[f]);
     }
-    return QDQ_OK;
+    return status;
 }
 
 /* Work is done at submission: the calling thread is one of the pool's. */

@@ -42,6 +42,22 @@ static void widen(qdq_dtype dtype, const void *src, float *dst, size_t n) {
     }
 }
 
+static void narrow(qdq_dtype dtype, const float *src, void *dst, size_t n) {
+    unsigned char *bytes = dst;
+    for (size_t i = 0; i < n; i += WIDTH) {
+        size_t m = n - i < WIDTH ? n - i : WIDTH;
+        float some[WIDTH] = {0};
+        memcpy(some, src + i, 4 * m);
+        REAL value = load_vector(some);
+        UINT bits = dtype == QDQ_BF16 ? narrow_bf16(value) : narrow_f16(value);
+        uint32_t word[WIDTH];
+        uint16_t half[WIDTH];
+        memcpy(word, &bits, sizeof word);
+        for (int l = 0; l < WIDTH; l++) half[l] = (uint16_t)word[l];
+        memcpy(bytes + 2 * i, half, 2 * m);
+    }
+}
+
 /* Lanes are 128 bytes apart, a pattern that no hardware foresees: the next tile's lines are asked for, a few at a
  * time, so that the requests do not queue up. What is asked for past an array's end is not fetched. */
 static void transpose_full(const float *src, float *tile) {
@@ -189,5 +205,5 @@ static size_t first_non_finite(const float *x, size_t n) {
     return n;
 }
 
-const qdq_cpu_tile_kernels TILE_KERNELS = {widen, transpose,   restore,          stream, fence,
-                                           error, sensitivity, first_non_finite, dialect};
+const qdq_cpu_tile_kernels TILE_KERNELS = {widen, narrow, transpose,   restore,          stream,
+                                           fence, error,  sensitivity, first_non_finite, dialect};

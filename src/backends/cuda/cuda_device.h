@@ -45,7 +45,7 @@ typedef struct qdq_cuda_device {
     pthread_mutex_t mutex; /* for what follows, and for the order of what is put on `stream` */
     qdq_cuda_format_kernels *formats;
     CUmodule sums_module, proof_module;
-    CUfunction error, error_weighted, sensitivity, row_squares, dialect;
+    CUfunction error, error_weighted, sensitivity, sensitivities, row_squares, dialect;
     qdq_cuda_scratch scratch[QDQ_CUDA_SCRATCHES];
     uint64_t turns;           /* of scratch memory, counted */
     qdq_cuda_ticket *tickets; /* to be used again */
@@ -62,8 +62,8 @@ qdq_status qdq_cuda_enter(qdq_cuda_device *device);
 void qdq_cuda_leave(qdq_cuda_device *device);
 
 /* modules.c. The mutex is held. */
-/* The kernels that sum make the round trip of the operation's format number f themselves. */
-bool qdq_cuda_is_light(const qdq_op *op, uint32_t f);
+/* The kernels that sum make the round trip of a format of the operation's themselves. */
+bool qdq_cuda_is_light(const qdq_op *op, qdq_format format);
 qdq_status qdq_cuda_load(qdq_cuda_device *device, const qdq_op *op);
 qdq_status qdq_cuda_load_proof(qdq_cuda_device *device);
 void qdq_cuda_unload(qdq_cuda_device *device);

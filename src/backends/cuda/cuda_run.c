@@ -21,7 +21,7 @@ enum {
 /* Sums of consecutive tiles, at `offset` in the ticket's memory. */
 typedef struct piece {
     const qdq_op *op;
-    uint32_t format; /* of an error operation's */
+    uint32_t format; /* its number among the operation's */
     size_t offset;
     uint64_t tiles;
 } piece;
@@ -55,6 +55,12 @@ static CUdeviceptr address(const qdq_span *span) {
 }
 
 static qdq_cuda_array array(const qdq_span *span, uint64_t first) {
+    if (span->pitch)
+        return (qdq_cuda_array){.address = address(span),
+                                .dtype = (uint32_t)span->dtype,
+                                .first = first,
+                                .columns = span->columns,
+                                .pitch = span->pitch};
     return (qdq_cuda_array){.address = address(span) + first * qdq_dtype_size(span->dtype),
                             .dtype = (uint32_t)span->dtype};
 }
@@ -88,9 +94,9 @@ static void add_sums(qdq_cuda_ticket *t) {
         const piece *p = &t->pieces[i];
         const void *tiles = t->host + p->offset;
         if (p->op->kind == QDQ_OP_ERROR)
-            qdq_add_tile_errors(&p->op->error[p->format], tiles, p->tiles);
+            qdq_add_tile_errors(p->op, p->format, tiles, p->tiles);
         else
-            qdq_add_tile_sensitivities(p->op->sensitivity, tiles, p->tiles);
+            qdq_add_tile_sensitivities(p->op, p->format, tiles, p->tiles);
     }
     t->n_pieces = 0;
     t->used = 0;
@@ -223,14 +229,17 @@ static qdq_status make_row_sums(recording *r, const qdq_op *op, uint64_t first, 
     r->rows_of = op;
     r->rows_first = first;
     r->rows_end = first + count;
-    args.input = array(&op->input, row * op->row);
+    /* A pitched input's rows are the operation's. */
+    args.pitch = op->input.pitch ? op->input.pitch : op->row;
+    args.input = (qdq_cuda_array){.address = address(&op->input) + row * args.pitch * qdq_dtype_size(op->input.dtype),
+                                  .dtype = (uint32_t)op->input.dtype};
     /* A warp takes 32 rows as it takes 1,024 elements elsewhere. */
     return args.rows == 0 ? QDQ_OK : launch(r, device->row_squares, args.rows * 32, &args);
 }
 
 /* The round trip, or the blocks, of elements first … first + count - 1 of an operation's input. */
 static qdq_status run_quantizer(recording *r, const qdq_op *op, qdq_format format, bool blocks, uint64_t first,
-                                uint64_t count, CUdeviceptr output) {
+                                uint64_t count, qdq_cuda_array output) {
     const qdq_format_row *row = qdq_format_get(format);
     bool weighted = op->importance.memory && row->importance > 0;
     qdq_cuda_format_args args = {.input = array(&op->input, first), .output = output, .count = count};
@@ -246,9 +255,9 @@ static qdq_status run_quantizer(recording *r, const qdq_op *op, qdq_format forma
 /* Round trip, quantize and dequantize: in one piece, but for what the sums of rows have room for. */
 static qdq_status run_format(recording *r, const qdq_op *op) {
     qdq_format format = op->format[0];
-    CUdeviceptr output = address(&op->output);
     if (op->kind == QDQ_OP_DEQUANTIZE) {
-        qdq_cuda_format_args args = {.input = array(&op->input, 0), .output = output, .count = op->count};
+        qdq_cuda_format_args args = {
+            .input = array(&op->input, 0), .output = array(&op->output, 0), .count = op->count};
         return launch(r, r->device->formats[format].dequantize, op->count, &args);
     }
     bool rows = op->importance.memory && qdq_format_get(format)->row_sums;
@@ -256,8 +265,9 @@ static qdq_status run_format(recording *r, const qdq_op *op) {
     qdq_status status = QDQ_OK;
     for (uint64_t first = 0; first < op->count && status == QDQ_OK; first += wave) {
         uint64_t count = op->count - first < wave ? op->count - first : wave;
-        uint64_t before = op->kind == QDQ_OP_QUANTIZE ? qdq_format_bytes(format, first) : first * 4;
-        status = run_quantizer(r, op, format, op->kind == QDQ_OP_QUANTIZE, first, count, output + before);
+        bool blocks = op->kind == QDQ_OP_QUANTIZE;
+        qdq_cuda_array output = array(&op->output, blocks ? qdq_format_bytes(format, first) : first);
+        status = run_quantizer(r, op, format, blocks, first, count, output);
     }
     return status;
 }
@@ -267,7 +277,7 @@ static qdq_status run_scratch(recording *r, const qdq_op *op, qdq_format format,
     qdq_status status = take_scratch(r);
     if (status == QDQ_OK) status = need_memory(r->device, &r->scratch->values[which], SCRATCH_BYTES);
     if (status != QDQ_OK) return status;
-    return run_quantizer(r, op, format, false, first, count, r->scratch->values[which]);
+    return run_quantizer(r, op, format, false, first, count, (qdq_cuda_array){.address = r->scratch->values[which]});
 }
 
 static qdq_status launch_error(recording *r, const qdq_op *op, qdq_cuda_error_args *args) {
@@ -284,14 +294,14 @@ static qdq_status run_error(recording *r, const qdq_op *op, uint64_t first, uint
     qdq_cuda_error_args args = {.input = array(&op->input, first), .importance = columns(op, first), .count = count};
     if (status == QDQ_OK) args.sums = r->ticket->sums + offset;
     for (uint32_t f = 0; f < op->n_formats && status == QDQ_OK; f++) {
-        if (!qdq_cuda_is_light(op, f)) continue;
+        if (!qdq_cuda_is_light(op, op->format[f])) continue;
         args.format[args.n_formats++] = (uint8_t)op->format[f];
         status = note_sums(r, op, f, offset, tiles);
         offset += bytes;
     }
     if (status == QDQ_OK && args.n_formats > 0) status = launch_error(r, op, &args);
     for (uint32_t f = 0; f < op->n_formats && status == QDQ_OK; f++) {
-        if (qdq_cuda_is_light(op, f)) continue;
+        if (qdq_cuda_is_light(op, op->format[f])) continue;
         status = run_scratch(r, op, op->format[f], first, count, 0);
         if (status != QDQ_OK) return status;
         args.given = r->scratch->values[0];
@@ -305,33 +315,63 @@ static qdq_status run_error(recording *r, const qdq_op *op, uint64_t first, uint
     return status;
 }
 
+static bool is_light_pair(const qdq_op *op, uint32_t pair) {
+    return qdq_cuda_is_light(op, op->format[pair]) && qdq_cuda_is_light(op, op->high[pair]);
+}
+
+static qdq_status launch_pairs(const recording *r, qdq_cuda_sensitivity_args *args) {
+    CUfunction kernel = args->n_pairs > 1 ? r->device->sensitivities : r->device->sensitivity;
+    return launch(r, kernel, args->count, args);
+}
+
+/* One format of a pair for the kernel: itself, or its round trip in scratch memory. */
+static qdq_status give_format(recording *r, const qdq_op *op, qdq_format format, uint64_t first, uint64_t count,
+                              int which, qdq_cuda_sensitivity_args *args) {
+    uint8_t *to = &args->format[args->n_pairs][which];
+    *to = format == QDQ_FORMAT_SOURCE ? QDQ_CUDA_UNCHANGED : (uint8_t)format;
+    if (qdq_cuda_is_light(op, format)) return QDQ_OK;
+    *to = QDQ_CUDA_GIVEN;
+    qdq_status status = run_scratch(r, op, format, first, count, which);
+    if (status == QDQ_OK) args->given[which] = r->scratch->values[which];
+    return status;
+}
+
+/* Elements first … first + count - 1 of a sensitivity: one kernel for all pairs of light formats, then one for each
+ * other. */
 static qdq_status run_sensitivity(recording *r, const qdq_op *op, uint64_t first, uint64_t count) {
     uint64_t tiles = (count + QDQ_TILE - 1) / QDQ_TILE;
-    size_t offset;
-    qdq_status status = reserve_sums(r, (size_t)tiles * sizeof(qdq_tile_sensitivity), &offset);
+    size_t bytes = (size_t)tiles * sizeof(qdq_tile_sensitivity), offset;
+    qdq_status status = reserve_sums(r, bytes * op->n_formats, &offset);
     qdq_cuda_sensitivity_args args = {
         .input = array(&op->input, first), .gradient = array(&op->gradient, first), .count = count};
-    for (int i = 0; i < 2 && status == QDQ_OK; i++) {
-        args.format[i] = op->format[i] == QDQ_FORMAT_SOURCE ? QDQ_CUDA_UNCHANGED : (uint32_t)op->format[i];
-        if (qdq_cuda_is_light(op, (uint32_t)i)) continue;
-        status = run_scratch(r, op, op->format[i], first, count, i);
-        if (status != QDQ_OK) return status;
-        args.given[i] = r->scratch->values[i];
-        args.format[i] = QDQ_CUDA_GIVEN;
+    bool light = true;
+    for (int turn = 0; turn < 2 && status == QDQ_OK; turn++, light = false) {
+        args.n_pairs = 0;
+        for (uint32_t p = 0; p < op->n_formats && status == QDQ_OK; p++) {
+            if (is_light_pair(op, p) != light) continue;
+            if (args.n_pairs == 0) args.sums = r->ticket->sums + offset;
+            status = give_format(r, op, op->format[p], first, count, 0, &args);
+            if (status == QDQ_OK) status = give_format(r, op, op->high[p], first, count, 1, &args);
+            if (status == QDQ_OK) status = note_sums(r, op, p, offset, tiles);
+            offset += bytes;
+            args.n_pairs++;
+            if (light || status != QDQ_OK) continue;
+            status = launch_pairs(r, &args);
+            args.n_pairs = 0;
+        }
+        if (args.n_pairs > 0 && status == QDQ_OK) status = launch_pairs(r, &args);
     }
-    if (status != QDQ_OK) return status;
-    args.sums = r->ticket->sums + offset;
-    status = launch(r, r->device->sensitivity, count, &args);
-    return status == QDQ_OK ? note_sums(r, op, 0, offset, tiles) : status;
+    return status;
 }
 
 /* In waves: as many tiles as the sums, and scratch memory where it is used, have room for. */
 static qdq_status run_sums(recording *r, const qdq_op *op) {
-    uint32_t n = op->kind == QDQ_OP_ERROR ? op->n_formats : 1;
     size_t each = op->kind == QDQ_OP_ERROR ? sizeof(qdq_tile_error) : sizeof(qdq_tile_sensitivity);
-    uint64_t wave = SUMS_MOST / (each * n);
-    for (uint32_t f = 0; f < (op->kind == QDQ_OP_ERROR ? n : 2); f++)
-        if (!qdq_cuda_is_light(op, f) && wave > SCRATCH_TILES) wave = SCRATCH_TILES;
+    uint64_t wave = SUMS_MOST / (each * op->n_formats);
+    for (uint32_t f = 0; f < op->n_formats; f++) {
+        bool light = op->kind == QDQ_OP_ERROR ? qdq_cuda_is_light(op, op->format[f]) : is_light_pair(op, f);
+        if (!light && wave > SCRATCH_TILES) wave = SCRATCH_TILES;
+    }
     wave *= QDQ_TILE;
     qdq_status status = QDQ_OK;
     for (uint64_t first = 0; first < op->count && status == QDQ_OK; first += wave) {
@@ -442,11 +482,7 @@ qdq_status qdq_cuda_wait(void *state, void *ticket) {
         status = qdq_cuda_fail(device->cuda, error, "operations on a CUDA device");
     } else {
         add_sums(t);
-        for (size_t i = 0; i < t->n_ops; i++) {
-            const qdq_op *op = &t->ops[i];
-            for (uint32_t f = 0; op->kind == QDQ_OP_ERROR && f < op->n_formats; f++) op->error[f].count += op->count;
-            if (op->kind == QDQ_OP_SENSITIVITY) op->sensitivity->count += op->count;
-        }
+        for (size_t i = 0; i < t->n_ops; i++) qdq_finish_sums(&t->ops[i]);
     }
     pthread_mutex_lock(&device->mutex);
     give_ticket(device, t);

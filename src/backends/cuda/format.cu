@@ -156,8 +156,8 @@ template <class V> FN void quantize(const qdq_cuda_format_args &a) {
     int block = t.lane / LANES;
     F(pack)(codes, heads[t.warp] + block * LANES, blocks + block * F(BYTES));
     __syncwarp();
-    uint8_t *dst = (uint8_t *)a.output + t.tile * TILE_BYTES;
-    copy_bytes(blocks, dst, t.n / (32 * LANES) * F(BYTES), t.n == TILE && aligned16(a.output), t.lane);
+    uint8_t *dst = (uint8_t *)a.output.address + t.tile * TILE_BYTES;
+    copy_bytes(blocks, dst, t.n / (32 * LANES) * F(BYTES), t.n == TILE && aligned16(a.output.address), t.lane);
 }
 
 FN void dequantize(const qdq_cuda_format_args &a) {

@@ -75,6 +75,7 @@ static qdq_status load_sums(qdq_cuda_device *device) {
     if (status == QDQ_OK) status = find(device, device->sums_module, "qdq_error", &device->error);
     if (status == QDQ_OK) status = find(device, device->sums_module, "qdq_error_weighted", &device->error_weighted);
     if (status == QDQ_OK) status = find(device, device->sums_module, "qdq_row_squares", &device->row_squares);
+    if (status == QDQ_OK) status = find(device, device->sums_module, "qdq_sensitivities", &device->sensitivities);
     if (status == QDQ_OK) status = find(device, device->sums_module, "qdq_sensitivity", &device->sensitivity);
     return status;
 }
@@ -87,18 +88,20 @@ qdq_status qdq_cuda_load_proof(qdq_cuda_device *device) {
     return status == QDQ_OK ? find(device, device->proof_module, "qdq_dialect", &device->dialect) : status;
 }
 
-bool qdq_cuda_is_light(const qdq_op *op, uint32_t f) {
-    if (op->format[f] == QDQ_FORMAT_SOURCE) return true;
-    const qdq_format_row *row = qdq_format_get(op->format[f]);
+bool qdq_cuda_is_light(const qdq_op *op, qdq_format format) {
+    if (format == QDQ_FORMAT_SOURCE) return true;
+    const qdq_format_row *row = qdq_format_get(format);
     return row->light && (row->importance == 0 || !op->importance.memory);
 }
 
 qdq_status qdq_cuda_load(qdq_cuda_device *device, const qdq_op *op) {
     bool sums = op->kind == QDQ_OP_ERROR || op->kind == QDQ_OP_SENSITIVITY;
-    uint32_t n = op->kind == QDQ_OP_SENSITIVITY ? 2 : op->n_formats;
     qdq_status status = sums || op->importance.memory ? load_sums(device) : QDQ_OK;
-    for (uint32_t f = 0; f < n && status == QDQ_OK; f++)
-        if (!sums || !qdq_cuda_is_light(op, f)) status = load_format(device, op->format[f]);
+    for (uint32_t f = 0; f < op->n_formats && status == QDQ_OK; f++) {
+        if (!sums || !qdq_cuda_is_light(op, op->format[f])) status = load_format(device, op->format[f]);
+        if (op->kind == QDQ_OP_SENSITIVITY && status == QDQ_OK && !qdq_cuda_is_light(op, op->high[f]))
+            status = load_format(device, op->high[f]);
+    }
     return status;
 }
 

@@ -128,18 +128,18 @@ FN void requantize(UINT format, float *x) {
 }
 
 /* x, a lane's row, becomes its round trip in a format, or what is given for it. */
-FN void low_or_high(const qdq_cuda_sensitivity_args &a, int which, const place &t, float *x) {
-    if (a.format[which] == QDQ_CUDA_GIVEN) {
+FN void low_or_high(const qdq_cuda_sensitivity_args &a, UINT pair, int which, const place &t, float *x) {
+    if (a.format[pair][which] == QDQ_CUDA_GIVEN) {
         const float *given = (const float *)a.given[which] + t.first + 32 * t.lane;
 #pragma unroll
         for (int i = 0; i < 32; i += 4)
             *(float4 *)&x[i] = 32 * t.lane < t.n ? *(const float4 *)&given[i] : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
     } else {
-        requantize(a.format[which], x);
+        requantize(a.format[pair][which], x);
     }
 }
 
-extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) qdq_sensitivity(const qdq_cuda_sensitivity_args a) {
+template <bool several> FN void sensitivity_kernel(const qdq_cuda_sensitivity_args &a) {
     __shared__ __align__(16) float stage[QDQ_CUDA_WARPS][2][ROWS];
     place t = find_place(a.count);
     if (t.n == 0) return;
@@ -147,28 +147,40 @@ extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) qdq_sensitivity(con
     load_tile(a.input, t.first, t.n, rows, t.lane);
     load_tile(a.gradient, t.first, t.n, gradients, t.lane);
     __syncwarp();
-    float low[32], high[32];
-    take_row(rows, t.lane, low);
-    low_or_high(a, 0, t, low);
-    take_row(rows, t.lane, high);
-    low_or_high(a, 1, t, high);
-    tree sum, absolute, squared;
+    uint64_t tiles = (a.count + TILE - 1) / TILE;
+#pragma unroll 1
+    for (UINT p = 0; p < (several ? a.n_pairs : 1u); p++) {
+        float low[32], high[32];
+        take_row(rows, t.lane, low);
+        low_or_high(a, p, 0, t, low);
+        take_row(rows, t.lane, high);
+        low_or_high(a, p, 1, t, high);
+        tree sum, absolute, squared;
 #pragma unroll
-    for (int i = 0; i < 32; i += 4) {
-        float g[4];
-        *(float4 *)g = *(const float4 *)&gradients[PITCH * t.lane + i];
+        for (int i = 0; i < 32; i += 4) {
+            float g[4];
+            *(float4 *)g = *(const float4 *)&gradients[PITCH * t.lane + i];
 #pragma unroll
-        for (int k = 0; k < 4; k++) {
-            float v = g[k] * (low[i + k] - high[i + k]);
-            sum.add(i + k, v);
-            absolute.add(i + k, fabsf(v));
-            squared.add(i + k, v * v);
+            for (int k = 0; k < 4; k++) {
+                float v = g[k] * (low[i + k] - high[i + k]);
+                sum.add(i + k, v);
+                absolute.add(i + k, fabsf(v));
+                squared.add(i + k, v * v);
+            }
         }
+        float all = sum_lanes(sum.sum, absolute.sum, squared.sum, t.lane);
+        /* signed, absolute, squared */
+        float *to = (float *)a.sums + (p * tiles + t.tile) * 3;
+        if (t.lane % 8 == 0 && t.lane < 24) to[t.lane / 8] = all;
     }
-    float all = sum_lanes(sum.sum, absolute.sum, squared.sum, t.lane);
-    /* signed, absolute, squared */
-    float *to = (float *)a.sums + t.tile * 3;
-    if (t.lane % 8 == 0 && t.lane < 24) to[t.lane / 8] = all;
+}
+
+/* Of one pair, and of several: a loop takes registers. */
+extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) qdq_sensitivity(const qdq_cuda_sensitivity_args a) {
+    sensitivity_kernel<false>(a);
+}
+extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) qdq_sensitivities(const qdq_cuda_sensitivity_args a) {
+    sensitivity_kernel<true>(a);
 }
 
 /* A warp takes 32 rows, a lane one, 32 columns at a time. A lane adds its row's squares in their order. */
@@ -182,7 +194,7 @@ extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) qdq_row_squares(con
     for (uint64_t column = 0; column < a.row; column += 32) {
 #pragma unroll 8
         for (int r = 0; r < n; r++) {
-            uint64_t at = (first + r) * a.row + column + lane;
+            uint64_t at = (first + r) * a.pitch + column + lane;
             stage[warp][r][lane] = a.input.dtype == DTYPE_F32 ? ((const float *)a.input.address)[at]
                                                               : half_float(((const uint16_t *)a.input.address)[at],
                                                                            a.input.dtype == DTYPE_BF16);

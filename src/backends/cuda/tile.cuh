@@ -25,8 +25,32 @@ FN float half_float(UINT h, bool bf16) { return bf16 ? as_real(h << 16) : f16_fl
 
 FN bool aligned16(uint64_t address) { return (address & 15u) == 0; }
 
+/* Where a lane's elements, which lie together in one row, begin in an array with a pitch. */
+FN uint64_t find_row(const qdq_cuda_array &a, uint64_t first, int n, int lane) {
+    uint64_t at = a.first + first + 32 * lane, row = at / a.columns;
+    return 32 * lane < n ? row * a.pitch + (at - row * a.columns) : 0;
+}
+
+/* A warp takes the rows of one lane after another, side by side. */
+FN void load_pitched(const qdq_cuda_array &a, uint64_t first, int n, float *rows, int lane) {
+    uint64_t mine = find_row(a, first, n, lane);
+#pragma unroll 1
+    for (int j = 0; j < 32; j++) {
+        uint64_t at = __shfl_sync(0xffffffffu, mine, j) + lane;
+        float v = 0.0f;
+        if (32 * j + lane < n)
+            v = a.dtype == DTYPE_F32 ? ((const float *)a.address)[at]
+                                     : half_float(((const uint16_t *)a.address)[at], a.dtype == DTYPE_BF16);
+        rows[PITCH * j + lane] = v;
+    }
+}
+
 /* Elements first … first + n - 1 of an array; the tile's others are +0. */
 FN void load_tile(const qdq_cuda_array &a, uint64_t first, int n, float *rows, int lane) {
+    if (a.pitch) {
+        load_pitched(a, first, n, rows, lane);
+        return;
+    }
     bool whole = n == TILE && aligned16(a.address);
     if (a.dtype == DTYPE_F32) {
         const float *src = (const float *)a.address + first;
@@ -69,10 +93,58 @@ FN void load_tile(const qdq_cuda_array &a, uint64_t first, int n, float *rows, i
     }
 }
 
-/* And back: the first n elements to floats. */
-FN void store_tile(const float *rows, uint64_t address, uint64_t first, int n, int lane) {
-    float *dst = (float *)address + first;
-    if (n == TILE && aligned16(address)) {
+FN UINT half_bits(float v, bool bf16) { return bf16 ? narrow_bf16(v) : narrow_f16(v); }
+
+FN void store_halves(const float *rows, const qdq_cuda_array &a, uint64_t first, int n, int lane) {
+    uint16_t *dst = (uint16_t *)a.address + first;
+    bool bf16 = a.dtype == DTYPE_BF16;
+    if (n == TILE && aligned16(a.address)) {
+#pragma unroll 1
+        for (int j = 0; j < 4; j++) {
+            float x[8];
+            const float4 *from = (const float4 *)&rows[PITCH * (8 * j + lane / 4) + lane % 4 * 8];
+            *(float4 *)x = from[0];
+            *(float4 *)&x[4] = from[1];
+            UINT w[4];
+#pragma unroll
+            for (int k = 0; k < 4; k++) w[k] = half_bits(x[2 * k], bf16) | half_bits(x[2 * k + 1], bf16) << 16;
+            ((uint4 *)dst)[32 * j + lane] = make_uint4(w[0], w[1], w[2], w[3]);
+        }
+    } else {
+#pragma unroll 1
+        for (int j = 0; j < 32; j++) {
+            int i = 32 * j + lane;
+            if (i < n) dst[i] = (uint16_t)half_bits(rows[PITCH * j + lane], bf16);
+        }
+    }
+}
+
+FN void store_pitched(const float *rows, const qdq_cuda_array &a, uint64_t first, int n, int lane) {
+    uint64_t mine = find_row(a, first, n, lane);
+#pragma unroll 1
+    for (int j = 0; j < 32; j++) {
+        uint64_t at = __shfl_sync(0xffffffffu, mine, j) + lane;
+        float v = rows[PITCH * j + lane];
+        if (32 * j + lane >= n) continue;
+        if (a.dtype == DTYPE_F32)
+            ((float *)a.address)[at] = v;
+        else
+            ((uint16_t *)a.address)[at] = (uint16_t)half_bits(v, a.dtype == DTYPE_BF16);
+    }
+}
+
+/* And back: the first n elements, as what the array has. */
+FN void store_tile(const float *rows, const qdq_cuda_array &a, uint64_t first, int n, int lane) {
+    if (a.pitch) {
+        store_pitched(rows, a, first, n, lane);
+        return;
+    }
+    if (a.dtype != DTYPE_F32) {
+        store_halves(rows, a, first, n, lane);
+        return;
+    }
+    float *dst = (float *)a.address + first;
+    if (n == TILE && aligned16(a.address)) {
 #pragma unroll
         for (int j = 0; j < 8; j++)
             ((float4 *)dst)[32 * j + lane] = *(const float4 *)&rows[PITCH * (4 * j + lane / 8) + lane % 8 * 4];

@@ -129,6 +129,7 @@ typedef struct piece {
     bool weighted;
     uint64_t first_tile, tiles;
     const qdq_vk_memory *row_sums;
+    uint32_t pair; /* of a sensitivity's */
 } piece;
 
 static uint64_t first_element(const piece *w) { return w->first_tile * QDQ_TILE; }
@@ -181,6 +182,7 @@ static qdq_status plan_array(planner *p, const piece *w) {
         bind_span(p, &step, QDQ_VK_BIND_OUTPUT, &op->output, block, bytes, &step.work.output_at);
     else
         bind_span(p, &step, QDQ_VK_BIND_OUTPUT, &op->output, first, n, &step.work.output_at);
+    if (w->kernel != QDQ_VK_QUANTIZE) step.work.output_dtype = op->output.dtype;
     return add_step(p, &step);
 }
 
@@ -213,6 +215,7 @@ static qdq_status plan_scores(planner *p, const piece *w, const qdq_vk_memory *l
               &step.work.gradient_at);
     if (low) bind(p, &step, QDQ_VK_BIND_LOW, low, 0, 4 * element_count(w), &step.work.low_at);
     step.op = w->op;
+    step.format_index[0] = w->pair;
     step.sums_bytes = w->tiles * sizeof(qdq_tile_sensitivity);
     return add_step(p, &step);
 }
@@ -270,14 +273,18 @@ static uint32_t group_formats(const qdq_op *op, group groups[QDQ_MAX_OP_FORMATS]
     return n;
 }
 
-static bool is_combined_pair(const qdq_op *op) {
-    return op->kind == QDQ_OP_SENSITIVITY && op->format[1] != QDQ_FORMAT_SOURCE &&
-           qdq_vk_is_combinable(op->format[0]) && qdq_vk_is_combinable(op->format[1]) &&
-           !fit_is_weighted(op, op->format[0]) && !fit_is_weighted(op, op->format[1]);
+static bool is_combined_pair(const qdq_op *op, uint32_t pair) {
+    return op->high[pair] != QDQ_FORMAT_SOURCE && qdq_vk_is_combinable(op->format[pair]) &&
+           qdq_vk_is_combinable(op->high[pair]) && !fit_is_weighted(op, op->format[pair]) &&
+           !fit_is_weighted(op, op->high[pair]);
+}
+
+static const qdq_vk_memory *row_sums_for(const qdq_op *op, qdq_format format, const qdq_vk_memory *row_sums) {
+    return wants_row_sums(op, format) ? row_sums : NULL;
 }
 
 /* Low values of one piece are made while those of the piece before are used. */
-static qdq_status plan_pair(planner *p, const qdq_op *op, const qdq_vk_memory *const *row_sums) {
+static qdq_status plan_pair(planner *p, const qdq_op *op, uint32_t pair, const qdq_vk_memory *row_sums) {
     uint64_t all = (op->count + QDQ_TILE - 1) / QDQ_TILE, step = PIECE_TILES;
     if (step > most_tiles(p)) step = most_tiles(p);
     const qdq_vk_memory *scratch;
@@ -288,12 +295,15 @@ static qdq_status plan_pair(planner *p, const qdq_op *op, const qdq_vk_memory *c
         low[i] = *scratch;
     }
     piece w[2];
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
+        qdq_format format = i == 0 ? op->format[pair] : op->high[pair];
         w[i] = (piece){.op = op,
-                       .format = op->format[i],
+                       .format = format,
                        .kernel = i == 0 ? QDQ_VK_ROUNDTRIP : QDQ_VK_SENSITIVITY_HIGH,
-                       .weighted = fit_is_weighted(op, op->format[i]),
-                       .row_sums = row_sums[i]};
+                       .weighted = fit_is_weighted(op, format),
+                       .row_sums = row_sums_for(op, format, row_sums),
+                       .pair = pair};
+    }
     qdq_status status = QDQ_OK;
     for (uint64_t t = 0; t < all + step && status == QDQ_OK; t += step) {
         if (t < all) {
@@ -310,24 +320,22 @@ static qdq_status plan_pair(planner *p, const qdq_op *op, const qdq_vk_memory *c
     return status;
 }
 
-/* The sums of rows that formats want, each pointing to the one array of them, or NULL. */
-static qdq_status plan_all_row_sums(planner *p, const qdq_op *op, qdq_vk_memory *sums,
-                                    const qdq_vk_memory *row_sums[QDQ_MAX_OP_FORMATS]) {
-    const qdq_vk_memory *made = NULL;
-    for (uint32_t f = 0; f < op->n_formats; f++) {
-        row_sums[f] = NULL;
-        if (op->format[f] == QDQ_FORMAT_SOURCE || !wants_row_sums(op, op->format[f])) continue;
-        qdq_status status = made ? QDQ_OK : plan_row_sums(p, op, &made);
-        if (status != QDQ_OK) return status;
-        *sums = *made; /* the plan's table may move */
-        row_sums[f] = sums;
-    }
-    return QDQ_OK;
+/* The sums of rows, if a format wants them. */
+static qdq_status plan_all_row_sums(planner *p, const qdq_op *op, qdq_vk_memory *sums) {
+    bool wanted = false;
+    for (uint32_t f = 0; f < op->n_formats && !wanted; f++)
+        wanted =
+            wants_row_sums(op, op->format[f]) ||
+            (op->kind == QDQ_OP_SENSITIVITY && op->high[f] != QDQ_FORMAT_SOURCE && wants_row_sums(op, op->high[f]));
+    const qdq_vk_memory *made;
+    qdq_status status = wanted ? plan_row_sums(p, op, &made) : QDQ_OK;
+    if (wanted && status == QDQ_OK) *sums = *made; /* the plan's table may move */
+    return status;
 }
 
 static uint64_t smaller(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
-static qdq_status plan_errors(planner *p, const qdq_op *op, const qdq_vk_memory *const *row_sums) {
+static qdq_status plan_errors(planner *p, const qdq_op *op, const qdq_vk_memory *row_sums) {
     group groups[QDQ_MAX_OP_FORMATS];
     uint32_t n_groups = group_formats(op, groups);
     uint64_t all = (op->count + QDQ_TILE - 1) / QDQ_TILE;
@@ -343,48 +351,61 @@ static qdq_status plan_errors(planner *p, const qdq_op *op, const qdq_vk_memory 
                        .weighted = is_weighted(op, g->formats[0]),
                        .first_tile = t,
                        .tiles = smaller(all - t, step),
-                       .row_sums = row_sums[g->index[0]]};
+                       .row_sums = row_sums_for(op, g->formats[0], row_sums)};
             status = plan_error(p, &w, g->index, g->n);
         }
     return status;
 }
 
 /* One kernel over the whole. */
-static qdq_status plan_plain(planner *p, const qdq_op *op, qdq_vk_kernel_op kernel, const qdq_vk_memory *row_sums) {
-    const int32_t pair[QDQ_VK_SEVERAL] = {op->format[0], op->format[1], -1, -1};
+static qdq_status plan_plain(planner *p, const qdq_op *op, uint32_t pair, qdq_vk_kernel_op kernel,
+                             const qdq_vk_memory *row_sums) {
+    const int32_t formats[QDQ_VK_SEVERAL] = {op->format[pair], op->high[pair], -1, -1};
     bool scores = op->kind == QDQ_OP_SENSITIVITY;
     uint64_t all = (op->count + QDQ_TILE - 1) / QDQ_TILE;
     uint64_t step = smaller(most_tiles(p), scores ? MOST_SUM_TILES : UINT64_MAX);
     qdq_status status = QDQ_OK;
     for (uint64_t t = 0; t < all && status == QDQ_OK; t += step) {
         piece w = {.op = op,
-                   .format = op->format[0],
-                   .combined = kernel == QDQ_VK_SENSITIVITY_PAIR ? pair : NULL,
+                   .format = op->format[pair],
+                   .combined = kernel == QDQ_VK_SENSITIVITY_PAIR ? formats : NULL,
                    .kernel = kernel,
-                   .weighted = fit_is_weighted(op, op->format[0]) && kernel != QDQ_VK_DEQUANTIZE,
+                   .weighted = fit_is_weighted(op, op->format[pair]) && kernel != QDQ_VK_DEQUANTIZE,
                    .first_tile = t,
                    .tiles = smaller(all - t, step),
-                   .row_sums = row_sums};
+                   .row_sums = row_sums_for(op, op->format[pair], row_sums),
+                   .pair = pair};
         status = scores ? plan_scores(p, &w, NULL) : plan_array(p, &w);
     }
     return status;
 }
 
+static qdq_status plan_scores_of_pair(planner *p, const qdq_op *op, uint32_t pair, const qdq_vk_memory *row_sums) {
+    if (op->high[pair] == QDQ_FORMAT_SOURCE) return plan_plain(p, op, pair, QDQ_VK_SENSITIVITY_LOW, row_sums);
+    if (is_combined_pair(op, pair)) return plan_plain(p, op, pair, QDQ_VK_SENSITIVITY_PAIR, NULL);
+    return plan_pair(p, op, pair, row_sums);
+}
+
+static qdq_status check_pitch(const planner *p, const qdq_op *op) {
+    if (!op->input.pitch && !op->output.pitch && !op->gradient.pitch) return QDQ_OK;
+    return qdq_fail(QDQ_UNSUPPORTED, "%s takes no rows with a pitch; copy them to lie side by side",
+                    p->device->physical->properties.deviceName);
+}
+
 static qdq_status plan_op(planner *p, const qdq_op *op) {
     qdq_vk_memory sums;
-    const qdq_vk_memory *row_sums[QDQ_MAX_OP_FORMATS];
     qdq_status status = check_row(p, op);
-    if (status == QDQ_OK) status = plan_all_row_sums(p, op, &sums, row_sums);
+    if (status == QDQ_OK) status = check_pitch(p, op);
+    if (status == QDQ_OK) status = plan_all_row_sums(p, op, &sums);
     if (status != QDQ_OK) return status;
     switch (op->kind) {
-    case QDQ_OP_ROUNDTRIP: return plan_plain(p, op, QDQ_VK_ROUNDTRIP, row_sums[0]);
-    case QDQ_OP_QUANTIZE: return plan_plain(p, op, QDQ_VK_QUANTIZE, row_sums[0]);
-    case QDQ_OP_DEQUANTIZE: return plan_plain(p, op, QDQ_VK_DEQUANTIZE, NULL);
-    case QDQ_OP_ERROR: return plan_errors(p, op, row_sums);
+    case QDQ_OP_ROUNDTRIP: return plan_plain(p, op, 0, QDQ_VK_ROUNDTRIP, &sums);
+    case QDQ_OP_QUANTIZE: return plan_plain(p, op, 0, QDQ_VK_QUANTIZE, &sums);
+    case QDQ_OP_DEQUANTIZE: return plan_plain(p, op, 0, QDQ_VK_DEQUANTIZE, NULL);
+    case QDQ_OP_ERROR: return plan_errors(p, op, &sums);
     case QDQ_OP_SENSITIVITY:
-        if (op->format[1] == QDQ_FORMAT_SOURCE) return plan_plain(p, op, QDQ_VK_SENSITIVITY_LOW, row_sums[0]);
-        if (is_combined_pair(op)) return plan_plain(p, op, QDQ_VK_SENSITIVITY_PAIR, NULL);
-        return plan_pair(p, op, row_sums);
+        for (uint32_t f = 0; f < op->n_formats && status == QDQ_OK; f++) status = plan_scores_of_pair(p, op, f, &sums);
+        return status;
     }
     return qdq_fail(QDQ_INVALID_ARGUMENT, "no such operation: %d", (int)op->kind);
 }
@@ -419,11 +440,22 @@ static qdq_status build_errors(qdq_vk_device *device, const qdq_op *op) {
     return status;
 }
 
+static qdq_status build_pair(qdq_vk_device *device, const qdq_op *op, uint32_t pair) {
+    qdq_vk_pipeline pipeline;
+    qdq_format low = op->format[pair], high = op->high[pair];
+    const int32_t formats[QDQ_VK_SEVERAL] = {low, high, -1, -1};
+    bool weighted = fit_is_weighted(op, low);
+    if (high == QDQ_FORMAT_SOURCE) return qdq_vk_kernel(device, low, QDQ_VK_SENSITIVITY_LOW, weighted, &pipeline);
+    if (is_combined_pair(op, pair)) return qdq_vk_several_kernel(device, QDQ_VK_SENSITIVITY_PAIR, formats, &pipeline);
+    qdq_status status = qdq_vk_kernel(device, low, QDQ_VK_ROUNDTRIP, weighted, &pipeline);
+    if (status != QDQ_OK) return status;
+    return qdq_vk_kernel(device, high, QDQ_VK_SENSITIVITY_HIGH, fit_is_weighted(op, high), &pipeline);
+}
+
 qdq_status qdq_vk_build(void *state, const qdq_op *op) {
     qdq_vk_device *device = state;
     qdq_vk_pipeline pipeline;
     bool weighted = fit_is_weighted(op, op->format[0]);
-    const int32_t pair[QDQ_VK_SEVERAL] = {op->format[0], op->format[1], -1, -1};
     qdq_status status = QDQ_OK;
     switch (op->kind) {
     case QDQ_OP_ROUNDTRIP: return qdq_vk_kernel(device, op->format[0], QDQ_VK_ROUNDTRIP, weighted, &pipeline);
@@ -431,13 +463,8 @@ qdq_status qdq_vk_build(void *state, const qdq_op *op) {
     case QDQ_OP_DEQUANTIZE: return qdq_vk_kernel(device, op->format[0], QDQ_VK_DEQUANTIZE, false, &pipeline);
     case QDQ_OP_ERROR: return build_errors(device, op);
     case QDQ_OP_SENSITIVITY:
-        if (op->format[1] == QDQ_FORMAT_SOURCE)
-            return qdq_vk_kernel(device, op->format[0], QDQ_VK_SENSITIVITY_LOW, weighted, &pipeline);
-        if (is_combined_pair(op)) return qdq_vk_several_kernel(device, QDQ_VK_SENSITIVITY_PAIR, pair, &pipeline);
-        status = qdq_vk_kernel(device, op->format[0], QDQ_VK_ROUNDTRIP, weighted, &pipeline);
-        if (status != QDQ_OK) return status;
-        return qdq_vk_kernel(device, op->format[1], QDQ_VK_SENSITIVITY_HIGH, fit_is_weighted(op, op->format[1]),
-                             &pipeline);
+        for (uint32_t f = 0; f < op->n_formats && status == QDQ_OK; f++) status = build_pair(device, op, f);
+        return status;
     }
     return qdq_fail(QDQ_INVALID_ARGUMENT, "no such operation: %d", (int)op->kind);
 }

@@ -28,7 +28,7 @@ layout(push_constant) uniform Work {
     uint input_at, input_dtype;
     uint gradient_at, gradient_dtype;
     uint low_at;
-    uint output_at;
+    uint output_at, output_dtype;
     uint importance_at, row_sums_at;
     uint row, column; // elements a row; the column of the first element
     float row_length; // row as a float
@@ -178,8 +178,33 @@ void importance_of_lane(out float m[32]) {
     for (uint i = 0; i < 32; i++) m[i] = importance_here(i);
 }
 
+float staged_element(uint i) { return as_real(staged[tile_here() * TILE_QUADS + 9u * (i >> 5) + ((i & 31u) >> 2)][i & 3u]); }
+uint narrowed(uint i) { return output_dtype == BF16 ? narrow_bf16(staged_element(i)) : narrow_f16(staged_element(i)); }
+
+// store_half, of 16 bits an element. The words at the ends may hold others' elements.
+void store_half_narrow(uint now, uint n) {
+    uint have = n > 512u * now ? min(n - 512u * now, 512u) : 0u;
+    uint first = output_at + 2048u * this_tile() + 1024u * now, end = first + 2u * have;
+    if (have == 0u) return;
+    for (uint w = (first >> 2) + lane(); 4u * w < end; w += 32u) {
+        bool low = 4u * w >= first, high = 4u * w + 2u < end;
+        uint i = low ? (4u * w - first) >> 1 : 0u; // the first of its elements that is ours
+        uint bits = low ? narrowed(i) : narrowed(0u) << 16;
+        if (low && high) {
+            output_words[w] = bits | narrowed(i + 1u) << 16;
+        } else {
+            atomicAnd(output_words[w], low ? 0xffff0000u : 0x0000ffffu);
+            atomicOr(output_words[w], bits);
+        }
+    }
+}
+
 // Half a tile's floats from the stage to the output: a barrier is before lanes stage theirs, and one after.
 void store_half(uint now, uint n) {
+    if (output_dtype != F32) {
+        store_half_narrow(now, n);
+        return;
+    }
     uint t = lane(), base = tile_here() * TILE_QUADS, at = output_at + 4096u * this_tile() + 2048u * now;
     if (n == 1024u && (at & 15u) == 0u) {
         for (uint k = 0; k < 4; k++) output_quads[(at >> 4) + 32u * k + t] = staged[stage_across() + 36u * k];

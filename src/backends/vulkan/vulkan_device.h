@@ -52,7 +52,7 @@ typedef struct qdq_vk_work {
     uint32_t input_at, input_dtype;
     uint32_t gradient_at, gradient_dtype;
     uint32_t low_at;
-    uint32_t output_at;
+    uint32_t output_at, output_dtype;
     uint32_t importance_at, row_sums_at;
     uint32_t row, column;
     float row_length;
@@ -154,7 +154,7 @@ typedef struct qdq_vk_step {
     bool wait; /* for the steps before it */
     /* Of error and sensitivity: whose sums it makes. The output is then bound when they have a place. */
     const qdq_op *op;
-    uint32_t n_formats, format_index[QDQ_VK_SEVERAL]; /* of error */
+    uint32_t n_formats, format_index[QDQ_VK_SEVERAL]; /* of a sensitivity one, its pair */
     uint64_t sums_bytes, tiles;
 } qdq_vk_step;
 

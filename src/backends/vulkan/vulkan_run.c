@@ -187,10 +187,10 @@ static void add_sums(const batch *b, const qdq_vk_step *steps) {
         const void *tiles = sums;
         if (step->op->kind == QDQ_OP_ERROR)
             for (uint32_t f = 0; f < step->n_formats; f++)
-                qdq_add_tile_errors(&step->op->error[step->format_index[f]],
-                                    (const qdq_tile_error *)tiles + f * step->tiles, step->tiles);
+                qdq_add_tile_errors(step->op, step->format_index[f], (const qdq_tile_error *)tiles + f * step->tiles,
+                                    step->tiles);
         else
-            qdq_add_tile_sensitivities(step->op->sensitivity, tiles, step->tiles);
+            qdq_add_tile_sensitivities(step->op, step->format_index[0], tiles, step->tiles);
         sums += sums_room(step);
     }
 }
@@ -290,11 +290,7 @@ qdq_status qdq_vk_wait(void *state, void *taken) {
         batch_destroy(t->device, b);
         if (t->n_submitted < t->n_batches) status = submit_next(t);
     }
-    for (size_t i = 0; i < t->n_ops && status == QDQ_OK; i++) {
-        const qdq_op *op = &t->ops[i];
-        for (uint32_t f = 0; f < op->n_formats && op->kind == QDQ_OP_ERROR; f++) op->error[f].count += op->count;
-        if (op->kind == QDQ_OP_SENSITIVITY) op->sensitivity->count += op->count;
-    }
+    for (size_t i = 0; i < t->n_ops && status == QDQ_OK; i++) qdq_finish_sums(&t->ops[i]);
     ticket_destroy(t);
     return status;
 }
