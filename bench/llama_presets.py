@@ -194,7 +194,8 @@ def option_lines(matrix):
         yield ["--tensor-type", "blk\\.(1|2)\\.=q8_0", "--pure", *weighted], preset
         yield [*weighted, "--include-weights", "ffn_", "--include-weights", "attn_"], preset
         yield [*weighted, "--exclude-weights", "token_embd", "--exclude-weights", "output.weight"], preset
-        yield ["--override-kv", "ARCHITECTURE.expert_count=int:8", *weighted], preset
+        yield ["--override-kv", "ARCHITECTURE.expert_count=int:8", "--override-kv",
+               "ARCHITECTURE.expert_used_count=int:2", *weighted], preset
         yield ["--override-kv", "ARCHITECTURE.attention.head_count_kv=int:1", *weighted], preset
 
 

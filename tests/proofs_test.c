@@ -390,6 +390,23 @@ static void what_cannot_be_proved_is_refused(void **state) {
     assert_null(ggml);
 }
 
+/* The revisions of the reference, by the block that ggml d99724f2 made of the probe, and by this library's. */
+static void revisions(void **state) {
+    static const uint8_t before[QDQ_PROBE_BYTES] = {
+        0x5a, 0x44, 0xd1, 0xfd, 0xe8, 0x4d, 0x37, 0xb1, 0x82, 0x14, 0x47, 0x94, 0x39, 0x61,
+        0x84, 0xc0, 0x01, 0x5d, 0x63, 0x2a, 0x5c, 0x09, 0xc2, 0x28, 0x05, 0x3f, 0x16, 0x3c,
+        0xe6, 0x3d, 0xb0, 0x54, 0xea, 0xe5, 0xdd, 0x82, 0x9d, 0x5e, 0xd2, 0x1b, 0xf0, 0xbf,
+        0x0f, 0xed, 0x09, 0x88, 0x30, 0x88, 0xfe, 0x8f, 0xfe, 0xef, 0xf7, 0xff, 0xf7, 0x2f};
+    assert_int_equal(qdq_ggml_revision_of_block(before), QDQ_GGML_2026_08);
+    float x[QDQ_PROBE];
+    uint8_t block[QDQ_PROBE_BYTES];
+    qdq_ggml_probe(x);
+    assert_int_equal(qdq_quantize(qdq_format_by_name("iq1_m"), x, block, QDQ_PROBE), QDQ_OK);
+    assert_int_equal(qdq_ggml_revision_of_block(block), QDQ_GGML_2026_09);
+    block[3] ^= 1;
+    assert_int_equal(qdq_ggml_revision_of_block(block), QDQ_GGML_OTHER);
+}
+
 /* A library, but no ggml. */
 static void another_library_is_no_ggml(void **state) {
     qdq_ggml *ggml;
@@ -416,6 +433,7 @@ int main(void) {
         cmocka_unit_test(the_device_is_proved),
         cmocka_unit_test(the_devices_sums_are_proved),
         cmocka_unit_test(what_cannot_be_proved_is_refused),
+        cmocka_unit_test(revisions),
         cmocka_unit_test(another_library_is_no_ggml),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -57,6 +57,7 @@ typedef struct selftest {
     qdq_format formats[QDQ_MAX_FORMATS];
     uint32_t n_formats;
     json_t *proofs, *ggml_rows;
+    const char *ggml_revision;             /* NULL: not known */
     uint64_t blocks, failed;               /* blocks compared; proofs with a difference */
     uint64_t format_blocks, format_proofs; /* of this format, without a difference */
     uint64_t done, total;                  /* bytes of the proof under way */
@@ -415,6 +416,7 @@ typedef struct ggml_report {
     selftest *s;
     qdq_quantizer quantizer;
     qdq_table *table;
+    qdq_ggml_revision revision;
     uint64_t differing, q4_0_differing, q4_0_fused;
 } ggml_report;
 
@@ -477,14 +479,17 @@ static uint64_t beside_ggml(const selftest *s, uint64_t unit) {
     return s->elements ? (s->elements + unit - 1) / unit : s->full ? 1 << 22 : 1 << 16;
 }
 
-static qdq_status compare_format(ggml_report *r, qdq_ggml *ggml, qdq_format format) {
+static const char *revision_name(qdq_ggml_revision revision) {
+    return revision == QDQ_GGML_2026_08 ? "2026-08" : revision == QDQ_GGML_2026_09 ? "2026-09" : NULL;
+}
+
+/* An earlier revision packs iq1_m into other bytes, rightly. */
+static bool is_packed_otherwise(const ggml_report *r, qdq_format format) {
+    return r->revision == QDQ_GGML_2026_08 && format == qdq_format_by_name("iq1_m");
+}
+
+static qdq_status compare_packing(ggml_report *r, qdq_ggml *ggml, qdq_format format) {
     selftest *s = r->s;
-    const char *lacks = qdq_ggml_lacks(ggml, format);
-    if (lacks) {
-        say(s, "--    %-8s %s\n", name_of(format), lacks);
-        json_array_append_new(s->ggml_rows, json_pack("{s:s, s:s}", "format", name_of(format), "lacks", lacks));
-        return QDQ_OK;
-    }
     uint64_t blocks = beside_ggml(s, qdq_format_facts(format).block_elements);
     qdq_inputs random = qdq_inputs_random(s->seed, blocks), adversarial = qdq_inputs_adversarial(s->seed, blocks);
     uint64_t n_rows = beside_ggml(s, IMPORTANCE_ROW);
@@ -499,6 +504,25 @@ static qdq_status compare_format(ggml_report *r, qdq_ggml *ggml, qdq_format form
         if (status == QDQ_OK) status = compare_with_ggml(r, format, "random", rows, s->weights);
         if (status == QDQ_OK) status = compare_with_ggml(r, format, "adversarial", adversarial_rows, s->weights);
     }
+    return status;
+}
+
+static qdq_status compare_format(ggml_report *r, qdq_ggml *ggml, qdq_format format) {
+    selftest *s = r->s;
+    const char *lacks = qdq_ggml_lacks(ggml, format);
+    if (lacks) {
+        say(s, "--    %-8s %s\n", name_of(format), lacks);
+        json_array_append_new(s->ggml_rows, json_pack("{s:s, s:s}", "format", name_of(format), "lacks", lacks));
+        return QDQ_OK;
+    }
+    qdq_status status = QDQ_OK;
+    if (is_packed_otherwise(r, format))
+        say(s,
+            "--    %-8s the library's search is that of 2026-08, before llama.cpp #28706; this one's is that of "
+            "2026-09: only decoding is compared\n",
+            name_of(format));
+    else
+        status = compare_packing(r, ggml, format);
     if (status == QDQ_UNSUPPORTED) {
         say(s, "--    %-8s %s\n", name_of(format), qdq_error_message());
         status = QDQ_OK;
@@ -524,7 +548,9 @@ static qdq_status compare_ggml(selftest *s, const char *path) {
     qdq_ggml *ggml;
     qdq_status status = qdq_ggml_open(path, &ggml);
     if (status != QDQ_OK) return status;
-    ggml_report r = {.s = s};
+    ggml_report r = {.s = s, .revision = qdq_ggml_revision_of_library(ggml)};
+    s->ggml_revision = revision_name(r.revision);
+    if (s->ggml_revision) say(s, "The library's bytes are those of the reference's revision %s.\n", s->ggml_revision);
     status = qdq_ggml_quantizer(ggml, s->workers, &r.quantizer);
     if (qdq_common_tables(&s->common))
         r.table = qdq_table_create("format|inputs|imatrix|>blocks|>differ|>undefined in C|>differ there");
@@ -602,9 +628,10 @@ static qdq_status run(selftest *s, const char *ggml) {
         json_pack("{s:s, s:s, s:s, s:s, s:I, s:b, s:I, s:o}", "schema", "qdq.selftest/1", "device", info.name,
                   "description", info.description, "mode", s->full ? "full" : "quick", "seed", (json_int_t)s->seed,
                   "passed", s->failed == 0, "blocks", (json_int_t)s->blocks, "proofs", s->proofs);
-    if (ggml)
+    if (ggml) {
         json_object_set_new(root, "ggml", s->ggml_rows);
-    else
+        json_object_set_new(root, "ggml_revision", s->ggml_revision ? json_string(s->ggml_revision) : json_null());
+    } else
         json_decref(s->ggml_rows);
     return qdq_json_write(&file, root);
 }

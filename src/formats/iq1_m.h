@@ -6,8 +6,8 @@
  * 3)
  *
  * Levels 0, 1, 2 are -1, 0, 1, with an eighth added, or taken away where the group is shifted down; a scale is
- * (2 count + 1) D. Source of the algorithm: ggml, quantize_row_iq1_m_impl, dequantize_row_iq1_m; its qsort keeps the
- * order of equal elements, as glibc's did. */
+ * (2 count + 1) D. Source of the algorithm: ggml, quantize_row_iq1_m_impl as of 2026-09 (llama.cpp #28706),
+ * dequantize_row_iq1_m; its qsort keeps the order of equal elements, as glibc's did. */
 #include "iq1.h"
 
 #define iq1_m_LANES        8
@@ -32,25 +32,27 @@ STRUCT(iq1_m_params) {
     UINT point[4], down, step, counts;
 };
 
-STRUCT(iq1_m_sums) { REAL xq[4], qq[4]; };
+/* Of a part's elements in order of size, the first n: sums of one half's weights and weighted values, at 17 half + n.
+ */
+STRUCT(iq1_m_sums) { REAL x[34], w[34]; };
 
-/* An element at level 0, 1 or 2 joins the sums of the four ways to shift the part's two groups: both up, the second
- * down, the first down, both down. */
-FN iq1_m_sums iq1_m_add(iq1_m_sums s, REAL x, REAL w, MASK first, int level) {
-    float up = level - 0.875f, down = level - 1.125f;
-    REAL xu = w * up * x, xd = w * down * x, qu = w * up * up, qd = w * down * down;
-    s.xq[0] = s.xq[0] + xu;
-    s.xq[1] = s.xq[1] + select_r(first, xu, xd);
-    s.xq[2] = s.xq[2] + select_r(first, xd, xu);
-    s.xq[3] = s.xq[3] + xd;
-    s.qq[0] = s.qq[0] + qu;
-    s.qq[1] = s.qq[1] + select_r(first, qu, qd);
-    s.qq[2] = s.qq[2] + select_r(first, qd, qu);
-    s.qq[3] = s.qq[3] + qd;
-    return s;
+FN iq1_m_sums iq1_m_add_up(iq1_sorted s) {
+    iq1_m_sums sums;
+    for (int half = 0; half < 2; half++) sums.x[17 * half] = sums.w[17 * half] = splat(0.0f);
+    ROLLED for (int j = 0; j < 16; j++) {
+        MASK first = lt_i(s.index[j], splat_i(8));
+        REAL v = s.w[j] * s.x[j];
+        sums.x[j + 1] = select_r(first, sums.x[j] + v, sums.x[j]);
+        sums.w[j + 1] = select_r(first, sums.w[j] + s.w[j], sums.w[j]);
+        sums.x[j + 18] = select_r(first, sums.x[j + 17], sums.x[j + 17] + v);
+        sums.w[j + 18] = select_r(first, sums.w[j + 17], sums.w[j + 17] + s.w[j]);
+    }
+    return sums;
 }
 
-/* Every way to cut a part's elements, in order of size, into three, with all shifts; least squares rates them. */
+/* Every way to cut a part's elements, in order of size, into three, with all shifts; least squares rates them. The
+ * levels of both shifts lie 1 apart, so the sums of w q x are those of all elements at the highest level, less those
+ * before each cut; the sums of w q q, with q q of neighbours 0.75 and 1.25 apart, likewise. */
 LARGE iq1_m_part iq1_m_search(BLOCK_IN(x), BLOCK_IN(w)) {
     iq1_m_part f;
     f.down = splat_u(0u);
@@ -62,30 +64,32 @@ LARGE iq1_m_part iq1_m_search(BLOCK_IN(x), BLOCK_IN(w)) {
         REAL max = abs_(x[16 * part]);
         for (int i = 16 * part + 1; i < 16 * part + 16; i++) max = max_r(max, abs_(x[i]));
         iq1_sorted s = iq1_sort(x, w, 16 * part, 16);
+        iq1_m_sums sums = iq1_m_add_up(s);
         REAL best = splat(-3.40282346638528859812e+38f), scale = splat(0.0f);
         INT cut[2];
         UINT shift = splat_u(0u);
         cut[0] = cut[1] = splat_i(-1);
-        iq1_m_sums low;
-        for (int k = 0; k < 4; k++) low.xq[k] = low.qq[k] = splat(0.0f);
-        ROLLED for (int i = 0; i <= 16; i++) {
-            iq1_m_sums middle = low;
-            ROLLED for (int j = i; j <= 16; j++) {
-                iq1_m_sums all = middle;
-                ROLLED for (int e = j; e < 16; e++) all =
-                    iq1_m_add(all, s.x[e], s.w[e], lt_i(s.index[e], splat_i(8)), 2);
-                for (int k = 0; k < 4; k++) {
-                    MASK better = and_m(gt(all.qq[k], splat(0.0f)), gt(all.xq[k] * all.xq[k], best * all.qq[k]));
-                    if (!any(better)) continue;
-                    scale = select_r(better, div_rn(all.xq[k], all.qq[k]), scale);
-                    best = select_r(better, scale * all.xq[k], best);
-                    cut[0] = select_i(better, splat_i(i), cut[0]);
-                    cut[1] = select_i(better, splat_i(j), cut[1]);
-                    shift = select_u(better, splat_u(k), shift);
-                }
-                if (j < 16) middle = iq1_m_add(middle, s.x[j], s.w[j], lt_i(s.index[j], splat_i(8)), 1);
+        ROLLED for (int i = 0; i <= 16; i++) ROLLED for (int j = i; j <= 16; j++) {
+            REAL up[2], down[2], up_2[2], down_2[2]; /* a half's sums, shifted up or down */
+            for (int half = 0; half < 2; half++) {
+                REAL before = sums.x[17 * half + i] + sums.x[17 * half + j], all = sums.w[17 * half + 16];
+                REAL first = sums.w[17 * half + i], second = sums.w[17 * half + j];
+                up[half] = sums.x[17 * half + 16] * 1.125f - before;
+                down[half] = sums.x[17 * half + 16] * 0.875f - before;
+                up_2[half] = all * 1.125f * 1.125f + first * 0.75f + second * -1.25f;
+                down_2[half] = all * 0.875f * 0.875f + first * 1.25f + second * -0.75f;
             }
-            if (i < 16) low = iq1_m_add(low, s.x[i], s.w[i], lt_i(s.index[i], splat_i(8)), 0);
+            for (int k = 0; k < 4; k++) { /* both up, the second down, the first down, both down */
+                REAL xq = (k < 2 ? up[0] : down[0]) + (k % 2 == 0 ? up[1] : down[1]);
+                REAL qq = (k < 2 ? up_2[0] : down_2[0]) + (k % 2 == 0 ? up_2[1] : down_2[1]);
+                MASK better = and_m(gt(qq, splat(0.0f)), gt(xq * xq, best * qq));
+                if (!any(better)) continue;
+                scale = select_r(better, div_rn(xq, qq), scale);
+                best = select_r(better, scale * xq, best);
+                cut[0] = select_i(better, splat_i(i), cut[0]);
+                cut[1] = select_i(better, splat_i(j), cut[1]);
+                shift = select_u(better, splat_u(k), shift);
+            }
         }
         MASK nothing = or_m(lt(max, splat(1e-7f)), lt_i(cut[0], splat_i(0))), turn = lt(scale, splat(0.0f));
         UINT levels = iq1_levels(s.index, 16, cut[0], cut[1], 0);

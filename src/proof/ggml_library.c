@@ -114,3 +114,28 @@ void qdq_ggml_dequantize(qdq_ggml *g, qdq_format format, const void *blocks, flo
 }
 
 void qdq_ggml_prepare(qdq_ggml *g, qdq_format format) { g->init(type_of(format)); }
+
+/* ---- Its revision ----------------------------------------------------------------------------------------------- */
+
+/* Tenths with many ties: sums of them depend on the order of adding. */
+void qdq_ggml_probe(float x[QDQ_PROBE]) {
+    for (int i = 0; i < QDQ_PROBE; i++) x[i] = (float)((2 * i * i + 5 * i) % 41 - 20) / 10.0f;
+}
+
+qdq_ggml_revision qdq_ggml_revision_of_block(const uint8_t block[QDQ_PROBE_BYTES]) {
+    uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+    for (int i = 0; i < QDQ_PROBE_BYTES; i++) hash = (hash ^ block[i]) * UINT64_C(0x100000001b3);
+    if (hash == UINT64_C(0x307bc831c87f3ad2)) return QDQ_GGML_2026_08;
+    return hash == UINT64_C(0x6935fc9ff38aa6cf) ? QDQ_GGML_2026_09 : QDQ_GGML_OTHER;
+}
+
+qdq_ggml_revision qdq_ggml_revision_of_library(qdq_ggml *g) {
+    qdq_format format = qdq_format_by_name("iq1_m");
+    float x[QDQ_PROBE];
+    uint8_t block[QDQ_PROBE_BYTES];
+    if (format == QDQ_FORMAT_NONE || qdq_ggml_lacks(g, format)) return QDQ_GGML_OTHER;
+    qdq_ggml_probe(x);
+    qdq_ggml_prepare(g, format);
+    qdq_ggml_quantize(g, format, x, block, QDQ_PROBE, QDQ_PROBE, NULL);
+    return qdq_ggml_revision_of_block(block);
+}
