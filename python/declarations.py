@@ -77,7 +77,9 @@ class Header:
         array = re.fullmatch(r"(.+?)(\w+)\[[^\]]*\]", text)
         if array:
             return self.type_of(array[1] + "*", argument=True)
-        return self.type_of(re.sub(r"(?<=[\s*])\w+$", "", text) if re.search(r"[\s*]\w+$", text) else text, argument=True)
+        return self.type_of(
+            re.sub(r"(?<=[\s*])\w+$", "", text) if re.search(r"[\s*]\w+$", text) else text, argument=True
+        )
 
     def parameters(self, text):
         text = text.strip()

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the Python wheel, installs it into fresh environments, one for each Python there is, and runs its tests there.
 #   PYTHONS="python3.9 …"  which; without it every python3.N, of PATH and of pyenv, from 3.9 on
+#   CMAKE_ARGS="-D…"       options of the build, such as -DQDQ_CUDA=OFF where nvcc is there and a GPU is not
 #   TORCH=OFF              leave out torch and transformers, which are large; they go into the newest Python's environment
 set -eu
 cd "$(dirname "$0")/.."
@@ -35,7 +36,7 @@ for python in $found; do
     "$env/bin/pip" install -q "$wheel" pytest numpy ml_dtypes
     if [ "$python" = "$newest" ] && [ "${TORCH:-ON}" != OFF ]; then
         # What PyPI does not have for this Python is left out; the tests then say what they skip.
-        for extra in torch transformers safetensors gguf pandas polars matplotlib; do
+        for extra in torch transformers accelerate safetensors gguf pandas polars matplotlib; do
             "$env/bin/pip" install -q "$extra" || echo "qdq: no $extra for $python"
         done
     fi

@@ -61,7 +61,9 @@ def train(source, model, tokens, steps, rate):
         optimizer.step()
         schedule.step()
         if step == 1 or step % 50 == 0:
-            print(f"step {step:4}  KL {loss.item():.5f}  {time.monotonic() - start:4.0f} s", file=sys.stderr, flush=True)
+            print(
+                f"step {step:4}  KL {loss.item():.5f}  {time.monotonic() - start:4.0f} s", file=sys.stderr, flush=True
+            )
 
 
 def compare_bytes(command, model, formats):

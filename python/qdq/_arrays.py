@@ -328,7 +328,9 @@ def _kind_of(array: Any, what: str) -> Any:
     for kind in _KINDS:
         if kind.matches(array):
             return kind
-    raise TypeError(f"{what} is an array of numpy, torch or another library that has DLPack, not {type(array).__name__}")
+    raise TypeError(
+        f"{what} is an array of numpy, torch or another library that has DLPack, not {type(array).__name__}"
+    )
 
 
 def view(array: Any, what: str, *, copy: bool = False) -> View:
@@ -357,14 +359,4 @@ def finish(like: Any, out: Optional[Any], array: Any) -> Any:
     """What the caller gets for an output."""
     if out is None and _kind_of(like, "input") is Dlpack:
         return Dlpack.finish(like, array)
-    return array
-
-
-def rounded(array: Any, exact: Any) -> Any:
-    """`array`, of a narrow dtype, filled with float32 values: to nearest, ties to even."""
-    if Torch.matches(array):
-        return array.copy_(exact)
-    if not Numpy.matches(array):
-        raise InvalidArgument("results in float16 and bfloat16 are for numpy and torch")
-    array[...] = exact
     return array

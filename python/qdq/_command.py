@@ -23,7 +23,9 @@ def path() -> str:
     places = [sysconfig.get_path("scripts"), str(Path(sys.executable).parent)]
     found = next((str(Path(p) / name) for p in places if (Path(p) / name).is_file()), None) or shutil.which(name)
     if found is None:
-        raise FileError("the command qdq is not installed: install this package's wheel, or set QDQ_COMMAND to its path")
+        raise FileError(
+            "the command qdq is not installed: install this package's wheel, or set QDQ_COMMAND to its path"
+        )
     return found
 
 

@@ -102,6 +102,17 @@ class qdq_sensitivity_sums(Structure):
     ]
 
 
+class qdq_error_totals(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("sums", qdq_error_sums),
+        ("tiles", c_uint64),
+        ("non_finite_tiles", c_uint64),
+        ("worst_tile", c_uint64),
+        ("worst_err2", c_double),
+    ]
+
+
 class qdq_error_stats(Structure):
     _fields_ = [
         ("size", c_size_t),
@@ -374,6 +385,7 @@ FUNCTIONS = {
     "qdq_buffer_wrap_const": (c_int, (c_void_p, c_int, c_uint32, c_void_p, c_void_p, c_uint64, POINTER(c_void_p),)),
     "qdq_buffer_on_release": (c_int, (c_void_p, CFUNCTYPE(None, c_void_p), c_void_p,)),
     "qdq_buffer_slice": (c_int, (c_void_p, c_uint64, c_uint64, POINTER(c_void_p),)),
+    "qdq_buffer_rows": (c_int, (c_void_p, c_uint64, c_uint64, c_uint64, c_uint64, POINTER(c_void_p),)),
     "qdq_buffer_free": (None, (c_void_p,)),
     "qdq_buffer_dtype": (c_int, (c_void_p,)),
     "qdq_buffer_count": (c_uint64, (c_void_p,)),
@@ -393,7 +405,9 @@ FUNCTIONS = {
     "qdq_encode_quantize": (c_int, (c_void_p, c_int32, c_void_p, c_void_p, POINTER(qdq_options),)),
     "qdq_encode_dequantize": (c_int, (c_void_p, c_int32, c_void_p, c_void_p,)),
     "qdq_encode_error": (c_int, (c_void_p, c_uint32, c_void_p, c_void_p, POINTER(qdq_error_sums), POINTER(qdq_options),)),
+    "qdq_encode_errors": (c_int, (c_void_p, c_uint32, c_void_p, c_void_p, POINTER(qdq_error_totals), POINTER(qdq_options),)),
     "qdq_encode_sensitivity": (c_int, (c_void_p, c_int32, c_int32, c_void_p, c_void_p, POINTER(qdq_sensitivity_sums), POINTER(qdq_options),)),
+    "qdq_encode_sensitivities": (c_int, (c_void_p, c_uint32, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(qdq_sensitivity_sums), POINTER(qdq_options),)),
     "qdq_device_build_kernel": (c_int, (c_void_p, c_char_p,)),
     "qdq_error_advice": (c_int, ()),
     "qdq_free": (None, (c_void_p,)),

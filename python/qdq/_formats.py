@@ -77,10 +77,10 @@ def number_of(name: FormatLike) -> int:
     if isinstance(name, Format):
         name = name.name
     if not isinstance(name, str):
-        raise TypeError(f"a format is a name as \"q4_0\", not {type(name).__name__}")
+        raise TypeError(f'a format is a name as "q4_0", not {type(name).__name__}')
     number = _NUMBERS.get(name)
     if number is None:
         number = lib.qdq_format_by_name(name.encode())
     if number == c.QDQ_FORMAT_NONE:
-        raise InvalidArgument(f"there is no format \"{name}\"; there are {', '.join(_NUMBERS)}")
+        raise InvalidArgument(f'there is no format "{name}"; there are {", ".join(_NUMBERS)}')
     return number

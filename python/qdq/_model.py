@@ -104,9 +104,7 @@ def gguf_names(names: Iterable[str], architecture: str) -> Dict[str, Tuple[str, 
         for k in range(lib.qdq_model_tensor_count(model)):
             ours = lib.qdq_model_tensor(model, k)[0].name.decode()
             try:
-                check(
-                    lib.qdq_selection_gguf_name(selection, k, ctypes.addressof(name), ctypes.addressof(expert))
-                )
+                check(lib.qdq_selection_gguf_name(selection, k, ctypes.addressof(name), ctypes.addressof(expert)))
             except Unsupported:
                 continue
             if name.value:
@@ -167,9 +165,7 @@ class GgufWriter:
     def add(self, name: str, type: str, shape: Tuple[int, ...]) -> None:
         extents = (ctypes.c_uint64 * max(len(shape), 1))(*shape)
         check(
-            lib.qdq_writer_add_tensor(
-                self._handle, name.encode(), type.encode(), len(shape), ctypes.addressof(extents)
-            )
+            lib.qdq_writer_add_tensor(self._handle, name.encode(), type.encode(), len(shape), ctypes.addressof(extents))
         )
 
     def write(self, address: int, size: int) -> None:

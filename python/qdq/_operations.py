@@ -8,11 +8,15 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, Union, overload
 
 from . import _declarations as c
 from . import _formats
-from ._arrays import FLOATS, View, dtype_name, dtype_number, finish, output, rounded, view
+from ._arrays import FLOATS, View, dtype_name, dtype_number, finish, output, view
 from ._devices import handle_of
 from ._errors import InvalidArgument
 from ._formats import FormatLike
 from ._library import check, lib
+
+
+_AT_ONCE = 64
+"""Formats that one call of the library takes."""
 
 
 class Dispatch:
@@ -128,8 +132,6 @@ def roundtrip(
     _formats.find(format).row_bytes(seen.shape[-1])
     weights = _importance(importance, seen)
     array, to = output(x, out, seen.shape, dtype_number(dtype), seen.device)
-    if to.dtype != c.QDQ_F32:
-        return finish(x, out, rounded(array, roundtrip(x, format, importance=importance, copy=copy)))
     if seen.count:
         with Dispatch(*_together(seen, to, weights)) as d:
             source, target = d.read(seen), d.written(to)
@@ -170,11 +172,11 @@ def dequantize(blocks: Any, format: FormatLike, *, dtype: Any = "f32", out: Any 
     if seen.dtype != c.QDQ_U8:
         raise TypeError(f"blocks are {dtype_name(seen.dtype)}: they must be uint8")
     if not seen.shape or seen.shape[-1] % known.block_bytes:
-        raise InvalidArgument(f"{known.name}: blocks of shape {seen.shape}: rows are multiples of {known.block_bytes} bytes")
+        raise InvalidArgument(
+            f"{known.name}: blocks of shape {seen.shape}: rows are multiples of {known.block_bytes} bytes"
+        )
     shape = (*seen.shape[:-1], seen.shape[-1] // known.block_bytes * known.block_elements)
     array, to = output(blocks, out, shape, dtype_number(dtype), seen.device)
-    if to.dtype != c.QDQ_F32:
-        return finish(blocks, out, rounded(array, dequantize(blocks, format, copy=copy)))
     if seen.count:
         with Dispatch(seen, to) as d:
             check(lib.qdq_encode_dequantize(d.encoder, number, d.read(seen), d.written(to)))
@@ -226,9 +228,7 @@ class Sensitivity:
 def _statistics(name: str, sums: Any) -> ErrorStatistics:
     stats = c.qdq_error_stats(size=ctypes.sizeof(c.qdq_error_stats))
     check(lib.qdq_error_statistics(ctypes.byref(sums), ctypes.byref(stats)))
-    return ErrorStatistics(
-        name, stats.rmse, stats.relative_rmse, stats.max_abs, stats.snr_db, stats.cosine, sums.count
-    )
+    return ErrorStatistics(name, stats.rmse, stats.relative_rmse, stats.max_abs, stats.snr_db, stats.cosine, sums.count)
 
 
 def _one_or_many(format: Any) -> Tuple[List[FormatLike], bool]:
@@ -322,11 +322,22 @@ def sensitivity(
 
 
 def encode_sensitivities(
-    d: Dispatch, low: Sequence[FormatLike], high: FormatLike, x: View, gradient: View, sums: Any, importance: Optional[View]
+    d: Dispatch,
+    low: Sequence[FormatLike],
+    high: FormatLike,
+    x: View,
+    gradient: View,
+    sums: Any,
+    importance: Optional[View],
 ) -> None:
-    """Adds, when the dispatch is finished, to sums[k] the scores of low[k]."""
+    """Adds, when the dispatch is waited for, to sums[k] the scores of low[k]: one reading for all, or a few."""
     above = c.QDQ_FORMAT_SOURCE if high == "source" else _formats.number_of(high)
     options, source, slope = d.options(x, importance), d.read(x), d.read(gradient)
-    for k, name in enumerate(low):
-        pair, to = (_formats.number_of(name), above), ctypes.byref(sums[k])
-        check(lib.qdq_encode_sensitivity(d.encoder, *pair, source, slope, to, options))
+    size = ctypes.sizeof(c.qdq_sensitivity_sums)
+    for first in range(0, len(low), _AT_ONCE):
+        names = low[first : first + _AT_ONCE]
+        below = (ctypes.c_int32 * len(names))(*map(_formats.number_of, names))
+        against = (ctypes.c_int32 * len(names))(*[above] * len(names))
+        to = ctypes.cast(ctypes.addressof(sums) + first * size, ctypes.POINTER(c.qdq_sensitivity_sums))
+        pairs = (len(names), ctypes.addressof(below), ctypes.addressof(against))
+        check(lib.qdq_encode_sensitivities(d.encoder, *pairs, source, slope, to, options))

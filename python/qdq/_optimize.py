@@ -181,7 +181,9 @@ def _own_samples(loaded: Any, samples: int, length: int, seed: int) -> List[Any]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return [
-            loaded.generate(part.to(device), do_sample=True, top_k=0, min_length=length, max_length=length, pad_token_id=0)
+            loaded.generate(
+                part.to(device), do_sample=True, top_k=0, min_length=length, max_length=length, pad_token_id=0
+            )
             for part in first.split(8)
         ]
 

@@ -1,6 +1,5 @@
 """What the tests share: inputs that find differences, and the C library called plainly."""
 
-
 import pytest
 
 import qdq

@@ -18,7 +18,11 @@ COMPILER = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or 
 
 needs_source = pytest.mark.skipif(not INCLUDE.is_dir(), reason="the headers are not beside these tests")
 STRUCTS = sorted(
-    (k for k in vars(c).values() if isinstance(k, type) and issubclass(k, ctypes.Structure) and k is not ctypes.Structure),
+    (
+        k
+        for k in vars(c).values()
+        if isinstance(k, type) and issubclass(k, ctypes.Structure) and k is not ctypes.Structure
+    ),
     key=lambda k: k.__name__,
 )
 
@@ -88,7 +92,7 @@ def test_functions_take_as_many_arguments_as_declared(tmp_path):
                 conditions.append(f"sizeof({n}) == {size} && {flag}std::is_signed<number<{n}>>::value")
             else:
                 conditions.append(f"is_same<{n}, {t}>::value")
-        checks.append(pattern + " && ".join(conditions) + f"; }}\nstatic_assert(f_{name}(&{name}), \"{name}\");")
+        checks.append(pattern + " && ".join(conditions) + f'; }}\nstatic_assert(f_{name}(&{name}), "{name}");')
     compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         pytest.skip("no C++ compiler")

@@ -72,7 +72,9 @@ def train_a_step(model):
     optimizer.step()
 
 
-@pytest.mark.parametrize("formats", ["q4_0", {"mlp|lm_head": "q4_K", "self_attn": "q5_1"}, {"^(?!model.embed)": "q8_0"}])
+@pytest.mark.parametrize(
+    "formats", ["q4_0", {"mlp|lm_head": "q4_K", "self_attn": "q5_1"}, {"^(?!model.embed)": "q8_0"}]
+)
 def test_blocks_are_trainings(model, tmp_path, formats):
     names = write_template(model, tmp_path / "template.gguf")
     if isinstance(formats, dict) and list(formats) == ["^(?!model.embed)"]:
@@ -178,8 +180,10 @@ def test_experts_of_both_layouts(tmp_path):
     torch.manual_seed(0)
     gate, up, down = torch.randn(3, 64, 32), torch.randn(3, 64, 32), torch.randn(3, 32, 64)
     keys = {"general.architecture": "qwen3moe"}
-    tensors = [(f"blk.0.ffn_{k}_exps.weight", tuple(w.shape), w.numpy().tobytes()) for k, w in
-               (("gate", gate), ("up", up), ("down", down))]
+    tensors = [
+        (f"blk.0.ffn_{k}_exps.weight", tuple(w.shape), w.numpy().tobytes())
+        for k, w in (("gate", gate), ("up", up), ("down", down))
+    ]
     (tmp_path / "template.gguf").write_bytes(file_bytes(keys, tensors))
 
     def holder(**named):

@@ -148,7 +148,17 @@ def test_the_file_as_qdq_reads_it(model, tmp_path):
     )
     out = tmp_path / "low.safetensors"
     subprocess.run(
-        [COMMAND, "roundtrip", "-f", "q4_0", "--imatrix", tmp_path / "imatrix.gguf", tmp_path / "model.safetensors", "-o", out],
+        [
+            COMMAND,
+            "roundtrip",
+            "-f",
+            "q4_0",
+            "--imatrix",
+            tmp_path / "imatrix.gguf",
+            tmp_path / "model.safetensors",
+            "-o",
+            out,
+        ],
         check=True,
         capture_output=True,
     )

@@ -28,7 +28,11 @@ def tensor(rows, columns, seed=0):
 
 
 def same_bits(a, b):
-    return a.dtype == b.dtype and a.shape == b.shape and torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8))
+    return (
+        a.dtype == b.dtype
+        and a.shape == b.shape
+        and torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8))
+    )
 
 
 def normal(*shape, seed=0):
@@ -218,7 +222,9 @@ def test_prepare_computes_with_round_trips_and_keeps_names():
     assert set(done.formats) == {"embed.weight", "up.weight", "experts.down", "odd.weight"}
     assert [s.name for s in done.skipped] == ["back.weight"] and "24" in done.skipped[0].reason
     assert {n: id(p) for n, p in model.named_parameters()} == before and list(model.state_dict()) == keys
-    assert isinstance(model.up, nn.Linear) and isinstance(model.embed, nn.Embedding) and isinstance(model.experts, Experts)
+    assert (
+        isinstance(model.up, nn.Linear) and isinstance(model.embed, nn.Embedding) and isinstance(model.experts, Experts)
+    )
     assert same_bits(model(IDS), reference(IDS))
     with qt.enabled(model, False):
         assert same_bits(model(IDS), block()(IDS))
@@ -267,7 +273,9 @@ def test_importance_is_used_and_not_saved():
     qt.prepare(model, {"up": "q4_0"}, importance={"up.weight": m})
     assert list(model.state_dict()) == list(block().state_dict())
     x = normal(3, 64)
-    assert same_bits(model.up(x), F.linear(x, qdq.roundtrip(model.up.weight.detach(), "q4_0", importance=m), model.up.bias))
+    assert same_bits(
+        model.up(x), F.linear(x, qdq.roundtrip(model.up.weight.detach(), "q4_0", importance=m), model.up.bias)
+    )
     with pytest.raises(ValueError, match="importance of shape"):
         qt.prepare(model, {"up": "q4_0"}, importance={"up.weight": m[:3]})
 
@@ -378,9 +386,7 @@ def test_compiled_keeps_no_second_copy_of_the_weights():
         assert any("roundtrip_again" in str(n.target) for n in graph.graph.nodes)
         return make_boxed_func(graph.forward)
 
-    backend = aot_autograd(
-        fw_compiler=forward, bw_compiler=backward, partition_fn=min_cut_rematerialization_partition
-    )
+    backend = aot_autograd(fw_compiler=forward, bw_compiler=backward, partition_fn=min_cut_rematerialization_partition)
     model = nn.Sequential(nn.Linear(64, 96, bias=False), nn.ReLU(), nn.Linear(96, 32, bias=False))
     qt.prepare(model, "q4_0")
     torch._dynamo.reset()
@@ -427,7 +433,9 @@ class Rows(torch.utils.data.Dataset):
 
 def test_data_loader_workers_that_fork():
     qdq.roundtrip(tensor(512, 1024), "q4_0")  # the parent has a device, and its threads
-    loader = torch.utils.data.DataLoader(Rows(), batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=60)
+    loader = torch.utils.data.DataLoader(
+        Rows(), batch_size=None, num_workers=2, multiprocessing_context="fork", timeout=60
+    )
     for k, got in enumerate(loader):
         assert same_bits(got, qdq.roundtrip(tensor(64, 1024, seed=k), "q4_0"))
 
@@ -476,3 +484,12 @@ def test_every_format_can_be_prepared():
         qt.prepare(holder, name, importance={"a.weight": m})
         x = normal(2, 256)
         assert same_bits(holder["a"](x), F.linear(x, qdq.roundtrip(w, name, importance=m)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_in_place_of_each_dtype(dtype):
+    w = normal(8, 256).to(dtype)
+    expected = qdq.roundtrip(w, "q4_K", dtype=dtype)
+    assert qdq.roundtrip(w, "q4_K", dtype=dtype, out=w) is w and same_bits(w, expected)
+    with pytest.raises(ValueError, match="must be"):
+        qdq.roundtrip(w, "q4_K", dtype=torch.float16 if dtype != torch.float16 else torch.float32, out=w)

@@ -30,12 +30,19 @@ def test_quantization_begins_after_some_steps(tmp_path):
     callback = qt.QATCallback("q4_0", after_steps=2)
     data = [{"input_ids": torch.arange(16), "labels": torch.arange(16)}] * 8
     arguments = transformers.TrainingArguments(
-        output_dir=str(tmp_path), max_steps=4, per_device_train_batch_size=2, report_to=[], use_cpu=True,
-        save_strategy="no", disable_tqdm=True,
+        output_dir=str(tmp_path),
+        max_steps=4,
+        per_device_train_batch_size=2,
+        report_to=[],
+        use_cpu=True,
+        save_strategy="no",
+        disable_tqdm=True,
     )
     transformers.Trainer(model, arguments, train_dataset=data, callbacks=[callback, Look()]).train()
     assert states == [False, False, True, True]
-    assert "model.embed_tokens.weight" in callback.prepared.formats and "lm_head.weight" not in callback.prepared.formats
+    assert (
+        "model.embed_tokens.weight" in callback.prepared.formats and "lm_head.weight" not in callback.prepared.formats
+    )
     ids = torch.arange(16)[None]
     quantized = model(ids).logits
     qt.convert(model)

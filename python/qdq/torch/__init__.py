@@ -1,9 +1,9 @@
 """Exact formats in torch: straight-through round trips for training, sensitivities and importance in process.
 
-    import qdq.torch
-    qdq.torch.prepare(model, "q4_0")        # the model now computes with what an engine will have
-    ...                                     # train; float32 weights, autocast as you like
-    qdq.torch.export_gguf(model, "out.gguf", template="model-f32.gguf")   # the blocks that training saw
+import qdq.torch
+qdq.torch.prepare(model, "q4_0")        # the model now computes with what an engine will have
+...                                     # train; float32 weights, autocast as you like
+qdq.torch.export_gguf(model, "out.gguf", template="model-f32.gguf")   # the blocks that training saw
 """
 
 from ._export import Exported, export_gguf

@@ -186,9 +186,7 @@ def export_gguf(
     return Exported(chosen, copied, verified, size)
 
 
-def _types(
-    tensors: List[Tensor], parts: Dict[str, List[_Part]], values: _Source, template: PathLike
-) -> Dict[str, str]:
+def _types(tensors: List[Tensor], parts: Dict[str, List[_Part]], values: _Source, template: PathLike) -> Dict[str, str]:
     """Of each tensor that comes from the model the type in the file."""
     chosen = {}
     for t in tensors:
@@ -232,9 +230,7 @@ def _data(values: _Source, t: Tensor, parts: List[_Part], type: str) -> torch.Te
     return _operations.quantize(w, type, importance=importance).cpu()
 
 
-def _verify(
-    path: PathLike, values: _Source, parts: Dict[str, List[_Part]], chosen: Dict[str, str]
-) -> Tuple[int, int]:
+def _verify(path: PathLike, values: _Source, parts: Dict[str, List[_Part]], chosen: Dict[str, str]) -> Tuple[int, int]:
     """Reads the file back: the blocks decode to the round trips that training computed with."""
     verified = 0
     with Model(path) as written:

@@ -161,9 +161,7 @@ def imatrix(
     if not chunks:
         raise InvalidArgument("there is no sample in the batches")
     order = [n for n in parameters if n in watch.sums]
-    found = Importance(
-        {n: watch.sums[n].cpu() for n in order}, {n: watch.counts[n] for n in order}, chunks, longest
-    )
+    found = Importance({n: watch.sums[n].cpu() for n in order}, {n: watch.counts[n] for n in order}, chunks, longest)
     if path is not None:
         found.save(path, dataset, names)
     return found

@@ -157,7 +157,10 @@ class _Use(NamedTuple):
 # What llama-quantize leaves alone, by the names that Hugging Face's models have for it.
 _LEFT_ALONE = (
     (re.compile(r"(^|[._])(gate|router)\.(weight|wg\.weight)$"), "a router, which llama-quantize leaves as it is"),
-    (re.compile(r"(^|\.)(position_embeddings|wpe|token_type_embeddings)\.weight$"), "llama-quantize leaves it as it is"),
+    (
+        re.compile(r"(^|\.)(position_embeddings|wpe|token_type_embeddings)\.weight$"),
+        "llama-quantize leaves it as it is",
+    ),
 )
 
 

@@ -19,9 +19,7 @@ class QATCallback(TrainerCallback):
     training ends, for export_gguf or convert.
     """
 
-    def __init__(
-        self, formats: Spec, *, after_steps: int = 0, importance: Optional[Mapping[str, torch.Tensor]] = None
-    ):
+    def __init__(self, formats: Spec, *, after_steps: int = 0, importance: Optional[Mapping[str, torch.Tensor]] = None):
         self.formats, self.after_steps, self.importance = formats, after_steps, importance
         self.prepared: Optional[Prepared] = None
 
