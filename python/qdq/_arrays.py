@@ -7,9 +7,10 @@ is copied, and nothing is imported that the caller has not imported.
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 import sys
-from typing import Any, NamedTuple, Optional, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 from . import _declarations as c
 from ._errors import InvalidArgument
@@ -50,6 +51,7 @@ def dtype_name(number: int) -> str:
     return _NAMES[number]
 
 
+@functools.lru_cache(maxsize=None)
 def dtype_number(dtype: Any) -> int:
     """Of "f32", "float32", numpy.float32, torch.float32, …"""
     name = dtype if isinstance(dtype, str) else getattr(dtype, "name", None) or getattr(dtype, "__name__", str(dtype))
@@ -123,6 +125,9 @@ class Numpy:
 # ---- torch -----------------------------------------------------------------------------------------------------------
 
 
+_torch_numbers: Dict[Any, Optional[int]] = {}
+
+
 class Torch:
     """torch.Tensor on a CPU or a CUDA device; work is queued on torch's current stream."""
 
@@ -135,10 +140,13 @@ class Torch:
     def view(array: Any, copy: bool) -> View:
         import torch
 
-        number = _DTYPES.get(str(array.dtype).rsplit(".", 1)[-1])
+        number = _torch_numbers.get(array.dtype)
+        if number is None:
+            number = _DTYPES.get(str(array.dtype).rpartition(".")[2])
+            _torch_numbers[array.dtype] = number
         if number is None or array.layout != torch.strided:
             raise _wrong_dtype(f"{array.dtype} and layout {array.layout}")
-        if hasattr(array, "to_local"):
+        if type(array) is not torch.Tensor and hasattr(array, "to_local"):
             raise TypeError("a DTensor: pass its to_local(), whose rows must be whole")
         device = array.device
         if device.type not in ("cpu", "cuda"):
@@ -322,11 +330,18 @@ class Dlpack:
 # ---- Any of them -----------------------------------------------------------------------------------------------------
 
 _KINDS = (Numpy, Torch, CudaInterface, Dlpack)
+_kinds_by_type: Dict[type, Any] = {}
+"""Of arrays whose type alone tells: calls are short."""
 
 
 def _kind_of(array: Any, what: str) -> Any:
+    found = _kinds_by_type.get(type(array))
+    if found is not None:
+        return found
     for kind in _KINDS:
         if kind.matches(array):
+            if kind in (Numpy, Torch):
+                _kinds_by_type[type(array)] = kind
             return kind
     raise TypeError(
         f"{what} is an array of numpy, torch or another library that has DLPack, not {type(array).__name__}"

@@ -493,3 +493,12 @@ def test_in_place_of_each_dtype(dtype):
     assert qdq.roundtrip(w, "q4_K", dtype=dtype, out=w) is w and same_bits(w, expected)
     with pytest.raises(ValueError, match="must be"):
         qdq.roundtrip(w, "q4_K", dtype=torch.float16 if dtype != torch.float16 else torch.float32, out=w)
+
+
+def test_convert_refuses_what_is_not_in_memory():
+    model = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64, device="meta"))
+    qt.prepare(model, "q4_0")
+    before = model[0].weight.detach().clone()
+    with pytest.raises(ValueError, match="1.weight is not whole"):
+        qt.convert(model)
+    assert torch.equal(model[0].weight, before) and isinstance(model[0], qt.FakeQuantizedLinear)

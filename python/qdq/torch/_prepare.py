@@ -345,6 +345,9 @@ def convert(model: nn.Module) -> Prepared:
     parameters = prepared_parameters(model)
     if not parameters:
         raise InvalidArgument("the model is not prepared: no parameter is quantized")
+    for name, (p, _, _) in parameters.items():
+        if p.device.type == "meta" or hasattr(p, "to_local"):
+            raise InvalidArgument(f"{name} is not whole in memory: gather the model before it is converted")
     with torch.no_grad():
         for p, f, importance in parameters.values():
             p.copy_(fake_quantize(p, f, importance))
