@@ -39,12 +39,13 @@ class View(NamedTuple):
     """What keeps the memory alive."""
 
     @property
-    def count(self) -> int:
+    def elements(self) -> int:
         return math.prod(self.shape)
 
     @property
-    def bytes(self) -> int:
-        return self.count * _SIZES[self.dtype]
+    def size(self) -> int:
+        """In bytes."""
+        return self.elements * _SIZES[self.dtype]
 
 
 def dtype_name(number: int) -> str:
@@ -54,8 +55,8 @@ def dtype_name(number: int) -> str:
 @functools.lru_cache(maxsize=None)
 def dtype_number(dtype: Any) -> int:
     """Of "f32", "float32", numpy.float32, torch.float32, …"""
-    name = dtype if isinstance(dtype, str) else getattr(dtype, "name", None) or getattr(dtype, "__name__", str(dtype))
-    name = name.rsplit(".", 1)[-1]
+    given = dtype if isinstance(dtype, str) else getattr(dtype, "name", None) or getattr(dtype, "__name__", None)
+    name = str(given or dtype).rsplit(".", 1)[-1]
     number = _DTYPES.get(_SHORT.get(name, name))
     if number is None:
         raise InvalidArgument(f"dtype {name}: there are float32, float16 and bfloat16")
@@ -207,7 +208,7 @@ class CudaInterface:
     @staticmethod
     def empty(like: Any, shape: Tuple[int, ...], dtype: int) -> Any:
         root = type(like).__module__.partition(".")[0]
-        module = sys.modules.get(root)
+        module: Any = sys.modules.get(root)
         if root == "numba":
             from numba import cuda
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from typing import Dict, NamedTuple, Tuple
+from typing import Dict, List, NamedTuple, Tuple
 
 from . import _declarations as c
 from ._library import check, lib
@@ -28,7 +28,7 @@ class Device(NamedTuple):
 
 def devices() -> Tuple[Device, ...]:
     """Every device there is, backends that are absent included."""
-    found = []
+    found: List[Device] = []
     info = c.qdq_device_info(size=ctypes.sizeof(c.qdq_device_info))
     while lib.qdq_device_list(len(found), ctypes.byref(info)) == c.QDQ_OK:
         texts = (info.name.decode(), info.description.decode(), info.driver.decode())
@@ -59,5 +59,5 @@ def handle_of(name: str) -> int:
             if found is None:
                 handle = ctypes.c_void_p()
                 check(lib.qdq_device_open(name.encode(), ctypes.byref(handle)))
-                found = _handles[name] = handle.value
+                found = _handles[name] = handle.value or 0
     return found

@@ -24,12 +24,12 @@ class Tensor(NamedTuple):
     """As the file spells it: "F32", "q4_K"."""
     shape: Tuple[int, ...]
     """Slowest extent first; the last is the row."""
-    bytes: int
+    nbytes: int
     address: int
     """Of its data, while the model is open."""
 
     def data(self) -> bytes:
-        return ctypes.string_at(self.address, self.bytes) if self.bytes else b""
+        return ctypes.string_at(self.address, self.nbytes) if self.nbytes else b""
 
 
 class Model:
@@ -62,7 +62,7 @@ class Model:
         to = ctypes.cast(ctypes.byref(text), ctypes.POINTER(ctypes.c_char_p))
         if not found or not lib.qdq_kv_string(found, to, ctypes.addressof(length)):
             return None
-        return ctypes.string_at(text.value, length.value).decode("utf-8", "replace") if length.value else ""
+        return ctypes.string_at(text.value or 0, length.value).decode("utf-8", "replace") if length.value else ""
 
     def close(self) -> None:
         lib.qdq_model_close(self._handle)
@@ -88,7 +88,7 @@ def gguf_names(names: Iterable[str], architecture: str) -> Dict[str, Tuple[str, 
     check(
         lib.qdq_model_parse(
             c.QDQ_LAYOUT_SAFETENSORS,
-            ctypes.cast(content, ctypes.c_void_p),
+            ctypes.cast(ctypes.c_char_p(content), ctypes.c_void_p),
             len(content),
             b"the model's parameters",
             ctypes.byref(model),

@@ -50,9 +50,9 @@ class Dispatch:
         self._buffers.clear()
 
     def _wrapped(self, wrap: Any, array: View) -> ctypes.c_void_p:
-        count, buffer = ctypes.c_uint64(array.count), ctypes.c_void_p()
+        count, buffer = ctypes.c_uint64(array.elements), ctypes.c_void_p()
         shape = ctypes.addressof(count)
-        check(wrap(self._device, array.dtype, 1, shape, array.address, array.bytes, ctypes.byref(buffer)))
+        check(wrap(self._device, array.dtype, 1, shape, array.address, array.size, ctypes.byref(buffer)))
         self._buffers.append(buffer)
         return buffer
 
@@ -132,7 +132,7 @@ def roundtrip(
     _formats.find(format).row_bytes(seen.shape[-1])
     weights = _importance(importance, seen)
     array, to = output(x, out, seen.shape, dtype_number(dtype), seen.device)
-    if seen.count:
+    if seen.elements:
         with Dispatch(*_together(seen, to, weights)) as d:
             source, target = d.read(seen), d.written(to)
             check(lib.qdq_encode_roundtrip(d.encoder, number, source, target, d.options(seen, weights)))
@@ -150,7 +150,7 @@ def quantize(x: Any, format: FormatLike, *, importance: Any = None, out: Any = N
     shape = (*seen.shape[:-1], _formats.find(format).row_bytes(seen.shape[-1]))
     weights = _importance(importance, seen)
     array, to = output(x, out, shape, c.QDQ_U8, seen.device)
-    if seen.count:
+    if seen.elements:
         with Dispatch(*_together(seen, to, weights)) as d:
             source, target = d.read(seen), d.written(to)
             check(lib.qdq_encode_quantize(d.encoder, number, source, target, d.options(seen, weights)))
@@ -177,7 +177,7 @@ def dequantize(blocks: Any, format: FormatLike, *, dtype: Any = "f32", out: Any 
         )
     shape = (*seen.shape[:-1], seen.shape[-1] // known.block_bytes * known.block_elements)
     array, to = output(blocks, out, shape, dtype_number(dtype), seen.device)
-    if seen.count:
+    if seen.elements:
         with Dispatch(seen, to) as d:
             check(lib.qdq_encode_dequantize(d.encoder, number, d.read(seen), d.written(to)))
             d.finish()
@@ -261,7 +261,7 @@ def error(
         _formats.find(n).row_bytes(seen.shape[-1])
     weights = _importance(importance, seen)
     sums = (c.qdq_error_sums * len(names))()
-    if seen.count:
+    if seen.elements:
         with Dispatch(*_together(seen, weights)) as d:
             of = (ctypes.c_int32 * len(numbers))(*numbers)
             options = d.options(seen, weights)
@@ -308,14 +308,14 @@ def sensitivity(
         _formats.find(n).row_bytes(seen.shape[-1])
     weights = _importance(importance, seen)
     sums = (c.qdq_sensitivity_sums * len(names))()
-    if seen.count:
+    if seen.elements:
         with Dispatch(*_together(seen, slope, weights)) as d:
             encode_sensitivities(d, names, high, seen, slope, sums, weights)
             d.commit()
             d.wait()
     above = high if high == "source" else _formats.find(high).name
     found = [
-        Sensitivity(_formats.find(n).name, above, s.signed_sum, s.absolute, s.squared, seen.count)
+        Sensitivity(_formats.find(n).name, above, s.signed_sum, s.absolute, s.squared, seen.elements)
         for n, s in zip(names, sums)
     ]
     return found[0] if single else found

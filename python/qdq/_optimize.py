@@ -116,7 +116,7 @@ def optimize(
     if template is not None:
         source, words = template, [*words, "--hf", str(model)]
     recipe: Optional[Path] = folder / "types.txt"
-    arguments = {"gradients": gradients, "imatrix": imatrix, "options": tuple(words)}
+    arguments: Dict[str, Any] = {"gradients": gradients, "imatrix": imatrix, "options": tuple(words)}
     try:
         found = plan(source, target, folder / "plan.json", recipe=recipe, **arguments)
     except Error as error:

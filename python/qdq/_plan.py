@@ -107,12 +107,14 @@ class Plan:
 
     def uniform(self) -> List[Tuple[str, float, float]]:
         """Of each format that every planned tensor could have: its name, bits a weight of these, their damage."""
-        planned, found = self.planned, []
+        planned = self.planned
+        found: List[Tuple[str, float, float]] = []
         total = sum(_count(t["shape"]) for t in planned)
         for f in _formats.formats():
-            choices = [next((c for c in t["choices"] if c["format"] == f.name), None) for t in planned]
-            if choices and all(choices):
-                found.append((f.name, 8 * sum(c["bytes"] for c in choices) / total, sum(c["damage"] for c in choices)))
+            choices = [c for t in planned for c in t["choices"] if c["format"] == f.name]
+            if planned and len(choices) == len(planned):
+                bits = 8 * sum(c["bytes"] for c in choices) / total
+                found.append((f.name, bits, float(sum(c["damage"] for c in choices))))
         return found
 
     def plot(self, figure: Any = None) -> Any:

@@ -177,7 +177,7 @@ def export_gguf(
                 writer.add(t.name, chosen[t.name] if t.name in chosen else t.type, t.shape)
             for t in source.tensors:
                 if t.name not in chosen:
-                    writer.write(t.address, t.bytes)
+                    writer.write(t.address, t.nbytes)
                     continue
                 made = _data(values, t, parts[t.name], chosen[t.name])
                 writer.write(made.data_ptr(), made.numel() * made.element_size())
@@ -246,5 +246,5 @@ def _verify(path: PathLike, values: _Source, parts: Dict[str, List[_Part]], chos
             if not torch.equal(decoded.view(torch.int32), trained.view(torch.int32)):
                 raise BadData(f"{path}: {t.name} does not decode to the weights that training had")
             verified += 1
-        size = sum(t.bytes for t in written.tensors)
+        size = sum(t.nbytes for t in written.tensors)
     return verified, size

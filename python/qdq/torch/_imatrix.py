@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from .._errors import InvalidArgument
-from .._gguf import NAME_LIMIT, file_bytes
+from .._gguf import NAME_LIMIT, Value, file_bytes
 from .._results import PathLike, write_whole
 from ._runs import Batch, Progress, device_of, length_of, sequences, undisturbed, watched, weights_of
 from ._prepare import enabled
@@ -70,7 +70,7 @@ class Importance(Mapping):
             joined, times = torch.cat(sums), torch.cat(counts)
             tensors.append((_cut(f"{to}.in_sum2"), tuple(joined.shape), _bytes(joined)))
             tensors.append((_cut(f"{to}.counts"), (len(times), 1), _bytes(times)))
-        keys = {
+        keys: Dict[str, Value] = {
             "general.type": "imatrix",
             "imatrix.datasets": [dataset],
             "imatrix.chunk_count": self.chunks,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union, cast
 
 import torch
 from torch import nn
@@ -88,7 +88,7 @@ def _class_with(base: type, parameters: Tuple[str, ...]) -> type:
         def value_of(name: str) -> property:
             def get(self: nn.Module) -> torch.Tensor:
                 state, importance = _state_of(self, name)
-                w = self._parameters[name]
+                w = cast(nn.Parameter, self._parameters[name])
                 return fake_quantize(w, state.format, importance) if state.enabled else w
 
             return property(get)
@@ -153,6 +153,10 @@ class _Use(NamedTuple):
     module: nn.Module
     attribute: str
 
+    @property
+    def parameter(self) -> nn.Parameter:
+        return cast(nn.Parameter, self.module._parameters[self.attribute])
+
 
 # What llama-quantize leaves alone, by the names that Hugging Face's models have for it.
 _LEFT_ALONE = (
@@ -211,7 +215,7 @@ def _chooser(model: nn.Module, spec: Any, names: List[str]) -> Callable[[str], T
 
 def _unfit(uses: List[_Use], name: str) -> Optional[str]:
     """Why a parameter cannot be quantized in the format, or None."""
-    p = uses[0].module._parameters[uses[0].attribute]
+    p = uses[0].parameter
     known = _formats.find(name)
     if p.dtype not in FLOATS:
         return f"it is {p.dtype}"
@@ -256,13 +260,17 @@ def prepare(
     uses = _uses(model)
     choose = _chooser(model, formats, list(uses))
     strict = isinstance(formats, Mapping) or hasattr(formats, "format_of")
-    done, skipped = {}, []
+    done: Dict[str, str] = {}
+    skipped: List[Skipped] = []
     for name, places in uses.items():
         wanted, reason = choose(name)
-        unfit = _unfit(places, wanted) if wanted else reason
+        if wanted is None:
+            skipped.append(Skipped(name, reason))
+            continue
+        unfit = _unfit(places, wanted)
         if unfit is None:
             done[name] = wanted
-        elif wanted and strict:
+        elif strict:
             raise InvalidArgument(f"{name} in {wanted}: {unfit}")
         else:
             skipped.append(Skipped(name, unfit))
@@ -286,7 +294,7 @@ def _importance_of(
 ) -> Dict[str, torch.Tensor]:
     found = {}
     for name, f in done.items():
-        p = uses[name][0].module._parameters[uses[name][0].attribute]
+        p = uses[name][0].parameter
         given = importance.get(name)
         if given is None and _formats.find(f).importance == "needed":
             raise InvalidArgument(f"{name}: {f} needs importance, and none is given for it")
@@ -331,7 +339,7 @@ def prepared_parameters(model: nn.Module) -> Dict[str, Tuple[nn.Parameter, str, 
         for use in places:
             if use.attribute in use.module.__dict__.get(_STATES, {}):
                 state, importance = _state_of(use.module, use.attribute)
-                found[name] = (use.module._parameters[use.attribute], state.format, importance)
+                found[name] = (use.parameter, state.format, importance)
     return found
 
 

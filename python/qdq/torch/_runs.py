@@ -91,7 +91,7 @@ def undisturbed(model: nn.Module, wanted: Iterable[nn.Parameter]) -> Iterator[No
     it. Gradients that parameters had are put aside."""
     modes = [(m, m.training) for m in model.modules()]
     flags = [(p, p.requires_grad, p.grad) for p in model.parameters()]
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     cache = getattr(config, "use_cache", None)
     chosen = {id(p) for p in wanted}
     try:
@@ -119,7 +119,8 @@ def gradients_to(parameters: Mapping[str, nn.Parameter], take: Callable[[str, to
     def hook_of(name: str) -> Callable[[nn.Parameter], None]:
         def hook(p: nn.Parameter) -> None:
             gradient, p.grad = p.grad, None
-            take(name, p.detach(), gradient)
+            if gradient is not None:
+                take(name, p.detach(), gradient)
 
         return hook
 

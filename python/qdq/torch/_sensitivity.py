@@ -47,7 +47,8 @@ class _Scorer:
         high: str,
         importance: Mapping[str, torch.Tensor],
     ):
-        self.high, self._pending = high, []
+        self.high = high
+        self._pending: List[Dispatch] = []
         self._importance = {
             n: t.detach().to(parameters[n].device, torch.float32).contiguous() for n, t in importance.items()
         }
