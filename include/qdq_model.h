@@ -518,9 +518,10 @@ typedef enum qdq_score {
     QDQ_SCORE_ERROR = 1,
     QDQ_SCORE_RELATIVE = 2,
     QDQ_SCORE_SIZED = 3,
-    QDQ_SCORE_SIGNED = 4, /* this and the following are made of gradients */
+    QDQ_SCORE_SIGNED = 4, /* this and the two that follow are made of gradients */
     QDQ_SCORE_ABSOLUTE = 5,
-    QDQ_SCORE_SQUARED = 6
+    QDQ_SCORE_SQUARED = 6,
+    QDQ_SCORE_KINDS = 7 /* made of weights: relative, times what errors cost in tensors of that kind */
 } qdq_score;
 
 /* "squared", and what it is in words; NULL for values outside the enum. */
@@ -545,7 +546,7 @@ typedef struct qdq_planner_options {
 QDQ_API qdq_status qdq_planner_create(const qdq_selection *selection, const qdq_planner_options *options,
                                       qdq_planner **planner);
 QDQ_API void qdq_planner_free(qdq_planner *planner); /* NULL is allowed */
-/* The score in force: never QDQ_SCORE_AUTO. */
+/* The score in force: QDQ_SCORE_AUTO only until the planner has measured. */
 QDQ_API qdq_score qdq_planner_score(const qdq_planner *planner);
 
 typedef enum qdq_plan_rule_kind {

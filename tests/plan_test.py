@@ -429,9 +429,9 @@ class PlanTest(unittest.TestCase):
                      says=["other.safetensors", "x.weight", "token_embd.weight", "--map"])
 
     def test_the_score_that_fits_the_gradients(self):
-        self.assertEqual(self.plan("--target", "5bpw")["score"], "relative")
+        self.assertEqual(self.plan("--target", "5bpw")["score"], "kinds")
         self.imatrix("even.dat", {f"{n}.weight": [0.5 + i % 3 for i in range(WEIGHTS[n][1])] for n in WEIGHTS})
-        sized, relative = (self.plan("--target", "5bpw", "--imatrix", "even.dat", *o) for o in ((), ("--score", "relative")))
+        sized, relative = (self.plan("--target", "5bpw", "--imatrix", "even.dat", "--score", o) for o in ("sized", "relative"))
         self.assertEqual((sized["score"], relative["score"]), ("sized", "relative"))
         for a, b in zip(sized["tensors"], relative["tensors"]):
             for x, y in zip(a["choices"], b["choices"]):

@@ -290,7 +290,7 @@ int qdq_command_plan(int argc, char **argv) {
         case IMATRIX: r->imatrix = value; break;
         case SCORE:
             if (!parse_score(value, &r->score))
-                wrong = "--score is auto, error, relative, sized, signed, absolute or squared";
+                wrong = "--score is auto, kinds, error, relative, sized, signed, absolute or squared";
             break;
         case SCORES: r->scores = value; break;
         case RECIPE: r->recipe = value; break;
@@ -327,10 +327,11 @@ static const qdq_cli_option options[] = {
     {HF, "hf", "MODEL", QDQ_ARG_INPUT, NULL,
      "for IN of GGUF: the model that the gradients were taken of; tells whose rows the conversion has moved"},
     {IMATRIX, "imatrix", "FILE", QDQ_ARG_INPUT, NULL, "an importance matrix of llama-imatrix, which weighs errors"},
-    {SCORE, "score", "SCORE", QDQ_ARG_CHOICE, "auto error relative sized signed absolute squared",
-     "what damage is: error, relative or sized, of the weights; signed, absolute or squared, of the gradients. auto is "
-     "relative without --grad, sized with an importance matrix, and with --grad absolute, or squared if the file's "
-     "metadata say that they are root mean squares"},
+    {SCORE, "score", "SCORE", QDQ_ARG_CHOICE, "auto kinds error relative sized signed absolute squared",
+     "what damage is: kinds, error, relative or sized, of the weights; signed, absolute or squared, of the gradients. "
+     "auto is kinds, which knows what errors cost in embeddings, attention and feed-forward matrices of language models; "
+     "where names say nothing relative, or sized with an importance matrix; and with --grad squared if the file's "
+     "metadata say that the gradients are root mean squares, else absolute"},
     {PIN, "pin", "REGEX=F", QDQ_ARG_TEXT, NULL, "tensors whose names match get that format; may be repeated"},
     {SAME, "same", "REGEX", QDQ_ARG_TEXT, NULL,
      "tensors that match, with the same text in the regex's parentheses, share a format; or qkv, gate-up, experts, of "

@@ -4,12 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "plan/kinds.h"
 #include "plan/planner.h"
 #include "model/format_list.h"
 #include "base/error.h"
 #include "files/sorted.h"
 
 typedef unsigned long long ull;
+
+#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
 
 enum { SOURCE_TEXT = 400 };
 
@@ -23,6 +26,8 @@ static const struct {
     [QDQ_SCORE_RELATIVE] = {"relative", "squared error relative to the tensor's squared weights"},
     [QDQ_SCORE_SIZED] = {"sized",
                          "squared error relative to the tensor's squared weights, times the root of its elements"},
+    [QDQ_SCORE_KINDS] = {"kinds", "squared error relative to the tensor's squared weights, times what errors cost in "
+                                  "tensors of its kind"},
     [QDQ_SCORE_SIGNED] = {"signed", "first-order change of the loss, sum(g D), 0 where negative"},
     [QDQ_SCORE_ABSOLUTE] = {"absolute", "sum|g D| of the gradients"},
     [QDQ_SCORE_SQUARED] = {"squared", "sum((g D)^2) of the gradients"},
@@ -38,17 +43,35 @@ bool qdq_score_takes_gradients(qdq_score s) {
     return s == QDQ_SCORE_SIGNED || s == QDQ_SCORE_ABSOLUTE || s == QDQ_SCORE_SQUARED;
 }
 
+static qdq_kinds kinds_of(const qdq_planner *p) {
+    qdq_kinds kinds = {0};
+    for (uint64_t i = 0; i < p->n_items; i++)
+        if (p->items[i].gguf.name[0] != '\0') qdq_kinds_see(&kinds, p->items[i].gguf.name);
+    return kinds;
+}
+
+/* The first planned tensor whose name in GGUF is not known; NULL: there is none. */
+static const qdq_item *first_unnamed(const qdq_planner *p) {
+    for (uint64_t i = 0; i < p->n_items; i++)
+        if (qdq_item_planned(&p->items[i]) && p->items[i].gguf.name[0] == '\0') return &p->items[i];
+    return NULL;
+}
+
 /* The gradients' file says whether they are root mean squares. */
-qdq_score qdq_planner_best_score(const qdq_planner *p) {
+static bool gradients_are_rms(const qdq_planner *p) {
+    static const char rms[] = "root mean square";
     const char *text;
     uint64_t length;
-    if (p->gradients == NULL) return p->selection->imatrix != NULL ? QDQ_SCORE_SIZED : QDQ_SCORE_RELATIVE;
     const qdq_kv *kv = qdq_model_find_kv(qdq_gradients_model(p->gradients), "reduction");
-    static const char rms[] = "root mean square";
     return kv != NULL && qdq_kv_string(kv, &text, &length) && length >= sizeof rms - 1 &&
-                   memcmp(text, rms, sizeof rms - 1) == 0
-               ? QDQ_SCORE_SQUARED
-               : QDQ_SCORE_ABSOLUTE;
+           memcmp(text, rms, sizeof rms - 1) == 0;
+}
+
+/* Of those that the inputs allow, the score that did best in docs/planner.md. */
+static qdq_score best_score(const qdq_planner *p) {
+    if (p->gradients != NULL) return gradients_are_rms(p) ? QDQ_SCORE_SQUARED : QDQ_SCORE_ABSOLUTE;
+    if (first_unnamed(p) == NULL && !kinds_of(p).is_encoder) return QDQ_SCORE_KINDS;
+    return p->selection->imatrix != NULL ? QDQ_SCORE_SIZED : QDQ_SCORE_RELATIVE;
 }
 
 /* ---- Measuring -------------------------------------------------------------------------------------------------- */
@@ -169,6 +192,36 @@ static qdq_status set_scales(qdq_planner *p) {
     return status;
 }
 
+/* A relative error counts by the tensor's kind, and where a layer writes more than those before it, by how much: what
+ * activations are, only an importance matrix shows. Scales are set. */
+static qdq_status weigh_kinds(qdq_planner *p) {
+    qdq_kinds kinds = kinds_of(p);
+    const qdq_item *unnamed = first_unnamed(p);
+    if (unnamed != NULL)
+        return qdq_fail(QDQ_INVALID_ARGUMENT,
+                        "the score \"kinds\" goes by names of GGUF, and that of \"%s\" of %s is not known: take "
+                        "another score, or say which architecture it is",
+                        SHOWN(unnamed->tensor->name), SHOWN(unnamed->tensor->path));
+    double *written = calloc((size_t)kinds.layers + 1, sizeof *written); /* layer l's at l + 1, then all up to it */
+    if (written == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for %u layers", (unsigned)kinds.layers);
+    int64_t layer;
+    for (uint64_t i = 0; i < p->n_items; i++) {
+        const qdq_item *it = &p->items[i];
+        if (qdq_item_planned(it) && it->importance != NULL && qdq_kinds_writes(it->gguf.name, &layer))
+            written[layer + 1] = fmax(written[layer + 1], it->scale);
+    }
+    for (uint32_t l = 1; l <= kinds.layers; l++) written[l] += written[l - 1];
+    for (uint64_t i = 0; i < p->n_items; i++) {
+        qdq_item *it = &p->items[i];
+        if (!qdq_item_planned(it)) continue;
+        it->weight = qdq_kinds_weight(&kinds, it->gguf.name);
+        if (it->importance != NULL && qdq_kinds_writes(it->gguf.name, &layer))
+            it->weight *= qdq_kinds_outburst(&kinds, it->scale, written[layer]);
+    }
+    free(written);
+    return QDQ_OK;
+}
+
 static double damage_of(const qdq_planner *p, const qdq_item *it, const char *format) {
     qdq_scores_error error = {0, 0};
     qdq_sensitivity_sums sums = {0};
@@ -180,7 +233,8 @@ static double damage_of(const qdq_planner *p, const qdq_item *it, const char *fo
     }
     qdq_scores_get_error(p->scores, it->tensor->name, format, &error);
     if (p->score == QDQ_SCORE_ERROR) return error.err2;
-    return it->scale > 0 ? error.err2 / it->scale : 0;
+    if (!(it->scale > 0)) return 0;
+    return p->score == QDQ_SCORE_KINDS ? it->weight * (error.err2 / it->scale) : error.err2 / it->scale;
 }
 
 static qdq_status set_damage(qdq_planner *p) {
@@ -197,8 +251,11 @@ static qdq_status set_damage(qdq_planner *p) {
 }
 
 qdq_status qdq_planner_damage(qdq_planner *p, qdq_pass *pass, uint64_t *passes) {
+    if (p->score == QDQ_SCORE_AUTO) p->score = best_score(p);
     qdq_status status = open_scores(p);
     if (status == QDQ_OK) status = measure(p, pass, passes);
-    if (status == QDQ_OK && (p->score == QDQ_SCORE_RELATIVE || p->score == QDQ_SCORE_SIZED)) status = set_scales(p);
+    bool relative = p->score == QDQ_SCORE_RELATIVE || p->score == QDQ_SCORE_SIZED || p->score == QDQ_SCORE_KINDS;
+    if (status == QDQ_OK && relative) status = set_scales(p);
+    if (status == QDQ_OK && p->score == QDQ_SCORE_KINDS) status = weigh_kinds(p);
     return status == QDQ_OK ? set_damage(p) : status;
 }

@@ -246,6 +246,9 @@ static const char *meaning_of(const char *score, bool weighted) {
     if (strcmp(score, "sized") == 0)
         return weighted ? "relative squared error, weighted by the importance matrix, times the root of the elements"
                         : "relative squared error times the root of the elements";
+    if (strcmp(score, "kinds") == 0)
+        return weighted ? "relative squared error, weighted by the importance matrix and by the tensor's kind"
+                        : "relative squared error, weighted by the tensor's kind";
     if (strcmp(score, "signed") == 0) return "first-order change of the loss, sum(g D)";
     if (strcmp(score, "absolute") == 0) return "sum|g D| of gradients";
     if (strcmp(score, "squared") == 0) return "sum((g D)^2) of gradients";

@@ -47,7 +47,6 @@ qdq_status qdq_planner_create(const qdq_selection *selection, const qdq_planner_
     p->for_llama_quantize = o.for_llama_quantize;
     qdq_status status = copy_text(o.formats, &p->wanted) && copy_text(o.scores, &p->scores_path) ? QDQ_OK : no_memory();
     if (status == QDQ_OK) status = check_score(p);
-    if (status == QDQ_OK && p->score == QDQ_SCORE_AUTO) p->score = qdq_planner_best_score(p);
     if (status == QDQ_OK) status = qdq_planner_check_formats(p);
     if (status != QDQ_OK) {
         qdq_planner_free(p);

@@ -44,6 +44,7 @@ typedef struct qdq_item {
     uint32_t n_formats;
     qdq_candidate *candidates; /* one a format to choose from */
     double scale;              /* what errors are relative to; below 0: not yet known */
+    double weight;             /* of the score `kinds`: what a relative error costs in such a tensor */
     uint32_t chosen;
     size_t index; /* in the problem */
 } qdq_item;
@@ -86,12 +87,11 @@ qdq_status qdq_planner_check_formats(qdq_planner *planner);
 /* The problem under the rules, and the sizes that it leaves. QDQ_INVALID_ARGUMENT: rules that leave nothing or match
  * nothing. */
 qdq_status qdq_planner_rules(qdq_planner *planner);
-/* Measures what the kept scores lack (*passes: tensors read), and gives every candidate its damage. */
+/* Measures what the kept scores lack (*passes: tensors read), and gives every candidate its damage. QDQ_SCORE_AUTO
+ * becomes the score that did best in docs/planner.md of those that the inputs allow. */
 qdq_status qdq_planner_damage(qdq_planner *planner, qdq_pass *pass, uint64_t *passes);
 
 /* Is the score made of gradients? */
 bool qdq_score_takes_gradients(qdq_score score);
-/* Of those that the inputs allow, the score that did best in docs/planner.md. */
-qdq_score qdq_planner_best_score(const qdq_planner *planner);
 
 #endif
