@@ -441,6 +441,40 @@ class PlanTest(unittest.TestCase):
         self.put("rms.safetensors", safetensors_bytes(tensors, {"reduction": "root mean square over samples"}))
         self.assertEqual(self.plan("--target", "5bpw", "--grad", "rms.safetensors")["score"], "squared")
 
+    def kinds_over_relative(self, layers, massive=None):
+        """What `kinds` weighs each tensor of a model with that many layers with; with an importance matrix in which the
+        input of layer `massive` is."""
+        parts = {"attn_q": 32, "attn_v": 32, "ffn_up": 64, "ffn_down": 32}
+        names = {f"blk.{i}.{part}": rows for i in range(layers) for part, rows in parts.items()} | {"token_embd": 64}
+        self.put("kinds.gguf", gguf_bytes({f"{n}.weight": ("F32", [rows, 32], f32(gauss(i, rows * 32)))
+                                           for i, (n, rows) in enumerate(names.items())}, LLAMA))
+        options = ["--target", "6bpw", "--formats", "q4_0,q8_0"]
+        if massive is not None:
+            self.imatrix("massive.dat", {f"{n}.weight": [100.0 if n == f"blk.{massive}.ffn_down" else 1.0] * 32 for n in names})
+            options += ["--imatrix", "massive.dat"]
+        kinds, relative = (self.plan(*options, "--score", score, model="kinds.gguf") for score in ("kinds", "relative"))
+        return {a["name"].removesuffix(".weight"): round(a["choices"][0]["damage"] / b["choices"][0]["damage"], 9)
+                for a, b in zip(kinds["tensors"], relative["tensors"])}
+
+    def test_kinds(self):
+        """The shares of docs/planner.md, and what the ends and massive activations add."""
+        weights = self.kinds_over_relative(2)
+        self.assertEqual(weights["token_embd"], 0.20)  # it is the output, too
+        self.assertEqual([weights[f"blk.1.{part}"] for part in ("attn_q", "attn_v", "ffn_up", "ffn_down")],
+                         [0.025, 0.125, 0.08, 0.15])
+        weights = self.kinds_over_relative(5, massive=2)
+        self.assertEqual([weights[f"blk.{i}.attn_v"] for i in range(5)], [0.05] * 5)
+        self.assertEqual([weights[f"blk.{i}.ffn_up"] for i in range(5)], [0.064, 0.032, 0.032, 0.032, 0.096])
+        self.assertEqual([weights[f"blk.{i}.ffn_down"] for i in (0, 2, 3, 4)], [0.12, 0.36, 0.06, 0.18])
+        # Without names, and of encoders, nothing is known.
+        self.assertEqual(self.plan("--target", "5bpw")["score"], "kinds")
+        self.put("nameless.safetensors", safetensors_bytes({"a.weight": ("F32", [32, 256], f32(gauss(1, 8192)))}))
+        self.assertEqual(self.plan("--target", "5bpw", model="nameless.safetensors")["score"], "relative")
+        self.refused(2, "--target", "5bpw", "--score", "kinds", model="nameless.safetensors", says=["kinds", "a.weight"])
+        self.put("bert.gguf", gguf_bytes({f"{n}.weight": ("F32", [32, 256], f32(gauss(i, 8192))) for i, n in enumerate(
+            ("token_embd", "token_types", "blk.0.attn_q"))}, [("general.architecture", STRING, "bert"), *LLAMA[1:]]))
+        self.assertEqual(self.plan("--target", "14bpw", model="bert.gguf")["score"], "relative")
+
     def test_experts(self):
         """One tensor in GGUF, one by one in Hugging Face's files: the same damage, and one format."""
         shape, n = [2, 32, 256], 32 * 256

@@ -329,7 +329,8 @@ static const qdq_cli_option options[] = {
     {IMATRIX, "imatrix", "FILE", QDQ_ARG_INPUT, NULL, "an importance matrix of llama-imatrix, which weighs errors"},
     {SCORE, "score", "SCORE", QDQ_ARG_CHOICE, "auto kinds error relative sized signed absolute squared",
      "what damage is: kinds, error, relative or sized, of the weights; signed, absolute or squared, of the gradients. "
-     "auto is kinds, which knows what errors cost in embeddings, attention and feed-forward matrices of language models; "
+     "auto is kinds, which knows what errors cost in embeddings, attention and feed-forward matrices of language "
+     "models; "
      "where names say nothing relative, or sized with an importance matrix; and with --grad squared if the file's "
      "metadata say that the gradients are root mean squares, else absolute"},
     {PIN, "pin", "REGEX=F", QDQ_ARG_TEXT, NULL, "tensors whose names match get that format; may be repeated"},
