@@ -12,8 +12,9 @@
  *     qdq_selection_create(model, NULL, &all);
  *     qdq_pass_create(1, &device, NULL, &pass);
  *     qdq_llama_options options = {.size = sizeof options, .format = qdq_format_by_name("q4_K")};
- *     qdq_llama_create(all, &options, &rules);
- *     if (qdq_quantize_file(pass, all, "model-q4_K.gguf", qdq_llama_choose, rules, NULL, NULL) != QDQ_OK)
+ *     qdq_llama_create(&options, &rules);
+ *     qdq_llama_chooser chooser = {rules, all};
+ *     if (qdq_quantize_file(pass, all, "model-q4_K.gguf", qdq_llama_choose, &chooser, NULL, NULL) != QDQ_OK)
  *         puts(qdq_error_message());
  *
  * docs/model.md has whole programs for a converter, a trainer and an engine.
@@ -64,7 +65,8 @@ typedef enum qdq_advice {
     QDQ_ADVICE_NAMES = 3,            /* qdq_selection_options.architecture or .map */
     QDQ_ADVICE_MAP = 4,              /* qdq_selection_options.map */
     QDQ_ADVICE_HF = 5,               /* qdq_gradients_options.hf */
-    QDQ_ADVICE_EXCEPTION = 6         /* an importance matrix that has the tensor, or qdq_llama_add() */
+    QDQ_ADVICE_EXCEPTION = 6,        /* an importance matrix that has the tensor, or qdq_llama_add() */
+    QDQ_ADVICE_WEIGHTS = 7           /* a model or a selection that has weights for the format */
 } qdq_advice;
 
 /* Of the last failure of this thread. */
@@ -378,9 +380,8 @@ typedef struct qdq_llama_options {
 } qdq_llama_options;
 
 /* QDQ_INVALID_ARGUMENT: no such format, preset, type or revision, an override that is none, options that do not go
- * together, or a format that needs an importance matrix (QDQ_ADVICE_IMATRIX). */
-QDQ_API qdq_status qdq_llama_create(const qdq_selection *selection, const qdq_llama_options *options,
-                                    qdq_llama **llama);
+ * together. */
+QDQ_API qdq_status qdq_llama_create(const qdq_llama_options *options, qdq_llama **llama);
 QDQ_API void qdq_llama_free(qdq_llama *llama); /* NULL is allowed */
 /* An exception, "PATTERN=TYPE", as llama-quantize's --tensor-type has them and read as it reads them: the pattern is
  * lower-cased and searched; the first that is found counts. where: for messages. QDQ_BAD_DATA: no such type, a broken
@@ -396,26 +397,18 @@ QDQ_API const char *qdq_llama_describe(const qdq_llama *llama, const char **pres
 QDQ_API const char *qdq_llama_preset(uint32_t index, const char **type);
 /* Its own name for a type given in any case, or as a number; NULL: there is none. */
 QDQ_API const char *qdq_llama_find_preset(const char *text);
-/* A qdq_chooser; llama: a qdq_llama, to which nothing is added any more. QDQ_UNSUPPORTED: a type that this version
- * cannot make, a tensor at which llama-quantize stops, a preset whose rules do not apply to such a model. */
-QDQ_API qdq_status qdq_llama_choose(void *llama, uint64_t index, qdq_choice *choice);
+/* The rules as qdq_quantize_file() takes them; chooser: a qdq_llama_chooser. The first choice settles all of them:
+ * nothing is added to the rules any more, and they go with that selection. */
+typedef struct qdq_llama_chooser {
+    qdq_llama *llama;
+    const qdq_selection *selection;
+} qdq_llama_chooser;
+/* QDQ_INVALID_ARGUMENT: a format needs an importance matrix, and there is none (QDQ_ADVICE_IMATRIX); QDQ_UNSUPPORTED: a
+ * type that this version cannot make, a tensor at which llama-quantize stops, rules that do not apply to such a model.
+ */
+QDQ_API qdq_status qdq_llama_choose(void *chooser, uint64_t index, qdq_choice *choice);
 
 /* ---- Whole files ------------------------------------------------------------------------------------------------- */
-
-typedef struct qdq_file_options {
-    size_t size; /* sizeof(qdq_file_options), set by the caller */
-    /* general.file_type of GGUF. NULL: what llama-quantize writes, by its rules; of other choosers, that of the format
-     * which most of the weights get. */
-    const uint32_t *file_type;
-    bool source_dtype; /* round trips are stored in each tensor's own type, rounded to nearest, else as F32 */
-    /* Told of every tensor, in the output's order, before that is begun; name and type: the tensor's in the output.
-     * Other than QDQ_OK ends the call with that status. NULL: nobody is told. */
-    qdq_status (*decided)(void *context, uint64_t index, const char *name, const qdq_choice *choice, const char *type);
-    void *context;
-    /* Told once, after the last of these and before the file is begun: what a caller makes of it, and may fail to, it
-     * can make while nothing has appeared. Other than QDQ_OK ends the call with that status. NULL: nobody is told. */
-    qdq_status (*ready)(void *context);
-} qdq_file_options;
 
 typedef struct qdq_file_report {
     size_t size;                           /* sizeof(qdq_file_report), set by the caller */
@@ -426,6 +419,22 @@ typedef struct qdq_file_report {
     uint64_t made, weighted;               /* tensors that got a format; of these, with importance */
     uint64_t exceptions, already, lacking; /* as in qdq_choice */
 } qdq_file_report;
+
+typedef struct qdq_file_options {
+    size_t size; /* sizeof(qdq_file_options), set by the caller */
+    /* general.file_type of GGUF. NULL: what llama-quantize writes, by its rules; of other choosers, that of the format
+     * which most of the weights get. */
+    const uint32_t *file_type;
+    bool source_dtype; /* round trips are stored in each tensor's own type, rounded to nearest, else as F32 */
+    /* Told of every tensor, in the output's order, before that is begun; name and type: the tensor's in the output.
+     * Other than QDQ_OK ends the call with that status. NULL: nobody is told. */
+    qdq_status (*decided)(void *context, uint64_t index, const char *name, const qdq_choice *choice, const char *type);
+    /* Told once, after the last of these and before the file is begun, with the sizes: what a caller makes of it, and
+     * may fail to, it can make while nothing has appeared. Other than QDQ_OK ends the call with that status. NULL:
+     * nobody is told. */
+    qdq_status (*ready)(void *context, const qdq_file_report *report);
+    void *context; /* of both */
+} qdq_file_options;
 
 /* The model as GGUF, each tensor in the format that `choose` gives it, in llama-quantize's order. path NULL: nothing is
  * computed or written, but all is decided and the report made. Metadata of a GGUF source are kept; a

@@ -33,6 +33,7 @@ QDQ_ADVICE_NAMES = 3
 QDQ_ADVICE_MAP = 4
 QDQ_ADVICE_HF = 5
 QDQ_ADVICE_EXCEPTION = 6
+QDQ_ADVICE_WEIGHTS = 7
 QDQ_LAYOUT_SAFETENSORS = 0
 QDQ_LAYOUT_GGUF = 1
 QDQ_KV_U8 = 0
@@ -64,6 +65,7 @@ QDQ_SCORE_SIZED = 3
 QDQ_SCORE_SIGNED = 4
 QDQ_SCORE_ABSOLUTE = 5
 QDQ_SCORE_SQUARED = 6
+QDQ_SCORE_KINDS = 7
 QDQ_PLAN_PIN = 0
 QDQ_PLAN_SAME = 1
 QDQ_PLAN_MINIMUM = 2
@@ -262,14 +264,10 @@ class qdq_llama_options(Structure):
     ]
 
 
-class qdq_file_options(Structure):
+class qdq_llama_chooser(Structure):
     _fields_ = [
-        ("size", c_size_t),
-        ("file_type", POINTER(c_uint32)),
-        ("source_dtype", c_bool),
-        ("decided", CFUNCTYPE(c_int, c_void_p, c_uint64, c_char_p, POINTER(qdq_choice), c_char_p)),
-        ("context", c_void_p),
-        ("ready", CFUNCTYPE(c_int, c_void_p)),
+        ("llama", c_void_p),
+        ("selection", c_void_p),
     ]
 
 
@@ -286,6 +284,17 @@ class qdq_file_report(Structure):
         ("exceptions", c_uint64),
         ("already", c_uint64),
         ("lacking", c_uint64),
+    ]
+
+
+class qdq_file_options(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("file_type", POINTER(c_uint32)),
+        ("source_dtype", c_bool),
+        ("decided", CFUNCTYPE(c_int, c_void_p, c_uint64, c_char_p, POINTER(qdq_choice), c_char_p)),
+        ("ready", CFUNCTYPE(c_int, c_void_p, POINTER(qdq_file_report))),
+        ("context", c_void_p),
     ]
 
 
@@ -464,7 +473,7 @@ FUNCTIONS = {
     "qdq_gradients_find": (c_int, (c_void_p, c_uint64, c_void_p,)),
     "qdq_pass_sensitivity": (c_int, (c_void_p, c_void_p, c_uint64, c_void_p, c_uint32, c_void_p, c_int32, POINTER(qdq_sensitivity_sums),)),
     "qdq_uniform_choose": (c_int, (c_void_p, c_uint64, POINTER(qdq_choice),)),
-    "qdq_llama_create": (c_int, (c_void_p, POINTER(qdq_llama_options), POINTER(c_void_p),)),
+    "qdq_llama_create": (c_int, (POINTER(qdq_llama_options), POINTER(c_void_p),)),
     "qdq_llama_free": (None, (c_void_p,)),
     "qdq_llama_add": (c_int, (c_void_p, c_char_p, c_char_p,)),
     "qdq_llama_add_file": (c_int, (c_void_p, c_char_p,)),

@@ -2,6 +2,7 @@
 
 #include "api/device.h"
 #include "base/error.h"
+#include "base/shared.h"
 
 void qdq_storage_retain(qdq_storage *storage) { atomic_fetch_add(&storage->references, 1); }
 
@@ -195,9 +196,10 @@ qdq_status qdq_buffer_read(qdq_buffer *buffer, uint64_t offset, void *to, uint64
     return device->backend->read(device->state, buffer->storage->memory, buffer->offset + offset, to, bytes);
 }
 
-bool qdq_device_fills(const qdq_device *device) { return device->backend->fill != NULL; }
+QDQ_SHARED bool qdq_device_fills(const qdq_device *device) { return device->backend->fill != NULL; }
 
-qdq_status qdq_buffer_fill(qdq_buffer *buffer, uint64_t offset, uint64_t bytes, qdq_reader *read, void *context) {
+QDQ_SHARED qdq_status qdq_buffer_fill(qdq_buffer *buffer, uint64_t offset, uint64_t bytes, qdq_reader *read,
+                                      void *context) {
     qdq_status status = check_range("qdq_buffer_fill", buffer, offset, buffer, bytes);
     if (status != QDQ_OK || bytes == 0) return status;
     qdq_device *device = buffer->storage->device;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/shared.h"
 #include "base/utf8.h"
 
 static _Thread_local char message[1024];
@@ -27,7 +28,7 @@ static void mend(char *text) {
     }
 }
 
-qdq_status qdq_fail(qdq_status status, const char *format, ...) {
+QDQ_SHARED qdq_status qdq_fail(qdq_status status, const char *format, ...) {
     va_list args;
     va_start(args, format);
     vsnprintf(message, sizeof message, format, args);

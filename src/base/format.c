@@ -8,6 +8,7 @@
 #include "dialect/scalar.h"
 #include "dialect/bytes.h"
 #include "dialect/peers.h"
+#include "base/shared.h"
 #include "every_format.h" /* the files of formats.def, which the build lists */
 
 /* What a format's file says is said there alone. A fact that is missing is an error below, by its name. */
@@ -66,13 +67,13 @@ static const qdq_ggml_type ggml_types[] = {
 };
 enum { N_GGML_TYPES = sizeof ggml_types / sizeof ggml_types[0] };
 
-const qdq_ggml_type *qdq_ggml_type_by_id(uint32_t id) {
+QDQ_SHARED const qdq_ggml_type *qdq_ggml_type_by_id(uint32_t id) {
     for (int i = 0; i < N_GGML_TYPES; i++)
         if (ggml_types[i].id == id) return &ggml_types[i];
     return NULL;
 }
 
-const qdq_ggml_type *qdq_ggml_type_by_name(const char *name, size_t length) {
+QDQ_SHARED const qdq_ggml_type *qdq_ggml_type_by_name(const char *name, size_t length) {
     for (int i = 0; i < N_GGML_TYPES; i++)
         if (strlen(ggml_types[i].name) == length && strncasecmp(ggml_types[i].name, name, length) == 0)
             return &ggml_types[i];

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/lock.h"
+#include "base/shared.h"
 
 #ifdef __SSE2__
 #include <xmmintrin.h>
@@ -145,7 +146,7 @@ static bool make_workers(qdq_pool *pool) {
     return true;
 }
 
-qdq_status qdq_pool_create(int threads, qdq_pool **out) {
+QDQ_SHARED qdq_status qdq_pool_create(int threads, qdq_pool **out) {
     if (threads < 0 || threads > 4096)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "%d threads: from 1 to 4096, or 0 for one a core", threads);
     if (threads == 0) threads = usable_cores();
@@ -165,7 +166,7 @@ qdq_status qdq_pool_create(int threads, qdq_pool **out) {
     return QDQ_OK;
 }
 
-void qdq_pool_free(qdq_pool *pool) {
+QDQ_SHARED void qdq_pool_free(qdq_pool *pool) {
     if (!pool) return;
     delist(pool);
     pthread_mutex_lock(&pool->mutex);
@@ -182,7 +183,7 @@ void qdq_pool_free(qdq_pool *pool) {
 
 int qdq_pool_threads(const qdq_pool *pool) { return pool->threads; }
 
-void qdq_pool_run(qdq_pool *pool, uint64_t count, void (*turn)(void *, uint64_t), void *context) {
+QDQ_SHARED void qdq_pool_run(qdq_pool *pool, uint64_t count, void (*turn)(void *, uint64_t), void *context) {
     pthread_mutex_lock(&pool->caller);
     if (pool->forked) make_workers(pool); /* if some are refused, the others do the work */
     pool->forked = false;

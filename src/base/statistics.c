@@ -4,6 +4,7 @@
 
 #include "backends/backend.h"
 #include "base/error.h"
+#include "base/shared.h"
 
 static double one_nan(double v) { return isnan(v) ? (double)NAN : v; }
 
@@ -40,14 +41,14 @@ static void add_totals(qdq_error_totals *totals, size_t size, const qdq_tile_err
     memcpy(totals, &all, size);
 }
 
-void qdq_add_tile_errors(const qdq_op *op, uint32_t f, const qdq_tile_error *tiles, uint64_t n) {
+QDQ_SHARED void qdq_add_tile_errors(const qdq_op *op, uint32_t f, const qdq_tile_error *tiles, uint64_t n) {
     if (op->error)
         add_errors(&op->error[f], tiles, n);
     else
         add_totals(totals_of(op, f), op->totals_size, tiles, n);
 }
 
-void qdq_finish_sums(const qdq_op *op) {
+QDQ_SHARED void qdq_finish_sums(const qdq_op *op) {
     for (uint32_t f = 0; f < op->n_formats; f++) {
         if (op->kind == QDQ_OP_ERROR) (op->error ? &op->error[f] : &totals_of(op, f)->sums)->count += op->count;
         if (op->kind == QDQ_OP_SENSITIVITY) op->sensitivity[f].count += op->count;

@@ -1,6 +1,7 @@
+#include "base/shared.h"
 #include "base/utf8.h"
 
-size_t qdq_utf8_step(const uint8_t *p, uint64_t n) {
+QDQ_SHARED size_t qdq_utf8_step(const uint8_t *p, uint64_t n) {
     if (n == 0) return 0;
     if (p[0] < 0x80) return 1;
     size_t length = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;

@@ -30,7 +30,8 @@ static qdq_status decided(void *context, uint64_t index, const char *name, const
 }
 
 /* All that could still fail for want of memory. */
-static qdq_status ready(void *context) {
+static qdq_status ready(void *context, const qdq_file_report *report) {
+    (void)report;
     const making *m = context;
     qdq_status status = qdq_session_check(m->session, NULL);
     return status == QDQ_OK ? qdq_json_prepare(&m->session->json, result(m->session, m->format)) : status;
@@ -46,7 +47,8 @@ static qdq_status run(qdq_session *s, qdq_format format, bool source_dtype, cons
     qdq_status status =
         qdq_roundtrip_file(s->pass, s->selection, output, qdq_uniform_choose, &uniform, &options, &report);
     qdq_progress_end();
-    if (status == QDQ_UNSUPPORTED && report.made == 0) return qdq_session_nothing(s, "there is nothing to round-trip");
+    if (status != QDQ_OK && qdq_error_advice() == QDQ_ADVICE_WEIGHTS)
+        return qdq_session_nothing(s, "there is nothing to round-trip");
     if (status == QDQ_OK) status = qdq_json_finish(&s->json);
     return status == QDQ_OK ? print_summary(s, &report, format, output) : status;
 }

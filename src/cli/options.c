@@ -143,7 +143,7 @@ static int add_pattern(qdq_parser *parser, const char *option, const char **patt
     if (*n == QDQ_MAX_PATTERNS) return WRONG("--%s is given more than %d times", option, QDQ_MAX_PATTERNS);
     qdq_status status = qdq_check_pattern(optarg);
     if (status == QDQ_OUT_OF_MEMORY) return leave(parser, qdq_exit_failure(status));
-    if (status != QDQ_OK) return WRONG("--%s: %s", option, qdq_error_message());
+    if (status != QDQ_OK) return WRONG("--%s %s", option, qdq_error_message());
     patterns[(*n)++] = optarg;
     return 0;
 }

@@ -5,8 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/error.h"
-#include "files/files.h"
+#include "qdq_model.h"
 
 #define SHOWN(text) qdq_printable((text), (char[512]){0}, 512)
 

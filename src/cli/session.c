@@ -134,8 +134,9 @@ const char *qdq_session_reason(const qdq_fit *fit) {
                                                : fit->text;
 }
 
-static qdq_status list(qdq_session *session, uint64_t index, const char *name, const qdq_choice *choice,
-                       const char *type) {
+qdq_status qdq_session_decided(void *context, uint64_t index, const char *name, const qdq_choice *choice,
+                               const char *type) {
+    qdq_session *session = context;
     const qdq_tensor *t = qdq_model_tensor(session->model, index);
     if (choice->format == QDQ_FORMAT_NONE) {
         qdq_fit fit = {.size = sizeof fit}; /* tells a pattern of the command line from a chooser's own reason */
@@ -151,11 +152,6 @@ static qdq_status list(qdq_session *session, uint64_t index, const char *name, c
     return QDQ_OK;
 }
 
-qdq_status qdq_session_decided(void *session, uint64_t index, const char *name, const qdq_choice *choice,
-                               const char *type) {
-    return list(session, index, name, choice, type);
-}
-
 void qdq_session_print_importance(const qdq_session *session, uint64_t made, uint64_t weighted) {
     if (session->imatrix == NULL || made == 0) return;
     if (weighted > 0)
@@ -163,16 +159,6 @@ void qdq_session_print_importance(const qdq_session *session, uint64_t made, uin
                (unsigned long long)made);
     else
         puts("The importance matrix has an entry for none of the tensors: was it made for another model?");
-}
-
-qdq_status qdq_session_rewrite(qdq_session *session, qdq_rewrite *rewrite, uint64_t index, const char *name,
-                               qdq_format format, const qdq_imatrix_entry *importance, const char *reason) {
-    qdq_choice choice = {.format = format, .reason = QDQ_FIT_RULE};
-    snprintf(choice.text, sizeof choice.text, "%s", reason);
-    qdq_status status = qdq_rewrite_add(rewrite, index, name, format, importance);
-    if (status != QDQ_OK) return status;
-    if (name == NULL) name = qdq_model_tensor(session->model, index)->name;
-    return list(session, index, name, &choice, qdq_rewrite_last_type(rewrite));
 }
 
 qdq_status qdq_session_check(const qdq_session *session, const qdq_table *table) {

@@ -2,9 +2,9 @@
 #ifndef QDQ_CLI_SESSION_H
 #define QDQ_CLI_SESSION_H
 
-#include "model/rewrite.h"
-#include "model/selection.h"
 #include "cli/cli.h"
+
+enum { QDQ_REASON = 256 };
 
 typedef struct qdq_session {
     const qdq_common *common;
@@ -46,10 +46,6 @@ qdq_status qdq_session_decided(void *session, uint64_t index, const char *name, 
                                const char *type);
 /* Says, where an importance matrix was given, for how many of the tensors it has an entry. */
 void qdq_session_print_importance(const qdq_session *session, uint64_t made, uint64_t weighted);
-/* Adds tensor `index` to the output, under that name (NULL: its own), and to the results: as its type there, or, if
- * format is QDQ_FORMAT_NONE, as skipped with the reason. */
-qdq_status qdq_session_rewrite(qdq_session *session, qdq_rewrite *rewrite, uint64_t index, const char *name,
-                               qdq_format format, const qdq_imatrix_entry *importance, const char *reason);
 /* Lists a tensor as skipped. name: lives as long as the session. */
 void qdq_session_skip(qdq_session *session, const char *name, const char *reason);
 /* The failure of a command that skipped every tensor, with the reasons and what to do. wanted: "nothing to measure". */

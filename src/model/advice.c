@@ -16,7 +16,9 @@ qdq_status qdq_fail_advising(qdq_advice advice, qdq_status status, const char *f
     vsnprintf(last.message, sizeof last.message, format, arguments);
     va_end(arguments);
     last.advice = advice;
-    return qdq_fail(status, "%s", last.message);
+    status = qdq_fail(status, "%s", last.message);
+    snprintf(last.message, sizeof last.message, "%s", qdq_error_message()); /* as it was kept */
+    return status;
 }
 
 qdq_advice qdq_error_advice(void) {

@@ -45,12 +45,13 @@ qdq_status qdq_uniform_choose(void *context, uint64_t index, qdq_choice *choice)
 /* ---- llama-quantize's rules ------------------------------------------------------------------------------------- */
 
 struct qdq_llama {
-    const qdq_selection *selection;
+    const qdq_selection *selection; /* once it is settled; else NULL */
     qdq_targets targets;
+    uint32_t *prune;
+    uint32_t n_prune;
     qdq_kv_list kv;
     qdq_arrangement arrangement;
     uint64_t room; /* counts in targets.used */
-    bool prepared;
 };
 
 static const char *const revisions[] = {[QDQ_RULES_2026_08] = "2026-08", [QDQ_RULES_2026_09] = "2026-09"};
@@ -69,7 +70,9 @@ static qdq_status find_type(const char *name, uint32_t *type) {
     const qdq_ggml_type *found = name != NULL ? qdq_ggml_type_by_name(name, strlen(name)) : NULL;
     if (name == NULL) return QDQ_OK;
     if (found == NULL || !qdq_rules_writes(found))
-        return qdq_fail(QDQ_INVALID_ARGUMENT, "'%.40s' is no type of ggml's that can be made: q6_K, f16, ...", name);
+        return qdq_fail(
+            QDQ_INVALID_ARGUMENT,
+            "output and token embedding want a type of ggml's that can be made (q6_K, f16, ...), not '%.40s'", name);
     *type = found->id;
     return QDQ_OK;
 }
@@ -101,22 +104,26 @@ static qdq_status take_options(qdq_llama *l, const qdq_llama_options *o) {
     if (status == QDQ_OK) status = find_rules(o->rules, &t->rules);
     bool mixed = t->pure || t->leave_output || o->output_type != NULL || o->embedding_type != NULL;
     if (status == QDQ_OK && t->copy && mixed)
-        status = qdq_fail(QDQ_INVALID_ARGUMENT, "COPY changes no tensor's type: nothing else may choose types");
+        status = qdq_fail(QDQ_INVALID_ARGUMENT, "COPY changes no tensor's type: leave out what chooses types");
     for (uint32_t i = 0; i < o->n_overrides && status == QDQ_OK; i++)
         status = qdq_kv_list_add(&l->kv, "the override", o->overrides[i]);
-    return status == QDQ_OK ? qdq_arrange(l->selection->model, o->prune, o->n_prune, &l->arrangement) : status;
+    if (status != QDQ_OK || o->n_prune == 0) return status;
+    l->prune = malloc(o->n_prune * sizeof *l->prune);
+    if (l->prune == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %u layers", (unsigned)o->n_prune);
+    memcpy(l->prune, o->prune, o->n_prune * sizeof *l->prune);
+    l->n_prune = o->n_prune;
+    return QDQ_OK;
 }
 
-qdq_status qdq_llama_create(const qdq_selection *selection, const qdq_llama_options *options, qdq_llama **result) {
+qdq_status qdq_llama_create(const qdq_llama_options *options, qdq_llama **result) {
     if (result == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_llama_create: a NULL argument");
     *result = NULL;
-    if (selection == NULL || options == NULL || options->size == 0)
+    if (options == NULL || options->size == 0)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_llama_create: a NULL argument, or options->size is 0");
     qdq_llama_options o = {.format = QDQ_FORMAT_NONE};
     memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
     qdq_llama *l = calloc(1, sizeof *l);
     if (l == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for llama-quantize's rules");
-    l->selection = selection;
     l->targets = (qdq_targets)QDQ_TARGETS_NONE;
     qdq_status status = take_options(l, &o);
     if (status != QDQ_OK) {
@@ -132,6 +139,7 @@ void qdq_llama_free(qdq_llama *l) {
     qdq_targets_free(&l->targets);
     qdq_kv_list_free(&l->kv);
     qdq_arrangement_free(&l->arrangement);
+    free(l->prune);
     free(l);
 }
 
@@ -183,11 +191,11 @@ static bool makes_floats(const qdq_targets *t) {
 }
 
 static qdq_status begin_exceptions(qdq_llama *l, const void *argument) {
-    if (l == NULL || argument == NULL || l->prepared)
+    if (l == NULL || argument == NULL || l->selection != NULL)
         return qdq_fail(QDQ_INVALID_ARGUMENT,
                         "an exception to llama-quantize's rules: a NULL argument, or it comes late");
     if (l->targets.copy)
-        return qdq_fail(QDQ_INVALID_ARGUMENT, "COPY changes no tensor's type: nothing else may choose types");
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "COPY changes no tensor's type: leave out what chooses types");
     if (makes_floats(&l->targets))
         return qdq_fail(QDQ_INVALID_ARGUMENT,
                         "llama-quantize passes over exceptions where all is to be f32, f16 or bf16: ask for the most "
@@ -221,21 +229,27 @@ const char *qdq_llama_exception(const qdq_llama *l, uint64_t index, uint64_t *te
 
 /* ---- Choosing --------------------------------------------------------------------------------------------------- */
 
-static qdq_status prepare(qdq_llama *l) {
-    if (l->prepared) return QDQ_OK;
-    qdq_status status = qdq_targets_check_importance(&l->targets, l->selection->imatrix != NULL);
-    if (status == QDQ_OK) status = qdq_targets_prepare(&l->targets, l->selection, &l->arrangement, &l->kv);
-    l->prepared = status == QDQ_OK;
+qdq_status qdq_llama_settle(const qdq_llama_chooser *c) {
+    if (c == NULL || c->llama == NULL || c->selection == NULL)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "llama-quantize's rules or a selection is NULL");
+    qdq_llama *l = c->llama;
+    if (l->selection != NULL && l->selection != c->selection)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "llama-quantize's rules are settled for another selection");
+    if (l->selection != NULL) return QDQ_OK;
+    qdq_status status = qdq_targets_check_importance(&l->targets, c->selection->imatrix != NULL);
+    if (status == QDQ_OK) status = qdq_arrange(c->selection->model, l->prune, l->n_prune, &l->arrangement);
+    if (status == QDQ_OK) status = qdq_targets_prepare(&l->targets, c->selection, &l->arrangement, &l->kv);
+    if (status == QDQ_OK) l->selection = c->selection;
     return status;
 }
 
 qdq_status qdq_llama_choose(void *context, uint64_t index, qdq_choice *choice) {
-    qdq_llama *l = context;
-    if (l == NULL || choice == NULL || index >= qdq_model_tensor_count(l->selection->model))
-        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_llama_choose: no such tensor, or a NULL argument");
+    const qdq_llama_chooser *c = context;
     qdq_target_choice made;
-    qdq_status status = prepare(l);
-    if (status == QDQ_OK) status = qdq_targets_choose(&l->targets, l->selection, index, &made);
+    qdq_status status = qdq_llama_settle(c);
+    if (status == QDQ_OK && (choice == NULL || index >= qdq_model_tensor_count(c->selection->model)))
+        status = qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_llama_choose: no such tensor, or a NULL argument");
+    if (status == QDQ_OK) status = qdq_targets_choose(&c->llama->targets, c->selection, index, &made);
     if (status == QDQ_OK) qdq_target_choice_show(&made, choice);
     return status;
 }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/advice.h"
 #include "model/choosers.h"
 #include "model/format_list.h"
 #include "model/metadata.h"
@@ -72,17 +73,13 @@ static qdq_status decide(job *j, uint64_t at, bool dry) {
     return j->options.decided(j->options.context, a->index, a->name, &choice, type_of(j, t, d->format));
 }
 
-static qdq_status decide_all(job *j, bool dry, const char *what) {
+static qdq_status decide_all(job *j, bool dry) {
     uint64_t n = j->report.tensors = j->arrangement->n;
     j->decisions = calloc((size_t)n + 1, sizeof *j->decisions);
     if (j->decisions == NULL)
         return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu tensors", (unsigned long long)n);
     qdq_status status = QDQ_OK;
     for (uint64_t i = 0; i < n && status == QDQ_OK; i++) status = decide(j, i, dry);
-    /* Such a file would say that it is in the format, and is not. */
-    if (status == QDQ_OK && j->report.made == 0 && j->report.already == 0)
-        status = qdq_fail(QDQ_UNSUPPORTED, "%s: there is nothing to %s in its %llu tensors",
-                          SHOWN(qdq_model_path(j->selection->model)), what, (unsigned long long)n);
     return status;
 }
 
@@ -91,7 +88,7 @@ static qdq_status decide_all(job *j, bool dry, const char *what) {
 static uint32_t file_type(const job *j) {
     enum { ALL_F32 = 0, MOSTLY_F16 = 1, MOSTLY_BF16 = 32 };
     if (j->options.file_type != NULL) return *j->options.file_type;
-    if (j->choose == qdq_llama_choose) return qdq_llama_file_type(j->context);
+    if (j->choose == qdq_llama_choose) return qdq_llama_file_type(((qdq_llama_chooser *)j->context)->llama);
     uint64_t elements[QDQ_MAX_FORMATS] = {0}, most = 0;
     uint32_t type = ALL_F32;
     for (uint64_t i = 0; i < j->report.tensors; i++) {
@@ -124,13 +121,19 @@ static qdq_status write_all(job *j, qdq_writer *writer, bool dry) {
         const qdq_arranged *a = &j->arrangement->tensors[i];
         status = qdq_rewrite_add(&r, a->index, a->name, j->decisions[i].format, j->decisions[i].importance);
     }
+    /* Such a file would say that it is in the format, and is not. */
+    if (status == QDQ_OK && j->report.made == 0 && j->report.already == 0)
+        status = qdq_fail_advising(
+            QDQ_ADVICE_WEIGHTS, QDQ_UNSUPPORTED, "%s: there is nothing to %s in its %llu tensors",
+            SHOWN(qdq_model_path(j->selection->model)), j->kind == QDQ_WORK_QUANTIZE ? "quantize" : "round-trip",
+            (unsigned long long)j->report.tensors);
     if (status == QDQ_OK) status = qdq_writer_size(writer, &j->report.bytes);
-    if (status == QDQ_OK && j->options.ready != NULL) status = j->options.ready(j->options.context);
-    if (status == QDQ_OK && !dry) status = qdq_rewrite_run(&r);
     j->report.elements = r.elements;
     j->report.source_bytes = r.bytes;
     j->report.weight_bytes = r.written;
     j->report.weighted = r.weighted;
+    if (status == QDQ_OK && j->options.ready != NULL) status = j->options.ready(j->options.context, &j->report);
+    if (status == QDQ_OK && !dry) status = qdq_rewrite_run(&r);
     qdq_rewrite_close(&r);
     return status;
 }
@@ -171,20 +174,26 @@ static qdq_status finish(job *j, qdq_status status, qdq_writer *writer, bool dry
 
 qdq_status qdq_quantize_file(qdq_pass *pass, const qdq_selection *selection, const char *path, qdq_chooser *choose,
                              void *context, const qdq_file_options *options, qdq_file_report *report) {
-    job j = {.selection = selection, .pass = pass, .choose = choose, .context = context, .kind = QDQ_WORK_QUANTIZE};
+    job j = {.selection = selection,
+             .pass = pass,
+             .choose = choose,
+             .context = context,
+             .kind = QDQ_WORK_QUANTIZE,
+             .report = {.size = sizeof j.report}};
     qdq_status status = check("qdq_quantize_file", &j, path, options, report);
     if (status != QDQ_OK) return status;
     take_options(&j, options);
-    bool rules = choose == qdq_llama_choose && context != NULL;
+    const qdq_llama_chooser *rules = choose == qdq_llama_choose ? context : NULL;
     qdq_writer *writer = NULL;
     qdq_arrangement arrangement = {0};
-    if (!rules) status = qdq_arrange(selection->model, NULL, 0, &arrangement);
-    j.arrangement = rules ? qdq_llama_arrangement(context) : &arrangement;
-    if (status == QDQ_OK) status = decide_all(&j, path == NULL, "quantize");
+    status = rules != NULL ? qdq_llama_settle(rules) : qdq_arrange(selection->model, NULL, 0, &arrangement);
+    j.arrangement = rules != NULL && status == QDQ_OK ? qdq_llama_arrangement(rules->llama) : &arrangement;
+    if (status == QDQ_OK) status = decide_all(&j, path == NULL);
     if (status == QDQ_OK) status = qdq_writer_create(QDQ_LAYOUT_GGUF, path, &writer);
     if (status == QDQ_OK) {
-        qdq_packed_facts facts = {
-            .file_type = file_type(&j), .kv = rules ? qdq_llama_kv(context) : NULL, .arrangement = j.arrangement};
+        qdq_packed_facts facts = {.file_type = file_type(&j),
+                                  .kv = rules != NULL ? qdq_llama_kv(rules->llama) : NULL,
+                                  .arrangement = j.arrangement};
         status = qdq_packed_metadata(writer, selection, &facts);
     }
     status = finish(&j, status, writer, path == NULL, report);
@@ -194,7 +203,12 @@ qdq_status qdq_quantize_file(qdq_pass *pass, const qdq_selection *selection, con
 
 qdq_status qdq_roundtrip_file(qdq_pass *pass, const qdq_selection *selection, const char *path, qdq_chooser *choose,
                               void *context, const qdq_file_options *options, qdq_file_report *report) {
-    job j = {.selection = selection, .pass = pass, .choose = choose, .context = context, .kind = QDQ_WORK_ROUNDTRIP};
+    job j = {.selection = selection,
+             .pass = pass,
+             .choose = choose,
+             .context = context,
+             .kind = QDQ_WORK_ROUNDTRIP,
+             .report = {.size = sizeof j.report}};
     qdq_status status = check("qdq_roundtrip_file", &j, path, options, report);
     if (status == QDQ_OK && path == NULL) status = qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_roundtrip_file: path is NULL");
     if (status != QDQ_OK) return status;
@@ -203,7 +217,7 @@ qdq_status qdq_roundtrip_file(qdq_pass *pass, const qdq_selection *selection, co
     qdq_arrangement arrangement = {0};
     status = as_it_is(selection->model, &arrangement);
     j.arrangement = &arrangement;
-    if (status == QDQ_OK) status = decide_all(&j, false, "round-trip");
+    if (status == QDQ_OK) status = decide_all(&j, false);
     if (status == QDQ_OK) status = qdq_writer_create(QDQ_LAYOUT_SAFETENSORS, path, &writer);
     if (status == QDQ_OK && qdq_model_layout(selection->model) == QDQ_LAYOUT_SAFETENSORS)
         status = qdq_writer_copy_metadata(writer, selection->model);

@@ -1,4 +1,4 @@
-# Installs the build into a folder of its own, then builds and runs main.c against it, twice.
+# Installs the build into a folder of its own, then builds and runs main.c and model.c against it, twice.
 function(run)
   execute_process(COMMAND ${ARGV} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
   if(NOT result EQUAL 0)
@@ -16,6 +16,8 @@ run(${CMAKE_COMMAND} -S ${SOURCE} -B ${WORK}/cmake -DCMAKE_PREFIX_PATH=${WORK}/u
 run(${CMAKE_COMMAND} --build ${WORK}/cmake)
 run(${WORK}/cmake/outside)
 message(STATUS "${output}")
+run(${WORK}/cmake/outside_model ${WORK})
+message(STATUS "${output}")
 
 file(GLOB_RECURSE pc ${WORK}/usr/*/qdq.pc)
 get_filename_component(pc_folder ${pc} DIRECTORY)
@@ -27,4 +29,10 @@ run(${CC} ${SOURCE}/main.c -o ${WORK}/outside ${flags})
 get_filename_component(lib_folder ${pc_folder} DIRECTORY)
 set(ENV{LD_LIBRARY_PATH} ${lib_folder})
 run(${WORK}/outside)
+message(STATUS "${output}")
+# The other library, whose pkg-config file names all that it stands on.
+run(pkg-config --cflags --libs qdq_model)
+separate_arguments(flags UNIX_COMMAND "${output}")
+run(${CC} ${SOURCE}/model.c -o ${WORK}/outside_model ${flags})
+run(${WORK}/outside_model ${WORK})
 message(STATUS "${output}")

@@ -4,12 +4,13 @@
 #include <stdlib.h>
 
 #include "backends/cpu/cpu_kernels.h"
+#include "base/shared.h"
 
 /* Bit 32: the mask was set or read from the environment. */
 static _Atomic uint64_t state;
 #define KNOWN ((uint64_t)1 << 32)
 
-uint32_t qdq_cpu_mask_in_force(void) {
+QDQ_SHARED uint32_t qdq_cpu_mask_in_force(void) {
     uint64_t now = atomic_load(&state);
     if (now & KNOWN) return (uint32_t)now;
     uint32_t mask = UINT32_MAX;

@@ -1,5 +1,6 @@
 /* Which kernels this processor gets: the baseline first, then each stronger tier that is present and allowed. */
 #include "backends/cpu/cpu_kernels.h"
+#include "base/shared.h"
 
 #define DECLARE(name, tier)                                                                                            \
     extern const qdq_cpu_format_lanes qdq_cpu_##name##_##tier##_lanes;                                                 \
@@ -71,7 +72,7 @@ uint32_t qdq_cpu_present_tiers(void) {
     return present;
 }
 
-const qdq_cpu_kernels *qdq_cpu_best_tier(uint32_t mask) {
+QDQ_SHARED const qdq_cpu_kernels *qdq_cpu_best_tier(uint32_t mask) {
     uint32_t usable = mask & qdq_cpu_present_tiers();
     const qdq_cpu_kernels *best = &tiers[0];
     for (size_t t = 1; t < sizeof tiers / sizeof tiers[0]; t++)
