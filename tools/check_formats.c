@@ -55,6 +55,7 @@ static void put8(int k, UINT value) {
 #define PEER_INDEX(s) ((void)(s), (INT)this_lane)
 
 #include "every_format.h"
+#include "base/fact_asserts.h"
 
 static uint64_t seed = 88172645463325252u;
 
@@ -79,6 +80,7 @@ static void begin(const char *format, int its_lanes, int its_heads, int its_byte
     bytes = its_bytes;
     shared = its_shared;
     memset(written, 0, sizeof written);
+    memset(shown, 0, sizeof shown);
 }
 
 static void check_written(void) {
