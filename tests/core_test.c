@@ -210,6 +210,58 @@ static void test_golden_importance(void **state) {
     free(importance);
 }
 
+/* overflow.txt: "NAME h", the hash of the blocks of weights and importances so large that sums overflow. */
+static void check_overflow(const char *suffix, const float *importance) {
+    size_t size = 0, text_size = 0;
+    float *x = read_data("overflow.f32", &size);
+    char *text = read_data("overflow.txt", &text_size);
+    assert_true(x && text);
+    text = realloc(text, text_size + 1);
+    text[text_size] = '\0';
+    qdq_device *device;
+    qdq_encoder *encoder;
+    qdq_buffer *in, *out, *weights = NULL;
+    assert_ok(qdq_device_open("cpu", &device));
+    assert_ok(qdq_encoder_create(device, &encoder));
+    assert_ok(qdq_buffer_wrap(device, QDQ_F32, 2, (uint64_t[]){size / 4096, 1024}, x, size, &in));
+    if (importance)
+        assert_ok(
+            qdq_buffer_wrap(device, QDQ_F32, 1, (uint64_t[]){1024}, (void *)(uintptr_t)importance, 4096, &weights));
+    qdq_options options = {.size = sizeof options, .importance = weights};
+    for (qdq_format f = 0; f < qdq_format_count(); f++) {
+        qdq_format_info info = describe(f);
+        if (info.importance == 2 && !importance) continue;
+        char key[64];
+        snprintf(key, sizeof key, "\n%s%s ", info.name, suffix);
+        const char *at = strstr(text, key);
+        if (!at) fail_msg("overflow.txt has no %s", key + 1);
+        uint64_t bytes = qdq_format_bytes(f, size / 4);
+        unsigned char *blocks = calloc(1, bytes);
+        assert_ok(qdq_buffer_wrap(device, QDQ_U8, 1, &bytes, blocks, bytes, &out));
+        assert_ok(qdq_encode_quantize(encoder, f, in, out, &options));
+        assert_ok(qdq_encoder_commit_and_wait(encoder));
+        qdq_buffer_free(out);
+        if (hash_bytes(blocks, bytes) != strtoull(at + strlen(key), NULL, 16)) fail_msg("%s: other blocks", key + 1);
+        free(blocks);
+    }
+    qdq_buffer_free(weights);
+    qdq_buffer_free(in);
+    qdq_encoder_free(encoder);
+    qdq_device_close(device);
+    free(text);
+    free(x);
+}
+
+static void test_overflow(void **state) { check_overflow("", NULL); }
+
+static void test_overflow_importance(void **state) {
+    size_t size = 0;
+    float *importance = read_data("overflow_imatrix.f32", &size);
+    assert_non_null(importance);
+    check_overflow(".imatrix", importance);
+    free(importance);
+}
+
 /* ---- Special values ---- */
 
 static void test_special_values(void **state) {
@@ -606,6 +658,8 @@ int main(void) {
         cmocka_unit_test(test_below_one_half),
         cmocka_unit_test(test_golden),
         cmocka_unit_test(test_golden_importance),
+        cmocka_unit_test(test_overflow),
+        cmocka_unit_test(test_overflow_importance),
         cmocka_unit_test(test_special_values),
         cmocka_unit_test(test_dequantize_any_bytes),
         cmocka_unit_test(test_lengths_and_alignment),

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes the golden data of a format in tests/data: FORMAT.blk, FORMAT.imatrix.blk, its lines of values.txt, and
-# golden.txt anew. Run it in the project's folder after a build.
+# Makes the golden data of a format in tests/data: FORMAT.blk, FORMAT.imatrix.blk, its lines of values.txt and
+# overflow.txt, and golden.txt anew. Run it in the project's folder after a build.
 #
 #   tools/golden_data.sh FORMAT [LIBRARY]   LIBRARY: a libggml-base.so, which makes them where it has the format
 #

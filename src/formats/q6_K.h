@@ -57,7 +57,7 @@ FN q6_K_params q6_K_fold(q6_K_part s, PEERS(peers)) {
         count = select_u(nothing, splat_u(0u), count);
         p.d[k] = mul_v(d, to_real(INT_OF(count ^ 128u) - 128));
         p.per_d[k] = div_rn(splat(1.0f), p.d[k]);
-        p.inverse[k] = select_r(nothing, splat(0.0f), s.inverse[k]);
+        p.inverse[k] = select_r(nothing, INVERSE_OF_NOTHING, s.inverse[k]);
         p.head = p.head | count << (16 + 8 * k);
     }
     p.stays = any(or_m(eq(p.d[0], splat(0.0f)), eq(p.d[1], splat(0.0f))));

@@ -5,8 +5,10 @@
 #include "fits.h"
 
 /* For each part, x is about scale (code - top), where code = signed_code(inverse x, top) + top; but where all of x is
- * next to nothing, scale and inverse are 0 and so is the code. */
+ * next to nothing, the scale is 0, the inverse a NaN, and the code 0. (An inverse of 0 is that of an infinite x, and
+ * codes all numbers as top.) */
 STRUCT(symmetric) { REAL scale[2], inverse[2]; };
+#define INVERSE_OF_NOTHING as_real(splat_u(0xffc00000u))
 
 /* The first n elements fall into `parts` parts (1 or 2), each by itself; weights w. The element of the largest
  * magnitude is coded as -top, then as -(top + 0.1 k) for k = -9 … 9, with the others in proportion; the codes that
@@ -56,14 +58,14 @@ FN symmetric fit_symmetric(BLOCK_IN(x), BLOCK_IN(w), int n, int parts, float top
     UNROLL for (int p = 0; p < parts; p++) {
         MASK nothing = lt(abs_(max[p]), splat(1e-15f));
         f.scale[p] = select_r(nothing, splat(0.0f), f.scale[p]);
-        f.inverse[p] = select_r(nothing, splat(0.0f), f.inverse[p]);
+        f.inverse[p] = select_r(nothing, INVERSE_OF_NOTHING, f.inverse[p]);
     }
     return f;
 }
 
 /* The code that the search found for x. */
 FN REAL symmetric_code(REAL x, REAL inverse, float top) {
-    return select_r(eq(inverse, splat(0.0f)), splat(0.0f), signed_code(inverse * x, top) + top);
+    return select_r(eq(inverse, inverse), signed_code(inverse * x, top) + top, splat(0.0f));
 }
 
 #endif
