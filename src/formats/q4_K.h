@@ -7,8 +7,6 @@
  * Elements weigh their magnitude plus the lane's root mean square in the search for scale and minimum; then all are
  * coded anew with what the six bits and binary16 left of them. Source of the algorithm: ggml, quantize_row_q4_K_ref,
  * dequantize_row_q4_K. */
-#include "six_bit.h"
-
 #define q4_K_LANES        8
 #define q4_K_HEADS        2
 #define q4_K_BYTES        144
@@ -18,6 +16,8 @@
 #define q4_K_WEIGHTED_SUM SUM_SQUARES
 #define q4_K_LIGHT        0
 #define q4_K_UNROLLED     0
+
+#include "six_bit.h" /* after the facts: its lanes pack together */
 
 #define q4_K_part          six_bit_part
 #define q4_K_params        six_bit_params

@@ -7,8 +7,6 @@
  * 175
  *
  * As Q4_K otherwise. Source of the algorithm: ggml, quantize_row_q5_K_ref, dequantize_row_q5_K. */
-#include "six_bit.h"
-
 #define q5_K_LANES        8
 #define q5_K_HEADS        2
 #define q5_K_BYTES        176
@@ -18,6 +16,8 @@
 #define q5_K_WEIGHTED_SUM SUM_SQUARES
 #define q5_K_LIGHT        0
 #define q5_K_UNROLLED     0
+
+#include "six_bit.h" /* after the facts: its lanes pack together */
 
 #define q5_K_part          six_bit_part
 #define q5_K_params        six_bit_params
