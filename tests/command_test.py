@@ -105,6 +105,23 @@ class TestWords(CommandTest):
         row = [f for f in self.json("formats")["formats"] if f["name"] == "q8_0"][0]
         self.assertEqual((row["ggml_type"], row["block_elements"], row["block_bytes"]), (8, 32, 34))
 
+    def test_formats_in_order(self):
+        """The smallest first; what quantize demands is told."""
+        bits = [float(line.split()[4]) for line in self.done("formats").splitlines()[1:]]
+        self.assertEqual(bits, sorted(bits))
+        self.put("m.gguf", gguf_bytes({"blk.0.ffn_up.weight": ("F32", [1, 256], f32(gauss(1, 256))),
+                                       "blk.1.ffn_up.weight": ("F32", [2, 256], f32(gauss(1, 512)))}, []))
+        for f in self.json("formats")["formats"]:
+            result = self.qdq("quantize", "-f", f["name"], "m.gguf", "-o", "o.gguf")
+            self.assertEqual("needs an importance matrix" in result.stderr, f["quantize_needs_importance"], f["name"])
+
+    def test_did_you_mean(self):
+        for word, command in (("quantise", "quantize"), ("eror", "error"), ("plans", "plan"), ("sensitivty", "sensitivity"),
+                              ("Formats", "formats")):
+            self.fails(2, "did you mean '%s'" % command, word)
+        for word in ("q", "convert", "xxxxx", "quant" * 100):
+            self.assertNotIn("mean", self.qdq(word).stderr)
+
     def test_devices(self):
         self.assertRegex(self.done("devices"), r"(?m)^cpu +yes ")
         self.assertIn("cpu", [d["name"] for d in self.json("devices")["devices"] if d["available"]])
@@ -168,7 +185,7 @@ class TestHostileFiles(CommandTest):
         name = "a" * 30000 + "b"
         self.put("long.safetensors", safetensors_bytes({name: ("F32", [1, 32], f32(gauss(1, 32)))}))
         for pattern in ("(" * 60000, "(" * 1000 + ")" * 1000, "a" * 5000, "(", "[", "a{2,1}"):
-            self.fails(2, "--include regular expression|--include a regular expression of", "error", "-f", "q4_0", "--include", pattern,
+            self.fails(2, "--include:? (a )?regular expression", "error", "-f", "q4_0", "--include", pattern,
                        "long.safetensors")
         for pattern in ("(a|aa)+$", r"(a+)+$", r"^(a+)(\1)*c$"):
             self.fails(1, "takes too many steps", "error", "-f", "q4_0", "--exclude", pattern, "long.safetensors")
@@ -273,7 +290,7 @@ class TestGenerated(CommandTest):
 
 class TestRoundtrip(CommandTest):
     def test_contents(self):
-        text = self.done("roundtrip", "-f", "Q4_0", self.model, "-o", "o.safetensors")
+        text = self.done("roundtrip", "-f", "Q4_0", "--list-skipped", self.model, "-o", "o.safetensors")
         tensors, metadata = read_safetensors(self.path("o.safetensors"))
         self.assertEqual(metadata, self.metadata)
         self.assertEqual(set(tensors), set(self.tensors))
@@ -363,18 +380,55 @@ class TestError(CommandTest):
         result = self.json("error", "-f", "q4_0,q8_0", self.model)
         self.assertEqual(set(result), {"schema", "device", "tensors", "skipped"})
         self.assertEqual(result["schema"], "qdq.error/1")
-        self.assertEqual([t["name"] for t in result["tensors"]], ["a.weight", "b.weight", "c.weight"])
+        self.assertEqual([t["name"] for t in result["tensors"]], ["a.weight", "b.weight", "c.weight", "odd.weight"])
+        self.assertEqual([e["written"] for e in result["tensors"].pop()["errors"]], ["f16", "f16"])
         for tensor in result["tensors"]:
             self.assertEqual(set(tensor), {"name", "shape", "elements", "errors"})
             self.assertEqual(tensor["shape"], self.tensors[tensor["name"]][1])
             self.assertEqual(tensor["elements"], count(tensor["shape"]))
             self.assertEqual([e["format"] for e in tensor["errors"]], ["q4_0", "q8_0"])
             for error in tensor["errors"]:
-                self.assertEqual(set(error), {"format", "rmse", "relative_rmse", "max_abs", "snr_db", "cosine"})
+                self.assertEqual(set(error), {"format", "written", "bits_per_weight", "rmse", "relative_rmse", "max_abs", "snr_db",
+                                              "cosine"})
+                self.assertEqual((error["written"], error["bits_per_weight"]), (error["format"], 4.5 if error["format"] == "q4_0" else 8.5))
                 self.check(error, self.expected(tensor["name"], error["format"]))
         for skipped in result["skipped"]:
             self.assertEqual(set(skipped), {"name", "reason"})
-        self.assertEqual({s["name"] for s in result["skipped"]}, set(self.skipped))
+        self.assertEqual({s["name"] for s in result["skipped"]}, set(self.skipped) - {"odd.weight"})
+
+    def test_fall_back(self):
+        """A row that is no multiple of the block gets, and is measured in, the format that quantize gives it."""
+        self.put("m.gguf", gguf_bytes({"a.weight": ("F32", [8, 96], f32(gauss(1, 768))), "b.weight": ("F32", [4, 256], f32(gauss(2, 1024)))},
+                                      [("general.architecture", STRING, "llama")]))
+        for fmt, other in (("q4_K", "q5_0"), ("q6_K", "q8_0"), ("q2_K", "q4_0"), ("iq4_xs", "iq4_nl")):
+            a, b = self.json("error", "-f", fmt + "," + other, "m.gguf")["tensors"]
+            self.assertEqual([e["written"] for e in a["errors"]], [other, other])
+            self.assertEqual([e["written"] for e in b["errors"]], [fmt, other])
+            first, second = ({k: v for k, v in e.items() if k != "format"} for e in a["errors"])
+            self.assertEqual(first, second)
+            text = self.done("error", "-f", fmt, "m.gguf")
+            self.assertRegex(text, r"(?m)^a\.weight +8 x 96 +%s for %s " % (other, fmt))
+            self.assertRegex(text, r"(?m)^all +1792 elements +%s " % fmt)  # all of them, whatever they are written in
+            self.done("quantize", "-f", fmt, "m.gguf", "-o", "o.gguf")
+            written = self.json("quantize", "-f", fmt, "m.gguf", "-o", "o.gguf")["exceptions"]
+            self.assertEqual([(e["name"], e["format"]) for e in written], [("a.weight", other)])
+
+    def test_summary(self):
+        whole, totals = (self.done("error", "-f", "q4_0,q8_0", *o, self.model) for o in ([], ["--summary"]))
+        self.assertEqual([line.split() for line in totals.splitlines()[1:3]],
+                         [line.split() for line in whole.splitlines() if line.startswith("all ")])
+        self.assertNotIn("a.weight", totals)
+
+    def test_what_is_passed_over(self):
+        """It is counted, and named on request."""
+        text = self.done("error", "-f", "q4_0", "--include", "^a|norm", self.model)
+        self.assertIn("\n6 tensors not measured:\n", text)
+        self.assertIn("\n       4  not matched by --include\n", text)
+        self.assertIn("\n       1  1 dimension; 2 are needed\n", text)
+        self.assertNotIn("b.weight", text)
+        text = self.done("error", "-f", "q4_0", "--include", "^a|norm", "--list-skipped", self.model)
+        self.assertRegex(text, r"(?m)^b.weight +32 x 64 +F16 +not matched by --include$")
+        self.assertNotIn("--list-skipped", text)
 
     def test_together_is_alone(self):
         together = self.json("error", "-f", "q4_0,q8_0,q5_1", "-d", "cpu", self.model)["tensors"]
@@ -385,9 +439,10 @@ class TestError(CommandTest):
     def test_table(self):
         text = self.done("error", "-f", "q4_0,q8_0", self.model)
         lines = text.split("\n\n")[0].splitlines()
-        self.assertEqual(lines[0].split()[:4], ["tensor", "shape", "format", "RMSE"])
+        self.assertEqual(lines[0].split()[:5], ["tensor", "shape", "format", "bits", "RMSE"])
+        self.assertIn('"F for G"', lines.pop())
         self.assertRegex(lines[-3], "^-+$")
-        self.assertRegex(lines[-2], "^all +10240 elements +q4_0 ")
+        self.assertRegex(lines[-2], "^all +10372 elements +q4_0 +4.646 ")
         ends = {len(line) for line in lines}
         self.assertEqual(len(ends), 1)  # aligned: the last column is one of numbers
         self.assertIn("not measured:\n", text)
@@ -434,32 +489,30 @@ class TestError(CommandTest):
         self.put("i.dat", imatrix_bytes({"a.weight": (4, [float(i % 5) for i in range(96)])}))
         alone = self.json("error", "-f", "q8_0", "--imatrix", "i.dat", self.model)["tensors"][0]
         beside = self.json("error", "-f", "q8_0,q4_K", "--imatrix", "i.dat", self.model)["tensors"][0]
+        self.assertEqual(beside["errors"].pop()["written"], "q5_0")
         self.assertEqual(alone, beside)
         self.assertTrue(alone["weighted"])
 
     def test_weighted_table(self):
         self.put("i.dat", imatrix_bytes({"a.weight": (4, [float(i % 5) for i in range(96)])}))
         text = self.done("error", "-f", "q8_0", "--imatrix", "i.dat", self.model)
-        self.assertRegex(text, r"(?m)^tensor +shape +format +weighted RMSE ")
+        self.assertRegex(text, r"(?m)^tensor +shape +format +bits +weighted RMSE ")
         self.assertRegex(text, r"(?m)^a\.weight +64 x 96 ")
         self.assertRegex(text, r"(?m)^b\.weight \* +32 x 64 ")
         self.assertRegex(text, r"(?m)^all +6144 elements ")
-        self.assertRegex(text, r"(?m)^all \* +4096 elements ")
+        self.assertRegex(text, r"(?m)^all \* +4228 elements ")
         self.assertIn("\n* not weighted: the importance matrix has no entry for it\n", text)
 
     def test_all(self):
         known = [f for f in self.json("formats")["formats"] if f["importance"] != "needed"]
         result = self.json("error", "-f", "all", "--include", "c", self.model)  # rows of 128
         self.assertEqual([e["format"] for e in result["tensors"][0]["errors"]],
-                         [f["name"] for f in known if 128 % f["block_elements"] == 0])
-        reasons = [s["reason"] for s in result["skipped"] if s["name"] == "c.weight"]
-        self.assertEqual(reasons, ["rows of 128 elements are no multiple of 256, the block of " +
-                                   ", ".join(f["name"] for f in known if f["block_elements"] == 256)])
+                         [f["name"] for f in known])
+        self.assertEqual({e["format"] for e in result["tensors"][0]["errors"] if e["written"] != e["format"]},
+                         {f["name"] for f in known if f["block_elements"] == 256})
         self.put("m.safetensors", safetensors_bytes({"w": ("F32", [4, 256], f32(gauss(1, 1024))),
                                                      "x": ("F32", [4, 96], f32(gauss(2, 384)))}))
         self.put("i.dat", imatrix_bytes({"w": (1, [1.0] * 256)}))
-        self.assertIn("\n1 tensor not measured, or not in every format:\n",
-                      self.done("error", "-f", "all", "m.safetensors"))
         result = self.json("error", "-f", "all", "--imatrix", "i.dat", "m.safetensors")
         self.assertEqual([e["format"] for e in result["tensors"][0]["errors"]],
                          [f["name"] for f in self.json("formats")["formats"]])

@@ -628,6 +628,21 @@ class PlanTest(unittest.TestCase):
         result = self.qdq("quantize", "-f", "q4_0", "--plan", "plan.json", self.gguf, "-o", "out.gguf")
         self.assertEqual(result.returncode, 2)
 
+    def test_a_plan_serves_other_floats_of_the_same_model(self):
+        def model(name, dtype, norm):
+            pack = {"F32": f32, "F16": lambda v: struct.pack("<%de" % len(v), *v)}
+            return self.put(name, gguf_bytes({"blk.0.ffn_up.weight": (dtype, [8, 256], pack[dtype](gauss(1, 2048))),
+                                              "blk.0.attn_norm.weight": (norm, [256], pack[norm](gauss(2, 256)))},
+                                             LLAMA))
+        half, whole, other = model("half.gguf", "F16", "F32"), model("whole.gguf", "F32", "F32"), model("other.gguf", "F16", "F16")
+        plan = self.plan("--target", "12bpw", "--formats", "q8_0,q5_0,source", model=half)
+        for name in (half, whole):
+            self.done("quantize", "-d", "cpu", "--plan", "plan.json", name, "-o", "out.gguf")
+            self.assertEqual(os.path.getsize(self.path("out.gguf")), plan["bytes"])
+        result = self.qdq("quantize", "-d", "cpu", "--plan", "plan.json", other, "-o", "no.gguf")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("plan for this model in other types: it keeps \"blk.0.attn_norm.weight\" as f32, and here it is f16", result.stderr)
+
     def test_the_same_at_any_tier_and_thread_count(self):
         first = self.plan("--target", "4.8bpw", "--grad", self.moved)
         for options in (("--threads", "1", "--cpu-mask", "1"), ("--threads", "3", "--cpu-mask", "7")):

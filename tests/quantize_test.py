@@ -178,7 +178,7 @@ class TestRules(QuantizeTest):
 
     def test_listed(self):
         self.put_model()
-        text = self.done("quantize", "-f", "q4_K", "m.gguf", "-o", "o.gguf")
+        text = self.done("quantize", "-f", "q4_K", "--list-skipped", "m.gguf", "-o", "o.gguf")
         self.assertIn("5 of 12 tensors are q4_K", text)
         self.assertIn("2 tensors in another format than q4_K:\n", text)
         self.assertRegex(text, r"(?m)^blk\.0\.ffn_down\.weight +4 x 96 +q5_0 +rows of 96 elements; q4_K has blocks of 256$")
@@ -303,7 +303,8 @@ class TestFloats(CommandTest):
         # Rows that are no block of any format, and several tiles.
         errors = {e["format"]: e for e in self.json("error", "-f", "bf16,q8_0,f32,f16", "--exclude", "b", "m.gguf")[
             "tensors"][0]["errors"]}
-        self.assertEqual(list(errors), ["bf16", "f32", "f16"])
+        self.assertEqual(list(errors), ["bf16", "q8_0", "f32", "f16"])
+        self.assertEqual(errors.pop("q8_0"), dict(errors["f16"], format="q8_0"))  # what it falls back to
         for name in errors:
             self.done("roundtrip", "-f", name, "m.gguf", "-o", "o.safetensors")
             low = read_safetensors(self.path("o.safetensors"))[0]["a.weight"]

@@ -119,7 +119,7 @@ typedef struct qdq_common {
     int threads;        /* 0: one a core */
     const char *json;   /* NULL; "-" is standard output, which then has nothing else on it */
     bool quiet;         /* nothing but errors, and the JSON that was asked for */
-    bool allow_non_finite;
+    bool allow_non_finite, list_skipped;
     unsigned n_include, n_exclude;
     const char *include[QDQ_MAX_PATTERNS], *exclude[QDQ_MAX_PATTERNS];
     const char *architecture, *map; /* of commands that take them; NULL */

@@ -28,7 +28,8 @@ static const qdq_cli_option options[] = {
     {OPTION_DTYPE, "dtype", "DTYPE", QDQ_ARG_CHOICE, "f32 f16 bf16", "of the weights (default f32)"},
     {OPTION_SIZE, "size", "MIB", QDQ_ARG_TEXT, NULL,
      "of the large array, as f32; by default 16 times the last cache, from 256 to 1024"},
-    {OPTION_SECONDS, "seconds", "N", QDQ_ARG_TEXT, NULL, "for each figure, at most about that long (default 1)"},
+    {OPTION_SECONDS, "seconds", "N", QDQ_ARG_TEXT, NULL,
+     "for each figure, at most about that long, as 0.2 (default 1)"},
     {OPTION_GGML, "ggml", "FILE", QDQ_ARG_INPUT, NULL,
      "a ggml shared library (libggml-base.so): its quantize and dequantize, on one core"},
     {0},
@@ -253,6 +254,7 @@ int qdq_command_bench(int argc, char **argv) {
     const char *ggml = NULL, *names = NULL;
     bool any_op = false;
     long long number;
+    char *end;
     qdq_parse_begin(&parser, &qdq_cli_bench, &s.common, argc, argv);
     for (int o; (o = qdq_parse_next(&parser)) != QDQ_PARSE_END;) {
         switch (o) {
@@ -274,9 +276,10 @@ int qdq_command_bench(int argc, char **argv) {
             s.large = (uint64_t)number << 18;
             break;
         case OPTION_SECONDS:
-            if (!qdq_parse_integer(parser.value, 1, 3600, &number))
-                return qdq_usage_error(&parser, "--seconds: '%s' is no whole number of seconds", parser.value);
-            s.seconds = (double)number;
+            s.seconds = strtod(parser.value, &end);
+            if (end == parser.value || *end != '\0' || !(s.seconds >= 0.001 && s.seconds <= 3600))
+                return qdq_usage_error(&parser, "--seconds: '%s' is no number of seconds from 0.001 to 3600",
+                                       parser.value);
             break;
         case OPTION_GGML: ggml = parser.value; break;
         }

@@ -4,14 +4,16 @@
 #include <strings.h>
 
 #include "cli/session.h"
+#include "model/format_list.h"
+#include "model/llama_rules.h"
 
-enum { IMATRIX = QDQ_LONG_OPTION };
+enum { IMATRIX = QDQ_LONG_OPTION, SUMMARY };
 
 typedef struct measured {
     const qdq_tensor *tensor;
     uint64_t index;
     bool weighted;
-    uint32_t n; /* formats that take it: the first so many of its row in plan.taken and plan.sums */
+    uint32_t n; /* formats that it is measured in: the first so many of its row in plan.taken and plan.sums */
 } measured;
 
 typedef struct plan {
@@ -20,12 +22,34 @@ typedef struct plan {
     qdq_format formats[QDQ_MAX_FORMATS];
     measured *tensors;
     uint64_t n, bytes;
-    bool partly;          /* a tensor is measured, but not in every format */
+    bool partly, summary; /* a tensor is measured, but not in every format; only totals are wanted */
+    bool fell_back;       /* a tensor has another format than the one that was asked for */
     qdq_format *taken;    /* n_formats a tensor */
     qdq_error_sums *sums; /* likewise */
+    uint8_t *slots;       /* likewise: which of `taken` stands for that format; NONE: it does not take the tensor */
 } plan;
 
 /* ---- Which tensors ---------------------------------------------------------------------------------------------- */
+
+enum { NONE = 255 };
+
+/* The format that quantize gives a tensor whose rows the format does not divide, as llama-quantize does; NONE, too, if
+ * it does not take the tensor either. */
+static qdq_format fall_back(qdq_format format, uint64_t row) {
+    uint32_t written;
+    if (qdq_rules_fallback(QDQ_RULES_NEWEST, (uint32_t)qdq_format_facts(format).ggml_type, row, &written) != QDQ_OK)
+        return QDQ_FORMAT_NONE;
+    return qdq_target_by_ggml_type(written);
+}
+
+/* The format's place among those that the tensor is measured in, where it has one already. */
+static uint8_t slot_of(plan *p, measured *m, qdq_format format) {
+    qdq_format *taken = p->taken + p->n * p->n_formats;
+    uint32_t k = 0;
+    while (k < m->n && taken[k] != format) k++;
+    if (k == m->n) taken[m->n++] = format;
+    return (uint8_t)k;
+}
 
 /* What keeps a format from a tensor: the block that does not divide its rows, or 0, the importance that it lacks. */
 static uint32_t obstacle(const qdq_fit *fit) { return fit->reason == QDQ_FIT_ROW ? fit->block : 0; }
@@ -65,16 +89,31 @@ static qdq_status add_tensor(plan *p, uint64_t index) {
     measured *m = &p->tensors[p->n];
     *m = (measured){.tensor = t, .index = index};
     for (uint32_t f = 0; f < p->n_formats; f++) {
+        qdq_format format = p->formats[f];
+        uint8_t *slot = &p->slots[p->n * p->n_formats + f];
         fits[f].size = sizeof fits[f];
-        status = qdq_selection_fit(p->session.selection, index, p->formats[f], &fits[f]);
+        *slot = NONE;
+        status = qdq_selection_fit(p->session.selection, index, format, &fits[f]);
+        if (status == QDQ_OK && fits[f].reason == QDQ_FIT_ROW) {
+            qdq_format other = fall_back(format, t->shape[t->n_dims - 1]);
+            qdq_fit fit = {.size = sizeof fit};
+            if (other != QDQ_FORMAT_NONE) status = qdq_selection_fit(p->session.selection, index, other, &fit);
+            if (status == QDQ_OK && other != QDQ_FORMAT_NONE && fit.reason == QDQ_FIT_TAKEN) {
+                format = other;
+                fits[f] = fit;
+                p->fell_back = true;
+            }
+        }
         if (status != QDQ_OK) return status;
-        if (fits[f].reason != QDQ_FIT_TAKEN) continue;
+        if (fits[f].reason != QDQ_FIT_TAKEN) {
+            p->partly = true;
+            continue;
+        }
         m->weighted = fits[f].weighted;
-        p->taken[p->n * p->n_formats + m->n++] = p->formats[f];
+        *slot = slot_of(p, m, format);
     }
     skip_formats(p, t, fits);
     if (m->n == 0) return QDQ_OK;
-    p->partly = p->partly || m->n < p->n_formats;
     p->n++;
     p->bytes += t->bytes;
     return QDQ_OK;
@@ -86,8 +125,9 @@ static qdq_status add_tensors(plan *p) {
         p->tensors = calloc((size_t)n + 1, sizeof *p->tensors);
         p->taken = calloc((size_t)results + 1, sizeof *p->taken);
         p->sums = calloc((size_t)results + 1, sizeof *p->sums);
+        p->slots = calloc((size_t)results + 1, sizeof *p->slots);
     }
-    if (p->tensors == NULL || p->taken == NULL || p->sums == NULL)
+    if (p->slots == NULL || p->tensors == NULL || p->taken == NULL || p->sums == NULL)
         return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the results of %llu tensors", (unsigned long long)n);
     qdq_status status = QDQ_OK;
     for (uint64_t i = 0; i < n && status == QDQ_OK; i++) status = add_tensor(p, i);
@@ -116,22 +156,44 @@ static qdq_error_stats statistics(const qdq_error_sums *sums) {
     return stats;
 }
 
+/* The format and the sums that tensor `i` has where the f-th was asked for. false: it is not measured there. */
+static bool find(const plan *p, uint64_t i, uint32_t f, qdq_format *format, const qdq_error_sums **sums) {
+    uint64_t row = i * p->n_formats;
+    uint8_t slot = p->slots[row + f];
+    if (slot == NONE) return false;
+    *format = p->taken[row + slot];
+    *sums = &p->sums[row + slot];
+    return true;
+}
+
+static double bits_of(qdq_format format) {
+    qdq_format_info info = qdq_format_facts(format);
+    return 8.0 * info.block_bytes / info.block_elements;
+}
+
+static json_t *errors_of(const plan *p, uint64_t i) {
+    json_t *errors = json_array();
+    for (uint32_t f = 0; f < p->n_formats; f++) {
+        qdq_format format;
+        const qdq_error_sums *sums;
+        if (!find(p, i, f, &format, &sums)) continue;
+        qdq_error_stats e = statistics(sums);
+        json_array_append_new(errors, json_pack("{s:s, s:s, s:f, s:o, s:o, s:o, s:o, s:o}", "format",
+                                                qdq_format_name(p->formats[f]), "written", qdq_format_name(format),
+                                                "bits_per_weight", bits_of(format), "rmse", qdq_json_number(e.rmse),
+                                                "relative_rmse", qdq_json_number(e.relative_rmse), "max_abs",
+                                                qdq_json_number(e.max_abs), "snr_db", qdq_json_number(e.snr_db),
+                                                "cosine", qdq_json_number(e.cosine)));
+    }
+    return errors;
+}
+
 static json_t *result(plan *p) {
     qdq_session *s = &p->session;
     for (uint64_t i = 0; i < p->n; i++) {
-        json_t *errors = json_array();
-        for (uint32_t f = 0; f < p->tensors[i].n; f++) {
-            uint64_t at = i * p->n_formats + f;
-            qdq_error_stats e = statistics(&p->sums[at]);
-            json_array_append_new(errors,
-                                  json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}", "format", qdq_format_name(p->taken[at]),
-                                            "rmse", qdq_json_number(e.rmse), "relative_rmse",
-                                            qdq_json_number(e.relative_rmse), "max_abs", qdq_json_number(e.max_abs),
-                                            "snr_db", qdq_json_number(e.snr_db), "cosine", qdq_json_number(e.cosine)));
-        }
         const qdq_tensor *t = p->tensors[i].tensor;
         json_t *object = json_pack("{s:o, s:o, s:I, s:o}", "name", qdq_json_text(t->name), "shape", qdq_json_shape(t),
-                                   "elements", (json_int_t)t->elements, "errors", errors);
+                                   "elements", (json_int_t)t->elements, "errors", errors_of(p, i));
         if (s->imatrix != NULL) json_object_set_new(object, "weighted", json_boolean(p->tensors[i].weighted));
         json_array_append_new(s->tensors, object);
     }
@@ -139,12 +201,13 @@ static json_t *result(plan *p) {
                      "skipped", s->skipped);
 }
 
-static void add_row(qdq_table *table, const char *name, const char *shape, qdq_format format,
+static void add_row(qdq_table *table, const char *name, const char *shape, const char *format, double bits,
                     const qdq_error_sums *sums) {
     qdq_error_stats e = statistics(sums);
     qdq_table_name(table, name);
     qdq_table_cell(table, "%s", shape);
-    qdq_table_cell(table, "%s", qdq_format_name(format));
+    qdq_table_cell(table, "%s", format);
+    qdq_table_cell(table, "%.4g", bits);
     qdq_table_number(table, e.rmse);
     qdq_table_number(table, e.relative_rmse);
     qdq_table_number(table, e.max_abs);
@@ -152,29 +215,48 @@ static void add_row(qdq_table *table, const char *name, const char *shape, qdq_f
     qdq_table_cell(table, "%.8f", e.cosine);
 }
 
-/* What a format does to all tensors that it takes, as if they were one; of those with, or those without, importance: a
- * weighted square and a plain one are not of the same kind. */
-static qdq_error_sums overall(const plan *p, qdq_format format, bool weighted) {
+/* What asking for the f-th format does to all tensors that are measured then, as if they were one; of those with, or
+ * those without, importance: a weighted square and a plain one are not of the same kind. *bits: of them together. */
+static qdq_error_sums overall(const plan *p, uint32_t f, bool weighted, double *bits) {
     qdq_error_sums all = {0};
-    for (uint64_t i = 0; i < p->n; i++)
-        for (uint32_t f = 0; f < p->tensors[i].n; f++) {
-            const qdq_error_sums *one = &p->sums[i * p->n_formats + f];
-            if (p->taken[i * p->n_formats + f] != format || p->tensors[i].weighted != weighted) continue;
-            all.err2 += one->err2;
-            all.ww += one->ww;
-            all.qq += one->qq;
-            all.count += one->count;
-            if (one->max_abs > all.max_abs) all.max_abs = one->max_abs;
-        }
+    *bits = 0;
+    for (uint64_t i = 0; i < p->n; i++) {
+        qdq_format format;
+        const qdq_error_sums *one;
+        if (p->tensors[i].weighted != weighted || !find(p, i, f, &format, &one)) continue;
+        all.err2 += one->err2;
+        all.ww += one->ww;
+        all.qq += one->qq;
+        all.count += one->count;
+        *bits += bits_of(format) * (double)one->count;
+        if (one->max_abs > all.max_abs) all.max_abs = one->max_abs;
+    }
+    *bits /= all.count > 0 ? (double)all.count : 1;
     return all;
 }
 
 static void add_overall(const plan *p, qdq_table *table, const char *name, bool weighted) {
     for (uint32_t f = 0; f < p->n_formats && p->n > 0; f++) {
-        qdq_error_sums all = overall(p, p->formats[f], weighted);
+        double bits;
+        qdq_error_sums all = overall(p, f, weighted, &bits);
         char elements[64];
         snprintf(elements, sizeof elements, "%llu elements", (unsigned long long)all.count);
-        if (all.count > 0) add_row(table, name, elements, p->formats[f], &all);
+        if (all.count > 0) add_row(table, name, elements, qdq_format_name(p->formats[f]), bits, &all);
+    }
+}
+
+static void add_tensor_rows(const plan *p, qdq_table *table, uint64_t i) {
+    const measured *m = &p->tensors[i];
+    char name[512], format[64];
+    snprintf(name, sizeof name, "%s%s", m->tensor->name, p->session.imatrix != NULL && !m->weighted ? " *" : "");
+    for (uint32_t f = 0; f < p->n_formats; f++) {
+        qdq_format written;
+        const qdq_error_sums *sums;
+        if (!find(p, i, f, &written, &sums)) continue;
+        bool other = written != p->formats[f];
+        snprintf(format, sizeof format, "%s%s%s", qdq_format_name(written), other ? " for " : "",
+                 other ? qdq_format_name(p->formats[f]) : "");
+        add_row(table, name, QDQ_EXTENTS(m->tensor), format, bits_of(written), sums);
     }
 }
 
@@ -188,17 +270,11 @@ static uint64_t unweighted(const plan *p) {
 static qdq_table *make_table(plan *p) {
     if (!qdq_common_tables(p->session.common)) return NULL;
     bool weighted = p->session.imatrix != NULL;
-    qdq_table *table = qdq_table_create(weighted ? "tensor|shape|format|>weighted RMSE|>relative|>max|>SNR dB|>cosine"
-                                                 : "tensor|shape|format|>RMSE|>relative|>max|>SNR dB|>cosine");
-    for (uint64_t i = 0; i < p->n; i++)
-        for (uint32_t f = 0; f < p->tensors[i].n; f++) {
-            const measured *m = &p->tensors[i];
-            char name[512];
-            snprintf(name, sizeof name, "%s%s", m->tensor->name, weighted && !m->weighted ? " *" : "");
-            add_row(table, name, QDQ_EXTENTS(m->tensor), p->taken[i * p->n_formats + f],
-                    &p->sums[i * p->n_formats + f]);
-        }
-    qdq_table_rule(table);
+    qdq_table *table =
+        qdq_table_create(weighted ? "tensor|shape|format|>bits|>weighted RMSE|>relative|>max|>SNR dB|>cosine"
+                                  : "tensor|shape|format|>bits|>RMSE|>relative|>max|>SNR dB|>cosine");
+    for (uint64_t i = 0; i < p->n && !p->summary; i++) add_tensor_rows(p, table, i);
+    if (!p->summary) qdq_table_rule(table);
     add_overall(p, table, "all", weighted);
     if (unweighted(p) > 0) add_overall(p, table, "all *", false);
     return table;
@@ -207,11 +283,15 @@ static qdq_table *make_table(plan *p) {
 /* Frees table. */
 static qdq_status print(plan *p, qdq_table *table) {
     if (table == NULL) return QDQ_OK;
+    const char *fell = p->fell_back && !p->summary
+                           ? "\"F for G\": rows that are no multiple of G's block get F, as quantize makes it\n"
+                           : "";
     const char *heading = p->partly ? "not measured, or not in every format" : "not measured";
-    if (unweighted(p) == 0) return qdq_session_print(&p->session, table, heading);
+    if (unweighted(p) == 0 && fell[0] == '\0') return qdq_session_print(&p->session, table, heading);
     qdq_status status = qdq_table_print(table);
     if (status == QDQ_OK)
-        printf("* not weighted: the importance matrix has no entry for it\n%s", p->session.n_skipped > 0 ? "\n" : "");
+        printf("%s%s%s", fell, unweighted(p) > 0 ? "* not weighted: the importance matrix has no entry for it\n" : "",
+               p->session.n_skipped > 0 ? "\n" : "");
     return status == QDQ_OK ? qdq_session_print(&p->session, NULL, heading) : status;
 }
 
@@ -239,15 +319,16 @@ int qdq_command_error(int argc, char **argv) {
     qdq_common common;
     qdq_parser parser;
     const char *formats = NULL, *imatrix = NULL;
+    plan p = {0};
     qdq_parse_begin(&parser, &qdq_cli_error, &common, argc, argv);
     for (int o; (o = qdq_parse_next(&parser)) != QDQ_PARSE_END;) {
         switch (o) {
         case QDQ_PARSE_EXIT: return parser.status;
         case 'f': formats = parser.value; break;
         case IMATRIX: imatrix = parser.value; break;
+        case SUMMARY: p.summary = true; break;
         }
     }
-    plan p = {0};
     if (parser.n_operands != 1) return qdq_usage_error(&parser, "one input is wanted, not %d", parser.n_operands);
     if (formats == NULL) return qdq_usage_error(&parser, "no format: say -f FORMAT[,FORMAT]...");
     if (parse_formats(formats, imatrix, &p) != QDQ_OK) return qdq_usage_error(&parser, "%s", qdq_error_message());
@@ -260,6 +341,7 @@ int qdq_command_error(int argc, char **argv) {
     free(p.tensors);
     free(p.taken);
     free(p.sums);
+    free(p.slots);
     return exit_status;
 }
 
@@ -271,6 +353,7 @@ static const qdq_cli_option options[] = {
     {IMATRIX, "imatrix", "FILE", QDQ_ARG_INPUT, NULL,
      "an importance matrix of llama-imatrix: squares are weighted by the column's importance, and the formats that use "
      "one choose by it"},
+    {SUMMARY, "summary", NULL, QDQ_ARG_NONE, NULL, "print the totals alone, a line a format"},
     {0},
 };
 
@@ -290,7 +373,11 @@ const qdq_cli_command qdq_cli_error = {
     .text =
         "Measures the difference between each eligible tensor w and its round trip q in each format: the root mean "
         "square of w - q, the same relative to that of w, the largest magnitude of w - q, the signal-to-noise ratio "
-        "in dB, and the cosine between w and q. The last rows have all tensors together that the format takes.\n\n"
+        "in dB, and the cosine between w and q. The last rows have all tensors together, with their "
+        "bits a weight.\n\n"
+        "A tensor whose rows are no multiple of a format's block is measured in the format that quantize gives it "
+        "then, "
+        "as llama-quantize does (q5_0 for q4_K), and is shown so.\n\n"
         "With an importance matrix each square is weighted by its column's importance (sum / count of the activations' "
         "squares), but for the largest magnitude. Tensors that it has no entry for are marked with *, and have totals "
         "of their own.\n\n"

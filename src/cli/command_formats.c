@@ -1,8 +1,15 @@
 /* qdq formats: what formats there are. */
 #include "cli/cli.h"
+#include "model/llama_rules.h"
 
 static const char *importance_word(uint32_t importance) {
     return importance == 2 ? "needed" : importance == 1 ? "used" : "not used";
+}
+
+/* llama-quantize, and with it quantize, refuses some formats without one that ggml can make. */
+static bool quantize_needs(const qdq_format_info *info) {
+    return info->importance == 2 ||
+           qdq_rules_needs_imatrix("", (uint32_t)info->ggml_type, (uint32_t)info->ggml_file_type);
 }
 
 static qdq_status write_json(qdq_json_file *file) {
@@ -10,25 +17,45 @@ static qdq_status write_json(qdq_json_file *file) {
     for (qdq_format f = 0; f < qdq_format_count(); f++) {
         qdq_format_info info = qdq_format_facts(f);
         double bits = 8.0 * info.block_bytes / info.block_elements;
-        json_array_append_new(list,
-                              json_pack("{s:s, s:I, s:I, s:I, s:f, s:s}", "name", info.name, "ggml_type",
-                                        (json_int_t)info.ggml_type, "block_elements", (json_int_t)info.block_elements,
-                                        "block_bytes", (json_int_t)info.block_bytes, "bits_per_weight", bits,
-                                        "importance", importance_word(info.importance)));
+        json_array_append_new(
+            list, json_pack("{s:s, s:I, s:I, s:I, s:f, s:s, s:b}", "name", info.name, "ggml_type",
+                            (json_int_t)info.ggml_type, "block_elements", (json_int_t)info.block_elements,
+                            "block_bytes", (json_int_t)info.block_bytes, "bits_per_weight", bits, "importance",
+                            importance_word(info.importance), "quantize_needs_importance", quantize_needs(&info)));
     }
     return qdq_json_write(file, json_pack("{s:s, s:o}", "schema", "qdq.formats/1", "formats", list));
 }
 
+static double bits_of(qdq_format format) {
+    qdq_format_info info = qdq_format_facts(format);
+    return 8.0 * info.block_bytes / info.block_elements;
+}
+
+/* The fewest bits first. */
+static uint32_t by_bits(qdq_format order[QDQ_MAX_FORMATS]) {
+    uint32_t n = 0;
+    for (qdq_format f = 0; f < qdq_format_count() && n < QDQ_MAX_FORMATS; f++) {
+        uint32_t at = n++;
+        for (; at > 0 && bits_of(order[at - 1]) > bits_of(f); at--) order[at] = order[at - 1];
+        order[at] = f;
+    }
+    return n;
+}
+
 static qdq_table *make_table(void) {
     qdq_table *table = qdq_table_create("format|>ggml type|>block|>bytes|>bits a weight|importance matrix");
-    for (qdq_format f = 0; f < qdq_format_count(); f++) {
-        qdq_format_info info = qdq_format_facts(f);
+    qdq_format order[QDQ_MAX_FORMATS];
+    uint32_t n = by_bits(order);
+    for (uint32_t i = 0; i < n; i++) {
+        qdq_format_info info = qdq_format_facts(order[i]);
         qdq_table_name(table, info.name);
         qdq_table_cell(table, "%u", (unsigned)info.ggml_type);
         qdq_table_cell(table, "%u", (unsigned)info.block_elements);
         qdq_table_cell(table, "%u", (unsigned)info.block_bytes);
         qdq_table_cell(table, "%.4g", 8.0 * info.block_bytes / info.block_elements);
-        qdq_table_cell(table, "%s", importance_word(info.importance));
+        qdq_table_cell(table, "%s",
+                       info.importance < 2 && quantize_needs(&info) ? "used; quantize needs it"
+                                                                    : importance_word(info.importance));
     }
     return table;
 }
@@ -61,10 +88,12 @@ const qdq_cli_command qdq_cli_formats = {
     .name = "formats",
     .summary = "the formats there are: block, bytes, bits a weight",
     .operands = "",
-    .text =
-        "Lists the formats: ggml's type number, elements and bytes a block, bits a weight, and whether an importance "
-        "matrix changes what is chosen (used), must be given (needed) or makes no difference (not used). quantize, "
-        "roundtrip and error also take f32, f16 and bf16.",
+    .text = "Lists the formats, the smallest first: ggml's type number, elements and bytes a block, bits a weight, and "
+            "whether an importance "
+            "matrix changes what is chosen (used), must be given (needed) or makes no difference (not used); of some "
+            "that use one, quantize "
+            "makes no file without, as llama-quantize. quantize, "
+            "roundtrip and error also take f32, f16 and bf16.",
     .takes = QDQ_TAKES_JSON | QDQ_TAKES_QUIET,
     .examples = examples,
     .run = qdq_command_formats,

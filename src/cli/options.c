@@ -15,6 +15,7 @@ enum {
     CPU_MASK,
     INCLUDE,
     EXCLUDE,
+    LIST_SKIPPED,
     JSON,
     QUIET,
     ALLOW_NON_FINITE
@@ -42,6 +43,9 @@ static const struct {
     {QDQ_TAKES_FILTER,
      {EXCLUDE, "exclude", "REGEX", QDQ_ARG_TEXT, NULL,
       "not those tensors; stronger than --include; may be given again"}},
+    {QDQ_TAKES_FILTER,
+     {LIST_SKIPPED, "list-skipped", NULL, QDQ_ARG_NONE, NULL,
+      "name each tensor that is passed over, with the reason, instead of counting them"}},
     {QDQ_TAKES_FINITE,
      {ALLOW_NON_FINITE, "allow-non-finite", NULL, QDQ_ARG_NONE, NULL,
       "take NaN and infinities as they come instead of refusing the file"}},
@@ -171,6 +175,7 @@ static int take_common(qdq_parser *parser, int id) {
     case EXCLUDE: return add_pattern(parser, "exclude", c->exclude, &c->n_exclude);
     case JSON: c->json = optarg; return 0;
     case QUIET: c->quiet = true; return 0;
+    case LIST_SKIPPED: c->list_skipped = true; return 0;
     case ALLOW_NON_FINITE: c->allow_non_finite = true; return 0;
     }
     return id;

@@ -62,7 +62,8 @@ qdq_status qdq_session_open_filtered(qdq_session *session, const qdq_common *com
         session->skipped = json_array();
         if (session->tensors == NULL || session->skipped == NULL)
             status = qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the results");
-        if (qdq_common_tables(common)) session->skipped_table = qdq_table_create("tensor|shape|type|reason");
+        if (qdq_common_tables(common) && common->list_skipped)
+            session->skipped_table = qdq_table_create("tensor|shape|type|reason");
     }
     if (status != QDQ_OK) qdq_session_close(session);
     return status;
@@ -91,11 +92,13 @@ static void count_reason(qdq_session *session, const char *reason) {
         session->why[i].n++;
         return;
     }
+    session->other_reasons++;
 }
 
 void qdq_session_skip(qdq_session *session, const char *name, const char *reason) {
-    json_array_append_new(session->skipped,
-                          json_pack("{s:o, s:o}", "name", qdq_json_text(name), "reason", qdq_json_text(reason)));
+    if (session->common->json != NULL)
+        json_array_append_new(session->skipped,
+                              json_pack("{s:o, s:o}", "name", qdq_json_text(name), "reason", qdq_json_text(reason)));
     qdq_table *table = session->skipped_table;
     const qdq_tensor *tensor = qdq_model_find(session->model, name);
     if (session->last_skipped == NULL || strcmp(session->last_skipped, name) != 0) {
@@ -146,6 +149,7 @@ qdq_status qdq_session_decided(void *context, uint64_t index, const char *name, 
         qdq_session_skip(session, t->name, qdq_session_reason(&fit));
         return QDQ_OK;
     }
+    if (session->common->json == NULL) return QDQ_OK;
     json_array_append_new(session->tensors,
                           json_pack("{s:o, s:o, s:s, s:I}", "name", qdq_json_text(name), "shape", qdq_json_shape(t),
                                     "dtype", type, "elements", (json_int_t)t->elements));
@@ -166,6 +170,15 @@ qdq_status qdq_session_check(const qdq_session *session, const qdq_table *table)
     return status == QDQ_OK ? qdq_table_check(session->skipped_table) : status;
 }
 
+/* How many tensors were skipped for which reason: their names are wanted less often. */
+static qdq_status print_reasons(const qdq_session *session) {
+    for (size_t i = 0; i < sizeof session->why / sizeof session->why[0] && session->why[i].n > 0; i++)
+        printf("%8lu  %s\n", session->why[i].n, SHOWN(session->why[i].reason));
+    if (session->other_reasons > 0) printf("%8lu  for other reasons\n", session->other_reasons);
+    puts("--list-skipped names them.");
+    return qdq_flush_output();
+}
+
 qdq_status qdq_session_print(qdq_session *session, qdq_table *table, const char *heading) {
     if (!qdq_common_tables(session->common)) {
         qdq_table_free(table);
@@ -176,6 +189,7 @@ qdq_status qdq_session_print(qdq_session *session, qdq_table *table, const char 
     qdq_status status = any ? qdq_table_print(table) : (qdq_table_free(table), QDQ_OK);
     if (status != QDQ_OK || skipped == 0) return status == QDQ_OK ? qdq_flush_output() : status;
     printf("%s%lu tensor%s %s:\n", any ? "\n" : "", skipped, skipped == 1 ? "" : "s", heading);
+    if (!session->common->list_skipped) return print_reasons(session);
     table = session->skipped_table;
     session->skipped_table = NULL;
     return qdq_table_print(table);

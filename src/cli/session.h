@@ -23,7 +23,8 @@ typedef struct qdq_session {
     struct {
         char reason[QDQ_REASON];
         unsigned long n;
-    } why[8]; /* the first reasons for which tensors were skipped, and how many of them had it */
+    } why[8];                    /* the first reasons for which tensors were skipped, and how many of them had it */
+    unsigned long other_reasons; /* how often it was none of these */
 } qdq_session;
 
 /* Opens everything. imatrix: a path or NULL. On failure everything is closed again. */

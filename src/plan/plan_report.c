@@ -11,7 +11,7 @@
 #include "files/sorted.h"
 #include "base/error.h"
 
-enum { CURVE = 32 };
+enum { CURVE = 32, DRAWN_STATES = 200000 }; /* points; what is drawn need not be proven the best */
 
 /* Of a tensor of the plan: the first and the next of the same tensor of GGUF, and, of the first, the report's tensor
  * that they are folded into. SIZE_MAX: there is none. */
@@ -215,7 +215,7 @@ static qdq_status draw_curve(page *p, qdq_problem *problem) {
     for (uint32_t k = 0; k < CURVE && status == QDQ_OK; k++) {
         qdq_choose_result result;
         uint64_t budget = floor + (ceiling - floor) / (CURVE - 1) * k;
-        status = qdq_problem_solve(problem, k == CURVE - 1 ? ceiling : budget, chosen, &result);
+        status = qdq_problem_approach(problem, k == CURVE - 1 ? ceiling : budget, DRAWN_STATES, chosen, &result);
         if (status != QDQ_OK) break;
         qdq_report_point *last = p->report.n_curve > 0 ? &p->curve[p->report.n_curve - 1] : NULL;
         qdq_report_point point = {NULL, result.bytes + p->report.other_bytes, result.damage};

@@ -18,9 +18,17 @@ qdq_status qdq_planned_check(const qdq_plan *plan, const char *path, const qdq_m
     for (uint64_t i = 0; i < n; i++) {
         const qdq_tensor *t = qdq_model_tensor(model, i);
         const qdq_plan_tensor *p = &plan->tensors[i];
-        if (strcmp(t->name, p->name) == 0 && strcmp(t->type_name, p->dtype) == 0 && t->n_dims == p->n_dims &&
-            (t->n_dims == 0 || memcmp(t->shape, p->shape, t->n_dims * sizeof *t->shape) == 0))
-            continue;
+        bool shape = strcmp(t->name, p->name) == 0 && t->n_dims == p->n_dims &&
+                     (t->n_dims == 0 || memcmp(t->shape, p->shape, t->n_dims * sizeof *t->shape) == 0);
+        bool type = strcmp(t->type_name, p->dtype) == 0;
+        /* The same model in floats of another width: what is quantized has the same size and format. */
+        if (shape && (type || (qdq_plan_format(p) != QDQ_FORMAT_NONE && t->source))) continue;
+        if (shape)
+            return qdq_fail(
+                QDQ_BAD_DATA,
+                "%s: a plan for this model in other types: it keeps \"%s\" as %s, and here it is %s, so the "
+                "file would not have the planned size: plan this file anew",
+                SHOWN(path, 512), SHOWN(t->name, 256), SHOWN(p->dtype, 32), t->type_name);
         return qdq_fail(
             QDQ_BAD_DATA,
             "%s: a plan for another model: this one has \"%s\", %s of %s, where the plan has another tensor, "

@@ -400,11 +400,16 @@ qdq_status qdq_problem_range(qdq_problem *p, uint64_t *floor, uint64_t *ceiling)
 }
 
 qdq_status qdq_problem_solve(qdq_problem *p, uint64_t budget, uint32_t *formats, qdq_choose_result *result) {
+    return qdq_problem_approach(p, budget, QDQ_CHOOSE_STATES, formats, result);
+}
+
+qdq_status qdq_problem_approach(qdq_problem *p, uint64_t budget, uint64_t max_states, uint32_t *formats,
+                                qdq_choose_result *result) {
     qdq_status status = build(p);
     if (status != QDQ_OK) return status;
     uint32_t *chosen = malloc((p->n_groups + 1) * sizeof *chosen);
     if (!chosen) return out_of_memory();
-    status = qdq_choose(p->n_groups, p->groups, budget, chosen, result);
+    status = qdq_choose_limited(p->n_groups, p->groups, budget, max_states, chosen, result);
     for (size_t i = 0; status == QDQ_OK && i < p->n_tensors; i++) {
         size_t g = p->tensors[i].group;
         formats[i] = p->merged_format[(size_t)(p->groups[g].candidates - p->merged) + chosen[g]];

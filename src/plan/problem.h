@@ -48,6 +48,9 @@ qdq_status qdq_problem_allow(qdq_problem *problem, const char *regex, uint32_t n
 qdq_status qdq_problem_range(qdq_problem *problem, uint64_t *floor, uint64_t *ceiling);
 /* formats: the chosen format's index for each tensor. */
 qdq_status qdq_problem_solve(qdq_problem *problem, uint64_t budget, uint32_t *formats, qdq_choose_result *result);
+/* The same with a limit of the search: close to the best, soon, where only a line is drawn. */
+qdq_status qdq_problem_approach(qdq_problem *problem, uint64_t budget, uint64_t max_states, uint32_t *formats,
+                                qdq_choose_result *result);
 /* The group of a tensor, after qdq_problem_range or _solve: groups count from 0, in the order of their first tensors.
  */
 size_t qdq_problem_group(const qdq_problem *problem, size_t tensor);
