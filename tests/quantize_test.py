@@ -191,7 +191,7 @@ class TestRules(QuantizeTest):
                          [("blk.0.ffn_down.weight", "q5_0"), ("blk.0.ffn_odd.weight", "f16")])
         self.assertEqual({t["name"]: t["dtype"] for t in result["tensors"]}["blk.0.ffn_down.weight"], "q5_0")
         self.assertEqual([s["name"] for s in result["skipped"]], sorted(self.KEPT))
-        text = self.done("quantize", "-f", "nvfp4", "m.gguf", "-o", "o.gguf")
+        text = self.done("quantize", "-f", "nvfp4", "--list-skipped", "m.gguf", "-o", "o.gguf")
         self.assertRegex(text, r"(?m)^blk\.0\.ffn_odd\.weight .*rows of 100 elements; nvfp4 has blocks of 64, and there is no other")
         text = self.done("quantize", "-f", "q8_0", "m.gguf", "-o", "o.gguf")
         self.assertRegex(text, r"(?m)^blk\.0\.ffn_odd\.weight .* f16 +rows of 100 elements; q8_0 has blocks of 32$")

@@ -16,7 +16,7 @@ enum { IMPORTANCE_ROW = 1024 };
 
 static const qdq_cli_option options[] = {
     {'f', "format", "FORMAT[,FORMAT...]", QDQ_ARG_FORMAT, NULL, "only these formats; all of them by default"},
-    {OPTION_QUICK, "quick", NULL, QDQ_ARG_NONE, NULL, "samples of each proof, seconds in all (default)"},
+    {OPTION_QUICK, "quick", NULL, QDQ_ARG_NONE, NULL, "samples of each proof, a minute of one core in all (default)"},
     {OPTION_FULL, "full", NULL, QDQ_ARG_NONE, NULL,
      "every bit pattern: about twelve minutes of one core for each format of 32 elements, and as long for the "
      "operations"},
@@ -33,7 +33,7 @@ static const qdq_cli_option options[] = {
 };
 
 static const qdq_cli_example examples[] = {
-    {"Seconds: does this machine give the bits that it should?", "qdq selftest"},
+    {"A minute: does this machine give the bits that it should?", "qdq selftest"},
     {"Minutes: every one of the 2^32 scales and elements, on a GPU", "qdq selftest --full -d cuda -f q4_0,q8_0"},
     {"Is this build of llama.cpp byte for byte the reference?",
      "qdq selftest --ggml ~/llama.cpp/build/bin/libggml-base.so"},
@@ -533,6 +533,13 @@ static qdq_status compare_format(ggml_report *r, qdq_ggml *ggml, qdq_format form
     return status;
 }
 
+/* What has been shown: samples prove nothing. */
+static const char *verdict(const selftest *s) {
+    if (s->failed) return "FAILED";
+    if (!s->full) return "Held on samples";
+    return s->limit > 0 ? "Proved, but for what --limit thinned out" : "Proved";
+}
+
 static void explain(const ggml_report *r) {
     if (r->q4_0_differing && r->q4_0_fused == r->q4_0_differing)
         say(r->s, "Every q4_0 block that differs has the bytes of one rounding for x * id + 8.5: this library was "
@@ -616,8 +623,8 @@ static qdq_status run(selftest *s, const char *ggml) {
     if (status == QDQ_OK) status = prove_sums(s);
     if (status == QDQ_OK && ggml) status = compare_ggml(s, ggml);
     if (status == QDQ_OK)
-        say(s, "%s %s blocks compared in %.0f s; %s.\n", s->failed ? "FAILED:" : "Proved:", count(s->blocks),
-            qdq_seconds() - start, s->failed ? "what differs is named above" : "none differs");
+        say(s, "%s: %s blocks compared in %.0f s; %s.\n", verdict(s), count(s->blocks), qdq_seconds() - start,
+            s->failed ? "what differs is named above" : "none differs");
     if (status != QDQ_OK) {
         qdq_json_abort(&file);
         json_decref(s->proofs);
@@ -689,7 +696,7 @@ const qdq_cli_command qdq_cli_selftest = {
     .operands = "",
     .text =
         "Holds the device against a plain C reading of the five formats of 32 elements and against the scalar lane, "
-        "bit for bit: packed blocks, values, decoding, sums. The quick proofs take samples, in seconds. The full "
+        "bit for bit: packed blocks, values, decoding, sums. The quick proofs take samples. The full "
         "ones take each of the 2^32 binary32 numbers as the extreme of a block and as an element beside several "
         "extremes.\n\n"
         "With --ggml the library's ggml_quantize_chunk and dequantize_row functions, run in a child process, are "
