@@ -861,11 +861,6 @@ static void rows_with_a_pitch(void **state) {
         qdq_encoder *encoder;
         assert_ok(qdq_encoder_create(device, &encoder));
         qdq_status status = qdq_encode_error(encoder, 1, &f, in, &sums[0], &o);
-        assert_ok(status);
-        assert_ok(qdq_encode_sensitivity(encoder, f, QDQ_FORMAT_SOURCE, in, gr, &scores[0], &o));
-        assert_ok(qdq_encode_quantize(encoder, f, in, packed, &o));
-        assert_ok(qdq_encode_roundtrip(encoder, f, in, out, &o));
-        status = qdq_encoder_commit_and_wait(encoder);
         if (status == QDQ_UNSUPPORTED) {
             assert_non_null(strstr(qdq_error_message(), "no rows with a pitch"));
             qdq_encoder_free(encoder);
@@ -874,6 +869,10 @@ static void rows_with_a_pitch(void **state) {
             skip();
         }
         assert_ok(status);
+        assert_ok(qdq_encode_sensitivity(encoder, f, QDQ_FORMAT_SOURCE, in, gr, &scores[0], &o));
+        assert_ok(qdq_encode_quantize(encoder, f, in, packed, &o));
+        assert_ok(qdq_encode_roundtrip(encoder, f, in, out, &o));
+        assert_ok(qdq_encoder_commit_and_wait(encoder));
         assert_ok(qdq_buffer_read(outputs, 0, got, ALL * size));
         assert_ok(qdq_buffer_read(packed, 0, blocks[0], bytes));
 

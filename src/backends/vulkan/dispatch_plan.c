@@ -386,16 +386,9 @@ static qdq_status plan_scores_of_pair(planner *p, const qdq_op *op, uint32_t pai
     return plan_pair(p, op, pair, row_sums);
 }
 
-static qdq_status check_pitch(const planner *p, const qdq_op *op) {
-    if (!op->input.pitch && !op->output.pitch && !op->gradient.pitch) return QDQ_OK;
-    return qdq_fail(QDQ_UNSUPPORTED, "%s takes no rows with a pitch; copy them to lie side by side",
-                    p->device->physical->properties.deviceName);
-}
-
 static qdq_status plan_op(planner *p, const qdq_op *op) {
     qdq_vk_memory sums;
     qdq_status status = check_row(p, op);
-    if (status == QDQ_OK) status = check_pitch(p, op);
     if (status == QDQ_OK) status = plan_all_row_sums(p, op, &sums);
     if (status != QDQ_OK) return status;
     switch (op->kind) {
@@ -455,6 +448,9 @@ static qdq_status build_pair(qdq_vk_device *device, const qdq_op *op, uint32_t p
 qdq_status qdq_vk_build(void *state, const qdq_op *op) {
     qdq_vk_device *device = state;
     qdq_vk_pipeline pipeline;
+    if (op->input.pitch || op->output.pitch || op->gradient.pitch)
+        return qdq_fail(QDQ_UNSUPPORTED, "%s takes no rows with a pitch; copy them to lie side by side",
+                        device->physical->properties.deviceName);
     bool weighted = fit_is_weighted(op, op->format[0]);
     qdq_status status = QDQ_OK;
     switch (op->kind) {
