@@ -101,19 +101,19 @@ static void write_shell_word(qdq_builder *out, const char *word) {
         qdq_builder_text(out, word);
         return;
     }
-    bool odd = !qdq_is_utf8(word); /* nothing that drives a terminal is printed; bash has a spelling for it */
+    bool odd = !qdq_is_utf8(word); /* nothing that drives a terminal is printed: any shell's printf makes it */
     for (const char *c = word; *c; c++) odd = odd || qdq_disturbance(c) > 0;
-    qdq_builder_text(out, odd ? "$'" : "'");
+    qdq_builder_text(out, odd ? "\"$(printf '" : "'");
     for (const char *c = word; *c; c++) {
         unsigned char u = (unsigned char)*c;
-        if (odd && (u < ' ' || u >= 0x7f || u == '\'' || u == '\\'))
-            qdq_builder_format(out, "\\x%02x", u);
+        if (odd && (u < ' ' || u >= 0x7f || u == '\'' || u == '\\' || u == '%'))
+            qdq_builder_format(out, "\\%03o", u);
         else if (u == '\'')
             qdq_builder_text(out, "'\\''");
         else
             qdq_builder_character(out, *c);
     }
-    qdq_builder_character(out, '\'');
+    qdq_builder_text(out, odd ? "')\"" : "'");
 }
 
 static void write_command(qdq_builder *out, const qdq_recipe_job *job, const qdq_preset *base) {
