@@ -207,13 +207,14 @@ static void test_planners(void **state) {
     size_t length;
     uint64_t measured, floor, ceiling;
     assert_int_equal(qdq_planner_create(w->all, &options, &planner), QDQ_OK);
-    assert_int_equal(qdq_planner_score(planner), QDQ_SCORE_RELATIVE);
+    assert_int_equal(qdq_planner_score(planner), QDQ_SCORE_AUTO);
     assert_int_equal(qdq_planner_check(planner, "1bpw"), QDQ_INVALID_ARGUMENT);
     assert_int_equal(qdq_planner_solve(planner, "6bpw", &plan), QDQ_INVALID_ARGUMENT); /* nothing is measured */
     assert_null(plan);
     assert_int_equal(qdq_pass_create(1, &w->device, NULL, &pass), QDQ_OK);
     assert_int_equal(qdq_planner_measure(planner, pass, &measured), QDQ_OK);
     assert_int_equal(measured, 1);
+    assert_int_equal(qdq_planner_score(planner), QDQ_SCORE_KINDS); /* docs/planner.md: of weights alone */
     assert_int_equal(qdq_planner_rule(planner, QDQ_PLAN_PIN, "attn_q", "q8_0"), QDQ_OK);
     assert_int_equal(qdq_planner_measure(planner, pass, &measured), QDQ_OK);
     assert_int_equal(measured, 0);

@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "base/error.h"
+#include "model/advice.h"
 
 typedef struct pair {
     const char *hf, *gguf; /* gguf NULL: dropped */
@@ -232,11 +233,10 @@ qdq_status qdq_gguf_names_create(const char *architecture, qdq_gguf_names **name
     if (!names) return qdq_fail(QDQ_INVALID_ARGUMENT, "names: a NULL argument");
     const map *built_in = architecture ? find_map(architecture) : NULL;
     if (architecture && !built_in)
-        return qdq_fail(QDQ_UNSUPPORTED,
-                        "no map of names for the architecture \"%.60s\"; there are llama (mistral, mixtral), qwen2, "
-                        "qwen3, qwen2moe, qwen3moe, gemma2, gemma3, phi3 and bert; give the pairs of names with "
-                        "--map FILE",
-                        architecture);
+        return qdq_fail_advising(QDQ_ADVICE_MAP, QDQ_UNSUPPORTED,
+                                 "no map of names for the architecture \"%.60s\"; there are llama (mistral, mixtral), "
+                                 "qwen2, qwen3, qwen2moe, qwen3moe, gemma2, gemma3, phi3 and bert",
+                                 architecture);
     *names = calloc(1, sizeof **names);
     if (!*names) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the names");
     (*names)->built_in = built_in;
@@ -377,8 +377,8 @@ static const pair *find_pair(const qdq_gguf_names *names, const char *name, int 
 
 static qdq_status unknown(const qdq_gguf_names *names, const char *name, const char *side) {
     const char *first = names->built_in ? names->built_in->names + 1 : "";
-    return qdq_fail(QDQ_UNSUPPORTED, "%.200s: no %s name is known for it%s%.*s; give the pair with --map FILE", name,
-                    side, *first ? " in the map of " : "", (int)strcspn(first, " "), first);
+    return qdq_fail_advising(QDQ_ADVICE_MAP, QDQ_UNSUPPORTED, "%.200s: no %s name is known for it%s%.*s", name, side,
+                             *first ? " in the map of " : "", (int)strcspn(first, " "), first);
 }
 
 qdq_status qdq_gguf_names_to_gguf(const qdq_gguf_names *names, const char *hf, qdq_gguf_name *gguf) {

@@ -420,7 +420,7 @@ static bool is_kept(const walk *w, const qdq_ggml_tensor *t, qdq_mixture_choice 
     const char *why = NULL;
     if (w->wish->any_name) return false;
     if (w->wish->leave_output && strcmp(t->name, "output.weight") == 0)
-        why = "--leave-output-tensor";
+        why = "as is wished for the output";
     else if (qdq_rules_quantizes(t, &why) && w->is_glm)
         why = part_of(t->name, glm_kept);
     if (why == NULL) return false;

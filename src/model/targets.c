@@ -141,7 +141,7 @@ static void explain(qdq_targets *targets, const qdq_tensor *t, const qdq_mixture
         break;
     case QDQ_RULE_OPTION:
         snprintf(choice->reason, QDQ_REASON, "by %s",
-                 c->type == targets->output_type ? "--output-tensor-type" : "--token-embedding-type");
+                 c->type == targets->output_type ? "the wish for the output" : "the wish for the token embedding");
         break;
     default: snprintf(choice->reason, QDQ_REASON, "%s", c->reason); break;
     }

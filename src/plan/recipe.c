@@ -75,7 +75,7 @@ static qdq_status check_tensor(const qdq_recipe_job *job, const qdq_preset *base
     if (ggml_needs && strcmp(x->tensor.name, "token_embd.weight") == 0)
         return refuse(x, type->name, "that needs an importance matrix, which the embedding never has");
     if (!job->imatrix && (ggml_needs || qdq_rules_needs_imatrix(x->tensor.name, type->id, base->file_type)))
-        return refuse(x, type->name, "that needs an importance matrix (--imatrix)");
+        return refuse(x, type->name, "that needs an importance matrix");
     return QDQ_OK;
 }
 
