@@ -20,7 +20,7 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "tests"))
-from preset_models import ARRAY, BOOL, FLOAT, I32, MODELS, PRESETS, STRING, U32  # noqa: E402
+from preset_models import ARRAY, BOOL, FLOAT, I32, MODELS, PRESETS, STRING, U16, U32  # noqa: E402
 
 DATA = os.path.join(ROOT, "tests", "data", "presets.txt")
 
@@ -36,7 +36,7 @@ def value_bytes(kind, value):
     if kind == ARRAY:
         element, items = value
         return struct.pack("<IQ", element, len(items)) + b"".join(value_bytes(element, item) for item in items)
-    return struct.pack({U32: "<I", I32: "<i", FLOAT: "<f", BOOL: "<?"}[kind], value)
+    return struct.pack({U16: "<H", U32: "<I", I32: "<i", FLOAT: "<f", BOOL: "<?"}[kind], value)
 
 
 def elements(shape):
@@ -219,6 +219,30 @@ def compare(program, qdq, directory, name, path, options, preset):
     return "differs"
 
 
+def compare_shards(program, qdq, directory, name, metadata, tensors):
+    """A split set of three, each file of it."""
+    names = list(tensors)
+    parts = [names[i::3] for i in range(3)]
+    for i, part in enumerate(parts):
+        split = [("split.no", U16, i), ("split.count", U16, 3), ("split.tensors.count", I32, len(names))]
+        write_model(os.path.join(directory, "s-0000%d-of-00003.gguf" % (i + 1)), (metadata if i == 0 else []) + split,
+                    {tensor: tensors[tensor] for tensor in part}, weights, dtype=30)
+    results = []
+    for options in ([], ["--prune-layers", "1,3"]):
+        source, type_ = os.path.join(directory, "s-00001-of-00003.gguf"), "Q4_K_M"
+        llama(program, "--keep-split", *options, source, os.path.join(directory, "l.gguf"), type_, 2)
+        llama(qdq, "quantize", "--keep-split", *options, "-d", "cpu", source, os.path.join(directory, "q.gguf"), type_, 2)
+        for i in range(3):
+            ours, theirs = (digest(os.path.join(directory, "%s-0000%d-of-00003.gguf" % (who, i + 1))) for who in "ql")
+            results.append("equal" if ours and ours == theirs else "differs")
+            if results[-1] == "differs":
+                print("%s --keep-split %s: file %d differs" % (name, " ".join(options), i + 1), flush=True)
+    for file in os.listdir(directory):
+        if file[1:3] == "-0":
+            os.remove(os.path.join(directory, file))
+    return results
+
+
 def compare_files(program, qdq, names):
     differ = 0
     with tempfile.TemporaryDirectory() as directory:
@@ -231,6 +255,7 @@ def compare_files(program, qdq, names):
             lines += [([option.replace("ARCHITECTURE", metadata[0][2]) for option in options], preset)
                       for options, preset in option_lines(matrix)]
             results = [compare(program, qdq, directory, name, path, *line) for line in lines]
+            results += compare_shards(program, qdq, directory, name, metadata, tensors)
             print("%s: %d files equal, %d refused by both, %d differ" %
                   (name, *map(results.count, ("equal", "refused", "differs"))), flush=True)
             differ += results.count("differs")

@@ -377,6 +377,7 @@ typedef struct qdq_llama_options {
     const uint32_t *prune;                    /* layers to leave out, ascending, each once */
     uint32_t n_prune, n_overrides;
     const char *const *overrides; /* of metadata, "KEY=TYPE:VALUE", TYPE int, float, bool or str */
+    bool keep_split; /* of a split set a split set is made: PATH-00001-of-0000N.gguf, of PATH or PATH.gguf, and so on */
 } qdq_llama_options;
 
 /* QDQ_INVALID_ARGUMENT: no such format, preset, type or revision, an override that is none, options that do not go

@@ -1,7 +1,7 @@
 """Small models with the layers, names and metadata of real ones, for llama-quantize's presets: one of each kind that its
 rules tell apart. model(NAME) -> (metadata, tensors): [(key, kind, value)], {name: [extents, slowest first]}."""
 
-U32, I32, FLOAT, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
+U16, U32, I32, FLOAT, BOOL, STRING, ARRAY = 2, 4, 5, 6, 7, 8, 9
 WORDS = 256  # the vocabulary
 
 

@@ -190,6 +190,33 @@ class TestLanguage(CommandTest):
         self.assertEqual(tensors["blk.0.attn_q.weight"], whole["blk.1.attn_q.weight"])
         self.assertEqual(tensors["blk.1.ffn_down.weight"], whole["blk.3.ffn_down.weight"])
 
+    def test_shards_are_kept(self):
+        names = list(self.model_tensors)
+        parts = [{name: self.model_tensors[name] for name in names[::-1][:8]},
+                 {name: self.model_tensors[name] for name in names[:-8]}]
+        for i, part in enumerate(parts):
+            self.put("m-0000%d-of-00002.gguf" % (i + 1), gguf_bytes(part, [
+                *(self.metadata if i == 0 else []), ("split.no", U16, i), ("split.count", U16, 2),
+                ("split.tensors.count", I32, len(names))]))
+        text = self.done("quantize", "--keep-split", "m-00001-of-00002.gguf", "o.gguf", "Q8_0")
+        self.assertEqual([name for name in self.files() if name.startswith("o")],
+                         ["o-00001-of-00002.gguf", "o-00002-of-00002.gguf"])
+        for i, part in enumerate(parts):
+            tensors, metadata = read_gguf(self.path("o-0000%d-of-00002.gguf" % (i + 1)))
+            self.assertEqual(list(tensors), list(part))
+            self.assertEqual(list(metadata.items())[-3:],
+                             [("split.no", i), ("split.count", 2), ("split.tensors.count", len(names))])
+            self.assertEqual("general.file_type" in metadata, i == 0)
+        self.done("quantize", "--quiet", "m-00001-of-00002.gguf", "whole.gguf", "Q8_0")
+        whole, _ = read_gguf(self.path("whole.gguf"))
+        self.done("quantize", "--quiet", "o-00001-of-00002.gguf", "joined.gguf", "COPY")
+        self.assertEqual(read_gguf(self.path("joined.gguf"))[0], whole)
+        self.assertIn("o.gguf in the source's shards: ", text)
+        self.fails(2, "is the input", "quantize", "--keep-split", "m-00001-of-00002.gguf", "m.gguf", "Q8_0")
+        self.fails(1, "no tensors left", "quantize", "--keep-split", "--prune-layers", "0,1,2,3", "m-00001-of-00002.gguf",
+                   "p.gguf", "Q8_0")
+        self.fails(1, "only a GGUF's shards", "quantize", "--keep-split", "-f", "q8_0", "model.safetensors", "o2.gguf")
+
     def test_copy(self):
         self.done("quantize", "--quiet", "m.gguf", "o.gguf", "copy")
         tensors, metadata = read_gguf(self.path("o.gguf"))

@@ -20,6 +20,7 @@ enum {
     INCLUDE_WEIGHTS,
     EXCLUDE_WEIGHTS,
     DRY_RUN,
+    KEEP_SPLIT,
     RULES,
     ALLOW_REQUANTIZE
 };
@@ -152,8 +153,8 @@ static qdq_status print_summary(quantization *q, const qdq_file_report *r) {
             printf("Nothing is written; the file would have %llu bytes: %s, %.4g bits a weight\n",
                    (unsigned long long)r->bytes, QDQ_SIZE(r->bytes), bits);
         else
-            printf("%s: %s, %.4g bits a weight\n", qdq_printable(q->output, name, sizeof name), QDQ_SIZE(r->bytes),
-                   bits);
+            printf("%s%s: %s, %.4g bits a weight\n", qdq_printable(q->output, name, sizeof name),
+                   q->wish.keep_split ? " in the source's shards" : "", QDQ_SIZE(r->bytes), bits);
         if (r->lacking > 0) puts("It needs an importance matrix with entries for all its weights: --imatrix FILE");
         printf("%llu of %llu tensors are %s; %s of %s in the source\n",
                (unsigned long long)(r->made - qdq_table_rows(q->other_table)), (unsigned long long)r->tensors,
@@ -255,6 +256,7 @@ static const char *check_wish(quantization *q, const char *format, qdq_status *s
                                     : "a format and a type are both given";
     if (q->plan_path != NULL && (q->n_exceptions > 0 || mixed))
         return "a plan has every tensor's format: leave out --tensor-type and what else chooses types";
+    if (q->plan_path != NULL && w->keep_split) return "what a plan makes is one file: leave out --keep-split";
     if (q->plan_path != NULL && w->n_prune > 0) return "a plan is for all layers: leave out --prune-layers";
     if (q->plan_path != NULL && q->overrides.n > 0)
         return "a plan's size counts on the metadata: leave out --override-kv";
@@ -382,6 +384,7 @@ static const char *take_option(quantization *q, int option, const char *value) {
     case PURE: q->wish.pure = true; return NULL;
     case LEAVE_OUTPUT: q->wish.leave_output = true; return NULL;
     case DRY_RUN: q->dry_run = true; return NULL;
+    case KEEP_SPLIT: q->wish.keep_split = true; return NULL;
     case OUTPUT_TYPE: q->wish.output_type = value; return NULL;
     case EMBEDDING_TYPE: q->wish.embedding_type = value; return NULL;
     case PRUNE: return take_layers(q, value);
@@ -414,7 +417,8 @@ int qdq_command_quantize(int argc, char **argv) {
     if (wrong == NULL) wrong = take_operands(&q, &parser, &common, typed);
     if (wrong == NULL && q.output == NULL && !q.dry_run) wrong = "no output: say -o OUT.gguf";
     if (wrong == NULL) wrong = check_wish(&q, format, &status);
-    if (wrong == NULL && q.output != NULL && !q.dry_run) wrong = qdq_parse_output(&parser, q.output);
+    if (wrong == NULL && q.output != NULL && !q.dry_run && !q.wish.keep_split)
+        wrong = qdq_parse_output(&parser, q.output);
     if (wrong != NULL)
         exit_status = qdq_usage_error(&parser, "%s", wrong);
     else
@@ -453,6 +457,8 @@ static const qdq_cli_option options[] = {
     {ALLOW_REQUANTIZE, "allow-requantize", NULL, QDQ_ARG_NONE, NULL, "not yet: quantized sources are refused"},
     {DRY_RUN, "dry-run", NULL, QDQ_ARG_NONE, NULL,
      "write nothing: say what each tensor would become, and the file's size"},
+    {KEEP_SPLIT, "keep-split", NULL, QDQ_ARG_NONE, NULL,
+     "from a split set a split set: OUT-00001-of-0000N.gguf and so on, with the tensors of the same shards"},
     {RULES, "rules", "REVISION", QDQ_ARG_CHOICE, "2026-08 2026-09",
      "of which llama-quantize the rules are that choose formats; the newest is the default"},
     {0},
@@ -491,7 +497,8 @@ const qdq_cli_command qdq_cli_quantize = {
         "With --plan each tensor gets the plan's format, and the file has the size that the plan foretold; a plan that "
         "was made with an importance matrix uses it again.\n\n"
         "From a GGUF all metadata are kept, with general.file_type and general.quantization_version set; the parts of "
-        "a split set become one file. A safetensors file has no such metadata: then the output holds the tensors "
+        "a split set become one file, unless --keep-split is given. A safetensors file has no such metadata: then the "
+        "output holds the tensors "
         "alone, and its general.description says so.",
     .options = options,
     .takes =

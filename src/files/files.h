@@ -45,4 +45,7 @@ qdq_status qdq_read_text(const char *path, uint64_t limit, char **text, size_t *
  * before the message. Any other status as it is. */
 qdq_status qdq_blame(qdq_status status, const char *path);
 
+/* Of a writer of GGUF: the file is one of a split set, counted from 0, which together have so many tensors. */
+qdq_status qdq_writer_set_split(qdq_writer *writer, uint16_t shard, uint16_t shards, uint32_t tensors);
+
 #endif

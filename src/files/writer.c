@@ -108,14 +108,24 @@ qdq_status qdq_writer_set_string(qdq_writer *writer, const char *key, const char
     return kv.key != NULL && kv.value != NULL ? set(writer, &kv) : no_memory();
 }
 
-qdq_status qdq_writer_set_u32(qdq_writer *writer, const char *key, uint32_t value) {
-    qdq_kv kv = {.type = QDQ_KV_U32, .bytes = 4};
-    uint8_t *bytes = qdq_arena_alloc(&writer->arena, 4);
+static qdq_status set_number(qdq_writer *writer, const char *key, uint32_t type, uint32_t value) {
+    qdq_kv kv = {.type = type, .bytes = qdq_kv_type_size(type)};
+    uint8_t *bytes = qdq_arena_alloc(&writer->arena, kv.bytes);
     kv.key = qdq_arena_text(&writer->arena, key, strlen(key));
     if (bytes == NULL || kv.key == NULL) return no_memory();
-    for (int i = 0; i < 4; i++) bytes[i] = (uint8_t)(value >> (8 * i));
+    for (uint64_t i = 0; i < kv.bytes; i++) bytes[i] = (uint8_t)(value >> (8 * i));
     kv.value = bytes;
     return set(writer, &kv);
+}
+
+qdq_status qdq_writer_set_u32(qdq_writer *writer, const char *key, uint32_t value) {
+    return set_number(writer, key, QDQ_KV_U32, value);
+}
+
+qdq_status qdq_writer_set_split(qdq_writer *writer, uint16_t shard, uint16_t shards, uint32_t tensors) {
+    qdq_status status = set_number(writer, "split.no", QDQ_KV_U16, shard);
+    if (status == QDQ_OK) status = set_number(writer, "split.count", QDQ_KV_U16, shards);
+    return status == QDQ_OK ? set_number(writer, "split.tensors.count", QDQ_KV_I32, tensors) : status;
 }
 
 static qdq_status check_gguf(const char *name, uint32_t n_dims) {

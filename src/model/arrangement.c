@@ -77,7 +77,7 @@ static qdq_status prune_layers(qdq_arrangement *a, pruning *p) {
 
 qdq_status qdq_arrange(const qdq_model *model, const uint32_t *prune, size_t n_prune, qdq_arrangement *arrangement) {
     uint64_t n = qdq_model_tensor_count(model);
-    qdq_arrangement a = {.n = n, .pruned = n_prune > 0};
+    qdq_arrangement a = {.n = n, .shards = 1, .pruned = n_prune > 0};
     bool gguf = qdq_model_layout(model) == QDQ_LAYOUT_GGUF;
     *arrangement = (qdq_arrangement){0};
     if (n_prune > 0 && !gguf)
@@ -89,7 +89,7 @@ qdq_status qdq_arrange(const qdq_model *model, const uint32_t *prune, size_t n_p
                             ? QDQ_OK
                             : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu tensors", (unsigned long long)n);
     for (uint64_t i = 0; i < n && status == QDQ_OK; i++)
-        a.tensors[i] = (qdq_arranged){i, qdq_model_tensor(model, i)->name};
+        a.tensors[i] = (qdq_arranged){.index = i, .name = qdq_model_tensor(model, i)->name};
     if (status == QDQ_OK && gguf) qsort(a.tensors, (size_t)n, sizeof *a.tensors, compare);
     if (status == QDQ_OK && p != NULL) {
         p->layers = prune;
@@ -104,6 +104,32 @@ qdq_status qdq_arrange(const qdq_model *model, const uint32_t *prune, size_t n_p
     else
         qdq_arrangement_free(&a);
     return status;
+}
+
+static int compare_index(const void *a, const void *b) {
+    uint64_t x = ((const qdq_arranged *)a)->index, y = ((const qdq_arranged *)b)->index;
+    return x < y ? -1 : x > y;
+}
+
+qdq_status qdq_arrange_by_shards(const qdq_model *model, qdq_arrangement *arrangement) {
+    if (qdq_model_layout(model) != QDQ_LAYOUT_GGUF)
+        return qdq_fail(QDQ_UNSUPPORTED, "only a GGUF's shards can be kept");
+    /* A model has its tensors shard by shard, each as its file has them. */
+    qsort(arrangement->tensors, (size_t)arrangement->n, sizeof *arrangement->tensors, compare_index);
+    uint64_t n = qdq_model_tensor_count(model), at = 0;
+    uint32_t shard = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        if (i > 0 && strcmp(qdq_model_tensor(model, i)->path, qdq_model_tensor(model, i - 1)->path) != 0) shard++;
+        if (at < arrangement->n && arrangement->tensors[at].index == i) arrangement->tensors[at++].shard = shard;
+    }
+    arrangement->shards = shard + 1;
+    arrangement->by_shards = true;
+    uint32_t seen = 0; /* shards that have a tensor, which come in order */
+    for (uint64_t i = 0; i < arrangement->n; i++)
+        seen += i == 0 || arrangement->tensors[i].shard != arrangement->tensors[i - 1].shard;
+    if (seen != arrangement->shards)
+        return qdq_fail(QDQ_UNSUPPORTED, "a shard would have no tensors left; the shards cannot be kept");
+    return QDQ_OK;
 }
 
 void qdq_arrangement_free(qdq_arrangement *arrangement) {

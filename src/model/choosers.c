@@ -47,6 +47,7 @@ qdq_status qdq_uniform_choose(void *context, uint64_t index, qdq_choice *choice)
 struct qdq_llama {
     const qdq_selection *selection; /* once it is settled; else NULL */
     qdq_targets targets;
+    bool keep_split;
     uint32_t *prune;
     uint32_t n_prune;
     qdq_kv_list kv;
@@ -92,6 +93,7 @@ static qdq_status take_options(qdq_llama *l, const qdq_llama_options *o) {
     qdq_targets *t = &l->targets;
     t->pure = o->pure;
     t->leave_output = o->leave_output;
+    l->keep_split = o->keep_split;
     qdq_status status = QDQ_OK;
     if (o->preset != NULL)
         status = find_preset(o->preset, t);
@@ -238,6 +240,7 @@ qdq_status qdq_llama_settle(const qdq_llama_chooser *c) {
     if (l->selection != NULL) return QDQ_OK;
     qdq_status status = qdq_targets_check_importance(&l->targets, c->selection->imatrix != NULL);
     if (status == QDQ_OK) status = qdq_arrange(c->selection->model, l->prune, l->n_prune, &l->arrangement);
+    if (status == QDQ_OK && l->keep_split) status = qdq_arrange_by_shards(c->selection->model, &l->arrangement);
     if (status == QDQ_OK) status = qdq_targets_prepare(&l->targets, c->selection, &l->arrangement, &l->kv);
     if (status == QDQ_OK) l->selection = c->selection;
     return status;

@@ -9,6 +9,7 @@
 /* What becomes of a tensor. */
 struct qdq_rewritten {
     qdq_rewrite *rewrite;
+    qdq_writer *writer;
     const qdq_tensor *tensor;
     qdq_format format; /* QDQ_FORMAT_NONE: it is copied */
     const qdq_imatrix_entry *importance;
@@ -34,11 +35,11 @@ qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, const char *nam
     }
     const qdq_tensor *t = qdq_model_tensor(rewrite->model, index);
     qdq_rewritten *r = &rewrite->tensors[rewrite->n];
-    *r = (qdq_rewritten){rewrite, t, format, importance};
+    *r = (qdq_rewritten){rewrite, rewrite->writer, t, format, importance};
     qdq_status status =
         qdq_writer_add_tensor(rewrite->writer, name != NULL ? name : t->name, type_of(rewrite, r), t->n_dims, t->shape);
     if (status != QDQ_OK) return status;
-    uint64_t bytes = qdq_writer_tensor_bytes(rewrite->writer, rewrite->n++);
+    uint64_t bytes = qdq_writer_tensor_bytes(rewrite->writer, rewrite->n++ - rewrite->first);
     rewrite->bytes += t->bytes;
     rewrite->elements += t->elements;
     rewrite->written += bytes;
@@ -56,7 +57,7 @@ static qdq_status take(void *context, const void *data, uint64_t bytes) {
     qdq_rewrite *rewrite = r->rewrite;
     qdq_dtype dtype = r->tensor->dtype;
     if (rewrite->kind == QDQ_WORK_QUANTIZE || !rewrite->source_dtype || dtype == QDQ_F32)
-        return qdq_writer_write(rewrite->writer, data, bytes);
+        return qdq_writer_write(r->writer, data, bytes);
     uint64_t n = bytes / sizeof(float);
     if (rewrite->narrow_room < n) {
         free(rewrite->narrow);
@@ -66,15 +67,16 @@ static qdq_status take(void *context, const void *data, uint64_t bytes) {
             return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu elements", (unsigned long long)n);
     }
     qdq_narrow(dtype, data, rewrite->narrow, n);
-    return qdq_writer_write(rewrite->writer, rewrite->narrow, n * sizeof *rewrite->narrow);
+    return qdq_writer_write(r->writer, rewrite->narrow, n * sizeof *rewrite->narrow);
 }
 
-static qdq_status copy(qdq_rewrite *rewrite, const qdq_tensor *t) {
+static qdq_status copy(qdq_rewrite *rewrite, const qdq_rewritten *r) {
     enum { STEP = 8 << 20 };
+    const qdq_tensor *t = r->tensor;
     qdq_status status = QDQ_OK;
     for (uint64_t at = 0; at < t->bytes && status == QDQ_OK; at += STEP) {
         uint64_t bytes = t->bytes - at < STEP ? t->bytes - at : STEP;
-        status = qdq_writer_write(rewrite->writer, (const char *)t->data + at, bytes);
+        status = qdq_writer_write(r->writer, (const char *)t->data + at, bytes);
         if (status == QDQ_OK) status = qdq_pass_advance(rewrite->pass, bytes);
     }
     return status;
@@ -84,7 +86,7 @@ static qdq_status write_tensor(qdq_rewrite *rewrite, qdq_rewritten *r) {
     if (r->format == QDQ_FORMAT_NONE) {
         /* The writer takes tensors in order. */
         qdq_status status = qdq_pass_flush(rewrite->pass);
-        return status == QDQ_OK ? copy(rewrite, r->tensor) : status;
+        return status == QDQ_OK ? copy(rewrite, r) : status;
     }
     qdq_work work = {.kind = rewrite->kind,
                      .tensor = r->tensor,
@@ -96,6 +98,19 @@ static qdq_status write_tensor(qdq_rewrite *rewrite, qdq_rewritten *r) {
     return qdq_pass_put(rewrite->pass, &work);
 }
 
+qdq_status qdq_rewrite_next_file(qdq_rewrite *rewrite, qdq_writer *writer) {
+    qdq_writer **earlier = realloc(rewrite->earlier, (rewrite->n_earlier + 1) * sizeof *earlier);
+    if (earlier == NULL) {
+        qdq_writer_abort(writer);
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the output's files");
+    }
+    rewrite->earlier = earlier;
+    rewrite->earlier[rewrite->n_earlier++] = rewrite->writer;
+    rewrite->writer = writer;
+    rewrite->first = rewrite->n;
+    return QDQ_OK;
+}
+
 qdq_status qdq_rewrite_run(qdq_rewrite *rewrite) {
     qdq_status status = QDQ_OK;
     qdq_pass_expect(rewrite->pass, rewrite->bytes);
@@ -104,11 +119,16 @@ qdq_status qdq_rewrite_run(qdq_rewrite *rewrite) {
     if (status != QDQ_OK) return status;
     qdq_writer *writer = rewrite->writer;
     rewrite->writer = NULL;
-    return qdq_writer_finish(writer);
+    status = qdq_writer_finish(writer);
+    while (status == QDQ_OK && rewrite->n_earlier > 0)
+        status = qdq_writer_finish(rewrite->earlier[--rewrite->n_earlier]);
+    return status;
 }
 
 void qdq_rewrite_close(qdq_rewrite *rewrite) {
     qdq_writer_abort(rewrite->writer);
+    for (uint32_t i = 0; i < rewrite->n_earlier; i++) qdq_writer_abort(rewrite->earlier[i]);
+    free(rewrite->earlier);
     free(rewrite->tensors);
     free(rewrite->narrow);
 }

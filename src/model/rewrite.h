@@ -10,9 +10,12 @@ typedef struct qdq_rewritten qdq_rewritten;
 typedef struct qdq_rewrite {
     const qdq_model *model;
     qdq_pass *pass;
-    qdq_work_kind kind; /* round trip or quantize */
-    bool source_dtype;  /* round trips are stored in the tensor's own dtype, else as f32 */
-    qdq_writer *writer; /* made by the command, which sets the metadata */
+    qdq_work_kind kind;   /* round trip or quantize */
+    bool source_dtype;    /* round trips are stored in the tensor's own dtype, else as f32 */
+    qdq_writer *writer;   /* made by the command, which sets the metadata; NULL once the output is finished */
+    qdq_writer **earlier; /* those before qdq_rewrite_next_file() */
+    uint32_t n_earlier;
+    uint64_t first; /* the number of the first tensor in `writer` */
     qdq_rewritten *tensors;
     uint64_t n;       /* tensors that were added */
     uint16_t *narrow; /* a chunk in 16 bits */
@@ -27,9 +30,11 @@ typedef struct qdq_rewrite {
  * QDQ_FORMAT_NONE, as it is. Each once. */
 qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, const char *name, qdq_format format,
                            const qdq_imatrix_entry *importance);
+/* Tensors that are added from now on go to another file. writer is taken in every case. */
+qdq_status qdq_rewrite_next_file(qdq_rewrite *rewrite, qdq_writer *writer);
 /* The name of the type in which the output has the tensor that was added last. */
 const char *qdq_rewrite_last_type(const qdq_rewrite *rewrite);
-/* Computes and writes all that was added, and finishes the output. */
+/* Computes and writes all that was added, and finishes the output; of several files the first appears last. */
 qdq_status qdq_rewrite_run(qdq_rewrite *rewrite);
 /* An output that is not finished is gone. The pass, which may still use what is freed here, is closed before. */
 void qdq_rewrite_close(qdq_rewrite *rewrite);

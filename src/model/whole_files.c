@@ -1,4 +1,5 @@
 /* Whole files, for programs: every tensor as a chooser will have it. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +28,7 @@ typedef struct job {
     qdq_file_report report;
     const qdq_arrangement *arrangement; /* the output's tensors */
     decision *decisions;                /* one a tensor of it */
+    const char *path;                   /* NULL: nothing is written */
 } job;
 
 static qdq_status check(const char *call, const job *j, const char *path, const qdq_file_options *options,
@@ -109,6 +111,40 @@ static uint32_t file_type(const job *j) {
 
 /* ---- Writing ---------------------------------------------------------------------------------------------------- */
 
+/* PATH, or its part of a split set: PATH-00001-of-00002.gguf. */
+static qdq_status create_writer(const job *j, uint32_t shard, qdq_writer **writer) {
+    if (j->path == NULL || !j->arrangement->by_shards) return qdq_writer_create(QDQ_LAYOUT_GGUF, j->path, writer);
+    size_t length = strlen(j->path), room = length + 32;
+    char *name = malloc(room);
+    if (name == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the output's name");
+    if (length > 5 && strcmp(j->path + length - 5, ".gguf") == 0) length -= 5;
+    snprintf(name, room, "%.*s-%05u-of-%05u.gguf", (int)length, j->path, shard + 1, j->arrangement->shards);
+    qdq_status status = qdq_writer_create(QDQ_LAYOUT_GGUF, name, writer);
+    free(name);
+    return status;
+}
+
+static qdq_status add_size(job *j, const qdq_rewrite *r) {
+    uint64_t bytes = 0;
+    qdq_status status = qdq_writer_size(r->writer, &bytes);
+    j->report.bytes += bytes;
+    return status;
+}
+
+static qdq_status mark_shard(const job *j, qdq_writer *writer, uint32_t shard) {
+    uint32_t shards = j->arrangement->shards;
+    if (shards <= 1) return QDQ_OK;
+    return qdq_writer_set_split(writer, (uint16_t)shard, (uint16_t)shards, (uint32_t)j->report.tensors);
+}
+
+static qdq_status next_file(job *j, qdq_rewrite *r, uint32_t shard) {
+    qdq_writer *writer = NULL;
+    qdq_status status = add_size(j, r);
+    if (status == QDQ_OK) status = create_writer(j, shard, &writer);
+    if (status == QDQ_OK) status = qdq_rewrite_next_file(r, writer);
+    return status == QDQ_OK ? mark_shard(j, r->writer, shard) : status;
+}
+
 /* Takes writer. dry: only sizes are told. */
 static qdq_status write_all(job *j, qdq_writer *writer, bool dry) {
     qdq_rewrite r = {.model = j->selection->model,
@@ -116,10 +152,13 @@ static qdq_status write_all(job *j, qdq_writer *writer, bool dry) {
                      .kind = j->kind,
                      .source_dtype = j->options.source_dtype,
                      .writer = writer};
-    qdq_status status = QDQ_OK;
+    qdq_status status = mark_shard(j, writer, 0);
+    uint32_t shard = 0;
     for (uint64_t i = 0; i < j->report.tensors && status == QDQ_OK; i++) {
         const qdq_arranged *a = &j->arrangement->tensors[i];
-        status = qdq_rewrite_add(&r, a->index, a->name, j->decisions[i].format, j->decisions[i].importance);
+        if (a->shard != shard) status = next_file(j, &r, shard = a->shard);
+        if (status == QDQ_OK)
+            status = qdq_rewrite_add(&r, a->index, a->name, j->decisions[i].format, j->decisions[i].importance);
     }
     /* Such a file would say that it is in the format, and is not. */
     if (status == QDQ_OK && j->report.made == 0 && j->report.already == 0)
@@ -127,7 +166,7 @@ static qdq_status write_all(job *j, qdq_writer *writer, bool dry) {
             QDQ_ADVICE_WEIGHTS, QDQ_UNSUPPORTED, "%s: there is nothing to %s in its %llu tensors",
             SHOWN(qdq_model_path(j->selection->model)), j->kind == QDQ_WORK_QUANTIZE ? "quantize" : "round-trip",
             (unsigned long long)j->report.tensors);
-    if (status == QDQ_OK) status = qdq_writer_size(writer, &j->report.bytes);
+    if (status == QDQ_OK) status = add_size(j, &r);
     j->report.elements = r.elements;
     j->report.source_bytes = r.bytes;
     j->report.weight_bytes = r.written;
@@ -146,7 +185,7 @@ static qdq_status as_it_is(const qdq_model *model, qdq_arrangement *arrangement)
         return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu tensors", (unsigned long long)n);
     for (; arrangement->n < n; arrangement->n++)
         arrangement->tensors[arrangement->n] =
-            (qdq_arranged){arrangement->n, qdq_model_tensor(model, arrangement->n)->name};
+            (qdq_arranged){arrangement->n, qdq_model_tensor(model, arrangement->n)->name, 0};
     return QDQ_OK;
 }
 
@@ -179,6 +218,7 @@ qdq_status qdq_quantize_file(qdq_pass *pass, const qdq_selection *selection, con
              .choose = choose,
              .context = context,
              .kind = QDQ_WORK_QUANTIZE,
+             .path = path,
              .report = {.size = sizeof j.report}};
     qdq_status status = check("qdq_quantize_file", &j, path, options, report);
     if (status != QDQ_OK) return status;
@@ -189,7 +229,7 @@ qdq_status qdq_quantize_file(qdq_pass *pass, const qdq_selection *selection, con
     status = rules != NULL ? qdq_llama_settle(rules) : qdq_arrange(selection->model, NULL, 0, &arrangement);
     j.arrangement = rules != NULL && status == QDQ_OK ? qdq_llama_arrangement(rules->llama) : &arrangement;
     if (status == QDQ_OK) status = decide_all(&j, path == NULL);
-    if (status == QDQ_OK) status = qdq_writer_create(QDQ_LAYOUT_GGUF, path, &writer);
+    if (status == QDQ_OK) status = create_writer(&j, 0, &writer);
     if (status == QDQ_OK) {
         qdq_packed_facts facts = {.file_type = file_type(&j),
                                   .kv = rules != NULL ? qdq_llama_kv(rules->llama) : NULL,
