@@ -261,6 +261,7 @@ class qdq_llama_options(Structure):
         ("n_prune", c_uint32),
         ("n_overrides", c_uint32),
         ("overrides", POINTER(c_char_p)),
+        ("keep_split", c_bool),
     ]
 
 
