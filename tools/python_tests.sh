@@ -5,7 +5,7 @@
 #   TORCH=OFF              leave out torch and transformers, which are large; they go into the newest Python's environment
 set -eu
 cd "$(dirname "$0")/.."
-work=build/python
+work=$PWD/build/python
 rm -rf "$work" && mkdir -p "$work"
 
 found=${PYTHONS:-}

@@ -172,7 +172,7 @@ def test_an_interrupt_leaves_no_file(model, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(qt._export, "_data", interrupt)
-    refused(model, tmp_path, KeyboardInterrupt, "")
+    refused(model, tmp_path, KeyboardInterrupt, "^$")
 
 
 def test_experts_of_both_layouts(tmp_path):

@@ -1,7 +1,5 @@
 """Importance in process: plain sums, experts, and the file as qdq and gguf read it."""
 
-import os
-import shutil
 import subprocess
 
 import pytest
@@ -12,9 +10,13 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 import qdq.torch as qt  # noqa: E402
+from qdq import _command  # noqa: E402
 
 torch.set_num_threads(1)
-COMMAND = os.environ.get("QDQ_COMMAND") or shutil.which("qdq")
+try:
+    COMMAND = _command.path()
+except OSError:
+    COMMAND = None
 
 
 class Experts(nn.Module):
