@@ -475,6 +475,19 @@ class PlanTest(unittest.TestCase):
             ("token_embd", "token_types", "blk.0.attn_q"))}, [("general.architecture", STRING, "bert"), *LLAMA[1:]]))
         self.assertEqual(self.plan("--target", "14bpw", model="bert.gguf")["score"], "relative")
 
+    def test_rows_that_a_format_does_not_divide(self):
+        """They get what quantize would write: q5_0 for q4_K, q8_0 for q6_K; a target that is too small says what is kept."""
+        self.put("rows.gguf", gguf_bytes({f"blk.{i}.attn_q.weight": ("F32", [64, row], f32(gauss(i, 64 * row)))
+                                          for i, row in enumerate((96, 256))}, LLAMA))
+        plan = self.plan("--target", "6bpw", "--formats", "q4_K,q6_K", model="rows.gguf")
+        choices = [[c["format"] for c in t["choices"]] for t in plan["tensors"]]
+        self.assertEqual(choices, [["q5_0", "q8_0"], ["q4_K", "q6_K"]])
+        self.done("quantize", "--plan", "plan.json", "rows.gguf", "-o", "planned.gguf")
+        self.put("odd.gguf", gguf_bytes({f"blk.{i}.attn_q.weight": ("F32", [64, row], f32(gauss(i, 64 * row)))
+                                         for i, row in enumerate((100, 256))}, LLAMA))
+        self.refused(2, "--target", "5bpw", "--formats", "q4_K", model="odd.gguf",
+                     says=["blk.0.attn_q.weight", "28.1 %", "rows of 100"])
+
     def test_experts(self):
         """One tensor in GGUF, one by one in Hugging Face's files: the same damage, and one format."""
         shape, n = [2, 32, 256], 32 * 256

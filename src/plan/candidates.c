@@ -13,6 +13,8 @@
 typedef unsigned long long ull;
 #define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
 
+enum { SMALL_BLOCK = 32 }; /* of the formats that stand in for those with blocks of 256 */
+
 /* ---- Formats ---------------------------------------------------------------------------------------------------- */
 
 /* Made for models that were trained in them: on others they only ever win where nothing is measured well. */
@@ -58,12 +60,38 @@ static qdq_status add_formats(qdq_planner *p, const char *list, bool listed) {
     return status;
 }
 
+/* The format that llama-quantize writes in place of one whose block does not divide a row; QDQ_FORMAT_NONE: that one,
+ * or no format of blocks. */
+static qdq_format stand_in(qdq_format format, uint64_t row) {
+    uint32_t written;
+    qdq_format_info info = qdq_describe_format(format);
+    if (row % info.block_elements == 0) return QDQ_FORMAT_NONE;
+    if (qdq_rules_fallback(QDQ_RULES_NEWEST, info.ggml_type, row, &written) != QDQ_OK) return QDQ_FORMAT_NONE;
+    qdq_format other = qdq_format_by_ggml_type(written);
+    return other >= 0 && other != format && qdq_describe_format(other).block_elements > 1 ? other : QDQ_FORMAT_NONE;
+}
+
+/* Of formats that were named, those that stand in for them, for the tensors whose rows want it. */
+static qdq_status add_stand_ins(qdq_planner *p) {
+    qdq_status status = QDQ_OK;
+    uint32_t named = p->n_formats;
+    for (uint32_t i = 0; i < named && status == QDQ_OK; i++) {
+        if (p->formats[i].format == QDQ_FORMAT_SOURCE) continue;
+        qdq_format other = stand_in(p->formats[i].format, SMALL_BLOCK);
+        if (other == QDQ_FORMAT_NONE) continue;
+        qdq_format_info info = qdq_describe_format(other);
+        status = add_format(p, info.name, strlen(info.name), false);
+    }
+    return status;
+}
+
 /* Formats of rules are known as well, for the tensors that the rules are about. */
 qdq_status qdq_planner_check_formats(qdq_planner *p) {
     qdq_status status = QDQ_OK;
     p->n_formats = 0;
     if (p->wanted != NULL) {
         status = add_formats(p, p->wanted, true);
+        if (status == QDQ_OK) status = add_stand_ins(p);
     } else {
         for (qdq_format f = 0; f < qdq_format_count() && status == QDQ_OK; f++) {
             qdq_format_info info = qdq_describe_format(f);
@@ -76,10 +104,14 @@ qdq_status qdq_planner_check_formats(qdq_planner *p) {
     return status;
 }
 
-/* A format that is not listed is for the tensors that it is pinned to. */
+/* A format that is not listed is for the tensors that it is pinned to, and for those whose rows a listed one does not
+ * divide that it stands in for. */
 static qdq_status rule_gives(const qdq_planner *p, const qdq_item *it, const qdq_format_choice *c, bool *gives) {
     qdq_status status = QDQ_OK;
     *gives = c->listed;
+    for (uint32_t i = 0; i < p->n_formats && !*gives; i++)
+        *gives = p->formats[i].listed && p->formats[i].format >= 0 &&
+                 stand_in(p->formats[i].format, it->tensor->shape[it->tensor->n_dims - 1]) == c->format;
     for (uint32_t i = 0; i < p->n_rules && status == QDQ_OK && !*gives; i++) {
         const qdq_plan_rule *r = &p->rules[i];
         if (!qdq_plan_rule_gives(r) || strcasecmp(r->formats, c->name) != 0) continue;

@@ -135,18 +135,35 @@ static double bits(const qdq_planner *p, uint64_t file) {
     return p->elements > 0 ? 8 * (double)(file - p->overhead) / (double)p->elements : 0;
 }
 
+/* Of the tensors that are kept, the largest; NULL: all of them together are less than a hundredth of the weights. */
+static const qdq_item *largest_kept(const qdq_planner *p) {
+    const qdq_item *largest = NULL;
+    uint64_t together = 0;
+    for (uint64_t i = 0; i < p->n_items; i++) {
+        if (qdq_item_planned(&p->items[i])) continue;
+        together += p->items[i].tensor->elements;
+        if (largest == NULL || p->items[i].tensor->elements > largest->tensor->elements) largest = &p->items[i];
+    }
+    return together >= p->elements / 100 ? largest : NULL;
+}
+
 static qdq_status find_budget(const qdq_planner *p, const char *text, uint64_t *budget) {
     qdq_target target;
     qdq_status status = qdq_target_parse(text, &target);
     if (status != QDQ_OK) return status;
     *budget = qdq_target_bytes(&target, p->overhead, p->elements, p->source_bytes);
     if (*budget >= p->floor && *budget <= p->ceiling) return QDQ_OK;
+    const qdq_item *kept = largest_kept(p);
+    char why[3 * QDQ_REASON] = "";
+    if (*budget < p->floor && kept != NULL)
+        snprintf(why, sizeof why, "; the largest tensor that stays as it is is \"%.200s\", %.1f %% of the weights: %s",
+                 kept->tensor->name, 100.0 * (double)kept->tensor->elements / (double)p->elements, kept->reason);
     return qdq_fail(QDQ_INVALID_ARGUMENT,
                     "a target of %s is %llu bytes, %s: with these formats and rules files have %llu bytes (%.4f bits a "
-                    "weight) to %llu bytes (%.4f)",
+                    "weight) to %llu bytes (%.4f)%s",
                     SHOWN(text), (ull)*budget,
                     *budget < p->floor ? "less than the smallest plan has" : "more than the largest plan has",
-                    (ull)p->floor, bits(p, p->floor), (ull)p->ceiling, bits(p, p->ceiling));
+                    (ull)p->floor, bits(p, p->floor), (ull)p->ceiling, bits(p, p->ceiling), why);
 }
 
 qdq_status qdq_check_target(const char *text) {
