@@ -12,7 +12,7 @@ enum { MOST = 1 << 22 };
 static uint32_t a[MOST], b[MOST], got[MOST];
 
 static const char *const names[] = {
-#define X(upper, lower) #lower,
+#define X(number, upper, lower) #lower,
     QDQ_DIALECT_OPERATIONS(X)
 #undef X
 };

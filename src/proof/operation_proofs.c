@@ -13,7 +13,7 @@
 
 const char *qdq_operation_name(qdq_dialect_operation operation) {
     static const char *const names[] = {
-#define X(upper, lower) #lower,
+#define X(number, upper, lower) #lower,
         QDQ_DIALECT_OPERATIONS(X)
 #undef X
     };

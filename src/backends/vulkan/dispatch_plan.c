@@ -125,7 +125,7 @@ typedef struct piece {
     const qdq_op *op;
     qdq_format format;       /* without a combination */
     const int32_t *combined; /* QDQ_VK_SEVERAL formats of one kernel, or NULL */
-    qdq_vk_kernel_op kernel;
+    uint32_t kernel;
     bool weighted;
     uint64_t first_tile, tiles;
     const qdq_vk_memory *row_sums;
@@ -358,7 +358,7 @@ static qdq_status plan_errors(planner *p, const qdq_op *op, const qdq_vk_memory 
 }
 
 /* One kernel over the whole. */
-static qdq_status plan_plain(planner *p, const qdq_op *op, uint32_t pair, qdq_vk_kernel_op kernel,
+static qdq_status plan_plain(planner *p, const qdq_op *op, uint32_t pair, uint32_t kernel,
                              const qdq_vk_memory *row_sums) {
     const int32_t formats[QDQ_VK_SEVERAL] = {op->format[pair], op->high[pair], -1, -1};
     bool scores = op->kind == QDQ_OP_SENSITIVITY;

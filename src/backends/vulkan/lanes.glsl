@@ -9,13 +9,13 @@ const uint LANES = F(LANES);
 const uint LANE_BYTES = F(BYTES) / F(LANES) + (F(BYTES) % F(LANES) > 0 ? 1 : 0);
 const uint TURNS = (32 * LANE_BYTES + 6) / 4 / 32 + 1; // in which a tile's words are read; they begin and end anywhere
 // Packed blocks: a tile's words as they are read, half a tile's bytes, a word each, as they are made.
-#define PACKED_QUADS (OP == QUANTIZE ? 4 * LANE_BYTES : 8 * TURNS)
+#define PACKED_QUADS (OP == QDQ_VK_QUANTIZE ? 4 * LANE_BYTES : 8 * TURNS)
 #include "backends/vulkan/tile.glsl"
 
 const uint CODE_WORDS = 9; // a lane's 32 codes, four a word, and one word against bank conflicts
-shared uint codes[OP == QUANTIZE && LANES > 1 ? TILES * 32 * CODE_WORDS : 1];
+shared uint codes[OP == QDQ_VK_QUANTIZE && LANES > 1 ? TILES * 32 * CODE_WORDS : 1];
 uint own_codes[8]; // where a lane is a block
-shared uint heads[OP == QUANTIZE ? TILES * 32 * F(HEADS) : 1];
+shared uint heads[OP == QDQ_VK_QUANTIZE ? TILES * 32 * F(HEADS) : 1];
 #if FORMAT_SHARED > 0
 shared uint peers[TILES * 32 * F(SHARED)];
 REAL peer_value(uint at) { return as_real(peers[at]); }
@@ -170,7 +170,7 @@ void error(float x[32], F(params) p, uint n) {
 // Of this format against the source, or of low values against this format.
 void sensitivity(float x[32], float g[32], F(params) p, uint n) {
     float low[32];
-    if (OP == SENSITIVITY_HIGH) low_of_lane(low);
+    if (OP == QDQ_VK_SENSITIVITY_HIGH) low_of_lane(low);
     sensitivity_sums s;
     F(params) q = p;
     in_doubt = !p.tame;
@@ -178,13 +178,13 @@ void sensitivity(float x[32], float g[32], F(params) p, uint n) {
         p.tame = true;
         for (int i = 0; i < 32; i++) {
             float v = F(value)(encode(x[i], p, i), p, i);
-            add_sensitivity(s, i, g[i], OP == SENSITIVITY_LOW ? v - x[i] : low[i] - v);
+            add_sensitivity(s, i, g[i], OP == QDQ_VK_SENSITIVITY_LOW ? v - x[i] : low[i] - v);
         }
     }
     if (in_doubt) {
         ROLLED for (uint i = 0; i < 32; i++) {
             float v = slow_value(i, q);
-            float d = OP == SENSITIVITY_LOW ? v - input_here(i) : low_here(i) - v;
+            float d = OP == QDQ_VK_SENSITIVITY_LOW ? v - input_here(i) : low_here(i) - v;
             add_sensitivity(s, int(i), gradient_here(i), d);
         }
     }
@@ -289,21 +289,21 @@ void main() {
     uint n = tile_elements();
     pack_lane = int(lane() & (LANES - 1u));
     pack_lanes = int(LANES);
-    if (OP == DEQUANTIZE) {
+    if (OP == QDQ_VK_DEQUANTIZE) {
         dequantize(n);
         return;
     }
     float x[32], g[32];
-    if (OP >= SENSITIVITY_LOW)
+    if (OP >= QDQ_VK_SENSITIVITY_LOW)
         input_and_gradient(x, g);
     else
         input_of_lane(x);
     F(params) p = fit_lane(x);
-    if (OP == ROUNDTRIP)
+    if (OP == QDQ_VK_ROUNDTRIP)
         roundtrip(x, p, n);
-    else if (OP == QUANTIZE)
+    else if (OP == QDQ_VK_QUANTIZE)
         quantize(x, p, n);
-    else if (OP == ERROR)
+    else if (OP == QDQ_VK_ERROR)
         error(x, p, n);
     else
         sensitivity(x, g, p, n);

@@ -2,10 +2,10 @@
 // formats; the rest of the module is left out when it is built. light_formats.h, which the build makes, includes the
 // formats and defines EACH_LIGHT_FORMAT(X, SLOT) as X(name, number, SLOT) for each.
 
-layout(constant_id = 4) const int FORMAT_0 = -1;
-layout(constant_id = 5) const int FORMAT_1 = -1;
-layout(constant_id = 6) const int FORMAT_2 = -1;
-layout(constant_id = 7) const int FORMAT_3 = -1;
+layout(constant_id = QDQ_VK_ID_FORMAT) const int FORMAT_0 = -1;
+layout(constant_id = QDQ_VK_ID_FORMAT + 1) const int FORMAT_1 = -1;
+layout(constant_id = QDQ_VK_ID_FORMAT + 2) const int FORMAT_2 = -1;
+layout(constant_id = QDQ_VK_ID_FORMAT + 3) const int FORMAT_3 = -1;
 
 #include "backends/vulkan/tile.glsl"
 #include "backends/vulkan/unshared.glsl"
@@ -84,7 +84,7 @@ void sensitivity(float x[32], float g[32], uint n) {
 void main() {
     uint n = tile_elements();
     float x[32], g[32];
-    if (OP == SENSITIVITY_PAIR) {
+    if (OP == QDQ_VK_SENSITIVITY_PAIR) {
         input_and_gradient(x, g);
         sensitivity(x, g, n);
         return;

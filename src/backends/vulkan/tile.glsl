@@ -6,45 +6,32 @@
 // of its row, so that 8 lanes reading one column, and 8 writing neighbouring quads, both touch 32 different banks. Half a
 // tile, since shared memory limits how many tiles run at once: an H100 gives 64 KiB to all workgroups of a processor.
 
-layout(constant_id = 0) const uint OP = 0;
-layout(constant_id = 1) const uint TILES = 2;
-layout(local_size_x_id = 2) in;
+#include "backends/vulkan/kernel_args.h"
+
+layout(constant_id = QDQ_VK_ID_OP) const uint OP = 0;
+layout(constant_id = QDQ_VK_ID_TILES) const uint TILES = 2;
+layout(local_size_x_id = QDQ_VK_ID_LANES) in;
 #ifdef UNROLLED_ONLY
 const bool WEIGHTED = false;
 #else
-layout(constant_id = 3) const bool WEIGHTED = false; // importance is given
+layout(constant_id = QDQ_VK_ID_WEIGHTED) const bool WEIGHTED = false; // importance is given
 #endif
-
-const uint ROUNDTRIP = 0, QUANTIZE = 1, DEQUANTIZE = 2, ERROR = 3;
-const uint SENSITIVITY_LOW = 4;  // of this format against the source
-const uint SENSITIVITY_HIGH = 5; // of low values, made before, against this format
-const uint SENSITIVITY_PAIR = 6; // of one format against another, several.glsl
 
 const uint F32 = 0, F16 = 1, BF16 = 2; // qdq_dtype
 
-// A byte position is that of the dispatch's first element in the bound range.
-layout(push_constant) uniform Work {
-    uint count; // elements
-    uint input_at, input_dtype;
-    uint gradient_at, gradient_dtype;
-    uint low_at;
-    uint output_at, output_dtype;
-    uint importance_at, row_sums_at;
-    uint row, column; // elements a row; the column of the first element
-    float row_length; // row as a float
-};
+layout(push_constant) uniform Work { QDQ_VK_WORK };
 
-layout(set = 0, binding = 0) readonly buffer InputWords { uint input_words[]; };
-layout(set = 0, binding = 0) readonly buffer InputQuads { uvec4 input_quads[]; };
-layout(set = 0, binding = 1) buffer OutputWords { uint output_words[]; };
-layout(set = 0, binding = 1) buffer OutputQuads { uvec4 output_quads[]; };
-layout(set = 0, binding = 2) readonly buffer GradientWords { uint gradient_words[]; };
-layout(set = 0, binding = 2) readonly buffer GradientQuads { uvec4 gradient_quads[]; };
-layout(set = 0, binding = 3) readonly buffer LowWords { uint low_words[]; };
-layout(set = 0, binding = 3) readonly buffer LowQuads { uvec4 low_quads[]; };
-layout(set = 0, binding = 4) readonly buffer Importance { uint importance_words[]; };
-layout(set = 0, binding = 5) readonly buffer RowSums { float row_sums[]; };
-layout(set = 0, binding = 6) readonly buffer Words { uint words[]; };
+layout(set = 0, binding = QDQ_VK_BIND_INPUT) readonly buffer InputWords { uint input_words[]; };
+layout(set = 0, binding = QDQ_VK_BIND_INPUT) readonly buffer InputQuads { uvec4 input_quads[]; };
+layout(set = 0, binding = QDQ_VK_BIND_OUTPUT) buffer OutputWords { uint output_words[]; };
+layout(set = 0, binding = QDQ_VK_BIND_OUTPUT) buffer OutputQuads { uvec4 output_quads[]; };
+layout(set = 0, binding = QDQ_VK_BIND_GRADIENT) readonly buffer GradientWords { uint gradient_words[]; };
+layout(set = 0, binding = QDQ_VK_BIND_GRADIENT) readonly buffer GradientQuads { uvec4 gradient_quads[]; };
+layout(set = 0, binding = QDQ_VK_BIND_LOW) readonly buffer LowWords { uint low_words[]; };
+layout(set = 0, binding = QDQ_VK_BIND_LOW) readonly buffer LowQuads { uvec4 low_quads[]; };
+layout(set = 0, binding = QDQ_VK_BIND_IMPORTANCE) readonly buffer Importance { uint importance_words[]; };
+layout(set = 0, binding = QDQ_VK_BIND_ROW_SUMS) readonly buffer RowSums { float row_sums[]; };
+layout(set = 0, binding = QDQ_VK_BIND_WORDS) readonly buffer Words { uint words[]; };
 
 uint word_value(uint at) { return words[at]; }
 

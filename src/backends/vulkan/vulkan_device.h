@@ -4,34 +4,10 @@
 
 #include <pthread.h>
 
+#include "backends/vulkan/kernel_args.h"
 #include "backends/vulkan/vk.h"
 
-/* What a format's kernels are specialized for; tile.glsl has the same numbers. */
-typedef enum qdq_vk_kernel_op {
-    QDQ_VK_ROUNDTRIP,
-    QDQ_VK_QUANTIZE,
-    QDQ_VK_DEQUANTIZE,
-    QDQ_VK_ERROR,
-    QDQ_VK_SENSITIVITY_LOW,
-    QDQ_VK_SENSITIVITY_HIGH,
-    QDQ_VK_KERNEL_OPS, /* so many of each format */
-    QDQ_VK_SENSITIVITY_PAIR = QDQ_VK_KERNEL_OPS
-} qdq_vk_kernel_op;
-
-enum {
-    QDQ_VK_BIND_INPUT,
-    QDQ_VK_BIND_OUTPUT,
-    QDQ_VK_BIND_GRADIENT,
-    QDQ_VK_BIND_LOW,
-    QDQ_VK_BIND_IMPORTANCE,
-    QDQ_VK_BIND_ROW_SUMS,
-    QDQ_VK_BIND_WORDS,
-    QDQ_VK_BINDINGS,
-    QDQ_VK_STAGING_BYTES = 4 << 20
-};
-
-/* Formats of one kernel: several.glsl. -1: none. */
-enum { QDQ_VK_SEVERAL = 4 };
+enum { QDQ_VK_STAGING_BYTES = 4 << 20 };
 
 /* A built kernel. */
 typedef struct qdq_vk_pipeline {
@@ -41,22 +17,10 @@ typedef struct qdq_vk_pipeline {
 
 /* A kernel of several formats. */
 typedef struct qdq_vk_combination {
-    qdq_vk_kernel_op op;
-    int32_t formats[QDQ_VK_SEVERAL];
+    uint32_t op;
+    int32_t formats[QDQ_VK_SEVERAL]; /* -1: none */
     qdq_vk_pipeline pipeline;
 } qdq_vk_combination;
-
-/* tile.glsl has the same struct. */
-typedef struct qdq_vk_work {
-    uint32_t count;
-    uint32_t input_at, input_dtype;
-    uint32_t gradient_at, gradient_dtype;
-    uint32_t low_at;
-    uint32_t output_at, output_dtype;
-    uint32_t importance_at, row_sums_at;
-    uint32_t row, column;
-    float row_length;
-} qdq_vk_work;
 
 typedef enum qdq_vk_memory_kind {
     QDQ_VK_DEVICE_MEMORY,  /* the device's own; mapped where it is the host's too */
@@ -128,10 +92,10 @@ qdq_status qdq_vk_submit(qdq_vk_device *device, bool transfer, VkCommandBuffer c
 qdq_status qdq_vk_kernels_create(qdq_vk_device *device);
 void qdq_vk_kernels_destroy(qdq_vk_device *device);
 /* Builds it on first use. */
-qdq_status qdq_vk_kernel(qdq_vk_device *device, qdq_format format, qdq_vk_kernel_op op, bool weighted,
+qdq_status qdq_vk_kernel(qdq_vk_device *device, qdq_format format, uint32_t op, bool weighted,
                          qdq_vk_pipeline *pipeline);
 /* Errors of several formats, or one against another: all must be combinable. */
-qdq_status qdq_vk_several_kernel(qdq_vk_device *device, qdq_vk_kernel_op op, const int32_t formats[QDQ_VK_SEVERAL],
+qdq_status qdq_vk_several_kernel(qdq_vk_device *device, uint32_t op, const int32_t formats[QDQ_VK_SEVERAL],
                                  qdq_vk_pipeline *pipeline);
 /* The table of words of a format whose kernels were built; NULL for a format that has none. */
 const qdq_vk_memory *qdq_vk_words(qdq_vk_device *device, qdq_format format);
@@ -173,9 +137,9 @@ qdq_status qdq_vk_build(void *device, const qdq_op *op);
 qdq_status qdq_vk_run(void *device, qdq_queue queue, const qdq_op *ops, size_t n, void **ticket);
 bool qdq_vk_is_done(void *device, void *ticket);
 qdq_status qdq_vk_wait(void *device, void *ticket);
-/* One step, complete at return. */
 /* Sets device->fuses and device->keeps_subnormals. */
 qdq_status qdq_vk_find_habits(qdq_vk_device *device);
+/* One step, complete at return. */
 qdq_status qdq_vk_run_step(qdq_vk_device *device, const qdq_vk_step *step);
 qdq_status qdq_vk_time_ops(void *device, const qdq_op *ops, size_t n, uint32_t repeats, double *seconds);
 qdq_status qdq_vk_time_copy(void *device, void *to, void *from, uint64_t bytes, uint32_t repeats, double *seconds);

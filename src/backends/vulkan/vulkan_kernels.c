@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/format.h"
 #include "base/codebook.h"
+#include "dialect/glsl_constants.h"
 
 #ifdef QDQ_VULKAN_UNROLLED
 #define UNROLLED(name) &qdq_spirv_##name##_unrolled
@@ -138,14 +139,17 @@ static qdq_status build(qdq_vk_device *device, const recipe *r, qdq_vk_pipeline 
     VkResult result = qdq_vk.vkCreateShaderModule(device->handle, &info, NULL, &shader);
     free(code);
     if (result != VK_SUCCESS) return qdq_vk_fail(device->physical, "vkCreateShaderModule", result);
-    /* As tile.glsl, several.glsl and dialect/glsl.h number them. */
-    uint32_t constants[6 + QDQ_VK_SEVERAL] = {r->op, tiles, 32 * tiles, r->weighted};
-    for (int i = 0; i < QDQ_VK_SEVERAL; i++) constants[4 + i] = r->formats ? (uint32_t)r->formats[i] : UINT32_MAX;
-    constants[4 + QDQ_VK_SEVERAL] = device->keeps_subnormals;
-    constants[5 + QDQ_VK_SEVERAL] = device->fuses;
-    VkSpecializationMapEntry entries[6 + QDQ_VK_SEVERAL];
-    for (uint32_t i = 0; i < 6 + QDQ_VK_SEVERAL; i++) entries[i] = (VkSpecializationMapEntry){i, 4 * i, 4};
-    VkSpecializationInfo special = {6 + QDQ_VK_SEVERAL, entries, sizeof constants, constants};
+    uint32_t constants[QDQ_VK_IDS] = {[QDQ_VK_ID_OP] = r->op,
+                                      [QDQ_VK_ID_TILES] = tiles,
+                                      [QDQ_VK_ID_LANES] = 32 * tiles,
+                                      [QDQ_VK_ID_WEIGHTED] = r->weighted,
+                                      [QDQ_VK_ID_KEEPS_SUBNORMALS] = device->keeps_subnormals,
+                                      [QDQ_VK_ID_FUSES] = device->fuses};
+    for (int i = 0; i < QDQ_VK_SEVERAL; i++)
+        constants[QDQ_VK_ID_FORMAT + i] = r->formats ? (uint32_t)r->formats[i] : UINT32_MAX;
+    VkSpecializationMapEntry entries[QDQ_VK_IDS];
+    for (uint32_t i = 0; i < QDQ_VK_IDS; i++) entries[i] = (VkSpecializationMapEntry){i, 4 * i, 4};
+    VkSpecializationInfo special = {QDQ_VK_IDS, entries, sizeof constants, constants};
     VkComputePipelineCreateInfo create = {.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
                                           .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                                                     .stage = VK_SHADER_STAGE_COMPUTE_BIT,
@@ -195,7 +199,7 @@ const qdq_vk_memory *qdq_vk_words(qdq_vk_device *device, qdq_format format) {
     return device->words[format].buffer ? &device->words[format] : NULL;
 }
 
-qdq_status qdq_vk_kernel(qdq_vk_device *device, qdq_format format, qdq_vk_kernel_op op, bool weighted,
+qdq_status qdq_vk_kernel(qdq_vk_device *device, qdq_format format, uint32_t op, bool weighted,
                          qdq_vk_pipeline *pipeline) {
     qdq_status status = upload_words(device, format);
     if (status != QDQ_OK) return status;
@@ -226,7 +230,7 @@ static qdq_status combine(qdq_vk_device *device, qdq_vk_combination *wanted) {
     return status;
 }
 
-qdq_status qdq_vk_several_kernel(qdq_vk_device *device, qdq_vk_kernel_op op, const int32_t formats[QDQ_VK_SEVERAL],
+qdq_status qdq_vk_several_kernel(qdq_vk_device *device, uint32_t op, const int32_t formats[QDQ_VK_SEVERAL],
                                  qdq_vk_pipeline *pipeline) {
     qdq_vk_combination wanted = {.op = op};
     memcpy(wanted.formats, formats, sizeof wanted.formats);

@@ -44,9 +44,8 @@ qdq_status qdq_vulkan_dialect(void *state, qdq_dialect_operation operation, cons
     return operate(state, operation, a, b, out, n);
 }
 
-/* Those of proof.comp that come after the dialect's. */
-enum { PRODUCT_ERROR = QDQ_DIALECT_OPERATION_COUNT, PLAIN_COMPARE, PLAIN_MAX };
 enum { TRIED = 4096 };
+_Static_assert((int)QDQ_DIALECT_OPERATION_COUNT <= QDQ_VK_PRODUCT_ERROR, "the dialect has more operations than kernel_args.h knows");
 
 /* A product's rounding error, which only an fma that rounds once shows. */
 static qdq_status find_fuses(qdq_vk_device *device, uint32_t *a, uint32_t *b, uint32_t *out) {
@@ -54,7 +53,7 @@ static qdq_status find_fuses(qdq_vk_device *device, uint32_t *a, uint32_t *b, ui
         a[i] = (a[i] & 0x807fffffu) | (97 + (a[i] >> 24 & 63)) << 23;
         b[i] = (b[i] & 0x807fffffu) | (97 + (b[i] >> 24 & 63)) << 23;
     }
-    qdq_status status = operate(device, PRODUCT_ERROR, a, b, out, TRIED);
+    qdq_status status = operate(device, QDQ_VK_PRODUCT_ERROR, a, b, out, TRIED);
     device->fuses = status == QDQ_OK;
     for (int i = 0; i < TRIED && device->fuses; i++) {
         float x = float_of(a[i]), y = float_of(b[i]), product = x * y;
@@ -68,13 +67,13 @@ static qdq_status find_keeps_subnormals(qdq_vk_device *device, uint32_t *a, uint
         a[i] &= 0x80000000u | 0x00ffffffu >> i % 24;
         b[i] &= 0x80000000u | 0x00ffffffu >> i % 23;
     }
-    qdq_status status = operate(device, PLAIN_COMPARE, a, b, out, TRIED);
+    qdq_status status = operate(device, QDQ_VK_PLAIN_COMPARE, a, b, out, TRIED);
     bool good = status == QDQ_OK;
     for (int i = 0; i < TRIED && good; i++) {
         float x = float_of(a[i]), y = float_of(b[i]);
         good = out[i] == ((x > y) | (x >= y) << 1 | (x < y) << 2 | (x == y) << 3);
     }
-    if (status == QDQ_OK) status = operate(device, PLAIN_MAX, a, b, out, TRIED);
+    if (status == QDQ_OK) status = operate(device, QDQ_VK_PLAIN_MAX, a, b, out, TRIED);
     for (int i = 0; i < TRIED && good; i++) {
         float x = float_of(a[i]), y = float_of(b[i]);
         good = float_of(out[i]) == (x > y ? x : y);
