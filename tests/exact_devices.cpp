@@ -43,8 +43,8 @@ template <bool all> struct device_float {
     static float in(device_float x) { return all ? flushed(x.f) : x.f; }
     static device_float out(float x) { return all ? flushed(x) : x; }
     friend device_float operator+(device_float a, device_float b) { return out(in(a) + in(b)); }
-    friend device_float operator-(device_float a, device_float b) { return out(in(a) - in(b)); }
-    friend device_float operator*(device_float a, device_float b) { return out(in(a) * in(b)); }
+    friend device_float operator-(device_float a, device_float b) { return out(in(a)-in(b)); }
+    friend device_float operator*(device_float a, device_float b) { return out(in(a)*in(b)); }
     friend device_float operator-(device_float a) { return -a.f; }
     friend bool operator>(device_float a, device_float b) { return flushed(a.f) > flushed(b.f); }
     friend bool operator<(device_float a, device_float b) { return flushed(a.f) < flushed(b.f); }

@@ -1,4 +1,5 @@
-/* dialect/exact.h, which Vulkan's kernels divide and take roots with, on devices that are good and on such as are not. */
+/* dialect/exact.h, which Vulkan's kernels divide and take roots with, on devices that are good and on such as are not.
+ */
 #include <math.h>
 
 #include "exact_devices.h"
@@ -89,8 +90,7 @@ int main(void) {
     return 77;
 #else
     const struct CMUnitTest tests[] = {cmocka_unit_test(special_values_are_right),
-                                       cmocka_unit_test(random_pairs_are_right),
-                                       cmocka_unit_test(every_root_is_right)};
+                                       cmocka_unit_test(random_pairs_are_right), cmocka_unit_test(every_root_is_right)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 #endif
 }

@@ -1,6 +1,6 @@
-/* Exact arithmetic on devices that promise correctly rounded `+ - *` of normal numbers, and little else. In what GLSL and
- * C++14 have in common, so that Vulkan's dialect includes it, a test on the host, and Metal's can. One lane: a REAL is a
- * float.
+/* Exact arithmetic on devices that promise correctly rounded `+ - *` of normal numbers, and little else. In what GLSL
+ * and C++14 have in common, so that Vulkan's dialect includes it, a test on the host, and Metal's can. One lane: a REAL
+ * is a float.
  *
  * What the dialect's header defines before:
  *   KEEPS_SUBNORMALS   a constant bool: comparisons, minimum and maximum see subnormals as what they are
@@ -142,9 +142,13 @@ FN REAL sqrt_rn(REAL a) {
     return as_real((UINT((e + 126 + (e & 1)) >> 1) << 23) + (s - 0x00800000u) + (r > s ? 1u : 0u));
 }
 
-/* The larger of a magnitude, passed over if it is a NaN, and `largest`, which is none. */
+/* For sums.h: the larger of a magnitude, passed over if it is a NaN, and `largest`, which is none. */
+#define LARGER(size, largest) larger(size, largest)
 FN REAL larger(REAL size, REAL largest) {
-    if (KEEPS_SUBNORMALS) return max_loose(size, largest);
-    UINT u = as_uint(size); /* floats that are not negative compare as their bits do */
-    return as_real(max_u(u > 0x7f800000u ? 0u : u, as_uint(largest)));
+    REAL r = max_loose(size, largest);
+    if (!KEEPS_SUBNORMALS) { /* floats that are not negative compare as their bits do */
+        UINT u = as_uint(size);
+        r = as_real(max_u(u > 0x7f800000u ? 0u : u, as_uint(largest)));
+    }
+    return r;
 }

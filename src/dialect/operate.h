@@ -21,8 +21,8 @@ FN UINT operate(qdq_dialect_operation operation, UINT ua, UINT ub) {
     case QDQ_MAX_R: return as_uint(max_r(a, b));
     case QDQ_MIN_R: return as_uint(min_r(a, b));
     case QDQ_COMPARE:
-        return bit_if(gt(a, b), splat_u(1u)) | bit_if(ge(a, b), splat_u(2u)) | bit_if(lt(a, b), splat_u(4u)) | bit_if(le(a, b), splat_u(8u)) |
-               bit_if(eq(a, b), splat_u(16u)) | bit_if(ne(a, b), splat_u(32u));
+        return bit_if(gt(a, b), splat_u(1u)) | bit_if(ge(a, b), splat_u(2u)) | bit_if(lt(a, b), splat_u(4u)) |
+               bit_if(le(a, b), splat_u(8u)) | bit_if(eq(a, b), splat_u(16u)) | bit_if(ne(a, b), splat_u(32u));
     case QDQ_F16_ROUND: return as_uint(f16_round(a));
     case QDQ_F16_BITS: return f16_bits(a);
     case QDQ_F16_VALUE: return as_uint(f16_value(ua & 0xffffu));

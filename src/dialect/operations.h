@@ -23,8 +23,8 @@
     X(16, POSITIVE_ZERO, positive_zero)
 
 #ifdef GL_core_profile /* GLSL has no enums */
-#define qdq_dialect_operation            uint
-#define X(number, upper, lower)          const uint QDQ_##upper = number;
+#define qdq_dialect_operation   uint
+#define X(number, upper, lower) const uint QDQ_##upper = number;
 QDQ_DIALECT_OPERATIONS(X)
 #undef X
 const uint QDQ_DIALECT_OPERATION_COUNT = 17;

@@ -30,8 +30,6 @@ typedef struct qdq_cpu_tile_kernels {
     /* x, q, and m or NULL are transposed tiles. */
     qdq_tile_error (*error)(const float *x, const float *q, const float *m);
     qdq_tile_sensitivity (*sensitivity)(const float *low, const float *high, const float *gradient);
-    /* The index of the first element that is NaN or infinite; n if all are finite. */
-    size_t (*first_non_finite)(const float *x, size_t n);
     /* As the backend's. */
     void (*dialect)(qdq_dialect_operation operation, const uint32_t *a, const uint32_t *b, uint32_t *out, size_t n);
 } qdq_cpu_tile_kernels;

@@ -9,6 +9,7 @@
 #ifdef __SSE2__
 #include <xmmintrin.h>
 #endif
+#include "dialect/sums.h"
 #include "backends/cpu/cpu_operations.h"
 #include "backends/cpu/transpose.h"
 #include "backends/cpu/tier_names.h"
@@ -115,8 +116,7 @@ static void fence(void) {
 #endif
 }
 
-/* The sum of a tile, a full binary tree. A lane sums its elements pairwise by neighbours (0+1)+(2+3) …; then lane l
- * takes lane l+16, l+8, … l+1. Ten levels: with three roundings inside a term, far below 1e-6 of the terms' sum. */
+/* The lanes' sums, added as sums.h has it. */
 
 FN void put_lanes(REAL v, float *lanes, int pass) { store_vector(v, lanes + WIDTH * pass); }
 
@@ -132,30 +132,21 @@ FN float sum_lanes(const float *lanes) {
     return rest[0];
 }
 
-/* The terms of element e of a pass, in the order of qdq_tile_error. weighted is a constant where this is called. */
-FN void error_terms(const float *x, const float *q, const float *m, bool weighted, int e, int pass, REAL *t,
-                    REAL *max) {
-    REAL w = load_row(x, e, pass), v = load_row(q, e, pass), d = w - v;
-    *max = max_r(abs_(d), *max);
-    t[0] = d * d;
-    t[1] = w * w;
-    t[2] = v * v;
-    if (weighted)
-        for (int s = 0; s < 3; s++) t[s] = load_row(m, e, pass) * t[s];
-}
-
+/* weighted is a constant where this is called. */
 FN qdq_tile_error tile_error(const float *x, const float *q, const float *m, bool weighted) {
     _Alignas(64) float lanes[4][QDQ_TILE_LANES];
-    for (int pass = 0; pass < PASSES; pass++) {
-        REAL max = splat(0.0f), part[3][4];
-        KEEP_LOOP for (int g = 0; g < 4; g++) {
-            REAL t[8][3];
-            for (int k = 0; k < 8; k++) error_terms(x, q, m, weighted, 8 * g + k, pass, t[k], &max);
-            for (int s = 0; s < 3; s++)
-                part[s][g] = ((t[0][s] + t[1][s]) + (t[2][s] + t[3][s])) + ((t[4][s] + t[5][s]) + (t[6][s] + t[7][s]));
+    KEEP_LOOP for (int pass = 0; pass < PASSES; pass++) {
+        error_sums e = no_errors();
+        tree ww = empty_tree();
+        UNROLLED for (int i = 0; i < 32; i++) {
+            REAL w = load_row(x, i, pass), importance = weighted ? load_row(m, i, pass) : w;
+            e = with_error(e, i, w, load_row(q, i, pass), importance, weighted);
+            ww = with_weight(ww, i, w, importance, weighted);
         }
-        for (int s = 0; s < 3; s++) put_lanes((part[s][0] + part[s][1]) + (part[s][2] + part[s][3]), lanes[s], pass);
-        put_lanes(max, lanes[3], pass);
+        put_lanes(e.dd.all, lanes[0], pass);
+        put_lanes(ww.all, lanes[1], pass);
+        put_lanes(e.vv.all, lanes[2], pass);
+        put_lanes(e.largest, lanes[3], pass);
     }
     qdq_tile_error sums = {sum_lanes(lanes[0]), sum_lanes(lanes[1]), sum_lanes(lanes[2]), 0.0f};
     for (int l = 0; l < QDQ_TILE_LANES; l++)
@@ -169,41 +160,16 @@ static qdq_tile_error error(const float *x, const float *q, const float *m) {
 
 static qdq_tile_sensitivity sensitivity(const float *low, const float *high, const float *gradient) {
     _Alignas(64) float lanes[3][QDQ_TILE_LANES];
-    for (int pass = 0; pass < PASSES; pass++) {
-        REAL part[3][4];
-        KEEP_LOOP for (int g = 0; g < 4; g++) {
-            REAL t[8];
-            for (int k = 0; k < 8; k++) {
-                int e = 8 * g + k;
-                t[k] = load_row(gradient, e, pass) * (load_row(low, e, pass) - load_row(high, e, pass));
-            }
-            part[0][g] = ((t[0] + t[1]) + (t[2] + t[3])) + ((t[4] + t[5]) + (t[6] + t[7]));
-            part[1][g] = ((abs_(t[0]) + abs_(t[1])) + (abs_(t[2]) + abs_(t[3]))) +
-                         ((abs_(t[4]) + abs_(t[5])) + (abs_(t[6]) + abs_(t[7])));
-            part[2][g] = ((t[0] * t[0] + t[1] * t[1]) + (t[2] * t[2] + t[3] * t[3])) +
-                         ((t[4] * t[4] + t[5] * t[5]) + (t[6] * t[6] + t[7] * t[7]));
-        }
-        for (int s = 0; s < 3; s++) put_lanes((part[s][0] + part[s][1]) + (part[s][2] + part[s][3]), lanes[s], pass);
+    KEEP_LOOP for (int pass = 0; pass < PASSES; pass++) {
+        sensitivity_sums s = no_sensitivities();
+        UNROLLED for (int i = 0; i < 32; i++) s =
+            with_difference(s, i, load_row(gradient, i, pass), load_row(low, i, pass) - load_row(high, i, pass));
+        put_lanes(s.t.all, lanes[0], pass);
+        put_lanes(s.size.all, lanes[1], pass);
+        put_lanes(s.tt.all, lanes[2], pass);
     }
     return (qdq_tile_sensitivity){sum_lanes(lanes[0]), sum_lanes(lanes[1]), sum_lanes(lanes[2])};
 }
 
-static size_t first_non_finite(const float *x, size_t n) {
-    const size_t STEP = 256;
-    for (size_t i = 0; i < n; i += STEP) {
-        size_t m = n - i < STEP ? n - i : STEP;
-        uint32_t bits[256], worst = 0;
-        memcpy(bits, x + i, 4 * m);
-        for (size_t k = 0; k < m; k++) {
-            uint32_t a = bits[k] & 0x7fffffffu;
-            worst = a > worst ? a : worst;
-        }
-        if (worst < 0x7f800000u) continue;
-        for (size_t k = 0; k < m; k++)
-            if ((bits[k] & 0x7f800000u) == 0x7f800000u) return i + k;
-    }
-    return n;
-}
-
-const qdq_cpu_tile_kernels TILE_KERNELS = {widen, narrow, transpose,   restore,          stream,
-                                           fence, error,  sensitivity, first_non_finite, dialect};
+const qdq_cpu_tile_kernels TILE_KERNELS = {widen, narrow, transpose,   restore, stream,
+                                           fence, error,  sensitivity, dialect};

@@ -3,26 +3,11 @@
  * for each); of others the round trip is given in memory. And the sums over rows that some fits want. */
 #define QDQ_SUMS_ONLY
 #include "backends/cuda/tile.cuh"
+#include "dialect/sums.h"
 
 #include "light_formats.h"
 
 enum { KERNEL_THREADS = 32 * QDQ_CUDA_WARPS };
-
-/* A lane's sum: its 32 terms pairwise by neighbours, (0+1)+(2+3) …, added one by one in order. */
-struct tree {
-    float level[5], sum;
-    __device__ __forceinline__ void add(int i, float v) {
-#pragma unroll
-        for (int k = 0; k < 5; k++) {
-            if (!(i >> k & 1)) {
-                level[k] = v;
-                return;
-            }
-            v = level[k] + v;
-        }
-        sum = v;
-    }
-};
 
 /* Three sums across the warp, lane l taking lane l+16, l+8, … l+1. At the first two levels each half of the lanes adds
  * another of the three. The sum of v_k is then in lane 8 k. */
@@ -48,18 +33,6 @@ FN float max_lanes(float v) {
     return as_real(top);
 }
 
-/* What the 32 elements of a lane add to a tile's error. */
-template <bool weighted> struct lane_error {
-    tree err2, qq;
-    float worst;
-    __device__ __forceinline__ void add(int i, float x, float q, const float *m) {
-        float d = x - q;
-        worst = fmaxf(fabsf(d), i == 0 ? 0.0f : worst);
-        err2.add(i, weighted ? m[i] * (d * d) : d * d);
-        qq.add(i, weighted ? m[i] * (q * q) : q * q);
-    }
-};
-
 template <bool weighted> FN void error_kernel(const qdq_cuda_error_args &a) {
     __shared__ __align__(16) float stage[QDQ_CUDA_WARPS][ROWS];
     place t = find_place(a.count);
@@ -69,21 +42,21 @@ template <bool weighted> FN void error_kernel(const qdq_cuda_error_args &a) {
     float x[32], m[weighted ? 32 : 1];
     take_row(stage[t.warp], t.lane, x);
     if (weighted) take_weights(a.importance, t.first, t.n, t.lane, m);
-    tree ww;
+    auto importance = [&](int i) { return weighted ? m[i] : 1.0f; };
+    tree ww = empty_tree();
 #pragma unroll
-    for (int i = 0; i < 32; i++) ww.add(i, weighted ? m[i] * (x[i] * x[i]) : x[i] * x[i]);
+    for (int i = 0; i < 32; i++) ww = with_weight(ww, i, x[i], importance(i), weighted);
     uint64_t tiles = (a.count + TILE - 1) / TILE;
 #pragma unroll 1
     for (UINT f = 0; f < a.n_formats; f++) {
-        lane_error<weighted> e;
+        error_sums e = no_errors();
+        auto add = [&](int i, float value) { e = with_error(e, i, x[i], value, importance(i), weighted); };
         /* Each format adds up what it makes at once, so that its values never have to be kept. */
         switch (a.format[f]) {
 #define ADD_UP(name, number, SLOT)                                                                                     \
     case number: {                                                                                                     \
         name##_params p = name##_fit(x, 0.0f);                                                                         \
-        for_elements(p, [&](const name##_params &p, int i) {                                                           \
-            e.add(i, x[i], name##_value(name##_code(x[i], p, i), p, i), m);                                            \
-        });                                                                                                            \
+        for_elements(p, [&](const name##_params &p, int i) { add(i, name##_value(name##_code(x[i], p, i), p, i)); });  \
         break;                                                                                                         \
     }
             EACH_LIGHT_FORMAT(ADD_UP, )
@@ -91,15 +64,15 @@ template <bool weighted> FN void error_kernel(const qdq_cuda_error_args &a) {
 #pragma unroll
             for (int i = 0; i < 32; i += 4) {
                 float4 q = 32 * t.lane < t.n ? *(const float4 *)&given[i] : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-                e.add(i, x[i], q.x, m);
-                e.add(i + 1, x[i + 1], q.y, m);
-                e.add(i + 2, x[i + 2], q.z, m);
-                e.add(i + 3, x[i + 3], q.w, m);
+                add(i, q.x);
+                add(i + 1, q.y);
+                add(i + 2, q.z);
+                add(i + 3, q.w);
             }
         }
         }
-        float sum = sum_lanes(e.err2.sum, ww.sum, e.qq.sum, t.lane);
-        float worst = max_lanes(e.worst);
+        float sum = sum_lanes(e.dd.all, ww.all, e.vv.all, t.lane);
+        float worst = max_lanes(e.largest);
         /* err2, ww, qq, max_abs */
         float *to = (float *)a.sums + (f * tiles + t.tile) * 4;
         if (t.lane % 8 == 0) to[t.lane / 8] = t.lane < 24 ? sum : worst;
@@ -155,20 +128,15 @@ template <bool several> FN void sensitivity_kernel(const qdq_cuda_sensitivity_ar
         low_or_high(a, p, 0, t, low);
         take_row(rows, t.lane, high);
         low_or_high(a, p, 1, t, high);
-        tree sum, absolute, squared;
+        sensitivity_sums s = no_sensitivities();
 #pragma unroll
         for (int i = 0; i < 32; i += 4) {
             float g[4];
             *(float4 *)g = *(const float4 *)&gradients[PITCH * t.lane + i];
 #pragma unroll
-            for (int k = 0; k < 4; k++) {
-                float v = g[k] * (low[i + k] - high[i + k]);
-                sum.add(i + k, v);
-                absolute.add(i + k, fabsf(v));
-                squared.add(i + k, v * v);
-            }
+            for (int k = 0; k < 4; k++) s = with_difference(s, i + k, g[k], low[i + k] - high[i + k]);
         }
-        float all = sum_lanes(sum.sum, absolute.sum, squared.sum, t.lane);
+        float all = sum_lanes(s.t.all, s.size.all, s.tt.all, t.lane);
         /* signed, absolute, squared */
         float *to = (float *)a.sums + (p * tiles + t.tile) * 3;
         if (t.lane % 8 == 0 && t.lane < 24) to[t.lane / 8] = all;

@@ -42,7 +42,7 @@
     uint32_t input_at, input_dtype;                                                                                    \
     uint32_t gradient_at, gradient_dtype;                                                                              \
     uint32_t low_at;                                                                                                   \
-    uint32_t output_at, output_dtype;                                                                                         \
+    uint32_t output_at, output_dtype;                                                                                  \
     uint32_t importance_at, row_sums_at;                                                                               \
     uint32_t row, column; /* elements a row; the column of the first element */                                        \
     float row_length;     /* row as a float */

@@ -150,42 +150,48 @@ void roundtrip(float x[32], F(params) p, uint n) {
 void error(float x[32], F(params) p, uint n) {
     float m[32];
     if (WEIGHTED) importance_of_lane(m);
-    error_sums e;
-    e.largest = 0u;
+    error_sums e = no_errors();
+    tree ww = empty_tree();
     F(params) q = p;
     in_doubt = !p.tame;
     if (p.tame) {
         p.tame = true;
-        for (int i = 0; i < 32; i++)
-            add_error(e, i, x[i], F(value)(encode(x[i], p, i), p, i), WEIGHTED ? m[i] : 1.0f);
+        for (int i = 0; i < 32; i++) {
+            float importance = WEIGHTED ? m[i] : 1.0f;
+            e = with_error(e, i, x[i], F(value)(encode(x[i], p, i), p, i), importance, WEIGHTED);
+            ww = with_weight(ww, i, x[i], importance, WEIGHTED);
+        }
     }
     if (in_doubt) {
-        e.largest = 0u;
-        ROLLED for (uint i = 0; i < 32; i++)
-            add_error(e, int(i), input_here(i), slow_value(i, q), WEIGHTED ? importance_here(i) : 1.0f);
+        e = no_errors();
+        ROLLED for (uint i = 0; i < 32; i++) {
+            float w = input_here(i), importance = WEIGHTED ? importance_here(i) : 1.0f;
+            e = with_error(e, int(i), w, slow_value(i, q), importance, WEIGHTED);
+            ww = with_weight(ww, int(i), w, importance, WEIGHTED);
+        }
     }
-    store_error(e, n, (output_at >> 2) + 4u * this_tile());
+    store_error(e, ww, n, (output_at >> 2) + 4u * this_tile());
 }
 
 // Of this format against the source, or of low values against this format.
 void sensitivity(float x[32], float g[32], F(params) p, uint n) {
     float low[32];
     if (OP == QDQ_VK_SENSITIVITY_HIGH) low_of_lane(low);
-    sensitivity_sums s;
+    sensitivity_sums s = no_sensitivities();
     F(params) q = p;
     in_doubt = !p.tame;
     if (p.tame) {
         p.tame = true;
         for (int i = 0; i < 32; i++) {
             float v = F(value)(encode(x[i], p, i), p, i);
-            add_sensitivity(s, i, g[i], OP == QDQ_VK_SENSITIVITY_LOW ? v - x[i] : low[i] - v);
+            s = with_difference(s, i, g[i], OP == QDQ_VK_SENSITIVITY_LOW ? v - x[i] : low[i] - v);
         }
     }
     if (in_doubt) {
         ROLLED for (uint i = 0; i < 32; i++) {
             float v = slow_value(i, q);
             float d = OP == QDQ_VK_SENSITIVITY_LOW ? v - input_here(i) : low_here(i) - v;
-            add_sensitivity(s, int(i), gradient_here(i), d);
+            s = with_difference(s, int(i), gradient_here(i), d);
         }
     }
     store_sensitivity(s, n);

@@ -44,38 +44,43 @@ FIT_AND_VALUE(3)
 #define ERRORS(SLOT, AT)                                                                                               \
     {                                                                                                                  \
         chosen c = fit_##SLOT(x);                                                                                      \
-        error_sums e;                                                                                                  \
-        e.largest = 0u;                                                                                                \
+        error_sums e = no_errors();                                                                                    \
+        tree ww = empty_tree();                                                                                        \
         in_doubt = !c.tame;                                                                                            \
         if (c.tame) {                                                                                                  \
             chosen t = with_tame(c, true);                                                                             \
-            for (int i = 0; i < 32; i++) add_error(e, i, x[i], value_##SLOT(t, x[i], i), 1.0f);                        \
+            for (int i = 0; i < 32; i++) {                                                                             \
+                e = with_error(e, i, x[i], value_##SLOT(t, x[i], i), 1.0f, false);                                     \
+                ww = with_weight(ww, i, x[i], 1.0f, false);                                                            \
+            }                                                                                                          \
         }                                                                                                              \
         if (in_doubt) {                                                                                                \
             chosen t = with_tame(c, false);                                                                            \
-            e.largest = 0u;                                                                                            \
+            e = no_errors();                                                                                           \
             ROLLED for (uint i = 0; i < 32; i++) {                                                                     \
                 float w = input_here(i);                                                                               \
-                add_error(e, int(i), w, value_##SLOT(t, w, int(i)), 1.0f);                                             \
+                e = with_error(e, int(i), w, value_##SLOT(t, w, int(i)), 1.0f, false);                                 \
+                ww = with_weight(ww, int(i), w, 1.0f, false);                                                          \
             }                                                                                                          \
         }                                                                                                              \
-        store_error(e, n, AT);                                                                                         \
+        store_error(e, ww, n, AT);                                                                                     \
     }
 
 void sensitivity(float x[32], float g[32], uint n) {
     chosen low = fit_0(x), high = fit_1(x);
-    sensitivity_sums sums;
+    sensitivity_sums sums = no_sensitivities();
     bool tame = both(low.tame, high.tame);
     in_doubt = !tame;
     if (tame) {
         chosen l = with_tame(low, true), h = with_tame(high, true);
-        for (int i = 0; i < 32; i++) add_sensitivity(sums, i, g[i], value_0(l, x[i], i) - value_1(h, x[i], i));
+        for (int i = 0; i < 32; i++)
+            sums = with_difference(sums, i, g[i], value_0(l, x[i], i) - value_1(h, x[i], i));
     }
     if (in_doubt) {
         chosen l = with_tame(low, false), h = with_tame(high, false);
         ROLLED for (uint i = 0; i < 32; i++) {
             float w = input_here(i);
-            add_sensitivity(sums, int(i), gradient_here(i), value_0(l, w, int(i)) - value_1(h, w, int(i)));
+            sums = with_difference(sums, int(i), gradient_here(i), value_0(l, w, int(i)) - value_1(h, w, int(i)));
         }
     }
     store_sensitivity(sums, n);

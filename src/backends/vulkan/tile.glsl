@@ -7,6 +7,7 @@
 // tile, since shared memory limits how many tiles run at once: an H100 gives 64 KiB to all workgroups of a processor.
 
 #include "backends/vulkan/kernel_args.h"
+#include "dialect/sums.h"
 
 layout(constant_id = QDQ_VK_ID_OP) const uint OP = 0;
 layout(constant_id = QDQ_VK_ID_TILES) const uint TILES = 2;
@@ -201,39 +202,8 @@ void store_half(uint now, uint n) {
     }
 }
 
-// Sums of a lane's 32 values in the order of a binary tree, as values come: value i is added to its neighbour, the pair to
-// the pair before, and so on. No arrays: where a loop is unrolled, the branches go.
-struct tree { float one, two, four, eight, sixteen, all; };
-void grow(inout tree t, int i, float v) {
-    if ((i & 1) == 0) {
-        t.one = v;
-        return;
-    }
-    v = t.one + v;
-    if ((i & 2) == 0) {
-        t.two = v;
-        return;
-    }
-    v = t.two + v;
-    if ((i & 4) == 0) {
-        t.four = v;
-        return;
-    }
-    v = t.four + v;
-    if ((i & 8) == 0) {
-        t.eight = v;
-        return;
-    }
-    v = t.eight + v;
-    if ((i & 16) == 0)
-        t.sixteen = v;
-    else
-        t.all = t.sixteen + v;
-}
-
-// The rest of the tree, over lanes, where the stage was: lane l takes lane l+16, 8, 4, 2, 1. Each lane brings the bits of
-// three sums and of a largest value. Eight invocations each take the first two levels, one of them the rest; it returns
-// the tile's bits.
+// The lanes' sums, added where the stage was as sums.h has it. Each lane brings the bits of three sums and of a largest
+// value. Eight invocations each take the first two levels, one of them the rest; it returns the tile's bits.
 uint join(uint s, uint a, uint b) { return s == 3u ? max(a, b) : as_uint(as_real(a) + as_real(b)); }
 uint join_lanes(uvec4 bits) {
     uint s = lane() >> 3, l = lane() & 7u, base = tile_here() * TILE_QUADS;
@@ -253,38 +223,10 @@ uint join_lanes(uvec4 bits) {
     return v;
 }
 
-// What an error adds up over a lane: squares of d = w - v, of weights w and of values v, times the importance m if it is
-// given; and the largest size of d.
-struct error_sums {
-    tree dd, ww, vv;
-    uint largest; // floats that are not negative compare as their bits; NaNs are passed over
-};
-void add_error(inout error_sums e, int i, float w, float v, float m) {
-    float d = w - v;
-    if (KEEPS_SUBNORMALS) {
-        e.largest = as_uint(max_loose(abs(d), as_real(e.largest)));
-    } else {
-        uint size = as_uint(d) & 0x7fffffffu;
-        e.largest = max(e.largest, size > 0x7f800000u ? 0u : size);
-    }
-    grow(e.dd, i, WEIGHTED ? m * (d * d) : d * d);
-    grow(e.ww, i, WEIGHTED ? m * (w * w) : w * w);
-    grow(e.vv, i, WEIGHTED ? m * (v * v) : v * v);
-}
-
 // To the tile's four words of output, from word `at` on.
-void store_error(error_sums e, uint n, uint at) {
-    uint v = join_lanes(uvec4(as_uint(e.dd.all), as_uint(e.ww.all), as_uint(e.vv.all), e.largest));
+void store_error(error_sums e, tree ww, uint n, uint at) {
+    uint v = join_lanes(uvec4(as_uint(e.dd.all), as_uint(ww.all), as_uint(e.vv.all), as_uint(e.largest)));
     if (n > 0u && (lane() & 7u) == 0u) output_words[at + (lane() >> 3)] = v;
-}
-
-// What a sensitivity adds up over a lane: products t of gradient g and d = low - high, their sizes, their squares.
-struct sensitivity_sums { tree t, size, tt; };
-void add_sensitivity(inout sensitivity_sums s, int i, float g, float d) {
-    float t = g * d;
-    grow(s.t, i, t);
-    grow(s.size, i, abs_(t));
-    grow(s.tt, i, t * t);
 }
 
 // To the tile's three words of output.

@@ -45,7 +45,8 @@ qdq_status qdq_vulkan_dialect(void *state, qdq_dialect_operation operation, cons
 }
 
 enum { TRIED = 4096 };
-_Static_assert((int)QDQ_DIALECT_OPERATION_COUNT <= QDQ_VK_PRODUCT_ERROR, "the dialect has more operations than kernel_args.h knows");
+_Static_assert((int)QDQ_DIALECT_OPERATION_COUNT <= QDQ_VK_PRODUCT_ERROR,
+               "the dialect has more operations than kernel_args.h knows");
 
 /* A product's rounding error, which only an fma that rounds once shows. */
 static qdq_status find_fuses(qdq_vk_device *device, uint32_t *a, uint32_t *b, uint32_t *out) {
