@@ -1,6 +1,6 @@
 /* One format's packed blocks in one tier: the scalar dialect, which the compiler vectorizes with the tier's
  * instructions. Compiled as format_lanes.c is. */
-#include "backends/cpu/cpu_kernels.h"
+#include "backends/cpu/format_kernels.h"
 #include "dialect/scalar.h"
 #include "dialect/bytes.h"
 #include "dialect/peers.h"

@@ -1,6 +1,6 @@
 /* One format in one tier's lanes. Compiled once a format and tier with -DFORMAT=NAME -DFORMAT_FILE="formats/NAME.h"
  * -DTIER=avx2 and that tier's instruction set; the tier named c has no vectors. */
-#include "backends/cpu/cpu_kernels.h"
+#include "backends/cpu/format_kernels.h"
 
 #ifdef QDQ_SCALAR
 #include "dialect/scalar.h"
@@ -47,8 +47,8 @@ FN REAL load_sum(const float *sums, int pass) {
 /* The sums over the blocks of a transposed tile, one a lane. A block's terms are added one after another, so several
  * blocks are added up side by side. */
 FN const float *add_blocks(const float *x, bool magnitudes, float *sums) {
-    _Alignas(64) float term[QDQ_TILE];
-    for (int i = 0; i < QDQ_TILE; i += WIDTH) {
+    _Alignas(64) float term[QDQ_CPU_TILE];
+    for (int i = 0; i < QDQ_CPU_TILE; i += WIDTH) {
         REAL v;
         memcpy(&v, x + i, sizeof v);
         v = magnitudes ? abs_(v) : v * v;
@@ -105,9 +105,9 @@ static void encode(const float *x, float *codes, uint32_t *heads) { plain_encode
 /* All fits first, then all codes: what a fit waits for (a division, a chain of maxima) overlaps with the next. past is
  * a constant where this is called. */
 FN void linear(const float *x, float *y, size_t tiles, bool past) {
-    const size_t ahead = past ? 2 * QDQ_TILE : 0;
-    _Alignas(64) float tile[QDQ_TILE];
-    for (size_t t = 0; t < tiles; t++, x += QDQ_TILE, y += QDQ_TILE) {
+    const size_t ahead = past ? 2 * QDQ_CPU_TILE : 0;
+    _Alignas(64) float tile[QDQ_CPU_TILE];
+    for (size_t t = 0; t < tiles; t++, x += QDQ_CPU_TILE, y += QDQ_CPU_TILE) {
         REAL lanes[32];
 #if F(SHARED) == 0 && F(SUM) == SUM_NONE
         F(params) p[PASSES];
