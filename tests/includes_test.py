@@ -1,0 +1,162 @@
+"""Includes run one way, as CONTRIBUTING.md has it: includes_test.py PATH/TO/PROJECT [unittest's options]."""
+
+import os
+import re
+import sys
+import unittest
+
+# A room may include what stands in rooms further down, and its own; rooms of one line do not include each other.
+LEVELS = [
+    ["dialect"],
+    ["sources", "formats"],
+    ["base"],
+    ["backends"],
+    ["api", "files"],
+    ["model"],
+    ["plan", "proof"],
+    ["cli"],
+]
+LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+
+# The public headers, and the rooms that may know them.
+PUBLIC = {
+    "qdq.h": {"base", "backends", "api", "files", "model", "plan", "proof", "cli"},
+    "qdq_model.h": {"files", "model", "plan", "proof", "cli"},
+}
+
+# What the build makes.
+GENERATED = {"every_format.h": "formats", "light_formats.h": "formats"}
+
+# The command is to include public headers alone. What it still includes besides: a line here goes when its last include
+# goes, and none comes.
+COMMAND_STILL_INCLUDES = """
+backends/cpu/cpu_mask.h
+base/bits.h
+base/error.h
+files/files.h
+files/json_io.h
+model/format_list.h
+model/metadata.h
+model/rewrite.h
+model/selection.h
+model/targets.h
+plan/planned.h
+proof/operation_proofs.h
+proof/proofs.h
+proof/reference.h
+proof/timing.h
+""".split()
+
+SOURCE = re.compile(r"\.(c|h|cu|cuh|glsl|comp|def)$")
+INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
+
+
+def room_of(path):
+    return path.split("/")[0]
+
+
+def found(files, path, name):
+    """What `name` is when `path` includes it: a path below src/, a public header, or None."""
+    beside = os.path.normpath(os.path.join(os.path.dirname(path), name))
+    for candidate in [beside, name]:
+        if candidate in files:
+            return candidate
+    return name if name in PUBLIC or name in GENERATED else None
+
+
+def may_include(path, what):
+    """Whether src/path may include src/what, or the public header."""
+    room = room_of(path)
+    if what in PUBLIC:
+        return room in PUBLIC[what]
+    other = GENERATED.get(what) or room_of(what)
+    if room == "cli":
+        return other == "cli" or what in COMMAND_STILL_INCLUDES
+    if room == other == "backends":  # one backend knows nothing of another, and what they share of none
+        below = what.split("/")[1:-1]
+        return not below or below == path.split("/")[1:-1]
+    return room == other or LEVEL[room] > LEVEL[other]
+
+
+def complaints(files):
+    """Of a dictionary from paths below src/ to texts."""
+    said = []
+    still = set()
+    for path in sorted(files):
+        for name in INCLUDE.findall(files[path]):
+            what = found(files, path, name)
+            if what is None:
+                said.append('src/%s includes "%s", which is no file of src/, include/ or the build' % (path, name))
+            elif not may_include(path, what):
+                said.append('src/%s includes "%s", which is not below it' % (path, name))
+            elif room_of(path) == "cli":
+                still.add(what)
+    for what in COMMAND_STILL_INCLUDES:
+        if what not in still:
+            said.append("no file of src/cli includes %s any more: take its line out of includes_test.py" % what)
+    return said
+
+
+class TestRules(unittest.TestCase):
+    def judge(self, path, text, *others):
+        files = {other: "" for other in others}
+        files[path] = text
+        return [c for c in complaints(files) if "any more" not in c]
+
+    def test_upwards_is_refused(self):
+        for path, other in [
+            ("base/pool.c", "backends/backend.h"),
+            ("formats/q4_0.h", "base/bits.h"),
+            ("dialect/exact.h", "formats/fits.h"),
+            ("backends/cuda/cuda.c", "api/device.h"),
+            ("files/gguf.c", "model/pass.h"),
+            ("files/gguf.c", "api/device.h"),
+            ("plan/planner.c", "proof/proofs.h"),
+            ("proof/proofs.c", "cli/json.h"),
+            ("backends/vulkan/vulkan.c", "backends/cpu/cpu_kernels.h"),
+            ("backends/lower.c", "backends/cuda/args.h"),
+            ("cli/main.c", "model/selection_of_mine.h"),
+        ]:
+            self.assertEqual(len(self.judge(path, '#  include "%s"\n' % other, other)), 1, path)
+            beside = os.path.relpath(other, os.path.dirname(path))
+            self.assertEqual(len(self.judge(path, '\n#include "%s"\n' % beside, other)), 1, path)
+
+    def test_public_headers_have_their_rooms(self):
+        self.assertEqual(len(self.judge("formats/q4_0.h", '#include "qdq.h"')), 1)
+        self.assertEqual(len(self.judge("api/device.c", '#include "qdq_model.h"')), 1)
+        self.assertEqual(self.judge("base/error.h", '#include "qdq.h"'), [])
+        self.assertEqual(self.judge("cli/main.c", '#include "qdq_model.h"'), [])
+
+    def test_downwards_and_beside_are_taken(self):
+        self.assertEqual(self.judge("api/device.c", '#include "backends/cpu/a.h"', "backends/cpu/a.h"), [])
+        self.assertEqual(self.judge("backends/cpu/a.c", '#include "backends/b.h"', "backends/b.h"), [])
+        self.assertEqual(self.judge("files/a.c", '#include "internal.h"', "files/internal.h"), [])
+        self.assertEqual(self.judge("files/a.c", '#include "../base/b.h"', "base/b.h"), [])
+
+    def test_what_is_nowhere_is_said(self):
+        self.assertIn("no file", self.judge("files/a.c", '#include "b.h"')[0])
+
+    def test_an_exception_that_nobody_needs_is_said(self):
+        self.assertIn("any more", "".join(complaints({"cli/main.c": ""})))
+
+
+class TestTree(unittest.TestCase):
+    def test_includes_run_downwards(self):
+        top = os.path.join(PROJECT, "src")
+        files = {}
+        for folder, _, names in os.walk(top):
+            for name in names:
+                path = os.path.join(folder, name)
+                if SOURCE.search(name):
+                    with open(path, encoding="utf-8") as file:
+                        files[os.path.relpath(path, top).replace(os.sep, "/")] = file.read()
+        self.assertGreater(len(files), 100)
+        self.assertEqual({room_of(path) for path in files} - set(LEVEL), set(), "a room that LEVELS does not have")
+        self.assertEqual(complaints(files), [])
+        basenames = sorted(os.path.basename(path) for path in files)
+        self.assertEqual([b for a, b in zip(basenames, basenames[1:]) if a == b], [], "names that stand twice")
+
+
+if __name__ == "__main__":
+    PROJECT = sys.argv.pop(1)
+    unittest.main()
