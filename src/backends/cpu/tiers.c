@@ -2,6 +2,10 @@
 #include "backends/cpu/cpu_kernels.h"
 #include "base/shared.h"
 
+#ifdef QDQ_TIER_X86
+#include <cpuid.h>
+#endif
+
 #define DECLARE(name, tier)                                                                                            \
     extern const qdq_cpu_format_lanes qdq_cpu_##name##_##tier##_lanes;                                                 \
     extern const qdq_cpu_format_bytes qdq_cpu_##name##_##tier##_bytes;
@@ -57,17 +61,36 @@ static const qdq_cpu_kernels tiers[] = {
 #endif
 };
 
+#ifdef QDQ_TIER_X86
+/* The registers that the operating system saves and restores, by XCR0's bits. */
+static uint32_t kept_registers(void) {
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return low;
+}
+
+/* Asked of the processor itself: what compilers offer for it is missing, or always 0, in some builds. */
+static uint32_t x86_tiers(void) {
+    enum { OSXSAVE = 1 << 27, AVX = 1 << 28 };                                         /* leaf 1, ecx */
+    enum { AVX2 = 1 << 5, AVX512F = 1 << 16, AVX512DQ = 1 << 17, AVX512BW = 1 << 30 }; /* leaf 7, ebx */
+    const uint32_t AVX512VL = UINT32_C(1) << 31;
+    const uint32_t ymm = 0x06, zmm = 0xe6; /* of XCR0 */
+    uint32_t eax, ebx, ecx, edx;
+    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & OSXSAVE) || !(ecx & AVX)) return 0;
+    uint32_t kept = kept_registers();
+    if ((kept & ymm) != ymm || !__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || !(ebx & AVX2)) return 0;
+    const uint32_t wanted = AVX512F | AVX512DQ | AVX512BW | AVX512VL;
+    return (kept & zmm) == zmm && (ebx & wanted) == wanted ? 4 | 8 : 4;
+}
+#endif
+
 uint32_t qdq_cpu_present_tiers(void) {
     uint32_t present = 1;
 #ifdef QDQ_TIER_SIMD128
     present |= 2; /* SSE2 and NEON belong to x86-64 and AArch64 */
 #endif
 #ifdef QDQ_TIER_X86
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2")) present |= 4;
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
-        present |= 8;
+    present |= x86_tiers();
 #endif
     return present;
 }
