@@ -1,5 +1,5 @@
 /* The CPU backend: cuts an operation into chunks of tiles, which the pool's threads take one by one. */
-#include "backends/backend.h"
+#include "backends/lower.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -25,24 +25,32 @@ typedef struct cpu_memory {
     bool owned;
 } cpu_memory;
 
-enum {
-    CHUNK_TILES = 64,    /* a thread's turn: 64 Ki elements */
-    WAVE_TILES = 1 << 14 /* sums kept before they are added up: 16 Mi elements */
-};
+enum { CHUNK_TILES = 64 /* a thread's turn: 64 Ki elements */ };
 
-/* One operation, or one wave of it, as the threads see it. */
+static const qdq_limits limits = {.tiles = UINT64_MAX,
+                                  .sum_bytes = 16 << 20,
+                                  .shared_tiles = UINT64_MAX,
+                                  .scratch_tiles = UINT64_MAX,
+                                  .row_tiles = 1 << 14,
+                                  .row_elements = UINT64_MAX,
+                                  .several = QDQ_MAX_OP_FORMATS,
+                                  .several_pairs = QDQ_MAX_OP_FORMATS,
+                                  .any_format = true,
+                                  .weighs_several = true};
+
+/* One step of an operation as the threads see it. */
 typedef struct job {
     const qdq_cpu_kernels *kernels;
+    qdq_pool *pool;
     const qdq_op *op;
+    const qdq_step *step;
     const unsigned char *input, *gradient;
     unsigned char *output;
     const float *importance;
-    uint64_t first_tile, tiles; /* of the wave */
-    float *row_sums;            /* NULL, or the mean squares of the wave's rows, the first being first_row */
-    uint64_t first_row, rows;
+    uint64_t first_tile, tiles; /* the step's */
+    float *row_sums;            /* mean squares of rows, made by a step before */
     bool stream;
-    qdq_tile_error *errors; /* n_formats a tile, format by format: errors[f * tiles + t] */
-    qdq_tile_sensitivity *sensitivities;
+    void *sums; /* the step's, as qdq_add_step_sums takes them */
 } job;
 
 static unsigned char *span_bytes(const qdq_span *span) {
@@ -122,9 +130,9 @@ static void load_weights(const job *j, uint64_t tile, tile_weights *w) {
         column = piece == left ? 0 : column + piece;
     }
     j->kernels->tile->transpose(linear, n, w->importance);
-    if (!j->row_sums) return;
+    if (!j->step->row_sums) return;
     for (size_t l = 0; l < QDQ_TILE_LANES; l++)
-        w->row_sums[l] = l * 32 < n ? j->row_sums[(tile * QDQ_TILE + l * 32) / j->op->row - j->first_row] : 0.0f;
+        w->row_sums[l] = l * 32 < n ? j->row_sums[(tile * QDQ_TILE + l * 32) / j->op->row - j->step->first_row] : 0.0f;
 }
 
 static bool weighs(const job *j, qdq_format format) {
@@ -224,6 +232,7 @@ static void dequantize_chunk(void *context, uint64_t chunk) {
 
 static void error_chunk(void *context, uint64_t chunk) {
     const job *j = context;
+    qdq_tile_error *sums = j->sums;
     const qdq_cpu_tile_kernels *k = j->kernels->tile;
     uint64_t first, end = chunk_end(j, chunk, &first);
     tile_weights weights;
@@ -233,13 +242,14 @@ static void error_chunk(void *context, uint64_t chunk) {
         load_weights(j, t, &weights);
         for (uint32_t f = 0; f < j->op->n_formats; f++) {
             requantize(j, j->op->format[f], x, &weights, q);
-            j->errors[f * j->tiles + t - j->first_tile] = k->error(x, q, j->importance ? weights.importance : NULL);
+            sums[f * j->tiles + t - j->first_tile] = k->error(x, q, j->importance ? weights.importance : NULL);
         }
     }
 }
 
 static void sensitivity_chunk(void *context, uint64_t chunk) {
     const job *j = context;
+    qdq_tile_sensitivity *sums = j->sums;
     const qdq_cpu_tile_kernels *k = j->kernels->tile;
     uint64_t first, end = chunk_end(j, chunk, &first);
     tile_weights weights;
@@ -253,7 +263,7 @@ static void sensitivity_chunk(void *context, uint64_t chunk) {
             bool is_source = j->op->high[f] == QDQ_FORMAT_SOURCE;
             if (!is_source && made != j->op->high[f]) requantize(j, made = j->op->high[f], x, &weights, high);
             requantize(j, j->op->format[f], x, &weights, low);
-            j->sensitivities[f * j->tiles + t - j->first_tile] = k->sensitivity(low, is_source ? x : high, g);
+            sums[f * j->tiles + t - j->first_tile] = k->sensitivity(low, is_source ? x : high, g);
         }
     }
 }
@@ -266,13 +276,14 @@ static uint64_t chunks(uint64_t tiles) { return (tiles + CHUNK_TILES - 1) / CHUN
 /* The mean squares of a few groups of rows. */
 static void rows_chunk(void *context, uint64_t chunk) {
     const job *j = context;
+    const qdq_step *step = j->step;
     uint64_t groups = row_groups(j), row = j->op->row;
     const qdq_span *input = &j->op->input;
     uint64_t together;
     float widened[QDQ_ROWS][QDQ_TILE];
-    for (uint64_t g = chunk * groups; g < (chunk + 1) * groups && g * QDQ_ROWS < j->rows; g++) {
+    for (uint64_t g = chunk * groups; g < (chunk + 1) * groups && g * QDQ_ROWS < step->rows; g++) {
         float sums[QDQ_ROWS] = {0};
-        uint64_t left = j->rows - g * QDQ_ROWS;
+        uint64_t left = step->rows - g * QDQ_ROWS;
         int n = left < QDQ_ROWS ? (int)left : QDQ_ROWS;
         for (uint64_t at = 0; at < row; at += QDQ_TILE) {
             size_t piece = row - at < QDQ_TILE ? (size_t)(row - at) : QDQ_TILE;
@@ -280,72 +291,14 @@ static void rows_chunk(void *context, uint64_t chunk) {
             for (int r = 0; r < QDQ_ROWS; r++) {
                 rows[r] = widened[r < n ? r : 0];
                 if (r >= n) continue;
-                uint64_t start = (j->first_row + g * QDQ_ROWS + (uint64_t)r) * row + at;
+                uint64_t start = (step->row + g * QDQ_ROWS + (uint64_t)r) * row + at;
                 j->kernels->tile->widen(input->dtype, j->input + find_element(input, start, &together), widened[r],
                                         piece);
             }
             qdq_cpu_add_squares(rows, piece, sums);
         }
-        for (int r = 0; r < n; r++) j->row_sums[g * QDQ_ROWS + (uint64_t)r] = sums[r] / (float)row;
+        for (int r = 0; r < n; r++) j->row_sums[step->place + g * QDQ_ROWS + (uint64_t)r] = sums[r] / (float)row;
     }
-}
-
-/* The mean squares of the wave's rows. A row that the last wave began has its mean already, and it must not be read
- * again: where the round trip is in place, part of it is gone. */
-static void sum_rows(cpu_device *device, job *j) {
-    uint64_t end = (j->first_tile + j->tiles) * QDQ_TILE;
-    if (end > j->op->count) end = j->op->count;
-    uint64_t before = j->first_row + j->rows, first = j->first_tile * QDQ_TILE / j->op->row;
-    uint64_t last = (end - 1) / j->op->row;
-    float *all = j->row_sums;
-    bool begun = j->first_tile > 0 && first < before;
-    if (begun) all[0] = all[j->rows - 1];
-    j->first_row = first + begun;
-    j->rows = last + 1 - j->first_row;
-    j->row_sums = all + begun;
-    uint64_t groups = (j->rows + QDQ_ROWS - 1) / QDQ_ROWS;
-    qdq_pool_run(device->pool, (groups + row_groups(j) - 1) / row_groups(j), rows_chunk, j);
-    j->first_row = first;
-    j->rows = last + 1 - first;
-    j->row_sums = all;
-}
-
-/* The operation in waves of tiles. Sums are kept for a wave, then added in order; where a format wants the rows' mean
- * squares, so are they. */
-static qdq_status run_waves(cpu_device *device, job *j, void (*chunk)(void *, uint64_t), bool rows) {
-    const qdq_op *op = j->op;
-    uint64_t all = (op->count + QDQ_TILE - 1) / QDQ_TILE;
-    uint64_t wave = all < WAVE_TILES ? all : WAVE_TILES;
-    if (op->kind == QDQ_OP_ERROR) j->errors = calloc(wave * op->n_formats, sizeof *j->errors);
-    if (op->kind == QDQ_OP_SENSITIVITY) j->sensitivities = calloc(wave * op->n_formats, sizeof *j->sensitivities);
-    if (rows) j->row_sums = calloc(wave * QDQ_TILE / op->row + 2, sizeof *j->row_sums);
-    bool room = (j->errors || op->kind != QDQ_OP_ERROR) && (j->sensitivities || op->kind != QDQ_OP_SENSITIVITY) &&
-                (j->row_sums || !rows);
-    for (j->first_tile = 0; room && j->first_tile < all; j->first_tile += wave) {
-        j->tiles = all - j->first_tile < wave ? all - j->first_tile : wave;
-        if (rows) sum_rows(device, j);
-        qdq_pool_run(device->pool, chunks(j->tiles), chunk, j);
-        for (uint32_t f = 0; f < op->n_formats; f++) {
-            if (j->errors) qdq_add_tile_errors(op, f, j->errors + f * j->tiles, j->tiles);
-            if (j->sensitivities) qdq_add_tile_sensitivities(op, f, j->sensitivities + f * j->tiles, j->tiles);
-        }
-    }
-    if (room) qdq_finish_sums(op);
-    free(j->errors);
-    free(j->sensitivities);
-    free(j->row_sums);
-    if (!room) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the sums of %llu tiles", (unsigned long long)wave);
-    return QDQ_OK;
-}
-
-static bool wants_rows(const job *j) {
-    const qdq_op *op = j->op;
-    for (uint32_t f = 0; j->importance && f < op->n_formats; f++) {
-        if (qdq_format_get(op->format[f])->row_sums) return true;
-        if (op->kind == QDQ_OP_SENSITIVITY && op->high[f] != QDQ_FORMAT_SOURCE && qdq_format_get(op->high[f])->row_sums)
-            return true;
-    }
-    return false;
 }
 
 /* Bytes that no cache holds: from there on, results are stored past it. */
@@ -357,29 +310,60 @@ static uint64_t far_over_the_cache(void) {
     return last > 0 ? (uint64_t)last : (uint64_t)32 << 20;
 }
 
+/* The operation's memory, which is made for the first of its waves; none is larger. */
+static qdq_status need(job *j, uint64_t row_sums, uint64_t sum_bytes) {
+    if (row_sums > 0 && !j->row_sums) j->row_sums = calloc(row_sums, sizeof *j->row_sums);
+    if (sum_bytes > 0 && !j->sums) j->sums = malloc(sum_bytes);
+    if ((row_sums == 0 || j->row_sums) && (sum_bytes == 0 || j->sums)) return QDQ_OK;
+    return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the sums of %llu tiles", (unsigned long long)j->tiles);
+}
+
+static qdq_status run_step(void *context, const qdq_step *step) {
+    job *j = context;
+    j->step = step;
+    j->tiles = qdq_step_tiles(step);
+    j->first_tile = step->first / QDQ_TILE;
+    uint64_t rows = step->kind == QDQ_STEP_ROW_SQUARES ? step->count / j->op->row + 2 : 0;
+    qdq_status status = need(j, rows, qdq_step_sum_bytes(step));
+    if (status != QDQ_OK) return status;
+    switch (step->kind) {
+    case QDQ_STEP_ROW_SQUARES: {
+        if (step->carries) j->row_sums[0] = j->row_sums[step->carried];
+        uint64_t groups = (step->rows + QDQ_ROWS - 1) / QDQ_ROWS;
+        qdq_pool_run(j->pool, (groups + row_groups(j) - 1) / row_groups(j), rows_chunk, j);
+        break;
+    }
+    case QDQ_STEP_ROUNDTRIP:
+        j->stream = takes_floats(j) && j->op->count * 8 > far_over_the_cache() && (uintptr_t)j->output % 16 == 0;
+        qdq_pool_run(j->pool, chunks(j->tiles), roundtrip_chunk, j);
+        break;
+    case QDQ_STEP_QUANTIZE: qdq_pool_run(j->pool, chunks(j->tiles), quantize_chunk, j); break;
+    case QDQ_STEP_DEQUANTIZE: qdq_pool_run(j->pool, chunks(j->tiles), dequantize_chunk, j); break;
+    case QDQ_STEP_ERROR:
+        qdq_pool_run(j->pool, chunks(j->tiles), error_chunk, j);
+        qdq_add_step_sums(step, j->sums);
+        break;
+    case QDQ_STEP_SENSITIVITY:
+        qdq_pool_run(j->pool, chunks(j->tiles), sensitivity_chunk, j);
+        qdq_add_step_sums(step, j->sums);
+        break;
+    }
+    return QDQ_OK;
+}
+
 static qdq_status run(cpu_device *device, const qdq_op *op) {
     job j = {.kernels = device->kernels,
+             .pool = device->pool,
              .op = op,
              .input = span_bytes(&op->input),
              .output = span_bytes(&op->output),
              .gradient = span_bytes(&op->gradient),
-             .importance = (const float *)(const void *)span_bytes(&op->importance),
-             .tiles = (op->count + QDQ_TILE - 1) / QDQ_TILE};
-    switch (op->kind) {
-    case QDQ_OP_ROUNDTRIP:
-        j.stream = takes_floats(&j) && op->count * 8 > far_over_the_cache() && (uintptr_t)j.output % 16 == 0;
-        if (wants_rows(&j)) return run_waves(device, &j, roundtrip_chunk, true);
-        qdq_pool_run(device->pool, chunks(j.tiles), roundtrip_chunk, &j);
-        return QDQ_OK;
-    case QDQ_OP_QUANTIZE:
-        if (wants_rows(&j)) return run_waves(device, &j, quantize_chunk, true);
-        qdq_pool_run(device->pool, chunks(j.tiles), quantize_chunk, &j);
-        return QDQ_OK;
-    case QDQ_OP_DEQUANTIZE: qdq_pool_run(device->pool, chunks(j.tiles), dequantize_chunk, &j); return QDQ_OK;
-    case QDQ_OP_ERROR: return run_waves(device, &j, error_chunk, wants_rows(&j));
-    case QDQ_OP_SENSITIVITY: return run_waves(device, &j, sensitivity_chunk, wants_rows(&j));
-    }
-    return qdq_fail(QDQ_INVALID_ARGUMENT, "no such operation: %d", (int)op->kind);
+             .importance = (const float *)(const void *)span_bytes(&op->importance)};
+    qdq_status status = qdq_lower(op, &limits, run_step, &j);
+    if (status == QDQ_OK) qdq_finish_sums(op);
+    free(j.sums);
+    free(j.row_sums);
+    return status;
 }
 
 static uint32_t cpu_count(void) { return 1; }

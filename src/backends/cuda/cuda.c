@@ -244,17 +244,6 @@ static void *host(void *memory) {
 
 static uint64_t address(const void *memory) { return ((const qdq_cuda_memory *)memory)->address; }
 
-static qdq_status build(void *state, const qdq_op *op) {
-    qdq_cuda_device *device = state;
-    qdq_status status = qdq_cuda_enter(device);
-    if (status != QDQ_OK) return status;
-    pthread_mutex_lock(&device->mutex);
-    status = qdq_cuda_load(device, op);
-    pthread_mutex_unlock(&device->mutex);
-    qdq_cuda_leave(device);
-    return status;
-}
-
 const qdq_backend qdq_cuda_backend = {.name = "cuda",
                                       .count = count,
                                       .recommended = recommended,
@@ -270,7 +259,7 @@ const qdq_backend qdq_cuda_backend = {.name = "cuda",
                                       .write = qdq_cuda_write,
                                       .read = qdq_cuda_read,
                                       .fill = qdq_cuda_fill,
-                                      .build = build,
+                                      .build = qdq_cuda_build,
                                       .submit = qdq_cuda_submit,
                                       .wait = qdq_cuda_wait,
                                       .is_done = qdq_cuda_is_done,

@@ -5,9 +5,9 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-#include "backends/backend.h"
 #include "backends/cuda/driver.h"
 #include "backends/cuda/images.h"
+#include "backends/lower.h"
 
 typedef struct qdq_cuda_ticket qdq_cuda_ticket;
 typedef struct qdq_cuda_staging qdq_cuda_staging;
@@ -62,13 +62,13 @@ qdq_status qdq_cuda_enter(qdq_cuda_device *device);
 void qdq_cuda_leave(qdq_cuda_device *device);
 
 /* modules.c. The mutex is held. */
-/* The kernels that sum make the round trip of a format of the operation's themselves. */
-bool qdq_cuda_is_light(const qdq_op *op, qdq_format format);
-qdq_status qdq_cuda_load(qdq_cuda_device *device, const qdq_op *op);
+/* What the step runs. */
+qdq_status qdq_cuda_load(qdq_cuda_device *device, const qdq_step *step);
 qdq_status qdq_cuda_load_proof(qdq_cuda_device *device);
 void qdq_cuda_unload(qdq_cuda_device *device);
 
 /* cuda_run.c */
+qdq_status qdq_cuda_build(void *device, const qdq_op *op);
 qdq_status qdq_cuda_submit(void *device, qdq_queue queue, const qdq_op *ops, size_t n, void **ticket);
 bool qdq_cuda_is_done(void *device, void *ticket);
 qdq_status qdq_cuda_wait(void *device, void *ticket);

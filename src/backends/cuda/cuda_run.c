@@ -18,12 +18,20 @@ enum {
     ROWS_BYTES = (ROWS_TILES * (QDQ_TILE / 32) + 2) * 4
 };
 
-/* Sums of consecutive tiles, at `offset` in the ticket's memory. */
+static const qdq_limits limits = {.tiles = (uint64_t)0x7fffffff * QDQ_CUDA_WARPS, /* a grid's thread blocks */
+                                  .sum_bytes = SUMS_MOST,
+                                  .shared_tiles = UINT64_MAX,
+                                  .scratch_tiles = SCRATCH_TILES,
+                                  .row_tiles = ROWS_TILES,
+                                  .row_elements = UINT64_MAX,
+                                  .several = QDQ_MAX_OP_FORMATS,
+                                  .several_pairs = QDQ_MAX_OP_FORMATS,
+                                  .weighs_several = true};
+
+/* A step's sums, at `offset` in the ticket's memory. */
 typedef struct piece {
-    const qdq_op *op;
-    uint32_t format; /* its number among the operation's */
+    qdq_step step;
     size_t offset;
-    uint64_t tiles;
 } piece;
 
 struct qdq_cuda_ticket {
@@ -45,9 +53,7 @@ typedef struct recording {
     qdq_cuda_scratch *scratch; /* NULL until needed */
     qdq_cuda_ticket *ticket;
     bool discard; /* sums: the operations are only timed */
-    /* What row_sums holds: the rows of elements rows_first … rows_end - 1 of an operation's input. */
-    const qdq_op *rows_of;
-    uint64_t rows_first, rows_end;
+    size_t wave;  /* where the wave's sums begin in the ticket's memory */
 } recording;
 
 static CUdeviceptr address(const qdq_span *span) {
@@ -73,9 +79,6 @@ static qdq_cuda_columns columns(const qdq_op *op, uint64_t first) {
 static qdq_status launch(const recording *r, CUfunction kernel, uint64_t count, void *args) {
     const qdq_cuda_driver *cuda = r->device->cuda;
     uint64_t per_block = (uint64_t)QDQ_TILE * QDQ_CUDA_WARPS, blocks = (count + per_block - 1) / per_block;
-    if (blocks > 0x7fffffffu)
-        return qdq_fail(QDQ_UNSUPPORTED, "%llu elements are more than one operation takes on a CUDA device",
-                        (unsigned long long)count);
     CUresult error =
         cuda->launch(kernel, (unsigned)blocks, 1, 1, 32 * QDQ_CUDA_WARPS, 1, 1, 0, r->stream, (void *[]){args}, NULL);
     return error == 0 ? QDQ_OK : qdq_cuda_fail(cuda, error, "a CUDA kernel");
@@ -90,14 +93,7 @@ static qdq_status fetch_sums(recording *r) {
 }
 
 static void add_sums(qdq_cuda_ticket *t) {
-    for (size_t i = 0; i < t->n_pieces; i++) {
-        const piece *p = &t->pieces[i];
-        const void *tiles = t->host + p->offset;
-        if (p->op->kind == QDQ_OP_ERROR)
-            qdq_add_tile_errors(p->op, p->format, tiles, p->tiles);
-        else
-            qdq_add_tile_sensitivities(p->op, p->format, tiles, p->tiles);
-    }
+    for (size_t i = 0; i < t->n_pieces; i++) qdq_add_step_sums(&t->pieces[i].step, t->host + t->pieces[i].offset);
     t->n_pieces = 0;
     t->used = 0;
 }
@@ -144,8 +140,13 @@ static qdq_status reserve_sums(recording *r, size_t bytes, size_t *offset) {
     return QDQ_OK;
 }
 
-static qdq_status note_sums(recording *r, const qdq_op *op, uint32_t format, size_t offset, uint64_t tiles) {
+/* Where on the device the step's sums go, and a note of it. */
+static qdq_status place_sums(recording *r, const qdq_step *step, uint64_t *sums) {
     qdq_cuda_ticket *t = r->ticket;
+    qdq_status status = step->sums == 0 ? reserve_sums(r, (size_t)step->wave_sums, &r->wave) : QDQ_OK;
+    if (status != QDQ_OK) return status;
+    size_t offset = r->wave + (size_t)step->sums;
+    *sums = t->sums + offset;
     if (r->discard) return QDQ_OK;
     if (t->n_pieces == t->room) {
         size_t more = t->room ? 2 * t->room : 64;
@@ -154,7 +155,7 @@ static qdq_status note_sums(recording *r, const qdq_op *op, uint32_t format, siz
         t->pieces = bigger;
         t->room = more;
     }
-    t->pieces[t->n_pieces++] = (piece){op, format, offset, tiles};
+    t->pieces[t->n_pieces++] = (piece){*step, offset};
     return QDQ_OK;
 }
 
@@ -207,178 +208,100 @@ static qdq_status need_memory(qdq_cuda_device *device, CUdeviceptr *memory, size
     return qdq_cuda_fail(device->cuda, error, "scratch memory on a CUDA device");
 }
 
-/* The sums of the rows that elements first … first + count - 1 belong to. A row that began before them is summed from
- * its own beginning, unless its sum is there from the elements before. */
-static qdq_status make_row_sums(recording *r, const qdq_op *op, uint64_t first, uint64_t count) {
-    qdq_cuda_device *device = r->device;
-    if (r->rows_of == op && r->rows_first == first && r->rows_end == first + count) return QDQ_OK;
+static qdq_status record_rows(recording *r, const qdq_step *step) {
+    const qdq_cuda_driver *cuda = r->device->cuda;
+    const qdq_op *op = step->op;
     qdq_status status = take_scratch(r);
-    if (status == QDQ_OK) status = need_memory(device, &r->scratch->row_sums, ROWS_BYTES);
+    if (status == QDQ_OK) status = need_memory(r->device, &r->scratch->row_sums, ROWS_BYTES);
     if (status != QDQ_OK) return status;
     CUdeviceptr sums = r->scratch->row_sums;
-    uint64_t row = first / op->row, rows = (first + count - 1) / op->row - row + 1;
-    qdq_cuda_rows_args args = {.row = op->row, .rows = rows, .sums = sums};
-    if (first % op->row != 0 && r->rows_of == op && r->rows_end == first) {
-        uint64_t last = (first - 1) / op->row - r->rows_first / op->row;
-        CUresult error = last == 0 ? 0 : device->cuda->copy(sums, sums + 4 * last, 4, r->stream);
-        if (error != 0) return qdq_cuda_fail(device->cuda, error, "a CUDA device's row sums");
-        row++;
-        args.rows--;
-        args.sums += 4;
+    if (step->carried > 0) {
+        CUresult error = cuda->copy(sums, sums + 4 * step->carried, 4, r->stream);
+        if (error != 0) return qdq_cuda_fail(cuda, error, "a CUDA device's row sums");
     }
-    r->rows_of = op;
-    r->rows_first = first;
-    r->rows_end = first + count;
+    if (step->rows == 0) return QDQ_OK;
+    qdq_cuda_rows_args args = {.row = op->row, .rows = step->rows, .sums = sums + 4 * step->place};
     /* A pitched input's rows are the operation's. */
     args.pitch = op->input.pitch ? op->input.pitch : op->row;
-    args.input = (qdq_cuda_array){.address = address(&op->input) + row * args.pitch * qdq_dtype_size(op->input.dtype),
-                                  .dtype = (uint32_t)op->input.dtype};
+    args.input =
+        (qdq_cuda_array){.address = address(&op->input) + step->row * args.pitch * qdq_dtype_size(op->input.dtype),
+                         .dtype = (uint32_t)op->input.dtype};
     /* A warp takes 32 rows as it takes 1,024 elements elsewhere. */
-    return args.rows == 0 ? QDQ_OK : launch(r, device->row_squares, args.rows * 32, &args);
+    return launch(r, r->device->row_squares, args.rows * 32, &args);
 }
 
-/* The round trip, or the blocks, of elements first … first + count - 1 of an operation's input. */
-static qdq_status run_quantizer(recording *r, const qdq_op *op, qdq_format format, bool blocks, uint64_t first,
-                                uint64_t count, qdq_cuda_array output) {
-    const qdq_format_row *row = qdq_format_get(format);
-    bool weighted = op->importance.memory && row->importance > 0;
-    qdq_cuda_format_args args = {.input = array(&op->input, first), .output = output, .count = count};
-    if (weighted) args.importance = columns(op, first);
-    if (weighted && row->row_sums) {
-        qdq_status status = make_row_sums(r, op, first, count);
+/* Round trip, quantize, dequantize. */
+static qdq_status record_array(recording *r, const qdq_step *step) {
+    const qdq_op *op = step->op;
+    qdq_format format = qdq_step_format(step, 0);
+    const qdq_cuda_format_kernels *kernels = &r->device->formats[format];
+    uint64_t block = qdq_format_bytes(format, step->first);
+    qdq_cuda_format_args args = {.count = step->count};
+    if (step->output != QDQ_NO_SLOT) {
+        qdq_status status = take_scratch(r);
+        if (status == QDQ_OK) status = need_memory(r->device, &r->scratch->values[step->output], SCRATCH_BYTES);
         if (status != QDQ_OK) return status;
-        args.importance.sums = r->scratch->row_sums;
+        args.output.address = r->scratch->values[step->output];
+    } else {
+        args.output = array(&op->output, step->kind == QDQ_STEP_QUANTIZE ? block : step->first);
     }
-    return launch(r, r->device->formats[format].quantizer[blocks][weighted], count, &args);
+    args.input = array(&op->input, step->kind == QDQ_STEP_DEQUANTIZE ? block : step->first);
+    if (step->kind == QDQ_STEP_DEQUANTIZE) return launch(r, kernels->dequantize, args.count, &args);
+    if (step->weighted) args.importance = columns(op, step->first);
+    if (step->row_sums) args.importance.sums = r->scratch->row_sums;
+    return launch(r, kernels->quantizer[step->kind == QDQ_STEP_QUANTIZE][step->weighted], args.count, &args);
 }
 
-/* Round trip, quantize and dequantize: in one piece, but for what the sums of rows have room for. */
-static qdq_status run_format(recording *r, const qdq_op *op) {
-    qdq_format format = op->format[0];
-    if (op->kind == QDQ_OP_DEQUANTIZE) {
-        qdq_cuda_format_args args = {
-            .input = array(&op->input, 0), .output = array(&op->output, 0), .count = op->count};
-        return launch(r, r->device->formats[format].dequantize, op->count, &args);
-    }
-    bool rows = op->importance.memory && qdq_format_get(format)->row_sums;
-    uint64_t wave = rows ? (uint64_t)ROWS_TILES * QDQ_TILE : op->count;
-    qdq_status status = QDQ_OK;
-    for (uint64_t first = 0; first < op->count && status == QDQ_OK; first += wave) {
-        uint64_t count = op->count - first < wave ? op->count - first : wave;
-        bool blocks = op->kind == QDQ_OP_QUANTIZE;
-        qdq_cuda_array output = array(&op->output, blocks ? qdq_format_bytes(format, first) : first);
-        status = run_quantizer(r, op, format, blocks, first, count, output);
-    }
-    return status;
-}
-
-static qdq_status run_scratch(recording *r, const qdq_op *op, qdq_format format, uint64_t first, uint64_t count,
-                              int which) {
-    qdq_status status = take_scratch(r);
-    if (status == QDQ_OK) status = need_memory(r->device, &r->scratch->values[which], SCRATCH_BYTES);
-    if (status != QDQ_OK) return status;
-    return run_quantizer(r, op, format, false, first, count, (qdq_cuda_array){.address = r->scratch->values[which]});
-}
-
-static qdq_status launch_error(recording *r, const qdq_op *op, qdq_cuda_error_args *args) {
-    CUfunction kernel = op->importance.memory ? r->device->error_weighted : r->device->error;
-    return launch(r, kernel, args->count, args);
-}
-
-/* Elements first … first + count - 1 of an error operation: one kernel for all light formats, then two for each other.
- */
-static qdq_status run_error(recording *r, const qdq_op *op, uint64_t first, uint64_t count) {
-    uint64_t tiles = (count + QDQ_TILE - 1) / QDQ_TILE;
-    size_t bytes = (size_t)tiles * sizeof(qdq_tile_error), offset;
-    qdq_status status = reserve_sums(r, bytes * op->n_formats, &offset);
-    qdq_cuda_error_args args = {.input = array(&op->input, first), .importance = columns(op, first), .count = count};
-    if (status == QDQ_OK) args.sums = r->ticket->sums + offset;
-    for (uint32_t f = 0; f < op->n_formats && status == QDQ_OK; f++) {
-        if (!qdq_cuda_is_light(op, op->format[f])) continue;
-        args.format[args.n_formats++] = (uint8_t)op->format[f];
-        status = note_sums(r, op, f, offset, tiles);
-        offset += bytes;
-    }
-    if (status == QDQ_OK && args.n_formats > 0) status = launch_error(r, op, &args);
-    for (uint32_t f = 0; f < op->n_formats && status == QDQ_OK; f++) {
-        if (qdq_cuda_is_light(op, op->format[f])) continue;
-        status = run_scratch(r, op, op->format[f], first, count, 0);
-        if (status != QDQ_OK) return status;
-        args.given = r->scratch->values[0];
-        args.n_formats = 1;
+static qdq_status record_error(recording *r, const qdq_step *step) {
+    const qdq_op *op = step->op;
+    qdq_cuda_error_args args = {.input = array(&op->input, step->first),
+                                .importance = columns(op, step->first),
+                                .count = step->count,
+                                .n_formats = step->n_formats};
+    for (uint32_t f = 0; f < step->n_formats; f++) args.format[f] = (uint8_t)qdq_step_format(step, f);
+    if (step->given[0] != QDQ_NO_SLOT) {
+        args.given = r->scratch->values[step->given[0]];
         args.format[0] = QDQ_CUDA_GIVEN;
-        args.sums = r->ticket->sums + offset;
-        status = launch_error(r, op, &args);
-        if (status == QDQ_OK) status = note_sums(r, op, f, offset, tiles);
-        offset += bytes;
     }
-    return status;
+    qdq_status status = place_sums(r, step, &args.sums);
+    if (status != QDQ_OK) return status;
+    return launch(r, step->weighted ? r->device->error_weighted : r->device->error, args.count, &args);
 }
 
-static bool is_light_pair(const qdq_op *op, uint32_t pair) {
-    return qdq_cuda_is_light(op, op->format[pair]) && qdq_cuda_is_light(op, op->high[pair]);
-}
-
-static qdq_status launch_pairs(const recording *r, qdq_cuda_sensitivity_args *args) {
-    CUfunction kernel = args->n_pairs > 1 ? r->device->sensitivities : r->device->sensitivity;
-    return launch(r, kernel, args->count, args);
-}
-
-/* One format of a pair for the kernel: itself, or its round trip in scratch memory. */
-static qdq_status give_format(recording *r, const qdq_op *op, qdq_format format, uint64_t first, uint64_t count,
-                              int which, qdq_cuda_sensitivity_args *args) {
-    uint8_t *to = &args->format[args->n_pairs][which];
-    *to = format == QDQ_FORMAT_SOURCE ? QDQ_CUDA_UNCHANGED : (uint8_t)format;
-    if (qdq_cuda_is_light(op, format)) return QDQ_OK;
-    *to = QDQ_CUDA_GIVEN;
-    qdq_status status = run_scratch(r, op, format, first, count, which);
-    if (status == QDQ_OK) args->given[which] = r->scratch->values[which];
-    return status;
-}
-
-/* Elements first … first + count - 1 of a sensitivity: one kernel for all pairs of light formats, then one for each
- * other. */
-static qdq_status run_sensitivity(recording *r, const qdq_op *op, uint64_t first, uint64_t count) {
-    uint64_t tiles = (count + QDQ_TILE - 1) / QDQ_TILE;
-    size_t bytes = (size_t)tiles * sizeof(qdq_tile_sensitivity), offset;
-    qdq_status status = reserve_sums(r, bytes * op->n_formats, &offset);
-    qdq_cuda_sensitivity_args args = {
-        .input = array(&op->input, first), .gradient = array(&op->gradient, first), .count = count};
-    bool light = true;
-    for (int turn = 0; turn < 2 && status == QDQ_OK; turn++, light = false) {
-        args.n_pairs = 0;
-        for (uint32_t p = 0; p < op->n_formats && status == QDQ_OK; p++) {
-            if (is_light_pair(op, p) != light) continue;
-            if (args.n_pairs == 0) args.sums = r->ticket->sums + offset;
-            status = give_format(r, op, op->format[p], first, count, 0, &args);
-            if (status == QDQ_OK) status = give_format(r, op, op->high[p], first, count, 1, &args);
-            if (status == QDQ_OK) status = note_sums(r, op, p, offset, tiles);
-            offset += bytes;
-            args.n_pairs++;
-            if (light || status != QDQ_OK) continue;
-            status = launch_pairs(r, &args);
-            args.n_pairs = 0;
-        }
-        if (args.n_pairs > 0 && status == QDQ_OK) status = launch_pairs(r, &args);
+static qdq_status record_sensitivity(recording *r, const qdq_step *step) {
+    const qdq_op *op = step->op;
+    qdq_cuda_sensitivity_args args = {.input = array(&op->input, step->first),
+                                      .gradient = array(&op->gradient, step->first),
+                                      .count = step->count,
+                                      .n_pairs = step->n_formats};
+    for (uint32_t p = 0; p < step->n_formats; p++) {
+        qdq_format high = qdq_step_high(step, p);
+        args.format[p][0] = (uint8_t)qdq_step_format(step, p);
+        args.format[p][1] = high == QDQ_FORMAT_SOURCE ? QDQ_CUDA_UNCHANGED : (uint8_t)high;
     }
-    return status;
+    for (int i = 0; i < 2; i++) {
+        if (step->given[i] == QDQ_NO_SLOT) continue;
+        args.given[i] = r->scratch->values[step->given[i]];
+        args.format[0][i] = QDQ_CUDA_GIVEN;
+    }
+    qdq_status status = place_sums(r, step, &args.sums);
+    if (status != QDQ_OK) return status;
+    return launch(r, args.n_pairs > 1 ? r->device->sensitivities : r->device->sensitivity, args.count, &args);
 }
 
-/* In waves: as many tiles as the sums, and scratch memory where it is used, have room for. */
-static qdq_status run_sums(recording *r, const qdq_op *op) {
-    size_t each = op->kind == QDQ_OP_ERROR ? sizeof(qdq_tile_error) : sizeof(qdq_tile_sensitivity);
-    uint64_t wave = SUMS_MOST / (each * op->n_formats);
-    for (uint32_t f = 0; f < op->n_formats; f++) {
-        bool light = op->kind == QDQ_OP_ERROR ? qdq_cuda_is_light(op, op->format[f]) : is_light_pair(op, f);
-        if (!light && wave > SCRATCH_TILES) wave = SCRATCH_TILES;
+static qdq_status record(void *recording_, const qdq_step *step) {
+    recording *r = recording_;
+    qdq_status status = qdq_cuda_load(r->device, step);
+    if (status != QDQ_OK) return status;
+    switch (step->kind) {
+    case QDQ_STEP_ROW_SQUARES: return record_rows(r, step);
+    case QDQ_STEP_ERROR: return record_error(r, step);
+    case QDQ_STEP_SENSITIVITY: return record_sensitivity(r, step);
+    case QDQ_STEP_ROUNDTRIP:
+    case QDQ_STEP_QUANTIZE:
+    case QDQ_STEP_DEQUANTIZE: break;
     }
-    wave *= QDQ_TILE;
-    qdq_status status = QDQ_OK;
-    for (uint64_t first = 0; first < op->count && status == QDQ_OK; first += wave) {
-        uint64_t count = op->count - first < wave ? op->count - first : wave;
-        status = op->kind == QDQ_OP_ERROR ? run_error(r, op, first, count) : run_sensitivity(r, op, first, count);
-    }
-    return status;
+    return record_array(r, step);
 }
 
 static qdq_status check_alignment(const qdq_span *span) {
@@ -389,11 +312,23 @@ static qdq_status check_alignment(const qdq_span *span) {
 }
 
 static qdq_status run(recording *r, const qdq_op *op) {
-    qdq_status status = qdq_cuda_load(r->device, op);
+    qdq_status status = QDQ_OK;
     const qdq_span *spans[] = {&op->input, &op->output, &op->gradient, &op->importance};
     for (int i = 0; i < 4 && status == QDQ_OK; i++) status = check_alignment(spans[i]);
+    return status == QDQ_OK ? qdq_lower(op, &limits, record, r) : status;
+}
+
+static qdq_status load(void *device, const qdq_step *step) { return qdq_cuda_load(device, step); }
+
+qdq_status qdq_cuda_build(void *state, const qdq_op *op) {
+    qdq_cuda_device *device = state;
+    qdq_status status = qdq_cuda_enter(device);
     if (status != QDQ_OK) return status;
-    return op->kind == QDQ_OP_ERROR || op->kind == QDQ_OP_SENSITIVITY ? run_sums(r, op) : run_format(r, op);
+    pthread_mutex_lock(&device->mutex);
+    status = qdq_lower_kernels(op, &limits, load, device);
+    pthread_mutex_unlock(&device->mutex);
+    qdq_cuda_leave(device);
+    return status;
 }
 
 /* ---- Tickets. The device's mutex is held, and its context is the thread's. ---- */

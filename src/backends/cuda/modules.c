@@ -88,21 +88,16 @@ qdq_status qdq_cuda_load_proof(qdq_cuda_device *device) {
     return status == QDQ_OK ? find(device, device->proof_module, "qdq_dialect", &device->dialect) : status;
 }
 
-bool qdq_cuda_is_light(const qdq_op *op, qdq_format format) {
-    if (format == QDQ_FORMAT_SOURCE) return true;
-    const qdq_format_row *row = qdq_format_get(format);
-    return row->light && (row->importance == 0 || !op->importance.memory);
-}
-
-qdq_status qdq_cuda_load(qdq_cuda_device *device, const qdq_op *op) {
-    bool sums = op->kind == QDQ_OP_ERROR || op->kind == QDQ_OP_SENSITIVITY;
-    qdq_status status = sums || op->importance.memory ? load_sums(device) : QDQ_OK;
-    for (uint32_t f = 0; f < op->n_formats && status == QDQ_OK; f++) {
-        if (!sums || !qdq_cuda_is_light(op, op->format[f])) status = load_format(device, op->format[f]);
-        if (op->kind == QDQ_OP_SENSITIVITY && status == QDQ_OK && !qdq_cuda_is_light(op, op->high[f]))
-            status = load_format(device, op->high[f]);
+qdq_status qdq_cuda_load(qdq_cuda_device *device, const qdq_step *step) {
+    switch (step->kind) {
+    case QDQ_STEP_ROW_SQUARES:
+    case QDQ_STEP_ERROR:
+    case QDQ_STEP_SENSITIVITY: return load_sums(device);
+    case QDQ_STEP_ROUNDTRIP:
+    case QDQ_STEP_QUANTIZE:
+    case QDQ_STEP_DEQUANTIZE: break;
     }
-    return status;
+    return load_format(device, qdq_step_format(step, 0));
 }
 
 void qdq_cuda_unload(qdq_cuda_device *device) {

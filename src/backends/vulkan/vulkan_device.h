@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "backends/lower.h"
 #include "backends/vulkan/kernel_args.h"
 #include "backends/vulkan/vk.h"
 
@@ -94,12 +95,11 @@ void qdq_vk_kernels_destroy(qdq_vk_device *device);
 /* Builds it on first use. */
 qdq_status qdq_vk_kernel(qdq_vk_device *device, qdq_format format, uint32_t op, bool weighted,
                          qdq_vk_pipeline *pipeline);
-/* Errors of several formats, or one against another: all must be combinable. */
+/* Errors of several formats, or one against another: all must be light. */
 qdq_status qdq_vk_several_kernel(qdq_vk_device *device, uint32_t op, const int32_t formats[QDQ_VK_SEVERAL],
                                  qdq_vk_pipeline *pipeline);
 /* The table of words of a format whose kernels were built; NULL for a format that has none. */
 const qdq_vk_memory *qdq_vk_words(qdq_vk_device *device, qdq_format format);
-bool qdq_vk_is_combinable(qdq_format format);
 qdq_status qdq_vk_rows_kernel(qdq_vk_device *device, qdq_vk_pipeline *pipeline);
 /* New ones, the caller's to destroy. */
 qdq_status qdq_vk_copy_kernel(qdq_vk_device *device, qdq_vk_pipeline *pipeline);
@@ -116,10 +116,9 @@ typedef struct qdq_vk_step {
     qdq_vk_work work;
     uint32_t groups;
     bool wait; /* for the steps before it */
-    /* Of error and sensitivity: whose sums it makes. The output is then bound when they have a place. */
-    const qdq_op *op;
-    uint32_t n_formats, format_index[QDQ_VK_SEVERAL]; /* of a sensitivity one, its pair */
-    uint64_t sums_bytes, tiles;
+    /* Of error and sensitivity: which step's sums it makes. The output is then bound when they have a place. */
+    qdq_step of;
+    uint64_t sums_bytes;
 } qdq_vk_step;
 
 /* Operations as dispatches. */

@@ -209,11 +209,6 @@ qdq_status qdq_vk_kernel(qdq_vk_device *device, qdq_format format, uint32_t op, 
     return take(device, &r, &device->pipelines[format][op][weighted], pipeline);
 }
 
-bool qdq_vk_is_combinable(qdq_format format) {
-    const qdq_format_row *row = qdq_format_get(format);
-    return row && row->light;
-}
-
 static qdq_status combine(qdq_vk_device *device, qdq_vk_combination *wanted) {
     for (size_t i = 0; i < device->n_combinations; i++) {
         const qdq_vk_combination *c = &device->combinations[i];

@@ -184,13 +184,7 @@ static void add_sums(const batch *b, const qdq_vk_step *steps) {
     for (size_t i = b->first; i < b->end; i++) {
         const qdq_vk_step *step = &steps[i];
         if (step->sums_bytes == 0) continue;
-        const void *tiles = sums;
-        if (step->op->kind == QDQ_OP_ERROR)
-            for (uint32_t f = 0; f < step->n_formats; f++)
-                qdq_add_tile_errors(step->op, step->format_index[f], (const qdq_tile_error *)tiles + f * step->tiles,
-                                    step->tiles);
-        else
-            qdq_add_tile_sensitivities(step->op, step->format_index[0], tiles, step->tiles);
+        qdq_add_step_sums(&step->of, sums);
         sums += sums_room(step);
     }
 }
