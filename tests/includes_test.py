@@ -32,15 +32,9 @@ GENERATED = {"every_format.h": "formats", "light_formats.h": "formats"}
 COMMAND_STILL_INCLUDES = """
 backends/cpu/cpu_mask.h
 base/bits.h
-base/error.h
-files/files.h
 files/json_io.h
 model/format_list.h
-model/metadata.h
-model/rewrite.h
-model/selection.h
-model/targets.h
-plan/planned.h
+model/llama_rules.h
 proof/operation_proofs.h
 proof/proofs.h
 proof/reference.h
