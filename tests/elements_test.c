@@ -1,4 +1,4 @@
-/* Floats to 16 bits, and the search for what is not finite. */
+/* Floats to elements of 16 bits, and the search for what is not finite. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,8 +9,8 @@
 
 #include <cmocka.h>
 
+#include "base/source.h"
 #include "model/finite.h"
-#include "model/narrow.h"
 
 static float float_of(uint32_t bits) {
     float value;
@@ -27,6 +27,14 @@ static float f16_value(uint16_t h) {
 
 static float bf16_value(uint16_t h) { return float_of((uint32_t)h << 16); }
 
+static uint16_t stored(qdq_dtype dtype, float value) {
+    uint16_t half;
+    qdq_source_store(qdq_source_get(dtype), &value, &half, 1);
+    return half;
+}
+static uint16_t f16_of(float value) { return stored(QDQ_F16, value); }
+static uint16_t bf16_of(float value) { return stored(QDQ_BF16, value); }
+
 /* Rounding is monotonic: between two neighbours it is right everywhere if it is right at the middle and on either side
  * of it. */
 static void check_neighbours(uint16_t (*narrow)(float), float (*value)(uint16_t), uint16_t a) {
@@ -41,40 +49,40 @@ static void check_neighbours(uint16_t (*narrow)(float), float (*value)(uint16_t)
 static void test_f16(void **state) {
     (void)state;
     for (uint32_t sign = 0; sign <= 0x8000; sign += 0x8000) {
-        for (uint32_t m = 0; m < 0x7bff; m++) check_neighbours(qdq_f16_of_float, f16_value, (uint16_t)(sign | m));
+        for (uint32_t m = 0; m < 0x7bff; m++) check_neighbours(f16_of, f16_value, (uint16_t)(sign | m));
         float s = sign ? -1.0f : 1.0f;
-        assert_int_equal(qdq_f16_of_float(s * 65504.0f), sign | 0x7bff);
-        assert_int_equal(qdq_f16_of_float(s * nextafterf(65520.0f, 0.0f)), sign | 0x7bff);
-        assert_int_equal(qdq_f16_of_float(s * 65520.0f), sign | 0x7c00);
-        assert_int_equal(qdq_f16_of_float(s * 3e38f), sign | 0x7c00);
-        assert_int_equal(qdq_f16_of_float(s * INFINITY), sign | 0x7c00);
-        assert_int_equal(qdq_f16_of_float(s * 1e-45f), sign);
+        assert_int_equal(f16_of(s * 65504.0f), sign | 0x7bff);
+        assert_int_equal(f16_of(s * nextafterf(65520.0f, 0.0f)), sign | 0x7bff);
+        assert_int_equal(f16_of(s * 65520.0f), sign | 0x7c00);
+        assert_int_equal(f16_of(s * 3e38f), sign | 0x7c00);
+        assert_int_equal(f16_of(s * INFINITY), sign | 0x7c00);
+        assert_int_equal(f16_of(s * 1e-45f), sign);
     }
-    assert_int_equal(qdq_f16_of_float(float_of(0x7f800001u)), 0x7e00);
-    assert_int_equal(qdq_f16_of_float(float_of(0xffffffffu)), 0xfe00);
+    assert_int_equal(f16_of(float_of(0x7f800001u)), 0x7e00);
+    assert_int_equal(f16_of(float_of(0xffffffffu)), 0xfe00);
 }
 
 static void test_bf16(void **state) {
     (void)state;
     for (uint32_t sign = 0; sign <= 0x8000; sign += 0x8000) {
-        for (uint32_t m = 0; m < 0x7f7f; m++) check_neighbours(qdq_bf16_of_float, bf16_value, (uint16_t)(sign | m));
+        for (uint32_t m = 0; m < 0x7f7f; m++) check_neighbours(bf16_of, bf16_value, (uint16_t)(sign | m));
         /* 0x7f7f is the largest; half a step above it is 0x7f7f8000. */
-        assert_int_equal(qdq_bf16_of_float(float_of(sign << 16 | 0x7f7f7fffu)), sign | 0x7f7f);
-        assert_int_equal(qdq_bf16_of_float(float_of(sign << 16 | 0x7f7f8000u)), sign | 0x7f80);
-        assert_int_equal(qdq_bf16_of_float(float_of(sign << 16 | 0x7f800000u)), sign | 0x7f80);
+        assert_int_equal(bf16_of(float_of(sign << 16 | 0x7f7f7fffu)), sign | 0x7f7f);
+        assert_int_equal(bf16_of(float_of(sign << 16 | 0x7f7f8000u)), sign | 0x7f80);
+        assert_int_equal(bf16_of(float_of(sign << 16 | 0x7f800000u)), sign | 0x7f80);
     }
     /* A NaN stays one, though its upper half were an infinity's. */
-    assert_int_equal(qdq_bf16_of_float(float_of(0x7f800001u)), 0x7fc0);
-    assert_int_equal(qdq_bf16_of_float(float_of(0xff812345u)), 0xffc1);
+    assert_int_equal(bf16_of(float_of(0x7f800001u)), 0x7fc0);
+    assert_int_equal(bf16_of(float_of(0xff812345u)), 0xffc1);
 }
 
 static void test_arrays(void **state) {
     (void)state;
     const float x[3] = {1.0f, -0.0f, 65520.0f};
     uint16_t y[3];
-    qdq_narrow(QDQ_F16, x, y, 3);
+    qdq_source_store(qdq_source_get(QDQ_F16), x, y, 3);
     assert_memory_equal(y, ((uint16_t[]){0x3c00, 0x8000, 0x7c00}), sizeof y);
-    qdq_narrow(QDQ_BF16, x, y, 3);
+    qdq_source_store(qdq_source_get(QDQ_BF16), x, y, 3);
     assert_memory_equal(y, ((uint16_t[]){0x3f80, 0x8000, 0x4780}), sizeof y);
 }
 

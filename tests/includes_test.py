@@ -25,7 +25,7 @@ PUBLIC = {
 }
 
 # What the build makes.
-GENERATED = {"every_format.h": "formats", "light_formats.h": "formats"}
+GENERATED = {"every_format.h": "formats", "every_source.h": "sources", "light_formats.h": "formats"}
 
 # The command is to include public headers alone. What it still includes besides: a line here goes when its last include
 # goes, and none comes.

@@ -6,6 +6,7 @@
 #include "api/device.h"
 #include "base/error.h"
 #include "base/format.h"
+#include "base/source.h"
 
 struct qdq_encoder {
     qdq_device *device;
@@ -146,7 +147,7 @@ static void *make_room(void *array, size_t used, size_t more, size_t *room, size
     return bigger;
 }
 
-static bool is_source(qdq_dtype dtype) { return dtype == QDQ_F32 || dtype == QDQ_F16 || dtype == QDQ_BF16; }
+static bool is_source(qdq_dtype dtype) { return qdq_source_get(dtype) != NULL; }
 
 static qdq_span span_of(const qdq_buffer *buffer) {
     return (qdq_span){.memory = buffer->storage->memory,

@@ -5,6 +5,7 @@
 #include "api/device.h"
 #include "base/error.h"
 #include "base/format.h"
+#include "base/source.h"
 
 enum { FORMAT_NAME = 32 };
 
@@ -34,9 +35,10 @@ static bool read_formats(qdq_op *op, const char *text, size_t length) {
 }
 
 static bool dtype_of(const char *text, size_t length, qdq_dtype *dtype) {
-    for (qdq_dtype d = QDQ_F32; d <= QDQ_BF16; d = (qdq_dtype)(d + 1)) {
-        if (strlen(qdq_dtype_name(d)) != length || strncmp(text, qdq_dtype_name(d), length) != 0) continue;
-        *dtype = d;
+    const qdq_source *source;
+    for (uint32_t i = 0; (source = qdq_source_at(i)) != NULL; i++) {
+        if (strlen(source->name) != length || strncmp(text, source->name, length) != 0) continue;
+        *dtype = source->dtype;
         return true;
     }
     return false;

@@ -11,6 +11,7 @@
 #include "base/shared.h"
 #include "every_format.h" /* the files of formats.def, which the build lists */
 #include "base/fact_asserts.h"
+#include "every_source.h"
 
 /* What a format's file says is said there alone. A fact that is missing is an error below, by its name. */
 #define FORMAT(format, type, file_type)                                                                                \
@@ -38,8 +39,11 @@ static const qdq_ggml_type ggml_types[] = {
 #define FORMAT(format, type, file_type) {#format, type, 32 * format##_LANES, format##_BYTES},
 #include "formats/formats.def"
 #undef FORMAT
-    {"f32", 0, 1, 4},  {"f16", 1, 1, 2},  {"bf16", 30, 1, 2}, {"i8", 24, 1, 1},    {"i16", 25, 1, 2},
-    {"i32", 26, 1, 4}, {"i64", 27, 1, 8}, {"f64", 28, 1, 8},  {"q8_1", 9, 32, 36}, {"q8_K", 15, 256, 292},
+#define SOURCE(source, number, type, file_type, name) {#source, type, 1, source##_BYTES},
+#include "sources/sources.def"
+#undef SOURCE
+    {"i8", 24, 1, 1},  {"i16", 25, 1, 2},   {"i32", 26, 1, 4},      {"i64", 27, 1, 8},
+    {"f64", 28, 1, 8}, {"q8_1", 9, 32, 36}, {"q8_K", 15, 256, 292},
 };
 enum { N_GGML_TYPES = sizeof ggml_types / sizeof ggml_types[0] };
 

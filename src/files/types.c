@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "../base/ggml_type.h"
+#include "../base/source.h"
 
 static const char packed[] = "is already quantized";
 static const char working[] = "is a working format of the matrix kernels, not of weights";
@@ -16,14 +17,14 @@ static const char wide_float[] = "is wider than F32: convert the model to F32 fi
 
 #define NO QDQ_NO_GGML_TYPE
 
-/* safetensors' dtypes as of 0.8, with ggml's id where it has the type. */
+/* safetensors' dtypes as of 0.8, with ggml's id where it has the type, which then has the size. */
 static const struct {
     const char *name, *not_source;
     uint32_t ggml_id, bits;
 } dtypes[] = {
-    {"F32", NULL, 0, 32},
-    {"F16", NULL, 1, 16},
-    {"BF16", NULL, 30, 16},
+#define SOURCE(source, number, type, file_type, name) {#name, NULL, type, 0},
+#include "sources/sources.def"
+#undef SOURCE
     {"I8", integer, 24, 8},
     {"I16", integer, 25, 16},
     {"I32", integer, 26, 32},
@@ -135,12 +136,8 @@ bool qdq_type_bytes(const qdq_type *type, uint64_t elements, uint64_t *bytes) {
 }
 
 qdq_dtype qdq_type_dtype(const qdq_type *type) {
-    switch (type->ggml_id) {
-    case 0: return QDQ_F32;
-    case 1: return QDQ_F16;
-    case 30: return QDQ_BF16;
-    default: return QDQ_U8;
-    }
+    const qdq_source *source = qdq_source_by_ggml_type(type->ggml_id);
+    return source != NULL ? source->dtype : QDQ_U8;
 }
 
 const char *qdq_tensor_not_source(const qdq_tensor *tensor) {

@@ -1,15 +1,17 @@
-/* A float is NaN or infinite when all bits of its exponent are set. */
+/* An element is NaN or infinite when all bits of its source's exponent are set. */
 #include "model/finite.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/source.h"
+
 enum { PIECE = 1 << 16, STEP = 1024 };
 
 typedef struct scan {
     const unsigned char *elements;
-    qdq_dtype dtype;
+    const qdq_source *source;
     uint64_t n;
     _Atomic uint64_t first;
 } scan;
@@ -17,6 +19,7 @@ typedef struct scan {
 /* Vectors of any alignment: 16 bytes are what every machine has. */
 typedef uint32_t words __attribute__((vector_size(16), aligned(1), may_alias));
 typedef uint16_t halves __attribute__((vector_size(16), aligned(1), may_alias));
+typedef uint8_t bytes __attribute__((vector_size(16), aligned(1), may_alias));
 
 /* Whether any of STEP elements has all bits of `exponent` set. Four chains of ORs keep the loads busy. */
 #define ANY(vector, element, name)                                                                                     \
@@ -33,34 +36,28 @@ typedef uint16_t halves __attribute__((vector_size(16), aligned(1), may_alias));
     }
 ANY(words, uint32_t, any32)
 ANY(halves, uint16_t, any16)
+ANY(bytes, uint8_t, any8)
 
-static bool any_of_step(qdq_dtype dtype, const unsigned char *at) {
-    return dtype == QDQ_F32 ? any32(at, 0x7f800000u) : any16(at, dtype == QDQ_F16 ? 0x7c00u : 0x7f80u);
+static bool any_of_step(const qdq_source *source, const unsigned char *at) {
+    if (source->bytes == 4) return any32(at, source->exponent);
+    return source->bytes == 2 ? any16(at, (uint16_t)source->exponent) : any8(at, (uint8_t)source->exponent);
 }
 
-static bool is_finite(qdq_dtype dtype, const unsigned char *at) {
-    uint32_t word;
-    uint16_t half;
-    if (dtype == QDQ_F32) {
-        memcpy(&word, at, 4);
-        return (word & 0x7f800000u) != 0x7f800000u;
-    }
-    memcpy(&half, at, 2);
-    uint16_t exponent = dtype == QDQ_F16 ? 0x7c00u : 0x7f80u;
-    return (half & exponent) != exponent;
+static bool is_finite(const qdq_source *source, const unsigned char *at) {
+    return (qdq_source_bits(source, at) & source->exponent) != source->exponent;
 }
 
 static void scan_piece(void *context, uint64_t piece) {
     scan *s = context;
-    size_t size = qdq_dtype_size(s->dtype);
+    size_t size = s->source->bytes;
     uint64_t first = piece * PIECE, end = s->n - first < PIECE ? s->n : first + PIECE;
     for (uint64_t i = first; i < end;) {
         const unsigned char *at = s->elements + i * size;
-        if (end - i >= STEP && !any_of_step(s->dtype, at)) {
+        if (end - i >= STEP && !any_of_step(s->source, at)) {
             i += STEP;
             continue;
         }
-        if (!is_finite(s->dtype, at)) {
+        if (!is_finite(s->source, at)) {
             uint64_t lowest = atomic_load(&s->first);
             while (i < lowest && !atomic_compare_exchange_weak(&s->first, &lowest, i)) continue;
             return;
@@ -70,7 +67,7 @@ static void scan_piece(void *context, uint64_t piece) {
 }
 
 uint64_t qdq_first_non_finite(qdq_pool *pool, qdq_dtype dtype, const void *elements, uint64_t n) {
-    scan s = {.elements = elements, .dtype = dtype, .n = n};
+    scan s = {.elements = elements, .source = qdq_source_get(dtype), .n = n};
     atomic_init(&s.first, n);
     uint64_t pieces = n / PIECE + (n % PIECE != 0);
     if (pool != NULL)

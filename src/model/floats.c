@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/narrow.h"
+#include "base/source.h"
 #include "backends/cpu/cpu_kernels.h"
 #include "backends/cpu/cpu_mask.h"
 #include "base/error.h"
@@ -57,20 +57,16 @@ static void store_turn(void *context, uint64_t turn) {
     for (uint64_t t = turn * TURN_TILES; t < turn_end(j, turn); t++) {
         size_t n = tile_count(j, t);
         unsigned char *to = j->to + t * QDQ_TILE * qdq_dtype_size(j->target);
-        widen_tile(j, t, j->target == QDQ_F32 ? (float *)(void *)to : x);
-        if (j->target != QDQ_F32) qdq_narrow(j->target, x, (uint16_t *)(void *)to, n);
+        widen_tile(j, t, x);
+        qdq_source_store(qdq_source_get(j->target), x, to, n);
     }
 }
 
 /* x as `target` has it. */
 static void requantize(const job *j, const float *x, float *y, size_t n) {
-    uint16_t narrow[QDQ_TILE];
-    if (j->target == QDQ_F32) {
-        memcpy(y, x, n * sizeof *y);
-        return;
-    }
-    qdq_narrow(j->target, x, narrow, n);
-    j->tile->widen(j->target, narrow, y, n);
+    uint32_t elements[QDQ_TILE];
+    qdq_source_store(qdq_source_get(j->target), x, elements, n);
+    j->tile->widen(j->target, elements, y, n);
 }
 
 static void roundtrip_turn(void *context, uint64_t turn) {

@@ -7,7 +7,7 @@
 #include "model/advice.h"
 #include "model/row_order.h"
 #include "base/error.h"
-#include "dialect/scalar.h"
+#include "base/source.h"
 
 typedef unsigned long long ull;
 #define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
@@ -74,15 +74,7 @@ static qdq_status read_row(void *context, uint64_t row, float *values) {
     const qdq_tensor *t = context;
     uint64_t n = t->shape[t->n_dims - 1];
     const char *at = (const char *)t->data + row * n * qdq_dtype_size(t->dtype);
-    if (t->dtype == QDQ_F32) {
-        memcpy(values, at, n * sizeof *values);
-        return QDQ_OK;
-    }
-    for (uint64_t i = 0; i < n; i++) {
-        uint16_t half;
-        memcpy(&half, at + 2 * i, 2);
-        values[i] = t->dtype == QDQ_F16 ? f16_value(half) : as_real((uint32_t)half << 16);
-    }
+    qdq_source_load(qdq_source_get(t->dtype), at, values, n);
     return QDQ_OK;
 }
 

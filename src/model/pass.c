@@ -11,6 +11,7 @@
 #include "model/format_list.h"
 #include "api/device.h"
 #include "base/error.h"
+#include "base/source.h"
 
 /* Elements a chunk, multiples of QDQ_TILE. What the CPU scans before it computes should stay in the cache between; the
  * rest may be larger, and a GPU's transfers large: each chunk costs some waking and waiting. */
@@ -134,15 +135,14 @@ static qdq_status check_finite(qdq_pass *pass, const qdq_tensor *tensor, const c
     if (found == count) return QDQ_OK;
     uint64_t index = first + found, row = tensor->n_dims > 0 ? tensor->shape[tensor->n_dims - 1] : 1;
     char name[256], path[512];
-    uint32_t word = 0;
-    memcpy(&word, at + found * size, size); /* little-endian, as the file */
-    uint32_t mantissa = tensor->dtype == QDQ_F32 ? 0x7fffffu : tensor->dtype == QDQ_F16 ? 0x3ffu : 0x7fu;
-    return qdq_fail_advising(
-        QDQ_ADVICE_ALLOW_NON_FINITE, QDQ_BAD_DATA,
-        "%s: tensor \"%s\": %s %llu (row %llu, column %llu; file offset %llu) is %s",
-        qdq_printable(tensor->path, path, sizeof path), qdq_printable(tensor->name, name, sizeof name), what,
-        (unsigned long long)index, (unsigned long long)(index / row), (unsigned long long)(index % row),
-        (unsigned long long)(tensor->offset + index * size), (word & mantissa) != 0 ? "NaN" : "infinite");
+    float value;
+    qdq_source_load(qdq_source_get(tensor->dtype), at + found * size, &value, 1);
+    return qdq_fail_advising(QDQ_ADVICE_ALLOW_NON_FINITE, QDQ_BAD_DATA,
+                             "%s: tensor \"%s\": %s %llu (row %llu, column %llu; file offset %llu) is %s",
+                             qdq_printable(tensor->path, path, sizeof path),
+                             qdq_printable(tensor->name, name, sizeof name), what, (unsigned long long)index,
+                             (unsigned long long)(index / row), (unsigned long long)(index % row),
+                             (unsigned long long)(tensor->offset + index * size), isnan(value) ? "NaN" : "infinite");
 }
 
 /* Sums hide nothing: sum w^2 is not finite if a weight is not, sum g D if a gradient is not. (Either can also overflow;

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 
 #include "model/format_list.h"
-#include "model/narrow.h"
 #include "base/error.h"
+#include "base/source.h"
 
 /* What becomes of a tensor. */
 struct qdq_rewritten {
@@ -59,15 +59,16 @@ static qdq_status take(void *context, const void *data, uint64_t bytes) {
     if (rewrite->kind == QDQ_WORK_QUANTIZE || !rewrite->source_dtype || dtype == QDQ_F32)
         return qdq_writer_write(r->writer, data, bytes);
     uint64_t n = bytes / sizeof(float);
-    if (rewrite->narrow_room < n) {
-        free(rewrite->narrow);
-        rewrite->narrow = malloc((size_t)n * sizeof *rewrite->narrow);
-        rewrite->narrow_room = rewrite->narrow != NULL ? n : 0;
-        if (rewrite->narrow == NULL)
+    uint64_t size = n * qdq_dtype_size(dtype);
+    if (rewrite->stored_room < size) {
+        free(rewrite->stored);
+        rewrite->stored = malloc((size_t)size);
+        rewrite->stored_room = rewrite->stored != NULL ? size : 0;
+        if (rewrite->stored == NULL)
             return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu elements", (unsigned long long)n);
     }
-    qdq_narrow(dtype, data, rewrite->narrow, n);
-    return qdq_writer_write(r->writer, rewrite->narrow, n * sizeof *rewrite->narrow);
+    qdq_source_store(qdq_source_get(dtype), data, rewrite->stored, n);
+    return qdq_writer_write(r->writer, rewrite->stored, size);
 }
 
 static qdq_status copy(qdq_rewrite *rewrite, const qdq_rewritten *r) {
@@ -130,5 +131,5 @@ void qdq_rewrite_close(qdq_rewrite *rewrite) {
     for (uint32_t i = 0; i < rewrite->n_earlier; i++) qdq_writer_abort(rewrite->earlier[i]);
     free(rewrite->earlier);
     free(rewrite->tensors);
-    free(rewrite->narrow);
+    free(rewrite->stored);
 }

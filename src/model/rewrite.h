@@ -18,8 +18,8 @@ typedef struct qdq_rewrite {
     uint64_t first; /* the number of the first tensor in `writer` */
     qdq_rewritten *tensors;
     uint64_t n;       /* tensors that were added */
-    uint16_t *narrow; /* a chunk in 16 bits */
-    uint64_t narrow_room;
+    void *stored; /* a chunk in the source's elements */
+    uint64_t stored_room;
     uint64_t bytes;                              /* to be read */
     uint64_t quantized, quantized_elements;      /* tensors and their elements that a format takes */
     uint64_t weighted;                           /* of these, tensors that the importance matrix has an entry for */

@@ -1,11 +1,13 @@
 #include "model/row_order.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
-#include "dialect/scalar.h"
+#include "base/bits.h"
+#include "base/source.h"
 
 uint64_t qdq_row_in_hf(uint64_t rows, uint64_t heads, uint64_t gguf_row) {
     uint64_t head = rows / heads, at = gguf_row % head;
@@ -31,21 +33,29 @@ qdq_status qdq_permute_heads(qdq_permute permute, const char *name, uint64_t row
     return QDQ_OK;
 }
 
-static float stored_as(float x, qdq_dtype dtype) {
-    if (dtype == QDQ_F32 || x != x) return x;
-    if (dtype == QDQ_F16) return f16_round(x);
-    uint32_t u = as_uint(x);
-    return as_real((u + 0x7fffu + (u >> 16 & 1u)) & 0xffff0000u);
+/* Whether x, stored in the source's elements, is y; NaNs are compared as they are. */
+static bool same_stored(const float *x, const float *y, uint64_t n, const qdq_source *source) {
+    enum { PIECE = 256 };
+    for (uint64_t at = 0; at < n; at += PIECE) {
+        uint32_t elements[PIECE];
+        float stored[PIECE];
+        uint64_t m = n - at < PIECE ? n - at : PIECE;
+        qdq_source_store(source, x + at, elements, m);
+        qdq_source_load(source, elements, stored, m);
+        for (uint64_t i = 0; i < m; i++) {
+            float v = x[at + i] != x[at + i] ? x[at + i] : stored[i];
+            if (bits_of(v) != bits_of(y[at + i])) return false;
+        }
+    }
+    return true;
 }
 
 /* Reads HF's row and compares it, as GGUF would store it, with GGUF's. */
 static qdq_status compare_row(qdq_read_row hf, void *context, uint64_t hf_row, const float *gguf, float *scratch,
-                              uint64_t columns, qdq_dtype dtype, int *same) {
+                              uint64_t columns, const qdq_source *source, int *same) {
     qdq_status status = hf(context, hf_row, scratch);
-    if (status != QDQ_OK) return status;
-    *same = 1;
-    for (uint64_t i = 0; i < columns && *same; i++) *same = as_uint(stored_as(scratch[i], dtype)) == as_uint(gguf[i]);
-    return QDQ_OK;
+    if (status == QDQ_OK) *same = same_stored(scratch, gguf, columns, source);
+    return status;
 }
 
 qdq_status qdq_rows_permuted(uint64_t rows, uint64_t columns, uint64_t heads, qdq_read_row hf, void *hf_context,
@@ -54,8 +64,8 @@ qdq_status qdq_rows_permuted(uint64_t rows, uint64_t columns, uint64_t heads, qd
     if (heads && !divides(rows, heads))
         return qdq_fail(QDQ_INVALID_ARGUMENT, "%" PRIu64 " rows are not pairs in each of %" PRIu64 " heads", rows,
                         heads);
-    if (gguf_dtype != QDQ_F32 && gguf_dtype != QDQ_F16 && gguf_dtype != QDQ_BF16)
-        return qdq_fail(QDQ_INVALID_ARGUMENT, "rows are compared as f32, f16 or bf16");
+    const qdq_source *source = qdq_source_get(gguf_dtype);
+    if (!source) return qdq_fail(QDQ_INVALID_ARGUMENT, "rows of %s are no weights", qdq_dtype_name(gguf_dtype));
     uint64_t bytes;
     float *scratch = NULL;
     if (!__builtin_mul_overflow(columns, 2 * sizeof *scratch, &bytes) && bytes <= PTRDIFF_MAX)
@@ -71,11 +81,10 @@ qdq_status qdq_rows_permuted(uint64_t rows, uint64_t columns, uint64_t heads, qd
         uint64_t from = heads ? qdq_row_in_hf(rows, heads, r) : r;
         int same = 0;
         if (status == QDQ_OK && (identical || from == r))
-            status = compare_row(hf, hf_context, r, theirs, scratch, columns, gguf_dtype, &same);
+            status = compare_row(hf, hf_context, r, theirs, scratch, columns, source, &same);
         if (status != QDQ_OK) break;
         identical = identical && same;
-        if (permuted && from != r)
-            status = compare_row(hf, hf_context, from, theirs, scratch, columns, gguf_dtype, &same);
+        if (permuted && from != r) status = compare_row(hf, hf_context, from, theirs, scratch, columns, source, &same);
         if (status != QDQ_OK) break;
         permuted = permuted && same;
         if (!identical && !permuted) break;

@@ -10,6 +10,7 @@
 #include "model/rewrite.h"
 #include "model/selection.h"
 #include "base/error.h"
+#include "base/source.h"
 
 #define SHOWN(text) qdq_printable((text), (char[512]){0}, 512)
 
@@ -88,18 +89,17 @@ static qdq_status decide_all(job *j, bool dry) {
 /* general.file_type: what llama-quantize writes by its rules; else that of the format which most of the weights get,
  * and where there is none, of the type that they have. */
 static uint32_t file_type(const job *j) {
-    enum { ALL_F32 = 0, MOSTLY_F16 = 1, MOSTLY_BF16 = 32 };
     if (j->options.file_type != NULL) return *j->options.file_type;
     if (j->choose == qdq_llama_choose) return qdq_llama_file_type(((qdq_llama_chooser *)j->context)->llama);
     uint64_t elements[QDQ_MAX_FORMATS] = {0}, most = 0;
-    uint32_t type = ALL_F32;
+    uint32_t type = qdq_source_get(QDQ_F32)->ggml_file_type;
     for (uint64_t i = 0; i < j->report.tensors; i++) {
         const qdq_tensor *t = qdq_model_tensor(j->selection->model, j->arrangement->tensors[i].index);
         qdq_format f = j->decisions[i].format;
         if (f >= 0 && f < QDQ_MAX_FORMATS)
             elements[f] += t->elements;
         else if (t->n_dims > 1 && t->source)
-            type = t->dtype == QDQ_F16 ? MOSTLY_F16 : t->dtype == QDQ_BF16 ? MOSTLY_BF16 : ALL_F32;
+            type = qdq_source_get(t->dtype)->ggml_file_type;
     }
     for (qdq_format f = 0; f < QDQ_MAX_FORMATS; f++) {
         if (elements[f] <= most) continue;

@@ -10,6 +10,7 @@
 #include <xmmintrin.h>
 #endif
 #include "dialect/sums.h"
+#include "every_source.h"
 #include "backends/cpu/cpu_operations.h"
 #include "backends/cpu/transpose.h"
 #include "backends/cpu/tier_names.h"
@@ -18,28 +19,50 @@ enum { PASSES = QDQ_TILE_LANES / WIDTH };
 
 FN REAL load_row(const float *tile, int e, int pass) { return load_vector(tile + 32 * e + WIDTH * pass); }
 
-static void widen(qdq_dtype dtype, const void *src, float *dst, size_t n) {
-    if (dtype == QDQ_F32) {
-        memcpy(dst, src, n * 4);
-        return;
+/* A vector of elements at any address, the first m of them: their bits, a word each. */
+#define ELEMENT2(bytes) element_##bytes
+#define ELEMENT(bytes)  ELEMENT2(bytes)
+typedef uint8_t element_1;
+typedef uint16_t element_2;
+typedef uint32_t element_4;
+#define TAKE_BITS(name)                                                                                                \
+    FN UINT take_bits_##name(const unsigned char *from, size_t m) {                                                    \
+        ELEMENT(name##_BYTES) element[WIDTH] = {0};                                                                    \
+        if (m == WIDTH)                                                                                                \
+            memcpy(element, from, sizeof element);                                                                     \
+        else                                                                                                           \
+            memcpy(element, from, name##_BYTES *m);                                                                    \
+        uint32_t word[WIDTH];                                                                                          \
+        for (int l = 0; l < WIDTH; l++) word[l] = element[l];                                                          \
+        UINT bits;                                                                                                     \
+        memcpy(&bits, word, sizeof bits);                                                                              \
+        return bits;                                                                                                   \
     }
-    const unsigned char *bytes = src;
-    for (size_t i = 0; i < n; i += WIDTH) {
-        uint16_t half[WIDTH] = {0};
-        size_t m = n - i < WIDTH ? n - i : WIDTH;
-        if (m == WIDTH)
-            memcpy(half, bytes + 2 * i, sizeof half);
-        else
-            memcpy(half, bytes + 2 * i, 2 * m);
-        uint32_t word[WIDTH];
-        for (int l = 0; l < WIDTH; l++) word[l] = half[l];
-        UINT bits;
-        memcpy(&bits, word, sizeof bits);
-        REAL value = dtype == QDQ_BF16 ? as_real(bits << 16) : f16_value(bits);
-        if (m == WIDTH)
-            memcpy(dst + i, &value, sizeof value);
-        else
-            memcpy(dst + i, &value, 4 * m);
+
+#define WIDEN(name)                                                                                                    \
+    static void widen_##name(const unsigned char *from, float *to, size_t n) {                                         \
+        for (size_t i = 0; i < n; i += WIDTH) {                                                                        \
+            size_t m = n - i < WIDTH ? n - i : WIDTH;                                                                  \
+            REAL value = name##_load(take_bits_##name(from + name##_BYTES * i, m));                                    \
+            if (m == WIDTH)                                                                                            \
+                memcpy(to + i, &value, sizeof value);                                                                  \
+            else                                                                                                       \
+                memcpy(to + i, &value, 4 * m);                                                                         \
+        }                                                                                                              \
+    }
+
+#define SOURCE(name, ...) TAKE_BITS(name) WIDEN(name)
+#include "sources/sources.def"
+#undef SOURCE
+
+static void widen(qdq_dtype dtype, const void *src, float *dst, size_t n) {
+    switch ((int)dtype) {
+#define SOURCE(name, number, ...)                                                                                      \
+    case number:                                                                                                       \
+        widen_##name(src, dst, n);                                                                                     \
+        break;
+#include "sources/sources.def"
+#undef SOURCE
     }
 }
 
