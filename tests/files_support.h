@@ -23,11 +23,14 @@
 
 typedef struct bytes {
     uint8_t *data;
-    size_t n;
+    size_t n, room;
 } bytes;
 
 static inline void put(bytes *b, const void *data, size_t n) {
-    b->data = realloc(b->data, b->n + n + 1);
+    if (b->n + n + 1 > b->room) {
+        b->room = 2 * (b->n + n + 1);
+        b->data = realloc(b->data, b->room);
+    }
     if (n > 0) memcpy(b->data + b->n, data, n);
     b->n += n;
 }

@@ -602,8 +602,8 @@ static void *read_often(void *data) {
 static void reads_while_others_are_closed(void **state) {
     bytes b = safetensors(two_tensors, 20);
     save("kept.safetensors", b);
-    b = safetensors(two_tensors, 20);
     save("closed.safetensors", b);
+    release(&b);
     qdq_model *kept, *other;
     pthread_t thread;
     void *failed;
