@@ -21,7 +21,7 @@ build/build.ninja:
 
 # AUTO: whatever an earlier configuration wanted, the demo wants no tests.
 demo: build-packages
-	cmake --preset release -DQDQ_BUILD_TESTS=AUTO && cmake --build build --target qdq_command
+	cmake --preset release -DQDQ_WERROR=$(WERROR) -DQDQ_BUILD_TESTS=AUTO && cmake --build build --target qdq_command
 	build/qdq sensitivity --low q4_0 --high q8_0 --grad $(EXAMPLE)/gradients.safetensors $(EXAMPLE)/model.safetensors
 
 build-packages:
