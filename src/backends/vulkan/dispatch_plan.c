@@ -262,7 +262,6 @@ static qdq_status plan_op(planner *p, const qdq_op *op) {
     qdq_limits limits = limits_of(p->device);
     p->slots[0] = p->slots[1] = p->row_sums = (qdq_vk_memory){0};
     qdq_status status = check_row(p->device, op);
-    if (status == QDQ_OK) status = check_pitch(p->device, op);
     return status == QDQ_OK ? qdq_lower(op, &limits, plan_step, p) : status;
 }
 
@@ -289,5 +288,6 @@ static qdq_status build_step(void *device, const qdq_step *step) {
 
 qdq_status qdq_vk_build(void *device, const qdq_op *op) {
     qdq_limits limits = limits_of(device);
-    return qdq_lower_kernels(op, &limits, build_step, device);
+    qdq_status status = check_pitch(device, op);
+    return status == QDQ_OK ? qdq_lower_kernels(op, &limits, build_step, device) : status;
 }
