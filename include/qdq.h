@@ -71,7 +71,8 @@ typedef enum qdq_status {
     QDQ_OUT_OF_MEMORY = 3,    /* host or device memory */
     QDQ_DEVICE_ERROR = 4,     /* no such device, a driver's failure, a lost device */
     QDQ_IO_ERROR = 5,         /* a file could not be read or written */
-    QDQ_BAD_DATA = 6          /* a file was read but is not what it claims to be */
+    QDQ_BAD_DATA = 6,         /* a file was read but is not what it claims to be */
+    QDQ_CANCELLED = 7         /* a callback of the caller's wanted no more */
 } qdq_status;
 
 /* "invalid argument", "out of memory", …; "unknown status" for values outside the enum. Never NULL, never freed. */
@@ -80,6 +81,15 @@ QDQ_API const char *qdq_status_name(qdq_status status);
 /* What the last failed call of this thread found wrong, at most 1,023 bytes of UTF-8; "" before the first failure.
  * Valid until this thread's next failure; calls that succeed leave it alone. */
 QDQ_API const char *qdq_error_message(void);
+
+/* Sets this thread's message, as printf does, and returns status: for callbacks that fail, and for programs that tell
+ * their own failures in the same way. Cut to 1,023 bytes, between characters; what is no UTF-8 becomes question marks.
+ */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+QDQ_API qdq_status
+qdq_fail(qdq_status status, const char *format, ...);
 
 /* ---- Element types --------------------------------------------------------------------------------------------- */
 

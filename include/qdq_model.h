@@ -47,16 +47,6 @@ extern "C" {
 
 /* ---- Failures -------------------------------------------------------------------------------------------------- */
 
-/* Sets this thread's message, as printf does, and returns status: for callbacks that fail. 1,023 bytes at most. */
-#if defined(__GNUC__)
-__attribute__((format(printf, 2, 3)))
-#endif
-QDQ_API qdq_status
-qdq_fail(qdq_status status, const char *format, ...);
-
-/* What a call returns whose progress callback wanted no more. */
-#define QDQ_CANCELLED ((qdq_status)7)
-
 /* What would let the call succeed, where that is something that the caller can give. */
 typedef enum qdq_advice {
     QDQ_ADVICE_NONE = 0,
@@ -398,6 +388,12 @@ QDQ_API const char *qdq_llama_describe(const qdq_llama *llama, const char **pres
 QDQ_API const char *qdq_llama_preset(uint32_t index, const char **type);
 /* Its own name for a type given in any case, or as a number; NULL: there is none. */
 QDQ_API const char *qdq_llama_find_preset(const char *text);
+/* What it writes, by its newest rules, where `format` is asked for and rows have `row` elements: the format itself
+ * where its block divides them, else another or F16. QDQ_UNSUPPORTED: it stops, or writes a type that this version
+ * cannot make; QDQ_INVALID_ARGUMENT: no such format, a NULL. */
+QDQ_API qdq_status qdq_llama_fallback(qdq_format format, uint64_t row, qdq_format *written);
+/* Does it refuse to write the format where an importance matrix has nothing for the tensor? */
+QDQ_API bool qdq_llama_needs_importance(qdq_format format);
 /* The rules as qdq_quantize_file() takes them; chooser: a qdq_llama_chooser. The first choice settles all of them:
  * nothing is added to the rules any more, and they go with that selection. */
 typedef struct qdq_llama_chooser {
@@ -537,6 +533,10 @@ typedef enum qdq_score {
 /* "squared", and what it is in words; NULL for values outside the enum. */
 QDQ_API const char *qdq_score_name(qdq_score score);
 QDQ_API const char *qdq_score_meaning(qdq_score score);
+/* false, and *score is left alone: there is none of that name. */
+QDQ_API bool qdq_score_by_name(const char *name, qdq_score *score);
+/* Is it made of gradients? */
+QDQ_API bool qdq_score_takes_gradients(qdq_score score);
 
 typedef struct qdq_planner_options {
     size_t size; /* sizeof(qdq_planner_options), set by the caller */

@@ -33,8 +33,6 @@ COMMAND_STILL_INCLUDES = """
 backends/cpu/cpu_mask.h
 base/bits.h
 files/json_io.h
-model/format_list.h
-model/llama_rules.h
 proof/operation_proofs.h
 proof/proofs.h
 proof/reference.h

@@ -182,6 +182,51 @@ static void test_presets(void **state) {
     assert_null(rules);
 }
 
+static void test_what_llama_quantize_writes(void **state) {
+    static const struct {
+        const char *asked;
+        uint64_t row;
+        const char *written;
+    } known[] = {{"q4_K", 256, "q4_K"}, {"q4_K", 96, "q5_0"},    {"q4_K", 100, "f16"},
+                 {"q6_K", 32, "q8_0"},  {"iq2_s", 64, "iq4_nl"}, {"q4_0", 48, "f16"}};
+    qdq_format format, written;
+    qdq_format_info info = {.size = sizeof info};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        assert_int_equal(qdq_llama_fallback(qdq_format_by_name(known[i].asked), known[i].row, &written), QDQ_OK);
+        assert_int_equal(qdq_target_describe(written, &info), QDQ_OK);
+        assert_string_equal(info.name, known[i].written);
+    }
+    assert_int_equal(qdq_llama_fallback(qdq_format_by_name("nvfp4"), 96, &written), QDQ_UNSUPPORTED);
+    assert_non_null(strstr(qdq_error_message(), "it stops"));
+    assert_int_equal(written, QDQ_FORMAT_NONE);
+    assert_int_equal(qdq_llama_fallback(12345, 96, &written), QDQ_INVALID_ARGUMENT);
+    assert_non_null(strstr(qdq_error_message(), "12345"));
+    assert_int_equal(qdq_llama_fallback(0, 96, NULL), QDQ_INVALID_ARGUMENT);
+    assert_non_null(strstr(qdq_error_message(), "NULL"));
+    uint32_t n;
+    assert_int_equal(qdq_parse_formats("f16", &format, &n), QDQ_OK);
+    assert_int_equal(qdq_llama_fallback(format, 7, &written), QDQ_OK);
+    assert_int_equal(written, format);
+    assert_true(qdq_llama_needs_importance(qdq_format_by_name("iq1_s")));
+    assert_true(qdq_llama_needs_importance(qdq_format_by_name("iq2_xxs")));
+    assert_false(qdq_llama_needs_importance(qdq_format_by_name("q4_K")));
+    assert_false(qdq_llama_needs_importance(format));
+    assert_false(qdq_llama_needs_importance(12345));
+}
+
+static void test_scores_by_name(void **state) {
+    qdq_score score = QDQ_SCORE_AUTO;
+    for (int s = 0; qdq_score_name((qdq_score)s) != NULL; s++) {
+        assert_true(qdq_score_by_name(qdq_score_name((qdq_score)s), &score));
+        assert_int_equal(score, s);
+        assert_int_equal(qdq_score_takes_gradients(score), s >= QDQ_SCORE_SIGNED && s <= QDQ_SCORE_SQUARED);
+    }
+    score = QDQ_SCORE_SIZED;
+    assert_false(qdq_score_by_name("nonesuch", &score));
+    assert_false(qdq_score_by_name(NULL, &score));
+    assert_int_equal(score, QDQ_SCORE_SIZED);
+}
+
 static void test_what_would_help(void **state) {
     const world *w = *state;
     qdq_llama_options options = {.size = sizeof options, .format = qdq_format_by_name("iq1_s")};
@@ -243,6 +288,8 @@ int main(void) {
         cmocka_unit_test(test_devices_change_nothing),
         cmocka_unit_test(test_callbacks_end_passes),
         cmocka_unit_test(test_presets),
+        cmocka_unit_test(test_what_llama_quantize_writes),
+        cmocka_unit_test(test_scores_by_name),
         cmocka_unit_test(test_what_would_help),
         cmocka_unit_test(test_planners),
     };

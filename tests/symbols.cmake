@@ -1,5 +1,5 @@
 # The shared LIBRARY shows the functions of EXPECTED, and those of SHARED if that is given; HEADER declares the same as
-# EXPECTED, and besides, if that is given, ELSEWHERE, which another library shows. Whoever adds a function adds its name;
+# EXPECTED. Whoever adds a function adds its name;
 # one that is taken away, or changes its name, breaks programs that are built already.
 execute_process(COMMAND ${NM} -D --defined-only --format=posix ${LIBRARY} RESULT_VARIABLE result OUTPUT_VARIABLE output)
 if(NOT result EQUAL 0)
@@ -22,13 +22,13 @@ endforeach()
 list(SORT shown)
 
 file(READ ${HEADER} text)
-string(REGEX MATCHALL "QDQ_API [^;(]*[ *]qdq_[a-z0-9_]+\\(" declarations "${text}")
+string(REGEX MATCHALL "QDQ_API [^;(]*[ *\n]qdq_[a-z0-9_]+\\(" declarations "${text}")
 set(declared)
 foreach(declaration IN LISTS declarations)
-  string(REGEX REPLACE ".*[ *](qdq_[a-z0-9_]+)\\($" "\\1" name "${declaration}")
+  string(REGEX REPLACE ".*[ *\n](qdq_[a-z0-9_]+)\\($" "\\1" name "${declaration}")
   list(APPEND declared ${name})
 endforeach()
-list(REMOVE_ITEM declared "" ${ELSEWHERE})
+list(REMOVE_ITEM declared "")
 list(SORT declared)
 
 if(NOT shown STREQUAL all OR NOT declared STREQUAL expected)

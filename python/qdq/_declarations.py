@@ -17,6 +17,7 @@ QDQ_OUT_OF_MEMORY = 3
 QDQ_DEVICE_ERROR = 4
 QDQ_IO_ERROR = 5
 QDQ_BAD_DATA = 6
+QDQ_CANCELLED = 7
 QDQ_F32 = 0
 QDQ_F16 = 1
 QDQ_BF16 = 2
@@ -24,7 +25,6 @@ QDQ_U8 = 3
 QDQ_IMPORTANCE_UNUSED = 0
 QDQ_IMPORTANCE_USED = 1
 QDQ_IMPORTANCE_NEEDED = 2
-QDQ_CANCELLED = 7
 QDQ_MAX_FORMATS = 64
 QDQ_ADVICE_NONE = 0
 QDQ_ADVICE_ALLOW_NON_FINITE = 1
@@ -482,6 +482,8 @@ FUNCTIONS = {
     "qdq_llama_describe": (c_char_p, (c_void_p, POINTER(c_char_p),)),
     "qdq_llama_preset": (c_char_p, (c_uint32, POINTER(c_char_p),)),
     "qdq_llama_find_preset": (c_char_p, (c_char_p,)),
+    "qdq_llama_fallback": (c_int, (c_int32, c_uint64, c_void_p,)),
+    "qdq_llama_needs_importance": (c_bool, (c_int32,)),
     "qdq_llama_choose": (c_int, (c_void_p, c_uint64, POINTER(qdq_choice),)),
     "qdq_quantize_file": (c_int, (c_void_p, c_void_p, c_char_p, qdq_chooser, c_void_p, POINTER(qdq_file_options), POINTER(qdq_file_report),)),
     "qdq_roundtrip_file": (c_int, (c_void_p, c_void_p, c_char_p, qdq_chooser, c_void_p, POINTER(qdq_file_options), POINTER(qdq_file_report),)),
@@ -499,6 +501,8 @@ FUNCTIONS = {
     "qdq_plan_mlx": (c_int, (c_void_p, c_void_p, POINTER(c_char_p),)),
     "qdq_score_name": (c_char_p, (c_int,)),
     "qdq_score_meaning": (c_char_p, (c_int,)),
+    "qdq_score_by_name": (c_bool, (c_char_p, c_void_p,)),
+    "qdq_score_takes_gradients": (c_bool, (c_int,)),
     "qdq_planner_create": (c_int, (c_void_p, POINTER(qdq_planner_options), POINTER(c_void_p),)),
     "qdq_planner_free": (None, (c_void_p,)),
     "qdq_planner_score": (c_int, (c_void_p,)),

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/shared.h"
 #include "base/utf8.h"
 
 static _Thread_local char message[1024];
@@ -28,7 +27,7 @@ static void mend(char *text) {
     }
 }
 
-QDQ_SHARED qdq_status qdq_fail(qdq_status status, const char *format, ...) {
+qdq_status qdq_fail(qdq_status status, const char *format, ...) {
     va_list args;
     va_start(args, format);
     vsnprintf(message, sizeof message, format, args);
@@ -48,6 +47,7 @@ const char *qdq_status_name(qdq_status status) {
     case QDQ_DEVICE_ERROR: return "device error";
     case QDQ_IO_ERROR: return "input/output error";
     case QDQ_BAD_DATA: return "bad data";
+    case QDQ_CANCELLED: return "cancelled";
     }
     return "unknown status";
 }

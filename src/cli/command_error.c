@@ -4,8 +4,6 @@
 #include <strings.h>
 
 #include "cli/session.h"
-#include "model/format_list.h"
-#include "model/llama_rules.h"
 
 enum { IMATRIX = QDQ_LONG_OPTION, SUMMARY };
 
@@ -32,15 +30,6 @@ typedef struct plan {
 /* ---- Which tensors ---------------------------------------------------------------------------------------------- */
 
 enum { NONE = 255 };
-
-/* The format that quantize gives a tensor whose rows the format does not divide, as llama-quantize does; NONE, too, if
- * it does not take the tensor either. */
-static qdq_format fall_back(qdq_format format, uint64_t row) {
-    uint32_t written;
-    if (qdq_rules_fallback(QDQ_RULES_NEWEST, (uint32_t)qdq_format_facts(format).ggml_type, row, &written) != QDQ_OK)
-        return QDQ_FORMAT_NONE;
-    return qdq_target_by_ggml_type(written);
-}
 
 /* The format's place among those that the tensor is measured in, where it has one already. */
 static uint8_t slot_of(plan *p, measured *m, qdq_format format) {
@@ -95,10 +84,11 @@ static qdq_status add_tensor(plan *p, uint64_t index) {
         *slot = NONE;
         status = qdq_selection_fit(p->session.selection, index, format, &fits[f]);
         if (status == QDQ_OK && fits[f].reason == QDQ_FIT_ROW) {
-            qdq_format other = fall_back(format, t->shape[t->n_dims - 1]);
+            qdq_format other; /* what quantize gives it, as llama-quantize does */
             qdq_fit fit = {.size = sizeof fit};
-            if (other != QDQ_FORMAT_NONE) status = qdq_selection_fit(p->session.selection, index, other, &fit);
-            if (status == QDQ_OK && other != QDQ_FORMAT_NONE && fit.reason == QDQ_FIT_TAKEN) {
+            bool written = qdq_llama_fallback(format, t->shape[t->n_dims - 1], &other) == QDQ_OK;
+            if (written) status = qdq_selection_fit(p->session.selection, index, other, &fit);
+            if (status == QDQ_OK && written && fit.reason == QDQ_FIT_TAKEN) {
                 format = other;
                 fits[f] = fit;
                 p->fell_back = true;

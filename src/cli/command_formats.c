@@ -1,15 +1,8 @@
 /* qdq formats: what formats there are. */
 #include "cli/cli.h"
-#include "model/llama_rules.h"
 
 static const char *importance_word(uint32_t importance) {
     return importance == 2 ? "needed" : importance == 1 ? "used" : "not used";
-}
-
-/* llama-quantize, and with it quantize, refuses some formats without one that ggml can make. */
-static bool quantize_needs(const qdq_format_info *info) {
-    return info->importance == 2 ||
-           qdq_rules_needs_imatrix("", (uint32_t)info->ggml_type, (uint32_t)info->ggml_file_type);
 }
 
 static qdq_status write_json(qdq_json_file *file) {
@@ -17,11 +10,12 @@ static qdq_status write_json(qdq_json_file *file) {
     for (qdq_format f = 0; f < qdq_format_count(); f++) {
         qdq_format_info info = qdq_format_facts(f);
         double bits = 8.0 * info.block_bytes / info.block_elements;
-        json_array_append_new(
-            list, json_pack("{s:s, s:I, s:I, s:I, s:f, s:s, s:b}", "name", info.name, "ggml_type",
-                            (json_int_t)info.ggml_type, "block_elements", (json_int_t)info.block_elements,
-                            "block_bytes", (json_int_t)info.block_bytes, "bits_per_weight", bits, "importance",
-                            importance_word(info.importance), "quantize_needs_importance", quantize_needs(&info)));
+        json_array_append_new(list,
+                              json_pack("{s:s, s:I, s:I, s:I, s:f, s:s, s:b}", "name", info.name, "ggml_type",
+                                        (json_int_t)info.ggml_type, "block_elements", (json_int_t)info.block_elements,
+                                        "block_bytes", (json_int_t)info.block_bytes, "bits_per_weight", bits,
+                                        "importance", importance_word(info.importance), "quantize_needs_importance",
+                                        qdq_llama_needs_importance(f)));
     }
     return qdq_json_write(file, json_pack("{s:s, s:o}", "schema", "qdq.formats/1", "formats", list));
 }
@@ -54,8 +48,8 @@ static qdq_table *make_table(void) {
         qdq_table_cell(table, "%u", (unsigned)info.block_bytes);
         qdq_table_cell(table, "%.4g", 8.0 * info.block_bytes / info.block_elements);
         qdq_table_cell(table, "%s",
-                       info.importance < 2 && quantize_needs(&info) ? "used; quantize needs it"
-                                                                    : importance_word(info.importance));
+                       info.importance < 2 && qdq_llama_needs_importance(order[i]) ? "used; quantize needs it"
+                                                                                   : importance_word(info.importance));
     }
     return table;
 }

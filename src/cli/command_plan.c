@@ -221,19 +221,6 @@ static void free_rules(request *r) {
     }
 }
 
-static bool parse_score(const char *text, qdq_score *score) {
-    for (int i = QDQ_SCORE_AUTO; qdq_score_name((qdq_score)i) != NULL; i++) {
-        if (strcmp(qdq_score_name((qdq_score)i), text) != 0) continue;
-        *score = (qdq_score)i;
-        return true;
-    }
-    return false;
-}
-
-static bool takes_gradients(qdq_score score) {
-    return score == QDQ_SCORE_SIGNED || score == QDQ_SCORE_ABSOLUTE || score == QDQ_SCORE_SQUARED;
-}
-
 static const char *complaint(request *r, int option) {
     switch (option) {
     case PIN: return "--pin takes REGEX=FORMAT";
@@ -247,8 +234,9 @@ static const char *check_request(request *r, int n_operands) {
     if (n_operands != 1) return "one input is wanted";
     if (r->target == NULL) return "no target: say --target 4.5bpw, 6.2GiB or 30%";
     if (r->output == NULL) return "no output: say -o plan.json";
-    if (takes_gradients(r->score) && r->gradients == NULL) return "that score is made of gradients: say --grad FILE";
-    if (!takes_gradients(r->score) && r->score != QDQ_SCORE_AUTO && r->gradients != NULL)
+    if (qdq_score_takes_gradients(r->score) && r->gradients == NULL)
+        return "that score is made of gradients: say --grad FILE";
+    if (!qdq_score_takes_gradients(r->score) && r->score != QDQ_SCORE_AUTO && r->gradients != NULL)
         return "that score does not use the gradients: leave out --grad";
     if (r->hf != NULL && r->gradients == NULL) return "--hf goes with --grad";
     if (strcmp(r->output, "-") == 0 && r->mlx != NULL && strcmp(r->mlx, "-") == 0)
@@ -289,7 +277,7 @@ int qdq_command_plan(int argc, char **argv) {
         case HF: r->hf = value; break;
         case IMATRIX: r->imatrix = value; break;
         case SCORE:
-            if (!parse_score(value, &r->score))
+            if (!qdq_score_by_name(value, &r->score))
                 wrong = "--score is auto, kinds, error, relative, sized, signed, absolute or squared";
             break;
         case SCORES: r->scores = value; break;

@@ -55,6 +55,27 @@ struct qdq_llama {
     uint64_t room; /* counts in targets.used */
 };
 
+qdq_status qdq_llama_fallback(qdq_format format, uint64_t row, qdq_format *written) {
+    qdq_format_info info = {.size = sizeof info};
+    uint32_t type = 0;
+    if (written == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_llama_fallback: a NULL argument");
+    *written = QDQ_FORMAT_NONE;
+    qdq_status status = qdq_target_describe(format, &info);
+    if (status == QDQ_OK) status = qdq_rules_fallback(QDQ_RULES_NEWEST, info.ggml_type, row, &type);
+    if (status != QDQ_OK) return status;
+    *written = qdq_target_by_ggml_type(type);
+    if (*written != QDQ_FORMAT_NONE) return QDQ_OK;
+    return qdq_fail(QDQ_UNSUPPORTED, "llama-quantize writes %s there, which this version cannot make",
+                    qdq_ggml_type_by_id(type)->name);
+}
+
+bool qdq_llama_needs_importance(qdq_format format) {
+    qdq_format_info info = {.size = sizeof info};
+    return qdq_target_describe(format, &info) == QDQ_OK &&
+           (info.importance == QDQ_IMPORTANCE_NEEDED ||
+            qdq_rules_needs_imatrix("", info.ggml_type, info.ggml_file_type));
+}
+
 static const char *const revisions[] = {[QDQ_RULES_2026_08] = "2026-08", [QDQ_RULES_2026_09] = "2026-09"};
 
 static qdq_status find_rules(const char *name, qdq_rules_revision *rules) {

@@ -60,15 +60,12 @@ static qdq_status add_formats(qdq_planner *p, const char *list, bool listed) {
     return status;
 }
 
-/* The format that llama-quantize writes in place of one whose block does not divide a row; QDQ_FORMAT_NONE: that one,
- * or no format of blocks. */
+/* The format of blocks that llama-quantize writes in place of one whose block does not divide a row; else
+ * QDQ_FORMAT_NONE. */
 static qdq_format stand_in(qdq_format format, uint64_t row) {
-    uint32_t written;
-    qdq_format_info info = qdq_describe_format(format);
-    if (row % info.block_elements == 0) return QDQ_FORMAT_NONE;
-    if (qdq_rules_fallback(QDQ_RULES_NEWEST, info.ggml_type, row, &written) != QDQ_OK) return QDQ_FORMAT_NONE;
-    qdq_format other = qdq_format_by_ggml_type(written);
-    return other >= 0 && other != format && qdq_describe_format(other).block_elements > 1 ? other : QDQ_FORMAT_NONE;
+    qdq_format other;
+    if (format < 0 || qdq_llama_fallback(format, row, &other) != QDQ_OK || other == format) return QDQ_FORMAT_NONE;
+    return qdq_describe_format(other).block_elements > 1 ? other : QDQ_FORMAT_NONE;
 }
 
 /* Of formats that were named, those that stand in for them, for the tensors whose rows want it. */
@@ -76,7 +73,6 @@ static qdq_status add_stand_ins(qdq_planner *p) {
     qdq_status status = QDQ_OK;
     uint32_t named = p->n_formats;
     for (uint32_t i = 0; i < named && status == QDQ_OK; i++) {
-        if (p->formats[i].format == QDQ_FORMAT_SOURCE) continue;
         qdq_format other = stand_in(p->formats[i].format, SMALL_BLOCK);
         if (other == QDQ_FORMAT_NONE) continue;
         qdq_format_info info = qdq_describe_format(other);
@@ -104,14 +100,19 @@ qdq_status qdq_planner_check_formats(qdq_planner *p) {
     return status;
 }
 
-/* A format that is not listed is for the tensors that it is pinned to, and for those whose rows a listed one does not
- * divide that it stands in for. */
+/* Marks the formats that are listed, and those that stand in for a listed one whose block does not divide the rows. */
+static void mark_listed(const qdq_planner *p, uint64_t row, bool *listed) {
+    for (uint32_t i = 0; i < p->n_formats; i++) listed[i] = p->formats[i].listed;
+    for (uint32_t i = 0; i < p->n_formats; i++) {
+        qdq_format other = p->formats[i].listed ? stand_in(p->formats[i].format, row) : QDQ_FORMAT_NONE;
+        for (uint32_t k = 0; k < p->n_formats && other != QDQ_FORMAT_NONE; k++)
+            if (p->formats[k].format == other) listed[k] = true;
+    }
+}
+
+/* A format that is not listed is for the tensors that it is pinned to. */
 static qdq_status rule_gives(const qdq_planner *p, const qdq_item *it, const qdq_format_choice *c, bool *gives) {
     qdq_status status = QDQ_OK;
-    *gives = c->listed;
-    for (uint32_t i = 0; i < p->n_formats && !*gives; i++)
-        *gives = p->formats[i].listed && p->formats[i].format >= 0 &&
-                 stand_in(p->formats[i].format, it->tensor->shape[it->tensor->n_dims - 1]) == c->format;
     for (uint32_t i = 0; i < p->n_rules && status == QDQ_OK && !*gives; i++) {
         const qdq_plan_rule *r = &p->rules[i];
         if (!qdq_plan_rule_gives(r) || strcasecmp(r->formats, c->name) != 0) continue;
@@ -156,14 +157,14 @@ static qdq_status add_candidates(qdq_planner *p, qdq_item *it) {
     if (it->candidates == NULL || it->formats == NULL)
         return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for candidates");
     char reason[QDQ_REASON] = "";
-    bool any = false;
+    bool any = false, given[QDQ_MAX_FORMATS + 1];
+    mark_listed(p, it->tensor->shape[it->tensor->n_dims - 1], given);
     for (uint32_t c = 0; c < p->n_formats; c++) {
         const qdq_format_choice *ch = &p->formats[c];
         it->candidates[c].bytes = QDQ_NO_CANDIDATE;
-        bool given;
-        qdq_status status = rule_gives(p, it, ch, &given);
+        qdq_status status = given[c] ? QDQ_OK : rule_gives(p, it, ch, &given[c]);
         if (status != QDQ_OK) return status;
-        if (!given) continue;
+        if (!given[c]) continue;
         if (ch->format == QDQ_FORMAT_SOURCE) {
             it->candidates[c].bytes = qdq_planner_padded(p, it->tensor->bytes);
             continue; /* does not make it worth planning by itself */

@@ -39,6 +39,15 @@ const char *qdq_score_name(qdq_score score) { return is_score(score) ? scores[sc
 
 const char *qdq_score_meaning(qdq_score score) { return is_score(score) ? scores[score].meaning : NULL; }
 
+bool qdq_score_by_name(const char *name, qdq_score *score) {
+    for (qdq_score s = QDQ_SCORE_AUTO; name != NULL && is_score(s); s = (qdq_score)(s + 1)) {
+        if (strcmp(scores[s].name, name) != 0) continue;
+        *score = s;
+        return true;
+    }
+    return false;
+}
+
 bool qdq_score_takes_gradients(qdq_score s) {
     return s == QDQ_SCORE_SIGNED || s == QDQ_SCORE_ABSOLUTE || s == QDQ_SCORE_SQUARED;
 }

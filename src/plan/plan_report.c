@@ -31,7 +31,7 @@ typedef struct page {
     qdq_report_point *curve, *uniform;
     const char *formats[QDQ_MAX_FORMATS + 1]; /* all that any tensor can have */
     uint32_t n_formats;
-    char title[512], generator[64];
+    char title[512], generator[64], score[256];
     char **notes; /* why tensors are kept: one a reason */
 } page;
 
@@ -238,21 +238,14 @@ static qdq_status add_curve(page *p) {
 
 /* ---- The rest --------------------------------------------------------------------------------------------------- */
 
-static const char *meaning_of(const char *score, bool weighted) {
-    if (strcmp(score, "error") == 0)
-        return weighted ? "squared error, weighted by the importance matrix" : "squared error";
-    if (strcmp(score, "relative") == 0)
-        return weighted ? "relative squared error, weighted by the importance matrix" : "relative squared error";
-    if (strcmp(score, "sized") == 0)
-        return weighted ? "relative squared error, weighted by the importance matrix, times the root of the elements"
-                        : "relative squared error times the root of the elements";
-    if (strcmp(score, "kinds") == 0)
-        return weighted ? "relative squared error, weighted by the importance matrix and by the tensor's kind"
-                        : "relative squared error, weighted by the tensor's kind";
-    if (strcmp(score, "signed") == 0) return "first-order change of the loss, sum(g D)";
-    if (strcmp(score, "absolute") == 0) return "sum|g D| of gradients";
-    if (strcmp(score, "squared") == 0) return "sum((g D)^2) of gradients";
-    return score;
+/* What damage is, as the library says it. A score that this version does not know is its name. */
+static void explain_score(page *p) {
+    qdq_score score = QDQ_SCORE_AUTO;
+    bool known = qdq_score_by_name(p->plan->score, &score);
+    bool weighted = known && p->plan->imatrix != NULL && !qdq_score_takes_gradients(score);
+    const char *meaning = known ? qdq_score_meaning(score) : p->plan->score;
+    snprintf(p->score, sizeof p->score, "%s; squares are weighted by the importance matrix", meaning);
+    p->report.score = weighted ? p->score : meaning;
 }
 
 /* How many tensors are kept for the reason of tensor `first`, which none before it has. */
@@ -295,7 +288,7 @@ static void describe(page *p) {
     snprintf(p->generator, sizeof p->generator, "qdq %s", qdq_version());
     p->report.title = p->title;
     p->report.generator = p->generator;
-    p->report.score = meaning_of(p->plan->score, p->plan->imatrix != NULL);
+    explain_score(p);
     p->report.budget = p->plan->budget;
     if (p->plan->elements > 0)
         p->report.bits = 8 * (double)(p->plan->bytes - p->plan->overhead) / (double)p->plan->elements;

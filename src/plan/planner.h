@@ -91,7 +91,4 @@ qdq_status qdq_planner_rules(qdq_planner *planner);
  * becomes the score that did best in docs/planner.md of those that the inputs allow. */
 qdq_status qdq_planner_damage(qdq_planner *planner, qdq_pass *pass, uint64_t *passes);
 
-/* Is the score made of gradients? */
-bool qdq_score_takes_gradients(qdq_score score);
-
 #endif
