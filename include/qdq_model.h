@@ -56,7 +56,8 @@ typedef enum qdq_advice {
     QDQ_ADVICE_MAP = 4,              /* qdq_selection_options.map */
     QDQ_ADVICE_HF = 5,               /* qdq_gradients_options.hf */
     QDQ_ADVICE_EXCEPTION = 6,        /* an importance matrix that has the tensor, or qdq_llama_add() */
-    QDQ_ADVICE_WEIGHTS = 7           /* a model or a selection that has weights for the format */
+    QDQ_ADVICE_WEIGHTS = 7,          /* a model or a selection that has weights for the format */
+    QDQ_ADVICE_REQUANTIZE = 8        /* qdq_decode_options.requantize */
 } qdq_advice;
 
 /* Of the last failure of this thread. */
@@ -86,6 +87,8 @@ typedef enum qdq_layout { QDQ_LAYOUT_SAFETENSORS = 0, QDQ_LAYOUT_GGUF = 1 } qdq_
 
 #define QDQ_NO_GGML_TYPE UINT32_MAX
 
+typedef struct qdq_decoding qdq_decoding;
+
 /* Made by the library, and as old as it: size says how many bytes it has. */
 typedef struct qdq_tensor {
     size_t size;
@@ -94,13 +97,16 @@ typedef struct qdq_tensor {
     const uint64_t *shape; /* n_dims extents, slowest first (GGUF's ne reversed); the last is the row */
     uint32_t n_dims;       /* 0: a scalar, of one element */
     uint32_t ggml_type;    /* ggml's id of the type; QDQ_NO_GGML_TYPE when ggml has none (F8_E4M3, BOOL, …) */
-    bool source;           /* F32, F16 or BF16: may be quantized; dtype says which */
+    bool source;           /* its elements are F32, F16 or BF16, dtype says which: it may be quantized */
     qdq_dtype dtype;       /* QDQ_U8 when not a source */
     uint64_t elements;     /* the product of the shape; may be 0 */
     uint64_t bytes;
-    const void *data; /* in the map, at any alignment */
+    const void *data; /* in the map, at any alignment; of codes that no copy could hold NULL */
     const char *path; /* the file that holds it */
     uint64_t offset;  /* of data in that file, in bytes */
+    /* Of a source whose elements are made of codes when they are read, by qdq_model_decode(); else NULL. */
+    const qdq_decoding *decoding;
+    uint64_t first; /* of a part of such a tensor: the element where it begins; else 0 */
 } qdq_tensor;
 
 typedef struct qdq_model qdq_model;
@@ -124,6 +130,30 @@ QDQ_API const qdq_tensor *qdq_model_tensor(const qdq_model *model, uint64_t inde
 QDQ_API const qdq_tensor *qdq_model_find(const qdq_model *model, const char *name); /* NULL: no such tensor */
 /* Why a tensor cannot be a source of weights ("q4_K is already quantized"); NULL when it can. */
 QDQ_API const char *qdq_tensor_not_source(const qdq_tensor *tensor);
+
+/* ---- Weights that are codes ------------------------------------------------------------------------------------ */
+
+typedef struct qdq_decode_options {
+    size_t size;     /* sizeof(qdq_decode_options), set by the caller */
+    const char *via; /* the elements that are made of codes: "f32", "f16", "bf16"; NULL: "f32" */
+    bool requantize; /* GGUF's quantized tensors are sources, too */
+} qdq_decode_options;
+
+/* Tensors whose codes are known become sources: `source`, `dtype` and `decoding` are set, and their elements are what
+ * the codes mean, rounded to nearest, ties to even, to the elements of `via`. Before selections are made of the model,
+ * and once. What a tensor's codes are called, and how many tensors have them, says qdq_model_decoded().
+ *
+ * Of GGUF, where requantize is set: every quantized type; the values are those of ggml's dequantize_row_*(). Such a
+ * tensor stays what it was for copies: type_name, ggml_type, bytes and data are the file's.
+ *
+ * QDQ_INVALID_ARGUMENT: no such elements; QDQ_UNSUPPORTED: codes that are not read, with tensor and reason;
+ * QDQ_OUT_OF_MEMORY. options may be NULL. */
+QDQ_API qdq_status qdq_model_decode(qdq_model *model, const qdq_decode_options *options);
+/* The codes' name, as "q4_K"; *tensors have them, and *via is what their elements are. NULL: past the last. */
+QDQ_API const char *qdq_model_decoded(const qdq_model *model, uint64_t index, uint64_t *tensors, qdq_dtype *via);
+/* `count` elements of a source from element `first` on, as its dtype has them, to `to`, at any alignment.
+ * QDQ_INVALID_ARGUMENT: it is no source, or has not so many. From any thread. */
+QDQ_API qdq_status qdq_tensor_read(const qdq_tensor *tensor, uint64_t first, uint64_t count, void *to);
 /* "4096 x 11008", "scalar"; returns buffer, which has 192 bytes. */
 QDQ_API const char *qdq_extents_text(const qdq_tensor *tensor, char *buffer);
 

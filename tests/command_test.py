@@ -378,7 +378,7 @@ class TestError(CommandTest):
 
     def test_json(self):
         result = self.json("error", "-f", "q4_0,q8_0", self.model)
-        self.assertEqual(set(result), {"schema", "device", "tensors", "skipped"})
+        self.assertEqual(set(result), {"schema", "device", "codes", "tensors", "skipped"})
         self.assertEqual(result["schema"], "qdq.error/1")
         self.assertEqual([t["name"] for t in result["tensors"]], ["a.weight", "b.weight", "c.weight", "odd.weight"])
         self.assertEqual([e["written"] for e in result["tensors"].pop()["errors"]], ["f16", "f16"])
@@ -556,7 +556,7 @@ class TestSensitivity(CommandTest):
     def test_json(self):
         for high in ["q8_0", "source"]:
             result = self.json("sensitivity", "--low", "q4_0", "--high", high, "--grad", self.gradients, self.model)
-            self.assertEqual(set(result), {"schema", "low", "high", "device", "tensors", "skipped"})
+            self.assertEqual(set(result), {"schema", "low", "high", "device", "codes", "tensors", "skipped"})
             self.assertEqual((result["schema"], result["low"], result["high"]), ("qdq.sensitivity/1", "q4_0", high))
             self.assertEqual({t["name"] for t in result["tensors"]}, {"a.weight", "c.weight"})
             for tensor in result["tensors"]:

@@ -52,6 +52,7 @@ def make_inputs():
     write("map.txt", "".join("%s.weight %s.weight\n" % (names[n], n) for n in shapes).encode())
     subprocess.run([QDQ, "plan", "-d", "cpu", "--quiet", "--target", "6bpw", "--formats", "q4_0,q8_0", "m.gguf", "-o", "p.json"],
                    check=True, env=ENVIRONMENT)
+    subprocess.run([QDQ, "quantize", "-d", "cpu", "--quiet", "-f", "q8_0", "m.gguf", "-o", "q8.gguf"], check=True, env=ENVIRONMENT)
 
 
 COMMANDS = {
@@ -62,6 +63,7 @@ COMMANDS = {
     "quantize": "quantize -f q4_K --tensor-type-file types.txt --tensor-type embd=q6_K --imatrix i.dat --json o.json m.gguf -o o.gguf",
     "quantize-preset": "quantize --imatrix i.dat --include-weights blk --prune-layers 1 --override-kv general.name=str:other "
                        "--output-tensor-type q6_K --json o.json m.gguf o.gguf Q4_K_M 2",
+    "quantize-codes": "quantize -f q4_K --allow-requantize --via bf16 --json o.json q8.gguf -o o.gguf",
     "quantize-plan": "quantize --plan p.json m.gguf -o o.gguf",
     "plan": "plan --target 9bpw --formats q4_0,q5_0,q8_0,source --imatrix i.dat --pin attn_k=q8_0 --min embd=q5_0 "
             "--allow attn_q=q4_0,q8_0,q5_0 --same blk.(.).attn_q --scores s.json --recipe r.txt --mlx-json x.json m.gguf -o o.json",

@@ -34,6 +34,7 @@ QDQ_ADVICE_MAP = 4
 QDQ_ADVICE_HF = 5
 QDQ_ADVICE_EXCEPTION = 6
 QDQ_ADVICE_WEIGHTS = 7
+QDQ_ADVICE_REQUANTIZE = 8
 QDQ_LAYOUT_SAFETENSORS = 0
 QDQ_LAYOUT_GGUF = 1
 QDQ_KV_U8 = 0
@@ -170,6 +171,16 @@ class qdq_tensor(Structure):
         ("data", c_void_p),
         ("path", c_char_p),
         ("offset", c_uint64),
+        ("decoding", c_void_p),
+        ("first", c_uint64),
+    ]
+
+
+class qdq_decode_options(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("via", c_char_p),
+        ("requantize", c_bool),
     ]
 
 
@@ -434,6 +445,9 @@ FUNCTIONS = {
     "qdq_model_tensor": (POINTER(qdq_tensor), (c_void_p, c_uint64,)),
     "qdq_model_find": (POINTER(qdq_tensor), (c_void_p, c_char_p,)),
     "qdq_tensor_not_source": (c_char_p, (POINTER(qdq_tensor),)),
+    "qdq_model_decode": (c_int, (c_void_p, POINTER(qdq_decode_options),)),
+    "qdq_model_decoded": (c_char_p, (c_void_p, c_uint64, c_void_p, c_void_p,)),
+    "qdq_tensor_read": (c_int, (POINTER(qdq_tensor), c_uint64, c_uint64, c_void_p,)),
     "qdq_extents_text": (c_char_p, (POINTER(qdq_tensor), c_void_p,)),
     "qdq_model_kv_count": (c_uint64, (c_void_p,)),
     "qdq_model_kv": (POINTER(qdq_kv), (c_void_p, c_uint64,)),

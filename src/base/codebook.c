@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/shared.h"
 #include "base/lock.h"
 #include "formats/iq_points.h"
 
@@ -113,7 +114,7 @@ static bool make(struct grid *g, maker *m) {
     return true;
 }
 
-qdq_status qdq_format_words(const char *format, const uint32_t **words, size_t *n) {
+QDQ_SHARED qdq_status qdq_format_words(const char *format, const uint32_t **words, size_t *n) {
     *words = NULL;
     *n = 0;
     for (size_t i = 0; i < sizeof grids / sizeof grids[0]; i++) {

@@ -80,7 +80,8 @@ enum {
     QDQ_TAKES_FILTER = 4,  /* --include, --exclude */
     QDQ_TAKES_JSON = 8,    /* --json */
     QDQ_TAKES_QUIET = 16,  /* --quiet */
-    QDQ_TAKES_FINITE = 32  /* --allow-non-finite */
+    QDQ_TAKES_FINITE = 32, /* --allow-non-finite */
+    QDQ_TAKES_CODES = 64   /* --allow-requantize, --via */
 };
 
 typedef struct qdq_cli_example {
@@ -119,7 +120,8 @@ typedef struct qdq_common {
     int threads;        /* 0: one a core */
     const char *json;   /* NULL; "-" is standard output, which then has nothing else on it */
     bool quiet;         /* nothing but errors, and the JSON that was asked for */
-    bool allow_non_finite, list_skipped;
+    bool allow_non_finite, list_skipped, allow_requantize;
+    const char *via; /* NULL: what is usual for the codes */
     unsigned n_include, n_exclude;
     const char *include[QDQ_MAX_PATTERNS], *exclude[QDQ_MAX_PATTERNS];
     const char *architecture, *map; /* of commands that take them; NULL */

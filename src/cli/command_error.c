@@ -187,8 +187,8 @@ static json_t *result(plan *p) {
         if (s->imatrix != NULL) json_object_set_new(object, "weighted", json_boolean(p->tensors[i].weighted));
         json_array_append_new(s->tensors, object);
     }
-    return json_pack("{s:s, s:s, s:O, s:O}", "schema", "qdq.error/1", "device", s->info.name, "tensors", s->tensors,
-                     "skipped", s->skipped);
+    return json_pack("{s:s, s:s, s:o, s:O, s:O}", "schema", "qdq.error/1", "device", s->info.name, "codes",
+                     qdq_session_codes(s), "tensors", s->tensors, "skipped", s->skipped);
 }
 
 static void add_row(qdq_table *table, const char *name, const char *shape, const char *format, double bits,
@@ -374,8 +374,8 @@ const qdq_cli_command qdq_cli_error = {
         "Sums are the same bits on every device, at any number of threads. A figure that is no finite number (the "
         "SNR of an exact round trip) is null in JSON.",
     .options = options,
-    .takes =
-        QDQ_TAKES_DEVICE | QDQ_TAKES_THREADS | QDQ_TAKES_FILTER | QDQ_TAKES_FINITE | QDQ_TAKES_JSON | QDQ_TAKES_QUIET,
+    .takes = QDQ_TAKES_DEVICE | QDQ_TAKES_THREADS | QDQ_TAKES_FILTER | QDQ_TAKES_FINITE | QDQ_TAKES_CODES |
+             QDQ_TAKES_JSON | QDQ_TAKES_QUIET,
     .examples = examples,
     .run = qdq_command_error,
 };

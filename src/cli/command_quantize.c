@@ -21,8 +21,7 @@ enum {
     EXCLUDE_WEIGHTS,
     DRY_RUN,
     KEEP_SPLIT,
-    RULES,
-    ALLOW_REQUANTIZE
+    RULES
 };
 
 enum { MAX_PRUNED = 512, MAX_PARTS = 64, MAX_WORDS = 256 };
@@ -121,12 +120,12 @@ static json_t *result(const quantization *q, const qdq_file_report *r) {
     const char *preset = preset_of(q), *text;
     json_t *unused = json_array();
     for (uint64_t next = 0; (text = next_unused(q, &next)) != NULL;) json_array_append_new(unused, qdq_json_text(text));
-    return json_pack("{s:s, s:o, s:s?, s:s?, s:b, s:s, s:I, s:o, s:O, s:O, s:o, s:O}", "schema", "qdq.quantize/1",
+    return json_pack("{s:s, s:o, s:s?, s:s?, s:b, s:s, s:I, s:o, s:o, s:O, s:O, s:o, s:O}", "schema", "qdq.quantize/1",
                      "format", q->rules == NULL ? json_null() : json_string(name_of(q)), "preset", preset, "rules",
                      preset != NULL ? revision_of(q) : NULL, "dry_run", q->dry_run, "device", s->info.name, "bytes",
                      (json_int_t)r->bytes, "bits_per_weight",
-                     qdq_json_number(bits_per_weight(r->weight_bytes, r->elements)), "tensors", s->tensors,
-                     "exceptions", q->other, "unused", unused, "skipped", s->skipped);
+                     qdq_json_number(bits_per_weight(r->weight_bytes, r->elements)), "codes", qdq_session_codes(s),
+                     "tensors", s->tensors, "exceptions", q->other, "unused", unused, "skipped", s->skipped);
 }
 
 static qdq_status print_other(quantization *q) {
@@ -392,8 +391,6 @@ static const char *take_option(quantization *q, int option, const char *value) {
     case EXCLUDE_WEIGHTS: return add_word(&q->exclude_weights, value, MAX_PARTS, too_many);
     case RULES: q->wish.rules = value; return NULL;
     case OVERRIDE_KV: return add_word(&q->overrides, value, MAX_WORDS, "--override-kv is given more than 256 times");
-    case ALLOW_REQUANTIZE:
-        return "quantized sources cannot be read yet: give the F32, F16 or BF16 model that it was made from";
     default: return add_exception(q, value, option == TENSOR_TYPE_FILE);
     }
 }
@@ -454,7 +451,6 @@ static const qdq_cli_option options[] = {
     {PRUNE, "prune-layers", "N,N,...", QDQ_ARG_TEXT, NULL, "leave these layers out, and count the others anew"},
     {OVERRIDE_KV, "override-kv", "KEY=T:VALUE", QDQ_ARG_TEXT, NULL,
      "set an entry of the metadata: T is int, float, bool or str; may be given again"},
-    {ALLOW_REQUANTIZE, "allow-requantize", NULL, QDQ_ARG_NONE, NULL, "not yet: quantized sources are refused"},
     {DRY_RUN, "dry-run", NULL, QDQ_ARG_NONE, NULL,
      "write nothing: say what each tensor would become, and the file's size"},
     {KEEP_SPLIT, "keep-split", NULL, QDQ_ARG_NONE, NULL,
@@ -501,8 +497,8 @@ const qdq_cli_command qdq_cli_quantize = {
         "output holds the tensors "
         "alone, and its general.description says so.",
     .options = options,
-    .takes =
-        QDQ_TAKES_DEVICE | QDQ_TAKES_THREADS | QDQ_TAKES_FILTER | QDQ_TAKES_FINITE | QDQ_TAKES_JSON | QDQ_TAKES_QUIET,
+    .takes = QDQ_TAKES_DEVICE | QDQ_TAKES_THREADS | QDQ_TAKES_FILTER | QDQ_TAKES_FINITE | QDQ_TAKES_CODES |
+             QDQ_TAKES_JSON | QDQ_TAKES_QUIET,
     .examples = examples,
     .run = qdq_command_quantize,
 };

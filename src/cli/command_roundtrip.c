@@ -6,8 +6,9 @@
 enum { DTYPE = QDQ_LONG_OPTION, IMATRIX };
 
 static json_t *result(const qdq_session *s, qdq_format format) {
-    return json_pack("{s:s, s:s, s:s, s:O, s:O}", "schema", "qdq.roundtrip/1", "format", qdq_format_name(format),
-                     "device", s->info.name, "tensors", s->tensors, "skipped", s->skipped);
+    return json_pack("{s:s, s:s, s:s, s:o, s:O, s:O}", "schema", "qdq.roundtrip/1", "format", qdq_format_name(format),
+                     "device", s->info.name, "codes", qdq_session_codes(s), "tensors", s->tensors, "skipped",
+                     s->skipped);
 }
 
 static qdq_status print_summary(qdq_session *s, const qdq_file_report *r, qdq_format format, const char *output) {
@@ -114,8 +115,8 @@ const qdq_cli_command qdq_cli_roundtrip = {
         "IN is a .safetensors file, a *.safetensors.index.json, a directory of them, or a .gguf. The output appears "
         "whole or not at all.",
     .options = options,
-    .takes =
-        QDQ_TAKES_DEVICE | QDQ_TAKES_THREADS | QDQ_TAKES_FILTER | QDQ_TAKES_FINITE | QDQ_TAKES_JSON | QDQ_TAKES_QUIET,
+    .takes = QDQ_TAKES_DEVICE | QDQ_TAKES_THREADS | QDQ_TAKES_FILTER | QDQ_TAKES_FINITE | QDQ_TAKES_CODES |
+             QDQ_TAKES_JSON | QDQ_TAKES_QUIET,
     .examples = examples,
     .run = qdq_command_roundtrip,
 };

@@ -136,9 +136,9 @@ static json_t *result(plan *p) {
                       qdq_json_number(s->sums.signed_sum), "sensitivity_per_million", qdq_json_number(per_million(s)),
                       "absolute", qdq_json_number(s->sums.absolute), "squared", qdq_json_number(s->sums.squared)));
     }
-    return json_pack("{s:s, s:s, s:s, s:s, s:O, s:O}", "schema", "qdq.sensitivity/1", "low", name_of(p->formats[0]),
-                     "high", name_of(p->formats[1]), "device", session->info.name, "tensors", session->tensors,
-                     "skipped", session->skipped);
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:O, s:O}", "schema", "qdq.sensitivity/1", "low",
+                     name_of(p->formats[0]), "high", name_of(p->formats[1]), "device", session->info.name, "codes",
+                     qdq_session_codes(session), "tensors", session->tensors, "skipped", session->skipped);
 }
 
 /* mlx-lm's file: [[path, score], …], paths without ".weight". */
@@ -283,8 +283,8 @@ const qdq_cli_command qdq_cli_sensitivity = {
         "A tensor without a gradient is listed as not scored. A gradient of another shape is an error. Sums are the "
         "same bits on every device, at any number of threads.",
     .options = options,
-    .takes =
-        QDQ_TAKES_DEVICE | QDQ_TAKES_THREADS | QDQ_TAKES_FILTER | QDQ_TAKES_FINITE | QDQ_TAKES_JSON | QDQ_TAKES_QUIET,
+    .takes = QDQ_TAKES_DEVICE | QDQ_TAKES_THREADS | QDQ_TAKES_FILTER | QDQ_TAKES_FINITE | QDQ_TAKES_CODES |
+             QDQ_TAKES_JSON | QDQ_TAKES_QUIET,
     .examples = examples,
     .run = qdq_command_sensitivity,
 };

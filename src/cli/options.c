@@ -18,7 +18,9 @@ enum {
     LIST_SKIPPED,
     JSON,
     QUIET,
-    ALLOW_NON_FINITE
+    ALLOW_NON_FINITE,
+    ALLOW_REQUANTIZE,
+    VIA
 };
 
 static const struct {
@@ -49,6 +51,14 @@ static const struct {
     {QDQ_TAKES_FINITE,
      {ALLOW_NON_FINITE, "allow-non-finite", NULL, QDQ_ARG_NONE, NULL,
       "take NaN and infinities as they come instead of refusing the file"}},
+    {QDQ_TAKES_CODES,
+     {ALLOW_REQUANTIZE, "allow-requantize", NULL, QDQ_ARG_NONE, NULL,
+      "take tensors of a GGUF that are quantized already, as the weights that their codes stand for; what that loses "
+      "comes on top of what was lost before"}},
+    {QDQ_TAKES_CODES,
+     {VIA, "via", "DTYPE", QDQ_ARG_CHOICE, "f32 f16 bf16",
+      "of tensors that are codes: what the weights are that they stand for, rounded to nearest, ties to even; of a "
+      "GGUF's f32"}},
     {QDQ_TAKES_JSON,
      {JSON, "json", "FILE", QDQ_ARG_OUTPUT, NULL,
       "write the result as JSON; - is standard output, in the table's place"}},
@@ -177,6 +187,12 @@ static int take_common(qdq_parser *parser, int id) {
     case QUIET: c->quiet = true; return 0;
     case LIST_SKIPPED: c->list_skipped = true; return 0;
     case ALLOW_NON_FINITE: c->allow_non_finite = true; return 0;
+    case ALLOW_REQUANTIZE: c->allow_requantize = true; return 0;
+    case VIA:
+        if (strcmp(optarg, "f32") != 0 && strcmp(optarg, "f16") != 0 && strcmp(optarg, "bf16") != 0)
+            return WRONG("--via is f32, f16 or bf16, not '%s'", optarg);
+        c->via = optarg;
+        return 0;
     }
     return id;
 }

@@ -50,7 +50,9 @@ qdq_status qdq_session_open(qdq_session *session, const qdq_common *common, cons
 qdq_status qdq_session_open_filtered(qdq_session *session, const qdq_common *common, const char *input,
                                      const qdq_session_imatrix *imatrix) {
     *session = (qdq_session){.common = common, .info = {.size = sizeof session->info}};
+    qdq_decode_options decode = {.size = sizeof decode, .via = common->via, .requantize = common->allow_requantize};
     qdq_status status = qdq_model_open(input, &session->model);
+    if (status == QDQ_OK) status = qdq_model_decode(session->model, &decode);
     if (status == QDQ_OK) status = open_imatrix(session, imatrix);
     if (status == QDQ_OK) status = select_tensors(session);
     if (status == QDQ_OK) status = qdq_common_open_device(common, &session->device);
@@ -128,7 +130,10 @@ qdq_status qdq_session_nothing(const qdq_session *session, const char *wanted) {
     if (session->n_skipped == 0) return qdq_fail(QDQ_UNSUPPORTED, "%s: %s: it has no tensors", path, wanted);
     return qdq_fail(QDQ_UNSUPPORTED, "%s: %s in its %lu tensor%s (%s)%s", path, wanted, session->n_skipped,
                     session->n_skipped == 1 ? "" : "s", why,
-                    session->n_packed > 0 ? ": give the F32, F16 or BF16 model that it was made from" : "");
+                    session->n_packed == 0 ? ""
+                    : session->common->allow_requantize || qdq_model_layout(session->model) != QDQ_LAYOUT_GGUF
+                        ? ": give the F32, F16 or BF16 model that it was made from"
+                        : ": give the F32, F16 or BF16 model that it was made from, or say --allow-requantize");
 }
 
 const char *qdq_session_reason(const qdq_fit *fit) {
@@ -154,6 +159,26 @@ qdq_status qdq_session_decided(void *context, uint64_t index, const char *name, 
                           json_pack("{s:o, s:o, s:s, s:I}", "name", qdq_json_text(name), "shape", qdq_json_shape(t),
                                     "dtype", type, "elements", (json_int_t)t->elements));
     return QDQ_OK;
+}
+
+json_t *qdq_session_codes(const qdq_session *session) {
+    json_t *list = json_array();
+    uint64_t tensors;
+    qdq_dtype via;
+    const char *name;
+    for (uint64_t i = 0; (name = qdq_model_decoded(session->model, i, &tensors, &via)) != NULL; i++)
+        json_array_append_new(list, json_pack("{s:s, s:I, s:s}", "type", name, "tensors", (json_int_t)tensors, "via",
+                                              qdq_dtype_name(via)));
+    return list;
+}
+
+static void print_codes(const qdq_session *session) {
+    uint64_t tensors;
+    qdq_dtype via;
+    const char *name;
+    for (uint64_t i = 0; (name = qdq_model_decoded(session->model, i, &tensors, &via)) != NULL; i++)
+        printf("%llu tensor%s of the source %s %s codes, taken as weights via %s\n", (unsigned long long)tensors,
+               tensors == 1 ? "" : "s", tensors == 1 ? "is" : "are", name, qdq_dtype_name(via));
 }
 
 void qdq_session_print_importance(const qdq_session *session, uint64_t made, uint64_t weighted) {
@@ -187,6 +212,7 @@ qdq_status qdq_session_print(qdq_session *session, qdq_table *table, const char 
     unsigned long skipped = session->n_skipped;
     bool any = qdq_table_rows(table) > 0;
     qdq_status status = any ? qdq_table_print(table) : (qdq_table_free(table), QDQ_OK);
+    if (status == QDQ_OK) print_codes(session);
     if (status != QDQ_OK || skipped == 0) return status == QDQ_OK ? qdq_flush_output() : status;
     printf("%s%lu tensor%s %s:\n", any ? "\n" : "", skipped, skipped == 1 ? "" : "s", heading);
     if (!session->common->list_skipped) return print_reasons(session);

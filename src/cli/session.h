@@ -45,6 +45,8 @@ const char *qdq_session_reason(const qdq_fit *fit);
 /* qdq_file_options.decided, of a session: lists the tensor among the results, or as skipped with the reason. */
 qdq_status qdq_session_decided(void *session, uint64_t index, const char *name, const qdq_choice *choice,
                                const char *type);
+/* Codes that the source's weights are made of, for a result: [{"type", "tensors", "via"}, …]. */
+json_t *qdq_session_codes(const qdq_session *session);
 /* Says, where an importance matrix was given, for how many of the tensors it has an entry. */
 void qdq_session_print_importance(const qdq_session *session, uint64_t made, uint64_t weighted);
 /* Lists a tensor as skipped. name: lives as long as the session. */

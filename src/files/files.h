@@ -30,6 +30,13 @@ qdq_status qdq_imatrix_match_expert(const qdq_imatrix *imatrix, const char *stac
 /* The part of one matrix with rows of `row`, which `columns` is where the file says it: (index + 1) * row <= count. */
 qdq_imatrix_entry qdq_imatrix_slice(const qdq_imatrix_entry *entry, uint64_t row, uint64_t index);
 
+/* ---- Tensors anew ---------------------------------------------------------------------------------------------- */
+
+/* The model's tensors are these from now on, in that order, names being those of its own or in its room. */
+qdq_status qdq_model_put_tensors(qdq_model *model, const qdq_tensor *tensors, uint64_t n);
+/* Zeroed memory that lives as long as the model; NULL: there is none. */
+void *qdq_model_room(qdq_model *model, uint64_t bytes);
+
 /* ---- Text ------------------------------------------------------------------------------------------------------ */
 
 /* Is all of it UTF-8? */

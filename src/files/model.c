@@ -429,6 +429,19 @@ qdq_status qdq_model_open(const char *path, qdq_model **result) {
     return QDQ_OK;
 }
 
+/* ---- Tensors anew ----------------------------------------------------------------------------------------------- */
+
+void *qdq_model_room(qdq_model *model, uint64_t bytes) { return qdq_arena_alloc(&model->arena, bytes); }
+
+qdq_status qdq_model_put_tensors(qdq_model *model, const qdq_tensor *tensors, uint64_t n) {
+    model->n_tensors = 0;
+    free(model->by_name);
+    model->by_name = NULL;
+    qdq_status status = QDQ_OK;
+    for (uint64_t i = 0; i < n && status == QDQ_OK; i++) status = qdq_model_add(model, &tensors[i]);
+    return status == QDQ_OK ? index_tensors(model) : status;
+}
+
 /* ---- Asking ------------------------------------------------------------------------------------------------------ */
 
 qdq_layout qdq_model_layout(const qdq_model *model) { return model->layout; }

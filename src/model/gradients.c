@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "model/advice.h"
+#include "model/decoding.h"
 #include "model/row_order.h"
 #include "base/error.h"
 #include "base/source.h"
@@ -50,14 +51,10 @@ const qdq_model *qdq_gradients_model(const qdq_gradients *g) { return g->gradien
 
 /* Matrix `index` of a tensor of at least three dimensions. */
 static qdq_tensor matrix_of(const qdq_tensor *t, uint64_t index) {
-    qdq_tensor matrix = *t;
-    uint64_t n = t->elements / (t->shape[t->n_dims - 1] * t->shape[t->n_dims - 2]);
+    uint64_t elements = t->shape[t->n_dims - 1] * t->shape[t->n_dims - 2];
+    qdq_tensor matrix = qdq_tensor_part(t, index * elements, elements);
     matrix.shape = t->shape + t->n_dims - 2;
     matrix.n_dims = 2;
-    matrix.elements = t->elements / n;
-    matrix.bytes = t->bytes / n;
-    matrix.data = (const char *)t->data + index * matrix.bytes;
-    matrix.offset += index * matrix.bytes;
     return matrix;
 }
 
@@ -73,8 +70,18 @@ static qdq_status check_shape(const qdq_tensor *t, const qdq_tensor *g) {
 static qdq_status read_row(void *context, uint64_t row, float *values) {
     const qdq_tensor *t = context;
     uint64_t n = t->shape[t->n_dims - 1];
-    const char *at = (const char *)t->data + row * n * qdq_dtype_size(t->dtype);
-    qdq_source_load(qdq_source_get(t->dtype), at, values, n);
+    const qdq_source *source = qdq_source_get(t->dtype);
+    if (t->decoding == NULL) {
+        qdq_source_load(source, (const char *)t->data + row * n * source->bytes, values, n);
+        return QDQ_OK;
+    }
+    enum { PIECE = 1024 };
+    for (uint64_t at = 0; at < n; at += PIECE) {
+        uint32_t elements[PIECE];
+        uint64_t count = n - at < PIECE ? n - at : PIECE;
+        qdq_decode(NULL, t, row * n + at, count, elements);
+        qdq_source_load(source, elements, values + at, count);
+    }
     return QDQ_OK;
 }
 
@@ -229,7 +236,7 @@ static qdq_status put_permuted(qdq_pass *pass, const qdq_tensor *t, const qdq_gr
     step = ELEMENTS / columns / unit * unit;
     if (step == 0) step = unit;
     if (step > rows) step = rows;
-    size_t from = columns * qdq_dtype_size(t->dtype), size = columns * qdq_dtype_size(part->gradient->dtype);
+    size_t size = columns * qdq_dtype_size(part->gradient->dtype);
     char *gathered = malloc((size_t)step * size);
     if (gathered == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu rows of gradients", (ull)step);
     qdq_status status = QDQ_OK;
@@ -238,13 +245,10 @@ static qdq_status put_permuted(qdq_pass *pass, const qdq_tensor *t, const qdq_gr
         for (uint64_t r = 0; r < n; r++)
             memcpy(gathered + r * size,
                    (const char *)part->gradient->data + qdq_row_in_hf(rows, part->heads, row + r) * size, size);
-        qdq_tensor weights = *t, gradient = *part->gradient;
+        qdq_tensor weights = qdq_tensor_part(t, row * columns, n * columns), gradient = *part->gradient;
         weights.shape = gradient.shape = shape;
         weights.n_dims = gradient.n_dims = 2;
-        weights.elements = gradient.elements = n * columns;
-        weights.bytes = n * from;
-        weights.data = (const char *)t->data + row * from;
-        weights.offset += row * from;
+        gradient.elements = n * columns;
         gradient.bytes = n * size;
         gradient.data = gathered;
         status = put(pass, &weights, &gradient, importance, n_formats, formats, sums);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "model/advice.h"
+#include "model/decoding.h"
 #include "model/finite.h"
 #include "model/floats.h"
 #include "model/format_list.h"
@@ -13,8 +14,8 @@
 #include "base/error.h"
 #include "base/source.h"
 
-/* Elements a chunk, multiples of QDQ_TILE. What the CPU scans before it computes should stay in the cache between; the
- * rest may be larger, and a GPU's transfers large: each chunk costs some waking and waiting. */
+/* Elements a chunk, multiples of QDQ_TILE. What the CPU scans or decodes before it computes should stay in the cache
+ * between; the rest may be larger, and a GPU's transfers large: each chunk costs some waking and waiting. */
 enum { SCANNED_CHUNK = 1 << 20, CHUNK = 1 << 22, DEVICE_CHUNK = 1 << 24, DEVICE_SLOTS = 2 };
 
 enum { N_DTYPES = 4 };
@@ -32,6 +33,8 @@ typedef struct slot {
     uint64_t weights_room;
     void *host; /* results brought from a device */
     uint64_t host_room;
+    void *decoded; /* elements made of codes: those of the chunk, where decoded_count is not 0 */
+    uint64_t decoded_room, decoded_count;
     bool busy;
     qdq_work work;
     qdq_buffer *result;           /* the part of output that the chunk fills */
@@ -104,6 +107,7 @@ void qdq_pass_free(qdq_pass *pass) {
         qdq_buffer_free(s->result);
         free(s->weights);
         free(s->host);
+        free(s->decoded);
     }
     if (pass->pool != NULL) qdq_pool_free(pass->pool);
     free(pass->slots);
@@ -122,15 +126,46 @@ qdq_status qdq_pass_advance(qdq_pass *pass, uint64_t bytes) {
     return qdq_fail(QDQ_CANCELLED, "cancelled after %llu bytes", (unsigned long long)pass->done);
 }
 
+/* ---- Elements on the host -------------------------------------------------------------------------------------- */
+
+static qdq_status no_room(uint64_t bytes) {
+    return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu bytes of results", (unsigned long long)bytes);
+}
+
+/* A chunk of the tensor: the map itself, or what its codes are, which the slot keeps up to the next chunk. Of a slot's
+ * two tensors only the weights are codes. */
+static qdq_status elements(qdq_pass *pass, slot *s, const qdq_tensor *tensor, uint64_t first, uint64_t count,
+                           const unsigned char **at) {
+    size_t size = qdq_dtype_size(tensor->dtype);
+    if (tensor->decoding == NULL) {
+        *at = (const unsigned char *)tensor->data + first * size;
+        return QDQ_OK;
+    }
+    *at = s->decoded;
+    if (s->decoded_count == count) return QDQ_OK;
+    if (s->decoded_room < count * size) {
+        free(s->decoded);
+        s->decoded = malloc((size_t)count * size);
+        s->decoded_room = s->decoded != NULL ? count * size : 0;
+        if (s->decoded == NULL) return no_room(count * size);
+    }
+    qdq_decode(pass->pool, tensor, first, count, s->decoded);
+    s->decoded_count = count;
+    *at = s->decoded;
+    return QDQ_OK;
+}
+
 /* ---- NaN and infinities ---------------------------------------------------------------------------------------- */
 
 /* Round trips of some formats hide what was not finite, so weights are scanned first. */
 static bool scans(const qdq_work *work) { return work->kind != QDQ_WORK_ERROR; }
 
-static qdq_status check_finite(qdq_pass *pass, const qdq_tensor *tensor, const char *what, uint64_t first,
+static qdq_status check_finite(qdq_pass *pass, slot *s, const qdq_tensor *tensor, const char *what, uint64_t first,
                                uint64_t count) {
     size_t size = qdq_dtype_size(tensor->dtype);
-    const unsigned char *at = (const unsigned char *)tensor->data + first * size;
+    const unsigned char *at;
+    qdq_status status = elements(pass, s, tensor, first, count, &at);
+    if (status != QDQ_OK) return status;
     uint64_t found = qdq_first_non_finite(pass->pool, tensor->dtype, at, count);
     if (found == count) return QDQ_OK;
     uint64_t index = first + found, row = tensor->n_dims > 0 ? tensor->shape[tensor->n_dims - 1] : 1;
@@ -142,20 +177,20 @@ static qdq_status check_finite(qdq_pass *pass, const qdq_tensor *tensor, const c
                              qdq_printable(tensor->path, path, sizeof path),
                              qdq_printable(tensor->name, name, sizeof name), what, (unsigned long long)index,
                              (unsigned long long)(index / row), (unsigned long long)(index % row),
-                             (unsigned long long)(tensor->offset + index * size), isnan(value) ? "NaN" : "infinite");
+                             (unsigned long long)qdq_element_offset(tensor, index), isnan(value) ? "NaN" : "infinite");
 }
 
 /* Sums hide nothing: sum w^2 is not finite if a weight is not, sum g D if a gradient is not. (Either can also overflow;
  * then nothing is found.) So these are looked for only when there is reason to. */
-static qdq_status check_sums(qdq_pass *pass, const slot *s) {
+static qdq_status check_sums(qdq_pass *pass, slot *s) {
     const qdq_work *work = &s->work;
     if (pass->options.allow_non_finite) return QDQ_OK;
     if (work->kind == QDQ_WORK_ERROR && !isfinite(work->error[0].ww))
-        return check_finite(pass, work->tensor, "weight", s->first, s->count);
+        return check_finite(pass, s, work->tensor, "weight", s->first, s->count);
     bool finite = true;
     for (uint32_t f = 0; work->kind == QDQ_WORK_SENSITIVITY && f + 1 < work->n_formats; f++)
         finite = finite && isfinite(work->sensitivity[f].signed_sum);
-    return finite ? QDQ_OK : check_finite(pass, work->gradient, "gradient", s->first, s->count);
+    return finite ? QDQ_OK : check_finite(pass, s, work->gradient, "gradient", s->first, s->count);
 }
 
 /* ---- The end of a chunk ---------------------------------------------------------------------------------------- */
@@ -166,10 +201,6 @@ static bool host_room(slot *s, uint64_t bytes) {
     s->host = malloc((size_t)bytes);
     s->host_room = s->host != NULL ? bytes : 0;
     return s->host != NULL;
-}
-
-static qdq_status no_room(uint64_t bytes) {
-    return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu bytes of results", (unsigned long long)bytes);
 }
 
 static qdq_status deliver(slot *s) {
@@ -217,43 +248,59 @@ static qdq_status grow(slot *s, qdq_buffer **kept, uint64_t *room, qdq_dtype dty
 
 /* Elements on their way from the file to a device. */
 typedef struct reading {
-    const unsigned char *from; /* in the map */
-    qdq_dtype dtype;
+    const qdq_tensor *tensor;
+    uint64_t first;
     bool scan;
     atomic_bool odd; /* some are not finite */
 } reading;
 
 static qdq_status read_elements(void *context, uint64_t at, void *to, size_t bytes) {
     reading *r = context;
-    qdq_status status = qdq_mapped_read(r->from + at, to, bytes);
-    uint64_t n = bytes / qdq_dtype_size(r->dtype);
-    if (status == QDQ_OK && r->scan && qdq_first_non_finite(NULL, r->dtype, to, n) < n) atomic_store(&r->odd, true);
+    const qdq_tensor *t = r->tensor;
+    uint64_t size = qdq_dtype_size(t->dtype), n = bytes / size;
+    qdq_status status = QDQ_OK;
+    if (t->decoding != NULL)
+        qdq_decode(NULL, t, r->first + at / size, n, to);
+    else
+        status = qdq_mapped_read((const unsigned char *)t->data + r->first * size + at, to, bytes);
+    if (status == QDQ_OK && r->scan && qdq_first_non_finite(NULL, t->dtype, to, n) < n) atomic_store(&r->odd, true);
     return status;
 }
 
 /* The tensor's elements from `first` on to the buffer's; scan: those that are not finite are refused. */
-static qdq_status fill(qdq_pass *pass, const slot *s, const qdq_tensor *tensor, uint64_t first, uint64_t count,
-                       bool scan, qdq_buffer *buffer) {
+static qdq_status fill(qdq_pass *pass, slot *s, const qdq_tensor *tensor, uint64_t first, uint64_t count, bool scan,
+                       qdq_buffer *buffer) {
     size_t size = qdq_dtype_size(tensor->dtype);
-    reading r = {.from = (const unsigned char *)tensor->data + first * size, .dtype = tensor->dtype, .scan = scan};
-    if (!s->fills) return qdq_buffer_write(buffer, 0, r.from, count * size);
+    const unsigned char *from;
+    qdq_status status = QDQ_OK;
+    if (!s->fills) {
+        status = elements(pass, s, tensor, first, count, &from);
+        return status == QDQ_OK ? qdq_buffer_write(buffer, 0, from, count * size) : status;
+    }
+    reading r = {.tensor = tensor, .first = first, .scan = scan};
     atomic_init(&r.odd, false);
-    qdq_status status = qdq_buffer_fill(buffer, 0, count * size, read_elements, &r);
+    status = qdq_buffer_fill(buffer, 0, count * size, read_elements, &r);
     if (status != QDQ_OK || !atomic_load(&r.odd)) return status;
-    return check_finite(pass, tensor, "weight", first, count);
+    return check_finite(pass, s, tensor, "weight", first, count);
 }
 
 /* Elements of a mapped tensor as a buffer, to be freed: the map itself, or a copy on the device. */
 static qdq_status bring(qdq_pass *pass, slot *s, const qdq_tensor *tensor, uint64_t first, uint64_t count, bool scan,
                         qdq_buffer *kept[N_DTYPES], uint64_t room[N_DTYPES], qdq_buffer **buffer) {
     size_t size = qdq_dtype_size(tensor->dtype);
-    /* Inputs are only read; the interface wraps memory for either use. */
-    unsigned char *at = (unsigned char *)(uintptr_t)tensor->data + first * size;
-    if (s->on_cpu) return qdq_buffer_wrap(s->device, tensor->dtype, 1, &count, at, count * size, buffer);
+    qdq_status status = QDQ_OK;
+    if (s->on_cpu) {
+        const unsigned char *at;
+        status = elements(pass, s, tensor, first, count, &at);
+        if (status != QDQ_OK) return status;
+        /* Inputs are only read; the interface wraps memory for either use. */
+        void *memory = (void *)(uintptr_t)at;
+        return qdq_buffer_wrap(s->device, tensor->dtype, 1, &count, memory, count * size, buffer);
+    }
     int d = (int)tensor->dtype;
     uint64_t wanted = CHUNK;
     while (wanted < count) wanted *= 2;
-    qdq_status status = grow(s, &kept[d], &room[d], tensor->dtype, wanted);
+    status = grow(s, &kept[d], &room[d], tensor->dtype, wanted);
     if (status == QDQ_OK) status = fill(pass, s, tensor, first, count, scan, kept[d]);
     return status == QDQ_OK ? qdq_buffer_slice(kept[d], 0, count, buffer) : status;
 }
@@ -313,19 +360,18 @@ static qdq_status encode(slot *s, qdq_buffer *input, qdq_buffer *gradient, const
 
 /* ---- Floats as targets: on the host ---------------------------------------------------------------------------- */
 
-static const unsigned char *element_at(const qdq_tensor *tensor, uint64_t first) {
-    return (const unsigned char *)tensor->data + first * qdq_dtype_size(tensor->dtype);
-}
-
 /* While the device has the chunk's other formats, or after it. */
-static qdq_status add_float_errors(qdq_pass *pass, const slot *s, uint64_t row) {
+static qdq_status add_float_errors(qdq_pass *pass, slot *s, uint64_t row) {
     const qdq_work *work = &s->work;
+    const unsigned char *from;
     qdq_status status = QDQ_OK;
     for (uint32_t f = 0; f < work->n_formats && status == QDQ_OK; f++) {
         qdq_dtype target;
         if (!qdq_format_is_float(work->formats[f], &target)) continue;
-        status = qdq_floats_error(pass->pool, work->tensor->dtype, element_at(work->tensor, s->first), target, s->count,
-                                  row > 0 ? s->weights : NULL, row, &work->error[f]);
+        status = elements(pass, s, work->tensor, s->first, s->count, &from);
+        if (status == QDQ_OK)
+            status = qdq_floats_error(pass->pool, work->tensor->dtype, from, target, s->count,
+                                      row > 0 ? s->weights : NULL, row, &work->error[f]);
     }
     return status;
 }
@@ -336,12 +382,14 @@ static qdq_status convert(qdq_pass *pass, slot *s, qdq_dtype target) {
     bool store = work->kind == QDQ_WORK_QUANTIZE;
     uint64_t bytes = s->count * (store ? qdq_dtype_size(target) : sizeof(float));
     if (!host_room(s, bytes)) return no_room(bytes);
-    const unsigned char *from = element_at(work->tensor, s->first);
+    const unsigned char *from;
+    qdq_status status = elements(pass, s, work->tensor, s->first, s->count, &from);
+    if (status != QDQ_OK) return status;
     if (store)
         qdq_floats_store(pass->pool, work->tensor->dtype, from, target, s->host, s->count);
     else
         qdq_floats_roundtrip(pass->pool, work->tensor->dtype, from, target, s->host, s->count);
-    qdq_status status = work->sink(work->context, s->host, bytes);
+    status = work->sink(work->context, s->host, bytes);
     return status == QDQ_OK ? qdq_pass_advance(pass, s->bytes) : status;
 }
 
@@ -356,13 +404,14 @@ static qdq_status put_chunk(qdq_pass *pass, const qdq_work *work, uint64_t first
     s->work = *work;
     s->first = first;
     s->count = count;
-    s->bytes = count * qdq_dtype_size(work->tensor->dtype);
+    s->decoded_count = 0;
+    s->bytes = qdq_tensor_part(work->tensor, first, count).bytes;
     if (work->gradient != NULL) s->bytes += count * qdq_dtype_size(work->gradient->dtype);
     qdq_dtype target;
     bool stores = work->kind == QDQ_WORK_QUANTIZE || work->kind == QDQ_WORK_ROUNDTRIP;
     bool on_host = stores && qdq_format_is_float(work->formats[0], &target);
     bool scan = scans(work) && !pass->options.allow_non_finite, before = on_host || !s->fills;
-    if (status == QDQ_OK && scan && before) status = check_finite(pass, work->tensor, "weight", first, count);
+    if (status == QDQ_OK && scan && before) status = check_finite(pass, s, work->tensor, "weight", first, count);
     if (status == QDQ_OK && on_host) {
         status = qdq_pass_flush(pass); /* the sink takes chunks in order */
         return status == QDQ_OK ? convert(pass, s, target) : status;
@@ -397,7 +446,8 @@ static uint64_t greatest_common_divisor(uint64_t a, uint64_t b) {
 
 /* Elements a chunk: with an importance matrix whole rows, and tiles where sums are taken. */
 static uint64_t chunk_elements(const qdq_pass *pass, const qdq_work *work, uint64_t row) {
-    uint64_t wanted = !pass->slots[pass->next].on_cpu ? DEVICE_CHUNK : scans(work) ? SCANNED_CHUNK : CHUNK, unit = row;
+    bool passes_twice = scans(work) || work->tensor->decoding != NULL;
+    uint64_t wanted = !pass->slots[pass->next].on_cpu ? DEVICE_CHUNK : passes_twice ? SCANNED_CHUNK : CHUNK, unit = row;
     if (work->importance == NULL) return wanted;
     if (work->kind == QDQ_WORK_ERROR || work->kind == QDQ_WORK_SENSITIVITY)
         unit *= QDQ_TILE / greatest_common_divisor(row, QDQ_TILE);

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "model/decoding.h"
 #include "model/format_list.h"
 #include "base/error.h"
 #include "base/source.h"
@@ -15,14 +16,16 @@ struct qdq_rewritten {
     const qdq_imatrix_entry *importance;
 };
 
-static const char *type_of(const qdq_rewrite *rewrite, const qdq_rewritten *r) {
-    if (r->format == QDQ_FORMAT_NONE) return r->tensor->type_name;
-    if (rewrite->kind == QDQ_WORK_QUANTIZE) return qdq_describe_format(r->format).name;
-    return rewrite->source_dtype ? r->tensor->type_name : "F32";
+/* A tensor that stays, but whose codes are not what the output can hold. */
+static bool is_decoded(const qdq_tensor *t, qdq_work_kind kind) {
+    return t->decoding != NULL && (kind == QDQ_WORK_ROUNDTRIP || !qdq_tensor_is_raw(t));
 }
 
-const char *qdq_rewrite_last_type(const qdq_rewrite *rewrite) {
-    return type_of(rewrite, &rewrite->tensors[rewrite->n - 1]);
+const char *qdq_rewritten_type(const qdq_tensor *t, qdq_format format, qdq_work_kind kind, bool source_dtype) {
+    const char *own = t->decoding != NULL ? qdq_source_get(t->dtype)->safetensors : t->type_name;
+    if (format == QDQ_FORMAT_NONE) return is_decoded(t, kind) ? own : t->type_name;
+    if (kind == QDQ_WORK_QUANTIZE) return qdq_describe_format(format).name;
+    return source_dtype ? own : "F32";
 }
 
 qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, const char *name, qdq_format format,
@@ -37,7 +40,8 @@ qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, const char *nam
     qdq_rewritten *r = &rewrite->tensors[rewrite->n];
     *r = (qdq_rewritten){rewrite, rewrite->writer, t, format, importance};
     qdq_status status =
-        qdq_writer_add_tensor(rewrite->writer, name != NULL ? name : t->name, type_of(rewrite, r), t->n_dims, t->shape);
+        qdq_writer_add_tensor(rewrite->writer, name != NULL ? name : t->name,
+                              qdq_rewritten_type(t, format, rewrite->kind, rewrite->source_dtype), t->n_dims, t->shape);
     if (status != QDQ_OK) return status;
     uint64_t bytes = qdq_writer_tensor_bytes(rewrite->writer, rewrite->n++ - rewrite->first);
     rewrite->bytes += t->bytes;
@@ -71,6 +75,10 @@ static qdq_status take(void *context, const void *data, uint64_t bytes) {
     return qdq_writer_write(r->writer, rewrite->stored, size);
 }
 
+static qdq_status take_as_it_is(void *context, const void *data, uint64_t bytes) {
+    return qdq_writer_write(((const qdq_rewritten *)context)->writer, data, bytes);
+}
+
 static qdq_status copy(qdq_rewrite *rewrite, const qdq_rewritten *r) {
     enum { STEP = 8 << 20 };
     const qdq_tensor *t = r->tensor;
@@ -84,6 +92,16 @@ static qdq_status copy(qdq_rewrite *rewrite, const qdq_rewritten *r) {
 }
 
 static qdq_status write_tensor(qdq_rewrite *rewrite, qdq_rewritten *r) {
+    if (r->format == QDQ_FORMAT_NONE && is_decoded(r->tensor, rewrite->kind)) {
+        qdq_format own = qdq_target_by_ggml_type(qdq_source_get(r->tensor->dtype)->ggml_type);
+        qdq_work work = {.kind = QDQ_WORK_QUANTIZE,
+                         .tensor = r->tensor,
+                         .n_formats = 1,
+                         .formats = &own,
+                         .sink = take_as_it_is,
+                         .context = r};
+        return qdq_pass_put(rewrite->pass, &work);
+    }
     if (r->format == QDQ_FORMAT_NONE) {
         /* The writer takes tensors in order. */
         qdq_status status = qdq_pass_flush(rewrite->pass);

@@ -17,7 +17,7 @@ typedef struct qdq_rewrite {
     uint32_t n_earlier;
     uint64_t first; /* the number of the first tensor in `writer` */
     qdq_rewritten *tensors;
-    uint64_t n;       /* tensors that were added */
+    uint64_t n;   /* tensors that were added */
     void *stored; /* a chunk in the source's elements */
     uint64_t stored_room;
     uint64_t bytes;                              /* to be read */
@@ -32,8 +32,8 @@ qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, const char *nam
                            const qdq_imatrix_entry *importance);
 /* Tensors that are added from now on go to another file. writer is taken in every case. */
 qdq_status qdq_rewrite_next_file(qdq_rewrite *rewrite, qdq_writer *writer);
-/* The name of the type in which the output has the tensor that was added last. */
-const char *qdq_rewrite_last_type(const qdq_rewrite *rewrite);
+/* The name of the type in which an output of that kind has a tensor. */
+const char *qdq_rewritten_type(const qdq_tensor *tensor, qdq_format format, qdq_work_kind kind, bool source_dtype);
 /* Computes and writes all that was added, and finishes the output; of several files the first appears last. */
 qdq_status qdq_rewrite_run(qdq_rewrite *rewrite);
 /* An output that is not finished is gone. The pass, which may still use what is freed here, is closed before. */

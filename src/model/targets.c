@@ -223,10 +223,11 @@ qdq_status qdq_targets_choose(qdq_targets *targets, const qdq_selection *selecti
     if (status != QDQ_OK) return status;
     if (!takes && targets->preset != NULL && stored != NULL && qdq_ggml_type_is_quantized(stored) &&
         c->type != t->ggml_type)
-        return qdq_fail(QDQ_UNSUPPORTED,
-                        "tensor \"%s\" is %s already, and %s wants it as %s: give the F32, F16 or BF16 model that it "
-                        "was made from",
-                        SHOWN(t->name, 256), stored->name, targets->preset->name, qdq_ggml_type_by_id(c->type)->name);
+        return qdq_fail_advising(QDQ_ADVICE_REQUANTIZE, QDQ_UNSUPPORTED,
+                                 "tensor \"%s\" is %s already, and %s wants it as %s: give the F32, F16 or BF16 model "
+                                 "that it was made from",
+                                 SHOWN(t->name, 256), stored->name, targets->preset->name,
+                                 qdq_ggml_type_by_id(c->type)->name);
     if (!takes) return QDQ_OK;
     if (c->rule == QDQ_RULE_COPIED && c->wanted == c->type) {
         snprintf(choice->reason, QDQ_REASON, "llama-quantize keeps it (%s)", c->reason);

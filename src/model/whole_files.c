@@ -43,12 +43,6 @@ static qdq_status check(const char *call, const job *j, const char *path, const 
 
 /* ---- Deciding --------------------------------------------------------------------------------------------------- */
 
-static const char *type_of(const job *j, const qdq_tensor *t, qdq_format format) {
-    if (format == QDQ_FORMAT_NONE) return t->type_name;
-    if (j->kind == QDQ_WORK_QUANTIZE) return qdq_describe_format(format).name;
-    return j->options.source_dtype ? t->type_name : "F32";
-}
-
 /* The chooser's word, and the importance that goes with it. dry: nothing is to be made. */
 static qdq_status decide(job *j, uint64_t at, bool dry) {
     const qdq_arranged *a = &j->arrangement->tensors[at];
@@ -73,7 +67,8 @@ static qdq_status decide(job *j, uint64_t at, bool dry) {
     j->report.already += choice.already;
     j->report.lacking += choice.lacks_importance;
     if (j->options.decided == NULL) return QDQ_OK;
-    return j->options.decided(j->options.context, a->index, a->name, &choice, type_of(j, t, d->format));
+    return j->options.decided(j->options.context, a->index, a->name, &choice,
+                              qdq_rewritten_type(t, d->format, j->kind, j->options.source_dtype));
 }
 
 static qdq_status decide_all(job *j, bool dry) {
@@ -98,8 +93,8 @@ static uint32_t file_type(const job *j) {
         qdq_format f = j->decisions[i].format;
         if (f >= 0 && f < QDQ_MAX_FORMATS)
             elements[f] += t->elements;
-        else if (t->n_dims > 1 && t->source)
-            type = qdq_source_get(t->dtype)->ggml_file_type;
+        else if (t->n_dims > 1 && t->source && qdq_source_by_ggml_type(t->ggml_type) != NULL)
+            type = qdq_source_by_ggml_type(t->ggml_type)->ggml_file_type;
     }
     for (qdq_format f = 0; f < QDQ_MAX_FORMATS; f++) {
         if (elements[f] <= most) continue;

@@ -6,6 +6,7 @@
 
 #include "plan/planner.h"
 #include "model/advice.h"
+#include "model/decoding.h"
 #include "model/format_list.h"
 #include "model/metadata.h"
 #include "base/error.h"
@@ -178,6 +179,11 @@ static qdq_status add_candidates(qdq_planner *p, qdq_item *it) {
             continue;
         }
         it->importance = importance;
+        if (qdq_tensor_is_in(it->tensor, ch->format)) { /* copied, so nothing is to be measured */
+            any = true;
+            it->candidates[c].bytes = qdq_planner_padded(p, it->tensor->bytes);
+            continue;
+        }
         if (refused(p, it, ch)) {
             snprintf(reason, sizeof reason, "llama-quantize refuses %s without an importance matrix", ch->name);
             continue;

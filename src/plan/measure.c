@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "model/decoding.h"
 #include "model/format_list.h"
 #include "base/error.h"
 
@@ -31,6 +32,13 @@ static qdq_status mix_file(const char *path, uint64_t *hash) {
     return QDQ_OK;
 }
 
+static uint64_t mix_data(const qdq_tensor *t, uint64_t hash) {
+    const qdq_decoding *d = t->decoding;
+    if (d == NULL) return mix(hash, t->data, t->bytes < PROBE ? (size_t)t->bytes : PROBE);
+    hash = mix(hash, &t->dtype, sizeof t->dtype);
+    return mix(hash, d->codes, d->code_bytes < PROBE ? (size_t)d->code_bytes : PROBE);
+}
+
 static const uint64_t first_hash = UINT64_C(0xcbf29ce484222325);
 
 static qdq_status fingerprint_model(const qdq_model *model, char text[FINGERPRINT]) {
@@ -46,7 +54,7 @@ static qdq_status fingerprint_model(const qdq_model *model, char text[FINGERPRIN
         hash = mix(hash, t->type_name, strlen(t->type_name) + 1);
         hash = mix(hash, t->shape, t->n_dims * sizeof *t->shape);
         hash = mix(hash, &t->offset, sizeof t->offset);
-        hash = mix(hash, t->data, t->bytes < PROBE ? (size_t)t->bytes : PROBE);
+        hash = mix_data(t, hash);
     }
     snprintf(text, FINGERPRINT, "%016" PRIx64, hash);
     return QDQ_OK;

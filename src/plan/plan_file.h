@@ -29,6 +29,7 @@ struct qdq_plan {
     char *path; /* of a plan that was read, for messages; else NULL */
     const char *model, *score, *target;
     const char *imatrix;                              /* NULL: none */
+    const char *via;                                  /* elements that codes were decoded to; NULL: there were none */
     uint64_t budget, bytes, floor, ceiling, overhead; /* of files */
     uint64_t elements;
     double damage, lower_bound; /* sums over the planned tensors */

@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "model/choosers.h"
+#include "model/decoding.h"
 #include "model/format_list.h"
 #include "base/error.h"
 
@@ -62,6 +63,11 @@ qdq_status qdq_planned_choose(const qdq_plan *plan, const qdq_selection *selecti
     bool takes;
     qdq_status status = qdq_selection_takes(selection, t, &takes, choice->reason);
     if (status != QDQ_OK || !takes) return status;
+    choice->already = qdq_tensor_is_in(t, format);
+    if (choice->already) {
+        snprintf(choice->reason, QDQ_REASON, "it is %s already", t->type_name);
+        return QDQ_OK;
+    }
     status = qdq_selection_fits(selection, t, format, &choice->importance, &fits, choice->reason);
     if (fits) choice->format = format;
     return status;

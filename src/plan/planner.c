@@ -229,6 +229,12 @@ static qdq_status fill_tensors(const qdq_planner *p, qdq_plan_tensor *tensors, u
     return status;
 }
 
+static const char *via_of(const qdq_model *model) {
+    uint64_t tensors;
+    qdq_dtype via;
+    return qdq_model_decoded(model, 0, &tensors, &via) != NULL ? qdq_dtype_name(via) : NULL;
+}
+
 /* As the plan's file has it, and read from there: a plan that was made is one that could have been read. */
 static qdq_status make_plan(const qdq_planner *p, const char *target, uint64_t budget, const qdq_choose_result *result,
                             qdq_plan *plan) {
@@ -237,6 +243,7 @@ static qdq_status make_plan(const qdq_planner *p, const char *target, uint64_t b
                      .score = qdq_score_name(p->score),
                      .target = target,
                      .imatrix = p->selection->imatrix != NULL ? qdq_imatrix_path(p->selection->imatrix) : NULL,
+                     .via = via_of(p->selection->model),
                      .budget = budget,
                      .bytes = p->overhead,
                      .floor = p->floor,
