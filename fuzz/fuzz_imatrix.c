@@ -18,6 +18,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         qdq_imatrix_weights(e, 0, e->count, weights);
         for (uint64_t k = 0; k < e->count; k++) MUST(isfinite(weights[k]) && weights[k] >= 0);
         free(weights);
+        qdq_imatrix_statistics s = {.size = sizeof s};
+        MUST(qdq_imatrix_entry_describe(e, &s) == QDQ_OK && s.unreached <= s.matrices && s.least <= s.most);
+    }
+    const qdq_imatrix *two[] = {imatrix, imatrix};
+    for (int layout = QDQ_IMATRIX_GGUF; layout <= QDQ_IMATRIX_DAT; layout++) {
+        qdq_imatrix_write_options options = {.size = sizeof options, .layout = (qdq_imatrix_layout)layout};
+        if (qdq_imatrix_write(2, two, &options, "/dev/null", NULL) != QDQ_OK) MUST(qdq_error_message()[0] != 0);
     }
     qdq_imatrix_close(imatrix);
     return 0;

@@ -224,9 +224,54 @@ QDQ_API uint64_t qdq_imatrix_entry_weights(const qdq_imatrix_entry *entry);
 /* out[i] = weight first + i, for n weights: sum / count of its matrix; 1 where the count is 0. first + n <= weights.
  * Expert e of a tensor with rows of r: first = e * r, n = r. */
 QDQ_API void qdq_imatrix_weights(const qdq_imatrix_entry *entry, uint64_t first, uint64_t n, float *out);
-/* The first dataset's name ("" if none) and the number of chunks (0 if not known). */
+/* The first dataset's name ("" if none); each of them, NULL past the last. */
 QDQ_API const char *qdq_imatrix_dataset(const qdq_imatrix *imatrix);
+QDQ_API const char *qdq_imatrix_dataset_at(const qdq_imatrix *imatrix, uint64_t index);
+/* The number of chunks of text, and the tokens of one; 0 if not known. The legacy layout does not say the second. */
 QDQ_API uint32_t qdq_imatrix_chunks(const qdq_imatrix *imatrix);
+QDQ_API uint32_t qdq_imatrix_chunk_size(const qdq_imatrix *imatrix);
+
+typedef struct qdq_imatrix_statistics {
+    size_t size;                              /* sizeof(qdq_imatrix_statistics), set by the caller */
+    uint64_t columns;                         /* a matrix; 0: the legacy layout does not say */
+    uint64_t matrices;                        /* that are counted apart: experts */
+    uint64_t unreached;                       /* of these, with a count of 0: no part of what follows */
+    double least_count, most_count;           /* of a matrix: tokens; in the legacy layout chunks */
+    double sum, mean, deviation, least, most; /* of the weights */
+    double active;                            /* share of the weights over 1e-5 */
+    double entropy;                           /* of the weights as shares of their sum; 1: all alike */
+} qdq_imatrix_statistics;
+
+/* Fills the first statistics->size bytes. Of an entry that no token has reached all is 0. */
+QDQ_API qdq_status qdq_imatrix_entry_describe(const qdq_imatrix_entry *entry, qdq_imatrix_statistics *statistics);
+
+typedef enum qdq_imatrix_layout { QDQ_IMATRIX_GGUF = 0, QDQ_IMATRIX_DAT = 1 } qdq_imatrix_layout;
+
+QDQ_API qdq_imatrix_layout qdq_imatrix_layout_of(const qdq_imatrix *imatrix); /* of the file that was read */
+
+typedef struct qdq_imatrix_write_options {
+    size_t size;               /* sizeof(qdq_imatrix_write_options), set by the caller */
+    qdq_imatrix_layout layout; /* QDQ_IMATRIX_DAT: the legacy one */
+    uint32_t chunk_size;       /* tokens a chunk; 0: what the first matrix that says it has, else 512 */
+} qdq_imatrix_write_options;
+
+typedef struct qdq_imatrix_report {
+    size_t size;                 /* sizeof(qdq_imatrix_report), set by the caller */
+    uint64_t entries;            /* that were written */
+    uint64_t partial;            /* of these, entries that not every matrix has */
+    uint64_t dropped;            /* left out of the legacy layout: no token has reached them */
+    uint32_t chunks, chunk_size; /* as the file says, or as it counts */
+} qdq_imatrix_report;
+
+/* The sum of n matrices, 1 or more, as llama-imatrix --in-file makes it: sums and counts are added in the order of the
+ * matrices, entries that only some have are taken as they are. One matrix is converted. In the legacy layout an expert
+ * that no token reached has weights of 1, and an entry of which none is reached is left out; out of it all experts of a
+ * stack are counted as one matrix. options and report may be NULL. QDQ_INVALID_ARGUMENT: no matrix; QDQ_BAD_DATA: an
+ * entry has other sizes in two of them, or a sum that is not finite; QDQ_UNSUPPORTED: a name or a number that the
+ * layout cannot hold; what qdq_out_create says. */
+QDQ_API qdq_status qdq_imatrix_write(uint32_t n, const qdq_imatrix *const *matrices,
+                                     const qdq_imatrix_write_options *options, const char *path,
+                                     qdq_imatrix_report *report);
 
 /* ---- Selections: which tensors, with which importance ----------------------------------------------------------- */
 
@@ -277,6 +322,11 @@ typedef struct qdq_fit {
 /* Does the format take tensor `index` of the model? QDQ_FORMAT_NONE: would any? QDQ_INVALID_ARGUMENT: no such tensor or
  * format; QDQ_BAD_DATA: importance of another size than the tensor has. */
 QDQ_API qdq_status qdq_selection_fit(const qdq_selection *selection, uint64_t index, qdq_format format, qdq_fit *fit);
+
+/* The importance matrix's entry for the tensor, under its name or GGUF's; of experts that are held one by one, that of
+ * the stack. NULL: there is none. QDQ_BAD_DATA: it has another size than the tensor. */
+QDQ_API qdq_status qdq_selection_importance(const qdq_selection *selection, uint64_t index,
+                                            const qdq_imatrix_entry **entry);
 
 /* The tensor's name in GGUF: name has 256 bytes; "" when a conversion drops the tensor. *expert: the matrix of the GGUF
  * tensor that it is, -1 for all of it. QDQ_UNSUPPORTED: the architecture or the name is not known. */

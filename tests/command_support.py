@@ -214,6 +214,20 @@ def imatrix_bytes(entries):
     return data + struct.pack("<ii", 7, 5) + b"words"
 
 
+def imatrix_gguf_bytes(entries, chunk_size=512, datasets=("words",)):
+    """Today's layout, as llama-imatrix writes it. entries: name -> (sums of each matrix, counts)"""
+    most = max(max(counts) for _, counts in entries.values())
+    keys = [("general.type", STRING, "imatrix"), ("imatrix.datasets", ARRAY, (STRING, list(datasets))),
+            ("imatrix.chunk_count", U32, min(int(most) // chunk_size, 2 ** 32 - 1)), ("imatrix.chunk_size", U32, chunk_size)]
+    tensors = {}
+    for name, (sums, counts) in sorted(entries.items()):
+        n = len(counts)
+        assert len(sums) == n
+        tensors[name + ".in_sum2"] = ("F32", [n, len(sums[0])] if n > 1 else [len(sums[0])], f32(sum(sums, [])))
+        tensors[name + ".counts"] = ("F32", [n, 1] if n > 1 else [1], f32(counts))
+    return gguf_bytes(tensors, keys)
+
+
 # ---- Tests --------------------------------------------------------------------------------------------------------
 
 N = 64 * 96

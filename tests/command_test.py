@@ -478,8 +478,12 @@ class TestError(CommandTest):
             return self.put("i.gguf", gguf_bytes({name + ".in_sum2": ("F32", shape, f32(weights)),
                                                   name + ".counts": ("F32", [shape[0], 1], f32([1.0] * shape[0]))}, keys))
         imatrix([4, 32])
-        self.assertTrue(all(t["weighted"] for t in self.json("error", "-f", "q4_0", "--imatrix", "i.gguf", "moe.safetensors")["tensors"]))
-        for shape in ([1, 128], [2, 64], [8, 16]):
+        measured = self.json("error", "-f", "q4_0", "--imatrix", "i.gguf", "moe.safetensors")["tensors"]
+        self.assertTrue(all(t["weighted"] for t in measured))
+        # All experts counted as one matrix, as llama-imatrix makes it of a legacy file.
+        imatrix([1, 128])
+        self.assertEqual(self.json("error", "-f", "q4_0", "--imatrix", "i.gguf", "moe.safetensors")["tensors"], measured)
+        for shape in ([2, 64], [8, 16]):
             imatrix(shape)
             for command in (["error", "-f", "q4_0"], ["quantize", "-f", "q4_0", "-o", "o.gguf"]):
                 self.fails(1, ["i.gguf", "ffn_up_exps", "rows of %d" % shape[1], "expert 0"],

@@ -40,6 +40,7 @@ def make_inputs():
     write("m.safetensors", safetensors_bytes(hf, {"format": "pt", "note": "x" * 40}))
     write("g.safetensors", safetensors_bytes(gradients))
     write("i.dat", imatrix_bytes(importance))
+    write("i.gguf", imatrix_gguf_bytes({name: ([w], [512]) for name, (_, w) in importance.items()}))
     os.mkdir("folder")
     shards, order = {}, list(hf)
     for n, part in enumerate([order[:2], order[2:]]):
@@ -69,6 +70,9 @@ COMMANDS = {
             "--allow attn_q=q4_0,q8_0,q5_0 --same blk.(.).attn_q --scores s.json --recipe r.txt --mlx-json x.json m.gguf -o o.json",
     "plan-gradients": "plan --target 6bpw --formats q4_0,q8_0 --grad g.safetensors --map map.txt --same qkv m.safetensors -o o.json",
     "report": "report p.json -o o.html",
+    "imatrix-show": "imatrix show --model m.gguf --json o.json i.gguf",
+    "imatrix-merge": "imatrix merge i.dat i.gguf -o o.gguf",
+    "imatrix-convert": "imatrix convert i.gguf -o o.dat",
     "formats": "formats", "formats-json": "formats --json o.json",
     "devices": "devices --json -",  # where the processor's name cannot be read, the description lacks it
     "bash": "--completion bash",

@@ -117,6 +117,56 @@ static void reads_the_gguf_layout(void **state) {
     release(&b);
 }
 
+/* All experts counted as one matrix, as of a legacy file that was converted. */
+static void one_count_for_a_stack(void **state) {
+    const part parts[] = {{"x.in_sum2", 1, {8}, sums}, {"x.counts", 1, {1}, one_count}};
+    bytes b = gguf(parts, 2);
+    qdq_imatrix *im;
+    assert_ok(parse_imatrix(&b, b.n, &im));
+    const qdq_imatrix_entry *matched;
+    qdq_tensor t = {.name = "x", .path = "m", .n_dims = 3, .shape = (uint64_t[]){2, 5, 4}};
+    assert_ok(qdq_imatrix_match(im, &t, &matched));
+    float got[4];
+    qdq_imatrix_entry slice = qdq_imatrix_slice(matched, 4, 1);
+    qdq_imatrix_weights(&slice, 0, 4, got);
+    for (int i = 0; i < 4; i++) assert_true(got[i] == sums[4 + i] / 7.0f);
+    t.n_dims = 2;
+    t.shape = (uint64_t[]){5, 4};
+    assert_ok(qdq_imatrix_match_expert(im, "x", 1, &t, &slice));
+    qdq_imatrix_weights(&slice, 1, 3, got);
+    for (int i = 0; i < 3; i++) assert_true(got[i] == sums[5 + i] / 7.0f);
+    assert_refused(qdq_imatrix_match_expert(im, "x", 2, &t, &slice), QDQ_BAD_DATA, "expert 2");
+    qdq_imatrix_close(im);
+    release(&b);
+}
+
+static void what_a_program_may_ask(void **state) {
+    const part parts[] = {{"x.in_sum2", 2, {4, 2}, sums}, {"x.counts", 2, {1, 2}, counts}};
+    bytes b = gguf(parts, 2);
+    qdq_imatrix *im;
+    assert_ok(parse_imatrix(&b, b.n, &im));
+    assert_int_equal(qdq_imatrix_layout_of(im), QDQ_IMATRIX_GGUF);
+    assert_int_equal(qdq_imatrix_chunk_size(im), 512);
+    assert_string_equal(qdq_imatrix_dataset_at(im, 1), "other.txt");
+    assert_null(qdq_imatrix_dataset_at(im, 2));
+    qdq_imatrix_statistics s = {.size = offsetof(qdq_imatrix_statistics, sum), .sum = -5};
+    assert_ok(qdq_imatrix_entry_describe(qdq_imatrix_find(im, "x"), &s));
+    assert_true(s.columns == 4 && s.matrices == 2 && s.unreached == 1 && s.most_count == 3 && s.sum == -5);
+    s.size = 0;
+    assert_refused(qdq_imatrix_entry_describe(qdq_imatrix_find(im, "x"), &s), QDQ_INVALID_ARGUMENT, "size is 0");
+    const qdq_imatrix *one[] = {im};
+    qdq_imatrix_write_options options = {.size = sizeof options, .layout = (qdq_imatrix_layout)2};
+    assert_refused(qdq_imatrix_write(0, one, NULL, "/dev/null", NULL), QDQ_INVALID_ARGUMENT, "no matrix");
+    assert_refused(qdq_imatrix_write(1, one, &options, "/dev/null", NULL), QDQ_INVALID_ARGUMENT, "no layout 2");
+    options.layout = QDQ_IMATRIX_DAT;
+    qdq_imatrix_report report = {.size = sizeof report};
+    assert_ok(qdq_imatrix_write(1, one, &options, "/dev/null", &report));
+    assert_true(report.entries == 1 && report.partial == 0 && report.dropped == 0 && report.chunk_size == 512);
+    assert_refused(qdq_imatrix_write(1, one, NULL, "/none/x", NULL), QDQ_IO_ERROR, "/none/x");
+    qdq_imatrix_close(im);
+    release(&b);
+}
+
 /* ggml keeps 63 bytes of a tensor's name, suffix included. */
 static void finds_names_that_ggml_cut(void **state) {
     for (size_t length = 50; length <= 66; length++) {
@@ -363,6 +413,7 @@ static void survives_any_changed_byte(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_count_for_a_stack),      cmocka_unit_test(what_a_program_may_ask),
         cmocka_unit_test(reads_the_gguf_layout),      cmocka_unit_test(finds_names_that_ggml_cut),
         cmocka_unit_test(refuses_bad_gguf_by_name),   cmocka_unit_test(cut_gguf_is_refused),
         cmocka_unit_test(reads_the_legacy_layout),    cmocka_unit_test(cut_legacy_is_refused),

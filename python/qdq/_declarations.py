@@ -50,6 +50,8 @@ QDQ_KV_ARRAY = 9
 QDQ_KV_U64 = 10
 QDQ_KV_I64 = 11
 QDQ_KV_F64 = 12
+QDQ_IMATRIX_GGUF = 0
+QDQ_IMATRIX_DAT = 1
 QDQ_FIT_TAKEN = 0
 QDQ_FIT_TYPE = 1
 QDQ_FIT_NOT_INCLUDED = 2
@@ -190,6 +192,43 @@ class qdq_kv(Structure):
         ("value", POINTER(c_uint8)),
         ("bytes", c_uint64),
         ("type", c_uint32),
+    ]
+
+
+class qdq_imatrix_statistics(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("columns", c_uint64),
+        ("matrices", c_uint64),
+        ("unreached", c_uint64),
+        ("least_count", c_double),
+        ("most_count", c_double),
+        ("sum", c_double),
+        ("mean", c_double),
+        ("deviation", c_double),
+        ("least", c_double),
+        ("most", c_double),
+        ("active", c_double),
+        ("entropy", c_double),
+    ]
+
+
+class qdq_imatrix_write_options(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("layout", c_int),
+        ("chunk_size", c_uint32),
+    ]
+
+
+class qdq_imatrix_report(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("entries", c_uint64),
+        ("partial", c_uint64),
+        ("dropped", c_uint64),
+        ("chunks", c_uint32),
+        ("chunk_size", c_uint32),
     ]
 
 
@@ -468,12 +507,18 @@ FUNCTIONS = {
     "qdq_imatrix_entry_weights": (c_uint64, (c_void_p,)),
     "qdq_imatrix_weights": (None, (c_void_p, c_uint64, c_uint64, c_void_p,)),
     "qdq_imatrix_dataset": (c_char_p, (c_void_p,)),
+    "qdq_imatrix_dataset_at": (c_char_p, (c_void_p, c_uint64,)),
     "qdq_imatrix_chunks": (c_uint32, (c_void_p,)),
+    "qdq_imatrix_chunk_size": (c_uint32, (c_void_p,)),
+    "qdq_imatrix_entry_describe": (c_int, (c_void_p, POINTER(qdq_imatrix_statistics),)),
+    "qdq_imatrix_layout_of": (c_int, (c_void_p,)),
+    "qdq_imatrix_write": (c_int, (c_uint32, POINTER(c_void_p), POINTER(qdq_imatrix_write_options), c_char_p, POINTER(qdq_imatrix_report),)),
     "qdq_selection_create": (c_int, (c_void_p, POINTER(qdq_selection_options), POINTER(c_void_p),)),
     "qdq_selection_free": (None, (c_void_p,)),
     "qdq_selection_model": (c_void_p, (c_void_p,)),
     "qdq_check_pattern": (c_int, (c_char_p,)),
     "qdq_selection_fit": (c_int, (c_void_p, c_uint64, c_int32, POINTER(qdq_fit),)),
+    "qdq_selection_importance": (c_int, (c_void_p, c_uint64, POINTER(c_void_p),)),
     "qdq_selection_gguf_name": (c_int, (c_void_p, c_uint64, c_void_p, c_void_p,)),
     "qdq_pass_create": (c_int, (c_uint32, POINTER(c_void_p), POINTER(qdq_pass_options), POINTER(c_void_p),)),
     "qdq_pass_free": (None, (c_void_p,)),

@@ -14,12 +14,15 @@ qdq_status qdq_mapped_read(const void *address, void *to, size_t bytes);
 struct qdq_imatrix_entry {
     const char *name; /* the weight's name; may be cut, see qdq_imatrix_find */
     uint64_t count;   /* weights: columns x matrices (experts) */
-    uint64_t columns; /* 0: the file does not say (legacy layout) */
+    uint64_t columns; /* a matrix; 0: the file does not say (legacy layout). All of a stack of experts may be counted as
+                         one matrix: a legacy file that was converted */
     const uint8_t *sums;
     const uint8_t *calls; /* counts a matrix, f32; NULL in the legacy layout */
     float legacy_calls;
 };
 
+/* The entry of just that name, or NULL. */
+const qdq_imatrix_entry *qdq_imatrix_exactly(const qdq_imatrix *imatrix, const char *name);
 /* Finds the tensor's entry and checks that it has last extent x experts weights (experts: the third extent from the
  * end, 1 below 3 dimensions). *entry = NULL and QDQ_OK: there is none. QDQ_BAD_DATA: another number, both named. */
 qdq_status qdq_imatrix_match(const qdq_imatrix *imatrix, const qdq_tensor *tensor, const qdq_imatrix_entry **entry);
@@ -27,7 +30,7 @@ qdq_status qdq_imatrix_match(const qdq_imatrix *imatrix, const qdq_tensor *tenso
  * NULL and QDQ_OK: there is none. QDQ_BAD_DATA: the entry has other rows, or not so many experts. */
 qdq_status qdq_imatrix_match_expert(const qdq_imatrix *imatrix, const char *stack, uint64_t expert,
                                     const qdq_tensor *tensor, qdq_imatrix_entry *slice);
-/* The part of one matrix with rows of `row`, which `columns` is where the file says it: (index + 1) * row <= count. */
+/* The part of one matrix with rows of `row`, which is `columns` where each is counted: (index + 1) * row <= count. */
 qdq_imatrix_entry qdq_imatrix_slice(const qdq_imatrix_entry *entry, uint64_t row, uint64_t index);
 
 /* ---- Tensors anew ---------------------------------------------------------------------------------------------- */

@@ -28,8 +28,9 @@ struct qdq_imatrix {
     qdq_imatrix_entry *entries;
     uint64_t n, capacity;
     qdq_name *by_name;
-    const char *dataset;
-    uint32_t chunks;
+    const char **datasets;
+    uint64_t n_datasets;
+    uint32_t chunks, chunk_size; /* 0: not known */
 };
 
 static qdq_status no_memory(const char *path) {
@@ -53,6 +54,9 @@ static qdq_status index_entries(qdq_imatrix *im) {
                             SHOWN(im->by_name[i].text));
     return QDQ_OK;
 }
+
+/* One count for all values: of the only matrix there is, or, of experts, what the legacy layout knows of them. */
+static bool has_one_count(const qdq_imatrix_entry *e) { return e->columns == 0 || e->columns == e->count; }
 
 /* ---- Weights -------------------------------------------------------------------------------------------------------
  */
@@ -83,11 +87,12 @@ void qdq_imatrix_weights(const qdq_imatrix_entry *entry, uint64_t first, uint64_
 }
 
 qdq_imatrix_entry qdq_imatrix_slice(const qdq_imatrix_entry *entry, uint64_t row, uint64_t index) {
-    assert((entry->columns == 0 || entry->columns == row) && index < entry->count / row);
+    assert((has_one_count(entry) || entry->columns == row) && index < entry->count / row);
     qdq_imatrix_entry slice = *entry;
     slice.count = row;
     slice.sums += index * row * sizeof(float);
-    if (slice.calls != NULL) slice.calls += index * sizeof(float);
+    if (slice.calls != NULL && !has_one_count(entry)) slice.calls += index * sizeof(float);
+    if (slice.columns != 0) slice.columns = row;
     return slice;
 }
 
@@ -187,6 +192,22 @@ static qdq_status pair_up(qdq_imatrix *im) {
     return status;
 }
 
+/* The array's strings follow one another, and lie in the file: that was checked when it was parsed. */
+static qdq_status read_datasets(qdq_imatrix *im, const uint8_t *at, uint64_t n) {
+    im->datasets = qdq_arena_alloc(&im->arena, (n + 1) * sizeof *im->datasets);
+    if (im->datasets == NULL) return no_memory(im->path);
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t length = qdq_le64(at);
+        if (!qdq_is_text(at + 8, length))
+            return qdq_fail(QDQ_BAD_DATA, "%s: name %llu in imatrix.datasets is not UTF-8", SHOWN(im->path), (ull)i);
+        im->datasets[i] = qdq_arena_text(&im->arena, at + 8, length);
+        if (im->datasets[i] == NULL) return no_memory(im->path);
+        im->n_datasets = i + 1;
+        at += 8 + length;
+    }
+    return QDQ_OK;
+}
+
 static qdq_status read_keys(qdq_imatrix *im) {
     static const char *const needed[] = {"imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size"};
     const qdq_kv *type = qdq_model_find_kv(im->model, "general.type");
@@ -206,18 +227,14 @@ static qdq_status read_keys(qdq_imatrix *im) {
             return qdq_fail(QDQ_BAD_DATA, "%s: key %s is no u32", SHOWN(im->path), needed[i]);
     qdq_kv_u64(qdq_model_find_kv(im->model, needed[1]), &number);
     im->chunks = (uint32_t)number;
+    qdq_kv_u64(qdq_model_find_kv(im->model, needed[2]), &number);
+    im->chunk_size = (uint32_t)number;
     const qdq_kv *datasets = qdq_model_find_kv(im->model, needed[0]);
     uint32_t element_type;
     const uint8_t *elements;
     if (!qdq_kv_array(datasets, &element_type, &number, &elements) || element_type != QDQ_KV_STRING)
         return qdq_fail(QDQ_BAD_DATA, "%s: key imatrix.datasets is no array of strings", SHOWN(im->path));
-    if (qdq_kv_array_string(datasets, 0, &text, &length)) {
-        if (!qdq_is_text(text, length))
-            return qdq_fail(QDQ_BAD_DATA, "%s: the name in imatrix.datasets is not UTF-8", SHOWN(im->path));
-        im->dataset = qdq_arena_text(&im->arena, text, length);
-        if (im->dataset == NULL) return no_memory(im->path);
-    }
-    return QDQ_OK;
+    return read_datasets(im, elements, number);
 }
 
 /* ---- Legacy --------------------------------------------------------------------------------------------------------
@@ -283,7 +300,11 @@ static qdq_status read_legacy(qdq_imatrix *im, const uint8_t *bytes, uint64_t le
     im->chunks = last;
     c.at += 4;
     status = take_count(&c, "bad length of the dataset's name", 0, 1, &name);
-    if (status == QDQ_OK) status = take_text(&c, &im->arena, name, "a dataset's name that is not UTF-8", &im->dataset);
+    im->datasets = qdq_arena_alloc(&im->arena, sizeof *im->datasets);
+    if (status == QDQ_OK && im->datasets == NULL) status = no_memory(im->path);
+    if (status == QDQ_OK)
+        status = take_text(&c, &im->arena, name, "a dataset's name that is not UTF-8", &im->datasets[0]);
+    if (status == QDQ_OK) im->n_datasets = name > 0;
     if (status == QDQ_OK && c.at != length) status = damaged(&c, "bytes behind the end");
     return status;
 }
@@ -292,7 +313,6 @@ static qdq_status read_legacy(qdq_imatrix *im, const uint8_t *bytes, uint64_t le
  */
 
 static qdq_status parse(qdq_imatrix *im, const uint8_t *bytes, uint64_t length) {
-    im->dataset = "";
     qdq_status status;
     if (length >= 4 && memcmp(bytes, "GGUF", 4) == 0) {
         status = qdq_model_parse(QDQ_LAYOUT_GGUF, bytes, length, im->path, &im->model);
@@ -381,18 +401,90 @@ const char *qdq_imatrix_path(const qdq_imatrix *im) { return im->path; }
 const char *qdq_imatrix_entry_name(const qdq_imatrix_entry *entry) { return entry->name; }
 
 uint64_t qdq_imatrix_entry_weights(const qdq_imatrix_entry *entry) { return entry->count; }
-const char *qdq_imatrix_dataset(const qdq_imatrix *im) { return im->dataset; }
+qdq_imatrix_layout qdq_imatrix_layout_of(const qdq_imatrix *im) {
+    return im->model != NULL ? QDQ_IMATRIX_GGUF : QDQ_IMATRIX_DAT;
+}
+
+const char *qdq_imatrix_dataset_at(const qdq_imatrix *im, uint64_t index) {
+    return index < im->n_datasets ? im->datasets[index] : NULL;
+}
+
+const char *qdq_imatrix_dataset(const qdq_imatrix *im) { return im->n_datasets > 0 ? im->datasets[0] : ""; }
 uint32_t qdq_imatrix_chunks(const qdq_imatrix *im) { return im->chunks; }
+uint32_t qdq_imatrix_chunk_size(const qdq_imatrix *im) { return im->chunk_size; }
+
+/* ---- Statistics ----------------------------------------------------------------------------------------------------
+ */
+
+/* Weights are counted as active from here on; llama-imatrix draws the line there. */
+static const float ACTIVE = 1e-5f;
+
+/* Runs over the weights of the matrices that were reached, a piece at a time; passes: the sums first, then what needs
+ * them. */
+static void measure(const qdq_imatrix_entry *e, bool again, uint64_t *n, qdq_imatrix_statistics *s) {
+    float piece[256];
+    uint64_t columns = e->columns != 0 ? e->columns : e->count;
+    for (uint64_t first = 0; first < e->count;) {
+        uint64_t step = columns - first % columns;
+        if (step > 256) step = 256;
+        bool reached = calls_of(e, first) > 0.0f || e->calls == NULL;
+        if (reached) qdq_imatrix_weights(e, first, step, piece);
+        for (uint64_t i = 0; i < step && reached; i++) {
+            double w = piece[i];
+            if (again) {
+                s->deviation += (w - s->mean) * (w - s->mean);
+                s->active += piece[i] > ACTIVE;
+                if (w > 0 && s->sum > 0) s->entropy -= w / s->sum * log2(w / s->sum);
+            } else {
+                s->sum += w;
+                s->least = *n == 0 || w < s->least ? w : s->least;
+                s->most = w > s->most ? w : s->most;
+                (*n)++;
+            }
+        }
+        first += step;
+    }
+}
+
+qdq_status qdq_imatrix_entry_describe(const qdq_imatrix_entry *entry, qdq_imatrix_statistics *statistics) {
+    if (entry == NULL || statistics == NULL || statistics->size == 0)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_imatrix_entry_describe: a NULL argument, or statistics->size is 0");
+    qdq_imatrix_statistics s = {.size = statistics->size, .columns = entry->columns, .matrices = 1};
+    if (entry->columns != 0) s.matrices = entry->count / entry->columns;
+    uint64_t n = 0;
+    for (uint64_t m = 0; m < s.matrices; m++) {
+        double calls = calls_of(entry, m * entry->columns);
+        s.unreached += !(calls > 0) && entry->calls != NULL;
+        s.least_count = m == 0 || calls < s.least_count ? calls : s.least_count;
+        s.most_count = calls > s.most_count ? calls : s.most_count;
+    }
+    measure(entry, false, &n, &s);
+    if (n > 0) {
+        s.mean = s.sum / (double)n;
+        measure(entry, true, &n, &s);
+        s.deviation = sqrt(s.deviation / (double)n);
+        s.active /= (double)n;
+        s.entropy = n > 1 ? s.entropy / log2((double)n) : s.sum > 0;
+    }
+    memcpy(statistics, &s, s.size < sizeof s ? s.size : sizeof s);
+    return QDQ_OK;
+}
+
+/* ---- Finding -------------------------------------------------------------------------------------------------------
+ */
+
+const qdq_imatrix_entry *qdq_imatrix_exactly(const qdq_imatrix *im, const char *name) {
+    const qdq_name *found = qdq_sorted_find(im->by_name, im->n, name);
+    return found != NULL ? &im->entries[found->index] : NULL;
+}
 
 const qdq_imatrix_entry *qdq_imatrix_find(const qdq_imatrix *im, const char *name) {
-    const qdq_name *found = qdq_sorted_find(im->by_name, im->n, name);
-    if (found == NULL && strlen(name) > GGML_NAME_LIMIT) {
-        char cut[GGML_NAME_LIMIT + 1];
-        memcpy(cut, name, GGML_NAME_LIMIT);
-        cut[GGML_NAME_LIMIT] = 0;
-        found = qdq_sorted_find(im->by_name, im->n, cut);
-    }
-    return found != NULL ? &im->entries[found->index] : NULL;
+    const qdq_imatrix_entry *found = qdq_imatrix_exactly(im, name);
+    if (found != NULL || strlen(name) <= GGML_NAME_LIMIT) return found;
+    char cut[GGML_NAME_LIMIT + 1];
+    memcpy(cut, name, GGML_NAME_LIMIT);
+    cut[GGML_NAME_LIMIT] = 0;
+    return qdq_imatrix_exactly(im, cut);
 }
 
 qdq_status qdq_imatrix_match(const qdq_imatrix *im, const qdq_tensor *tensor, const qdq_imatrix_entry **entry) {
@@ -402,7 +494,7 @@ qdq_status qdq_imatrix_match(const qdq_imatrix *im, const qdq_tensor *tensor, co
     uint64_t columns = tensor->n_dims > 0 ? tensor->shape[tensor->n_dims - 1] : 1;
     uint64_t experts = tensor->n_dims > 2 ? tensor->shape[tensor->n_dims - 3] : 1, wanted;
     if (__builtin_mul_overflow(columns, experts, &wanted) || e->count != wanted ||
-        (e->columns != 0 && e->columns != columns))
+        (!has_one_count(e) && e->columns != columns))
         return qdq_fail(
             QDQ_BAD_DATA,
             "%s: weight \"%s\" has %llu values, but tensor \"%s\" of %s, shape %s, needs %llu x %llu: made for "
@@ -418,12 +510,12 @@ qdq_status qdq_imatrix_match_expert(const qdq_imatrix *im, const char *stack, ui
     const qdq_imatrix_entry *e = qdq_imatrix_find(im, stack);
     if (e == NULL) return QDQ_OK;
     uint64_t row = tensor->n_dims == 2 ? tensor->shape[1] : 0;
-    if (row == 0 || e->count % row != 0 || expert >= e->count / row || (e->columns != 0 && e->columns != row))
+    if (row == 0 || e->count % row != 0 || expert >= e->count / row || (!has_one_count(e) && e->columns != row))
         return qdq_fail(
             QDQ_BAD_DATA,
             "%s: weight \"%s\" has %llu values in rows of %llu, of which tensor \"%s\" of %s, shape %s, cannot be "
             "expert %llu: made for another model?",
-            SHOWN(im->path), SHOWN(e->name), (ull)e->count, (ull)(e->columns != 0 ? e->columns : row),
+            SHOWN(im->path), SHOWN(e->name), (ull)e->count, (ull)(has_one_count(e) ? row : e->columns),
             SHOWN(tensor->name), SHOWN(tensor->path), SHAPE(tensor->n_dims, tensor->shape), (ull)expert);
     *slice = qdq_imatrix_slice(e, row, expert);
     return QDQ_OK;

@@ -196,6 +196,15 @@ static qdq_status find_importance(const qdq_selection *s, const qdq_tensor *t, c
     return status;
 }
 
+qdq_status qdq_selection_importance(const qdq_selection *s, uint64_t index, const qdq_imatrix_entry **entry) {
+    if (s == NULL || entry == NULL || index >= qdq_model_tensor_count(s->model))
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_selection_importance: no such tensor, or a NULL argument");
+    *entry = NULL;
+    qdq_status status = find_importance(s, qdq_model_tensor(s->model, index), entry);
+    if (status == QDQ_OK && *entry != NULL) *entry = qdq_imatrix_find(s->imatrix, (*entry)->name);
+    return status;
+}
+
 qdq_status qdq_selection_check(const qdq_selection *s, const qdq_tensor *t, qdq_format format, qdq_fit *fit,
                                const qdq_imatrix_entry **importance) {
     *fit = (qdq_fit){.size = sizeof *fit};
