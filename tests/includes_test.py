@@ -27,6 +27,9 @@ PUBLIC = {
 # What the build makes.
 GENERATED = {"every_format.h": "formats", "every_source.h": "sources", "light_formats.h": "formats"}
 
+# What the system gives is for the command, too.
+PLATFORM = {"base/platform.h", "base/platform_files.h", "base/platform_command.h"}
+
 # The command is to include public headers alone. What it still includes besides: a line here goes when its last include
 # goes, and none comes.
 COMMAND_STILL_INCLUDES = """
@@ -38,6 +41,13 @@ proof/proofs.h
 proof/reference.h
 proof/timing.h
 """.split()
+
+# Headers of one operating system, which src/base/platform_*.c alone may include, and platform.h for the types of threads.
+SYSTEM = re.compile(
+    r"^[ \t]*#[ \t]*include[ \t]*<(unistd|pthread|sched|fcntl|dlfcn|dirent|poll|spawn|termios|pwd|regex|glob|"
+    r"fnmatch|ftw|io|conio|direct|process|windows|winbase|sys/\w+|mach/\w+|mach-o/\w+)\.h>", re.MULTILINE)
+SYSTEM_CALLS = re.compile(r"\b(sysconf|mmap|munmap|isatty|fileno|dlopen|dlsym|pread|pwrite|fsync|mkstemp|clock_gettime|"
+                          r"strndup|strsep|strtok_r|getline|open_memstream|asprintf)\(")
 
 SOURCE = re.compile(r"\.(c|h|cu|cuh|glsl|comp|def)$")
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
@@ -63,7 +73,7 @@ def may_include(path, what):
         return room in PUBLIC[what]
     other = GENERATED.get(what) or room_of(what)
     if room == "cli":
-        return other == "cli" or what in COMMAND_STILL_INCLUDES
+        return other == "cli" or what in PLATFORM or what in COMMAND_STILL_INCLUDES
     if room == other == "backends":  # one backend knows nothing of another, and what they share of none
         below = what.split("/")[1:-1]
         return not below or below == path.split("/")[1:-1]
@@ -86,6 +96,16 @@ def complaints(files):
     for what in COMMAND_STILL_INCLUDES:
         if what not in still:
             said.append("no file of src/cli includes %s any more: take its line out of includes_test.py" % what)
+    return said
+
+
+def system_complaints(files):
+    said = []
+    for path in sorted(files):
+        own = re.fullmatch(r"base/platform(_\w+\.c|\.h)", path) or path.startswith("backends/vulkan/spirv_embed")
+        text = "" if own else re.sub(r"/\*.*?\*/", "", files[path], flags=re.DOTALL)
+        for found_text in SYSTEM.findall(text) + SYSTEM_CALLS.findall(text):
+            said.append("src/%s has %s, which is for src/base/platform_*.c alone" % (path, found_text))
     return said
 
 
@@ -132,6 +152,14 @@ class TestRules(unittest.TestCase):
         self.assertIn("any more", "".join(complaints({"cli/main.c": ""})))
 
 
+class TestSystems(unittest.TestCase):
+    def test_a_system_is_asked_by_the_platform_alone(self):
+        for text in ["#include <unistd.h>", " # include <sys/stat.h>", "#include <pthread.h>", "n = sysconf(_SC_PAGESIZE);"]:
+            self.assertEqual(len(system_complaints({"files/map.c": text + "\n"})), 1, text)
+            self.assertEqual(system_complaints({"base/platform_posix.c": text + "\n"}), [])
+        self.assertEqual(system_complaints({"files/map.c": "#include <string.h>\nqdq_file_open(path);\n"}), [])
+
+
 class TestTree(unittest.TestCase):
     def test_includes_run_downwards(self):
         top = os.path.join(PROJECT, "src")
@@ -145,6 +173,7 @@ class TestTree(unittest.TestCase):
         self.assertGreater(len(files), 100)
         self.assertEqual({room_of(path) for path in files} - set(LEVEL), set(), "a room that LEVELS does not have")
         self.assertEqual(complaints(files), [])
+        self.assertEqual(system_complaints(files), [])
         basenames = sorted(os.path.basename(path) for path in files)
         self.assertEqual([b for a, b in zip(basenames, basenames[1:]) if a == b], [], "names that stand twice")
 

@@ -29,8 +29,8 @@ static qdq_status open_on(const qdq_backend *backend, uint32_t index, const qdq_
         free(device);
         return status;
     }
-    pthread_mutex_init(&device->waiting, NULL);
-    pthread_mutex_init(&device->mutex, NULL);
+    qdq_mutex_init(&device->waiting);
+    qdq_mutex_init(&device->mutex);
     device->backend = backend;
     device->index = index;
     atomic_init(&device->references, 1);
@@ -106,8 +106,8 @@ void qdq_device_retain(qdq_device *device) { atomic_fetch_add(&device->reference
 void qdq_device_release(qdq_device *device) {
     if (atomic_fetch_sub(&device->references, 1) != 1) return;
     device->backend->close(device->state);
-    pthread_mutex_destroy(&device->waiting);
-    pthread_mutex_destroy(&device->mutex);
+    qdq_mutex_destroy(&device->waiting);
+    qdq_mutex_destroy(&device->mutex);
     free(device);
 }
 

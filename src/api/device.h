@@ -2,11 +2,11 @@
 #ifndef QDQ_API_DEVICE_H
 #define QDQ_API_DEVICE_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
 #include "backends/backend.h"
+#include "base/platform.h"
 
 typedef struct qdq_parcel qdq_parcel;
 
@@ -17,9 +17,9 @@ struct qdq_device {
     _Atomic int64_t references; /* handles, buffers and encoders */
     atomic_bool closed;         /* by the caller; what is left keeps it alive */
 
-    pthread_mutex_t waiting; /* held by who waits for parcels; before the other */
-    pthread_mutex_t mutex;   /* for what follows */
-    qdq_parcel *parcels;     /* submitted and not known to be done, the oldest first */
+    qdq_mutex waiting;   /* held by who waits for parcels; before the other */
+    qdq_mutex mutex;     /* for what follows */
+    qdq_parcel *parcels; /* submitted and not known to be done, the oldest first */
     qdq_parcel **last;
     qdq_status failure; /* the first of theirs that nobody was told yet, and what there is to say */
     char failure_message[256];

@@ -3,11 +3,11 @@
 #include "backends/quick_proof.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/format.h"
+#include "base/platform.h"
 #include "dialect/scalar.h"
 
 #include "dialect/operate.h" /* of the scalar dialect */
@@ -175,13 +175,13 @@ static bool prove(const qdq_backend *backend, uint32_t index) {
 
 bool qdq_backend_proved(const qdq_backend *backend, uint32_t index) {
     enum { MOST = 64, UNKNOWN = 0, GOOD, BAD };
-    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    static qdq_mutex mutex = QDQ_MUTEX_INIT;
     static struct {
         const qdq_backend *backend;
         uint32_t index;
         int proof;
     } known[MOST];
-    pthread_mutex_lock(&mutex);
+    qdq_mutex_lock(&mutex);
     int i = 0;
     while (i < MOST - 1 && known[i].backend && (known[i].backend != backend || known[i].index != index)) i++;
     if (known[i].backend != backend || known[i].index != index) known[i].proof = UNKNOWN;
@@ -189,6 +189,6 @@ bool qdq_backend_proved(const qdq_backend *backend, uint32_t index) {
     known[i].index = index;
     if (known[i].proof == UNKNOWN) known[i].proof = prove(backend, index) ? GOOD : BAD;
     bool good = known[i].proof == GOOD;
-    pthread_mutex_unlock(&mutex);
+    qdq_mutex_unlock(&mutex);
     return good;
 }

@@ -1,16 +1,12 @@
-#define _GNU_SOURCE
 #include "base/pool.h"
 
-#include <pthread.h>
-#include <signal.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "base/lock.h"
+#include "base/platform.h"
 #include "base/shared.h"
 
 #ifdef __SSE2__
@@ -39,9 +35,9 @@ static void fp_restore(fp_state old) { (void)old; }
 #endif
 
 struct qdq_pool {
-    pthread_mutex_t caller; /* held by whose loop is running */
-    pthread_mutex_t mutex;  /* guards what follows, but for next */
-    pthread_cond_t start, done;
+    qdq_mutex caller; /* held by whose loop is running */
+    qdq_mutex mutex;  /* guards what follows, but for next */
+    qdq_condition start, done;
     uint64_t generation; /* counts loops */
     int running;         /* workers still in this loop */
     bool stop;
@@ -53,11 +49,11 @@ struct qdq_pool {
     int workers;              /* that there are */
     bool forked;              /* this process is a child of the one whose workers they were */
     qdq_pool *before, *after; /* in the list of all */
-    pthread_t thread[];
+    qdq_thread thread[];
 };
 
 static qdq_pool *all_pools; /* QDQ_LOCK_POOLS guards it */
-static pthread_once_t once = PTHREAD_ONCE_INIT;
+static qdq_once once = QDQ_ONCE_INIT;
 
 static void run_turns(qdq_pool *pool) {
     fp_state old = fp_default();
@@ -69,46 +65,25 @@ static void run_turns(qdq_pool *pool) {
 static void *work(void *argument) {
     qdq_pool *pool = argument;
     uint64_t seen = 0;
-    pthread_mutex_lock(&pool->mutex);
+    qdq_mutex_lock(&pool->mutex);
     for (;;) {
-        while (!pool->stop && pool->generation == seen) pthread_cond_wait(&pool->start, &pool->mutex);
+        while (!pool->stop && pool->generation == seen) qdq_condition_wait(&pool->start, &pool->mutex);
         if (pool->stop) break;
         seen = pool->generation;
-        pthread_mutex_unlock(&pool->mutex);
+        qdq_mutex_unlock(&pool->mutex);
         run_turns(pool);
-        pthread_mutex_lock(&pool->mutex);
-        if (--pool->running == 0) pthread_cond_signal(&pool->done);
+        qdq_mutex_lock(&pool->mutex);
+        if (--pool->running == 0) qdq_condition_signal(&pool->done);
     }
-    pthread_mutex_unlock(&pool->mutex);
+    qdq_mutex_unlock(&pool->mutex);
     return NULL;
 }
 
-static int usable_cores(void) {
-#ifdef __linux__
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
-#endif
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n > 0 ? (int)n : 1;
-}
-
-/* Signals that the process gets are for the program's own threads; a fault is the worker's. */
-static int create_worker(pthread_t *thread, qdq_pool *pool) {
-    static const int faults[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
-    sigset_t blocked, before;
-    sigfillset(&blocked);
-    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) sigdelset(&blocked, faults[i]);
-    pthread_sigmask(SIG_BLOCK, &blocked, &before);
-    int error = pthread_create(thread, NULL, work, pool);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error;
-}
-
 static void make_locks(qdq_pool *pool) {
-    pthread_mutex_init(&pool->caller, NULL);
-    pthread_mutex_init(&pool->mutex, NULL);
-    pthread_cond_init(&pool->start, NULL);
-    pthread_cond_init(&pool->done, NULL);
+    qdq_mutex_init(&pool->caller);
+    qdq_mutex_init(&pool->mutex);
+    qdq_condition_init(&pool->start);
+    qdq_condition_init(&pool->done);
 }
 
 /* In a child, right after the fork. No thread but this one is left, and whatever the others held is free: the pools
@@ -122,7 +97,7 @@ static void begin_anew(void) {
     }
 }
 
-static void watch_forks(void) { pthread_atfork(NULL, NULL, begin_anew); }
+static void watch_forks(void) { qdq_at_fork(NULL, NULL, begin_anew); }
 
 static void enlist(qdq_pool *pool) {
     qdq_lock(QDQ_LOCK_POOLS);
@@ -142,17 +117,17 @@ static void delist(qdq_pool *pool) {
 /* False: the system has refused one. */
 static bool make_workers(qdq_pool *pool) {
     for (; pool->workers < pool->threads - 1; pool->workers++)
-        if (create_worker(&pool->thread[pool->workers], pool) != 0) return false;
+        if (!qdq_thread_start_quiet(&pool->thread[pool->workers], work, pool)) return false;
     return true;
 }
 
 QDQ_SHARED qdq_status qdq_pool_create(int threads, qdq_pool **out) {
     if (threads < 0 || threads > 4096)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "%d threads: from 1 to 4096, or 0 for one a core", threads);
-    if (threads == 0) threads = usable_cores();
+    if (threads == 0) threads = qdq_usable_cores();
     qdq_pool *pool = calloc(1, sizeof *pool + (size_t)threads * sizeof pool->thread[0]);
     if (!pool) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %d threads", threads);
-    pthread_once(&once, watch_forks);
+    qdq_run_once(&once, watch_forks);
     make_locks(pool);
     pool->threads = threads;
     enlist(pool);
@@ -169,22 +144,22 @@ QDQ_SHARED qdq_status qdq_pool_create(int threads, qdq_pool **out) {
 QDQ_SHARED void qdq_pool_free(qdq_pool *pool) {
     if (!pool) return;
     delist(pool);
-    pthread_mutex_lock(&pool->mutex);
+    qdq_mutex_lock(&pool->mutex);
     pool->stop = true;
-    pthread_cond_broadcast(&pool->start);
-    pthread_mutex_unlock(&pool->mutex);
-    for (int t = 0; t < pool->workers; t++) pthread_join(pool->thread[t], NULL);
-    pthread_cond_destroy(&pool->done);
-    pthread_cond_destroy(&pool->start);
-    pthread_mutex_destroy(&pool->mutex);
-    pthread_mutex_destroy(&pool->caller);
+    qdq_condition_broadcast(&pool->start);
+    qdq_mutex_unlock(&pool->mutex);
+    for (int t = 0; t < pool->workers; t++) qdq_thread_join(pool->thread[t]);
+    qdq_condition_destroy(&pool->done);
+    qdq_condition_destroy(&pool->start);
+    qdq_mutex_destroy(&pool->mutex);
+    qdq_mutex_destroy(&pool->caller);
     free(pool);
 }
 
 int qdq_pool_threads(const qdq_pool *pool) { return pool->threads; }
 
 QDQ_SHARED void qdq_pool_run(qdq_pool *pool, uint64_t count, void (*turn)(void *, uint64_t), void *context) {
-    pthread_mutex_lock(&pool->caller);
+    qdq_mutex_lock(&pool->caller);
     if (pool->forked) make_workers(pool); /* if some are refused, the others do the work */
     pool->forked = false;
     pool->turn = turn;
@@ -193,17 +168,17 @@ QDQ_SHARED void qdq_pool_run(qdq_pool *pool, uint64_t count, void (*turn)(void *
     atomic_store(&pool->next, 0);
     bool alone = count <= 1 || pool->workers == 0;
     if (!alone) {
-        pthread_mutex_lock(&pool->mutex);
+        qdq_mutex_lock(&pool->mutex);
         pool->running = pool->workers;
         pool->generation++;
-        pthread_cond_broadcast(&pool->start);
-        pthread_mutex_unlock(&pool->mutex);
+        qdq_condition_broadcast(&pool->start);
+        qdq_mutex_unlock(&pool->mutex);
     }
     run_turns(pool);
     if (!alone) {
-        pthread_mutex_lock(&pool->mutex);
-        while (pool->running > 0) pthread_cond_wait(&pool->done, &pool->mutex);
-        pthread_mutex_unlock(&pool->mutex);
+        qdq_mutex_lock(&pool->mutex);
+        while (pool->running > 0) qdq_condition_wait(&pool->done, &pool->mutex);
+        qdq_mutex_unlock(&pool->mutex);
     }
-    pthread_mutex_unlock(&pool->caller);
+    qdq_mutex_unlock(&pool->caller);
 }

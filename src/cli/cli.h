@@ -27,6 +27,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "base/platform.h"
+#include "base/platform_command.h"
 #include "files/json_io.h"
 #include "cli/paths.h"
 #include "qdq_model.h"
@@ -219,8 +221,6 @@ void qdq_progress_show(uint64_t done, uint64_t total);
 void qdq_progress_end(void);
 /* The same from a signal's handler that ends the process. */
 void qdq_progress_abort(void);
-/* Seconds of a clock that never goes back. */
-double qdq_seconds(void);
 
 /* ---- JSON ------------------------------------------------------------------------------------------------------ */
 

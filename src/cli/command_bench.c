@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "proof/timing.h"
 #include "backends/cpu/cpu_mask.h"
@@ -163,8 +162,7 @@ static qdq_status measure(settings *s, const char *device, const char *tier, int
 }
 
 static qdq_status measure_cpu(settings *s) {
-    long online = sysconf(_SC_NPROCESSORS_ONLN);
-    int cores = s->common.threads ? s->common.threads : online > 0 ? (int)online : 1;
+    int cores = s->common.threads ? s->common.threads : qdq_online_cores();
     uint32_t allowed = qdq_cpu_mask_in_force();
     const char *last = "";
     qdq_status status = QDQ_OK;
@@ -184,11 +182,7 @@ static qdq_status measure_cpu(settings *s) {
 }
 
 static uint64_t default_size(void) {
-    long cache = -1;
-#ifdef _SC_LEVEL3_CACHE_SIZE
-    cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
-#endif
-    uint64_t mebibytes = cache > 0 ? (uint64_t)cache * 16 >> 20 : 256;
+    uint64_t cache = qdq_last_cache(), mebibytes = cache > 0 ? cache * 16 >> 20 : 256;
     return mebibytes < 256 ? 256 : mebibytes > 1024 ? 1024 : mebibytes;
 }
 

@@ -192,6 +192,13 @@ static void close_planning(planning *p) {
 
 /* ---- The command line ------------------------------------------------------------------------------------------- */
 
+/* A text's beginning; NULL: no memory. */
+static char *copy_of(const char *text, size_t length) {
+    char *copy = malloc(length + 1);
+    if (copy != NULL) snprintf(copy, length + 1, "%.*s", (int)length, text);
+    return copy;
+}
+
 /* REGEX=FORMATS, or, where that makes sense, FORMATS alone. QDQ_INVALID_ARGUMENT: complaint() says why. */
 static qdq_status add_rule(request *r, int option, const char *text) {
     if (r->n_rules == MAX_RULES) return QDQ_INVALID_ARGUMENT;
@@ -205,7 +212,7 @@ static qdq_status add_rule(request *r, int option, const char *text) {
     if (option == SAME)
         made->regex = strdup(text);
     else if (equals != NULL)
-        made->regex = strndup(text, (size_t)(equals - text));
+        made->regex = copy_of(text, (size_t)(equals - text));
     if (option != SAME) made->formats = strdup(equals != NULL ? equals + 1 : text);
     r->n_rules++;
     bool wants_regex = option == SAME || equals != NULL;

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/platform_files.h"
 #include "cli/session.h"
 
 enum {
@@ -269,8 +270,7 @@ static const char *check_wish(quantization *q, const char *format, qdq_status *s
 /* llama-quantize's name for an output that is not named: ggml-model-TYPE.gguf beside the input. */
 static const char *name_output(quantization *q, const char *input, const char *type) {
     const char *preset = qdq_llama_find_preset(type);
-    const char *slash = strrchr(input, '/');
-    size_t folder = slash != NULL ? (size_t)(slash - input) + 1 : 0, room = folder + 64;
+    size_t folder = (size_t)(qdq_path_last(input) - input), room = folder + 64;
     q->made_output = malloc(room);
     if (q->made_output == NULL) return "out of memory for the output's name";
     snprintf(q->made_output, room, "%.*sggml-model-%s.gguf", (int)folder, input, preset != NULL ? preset : "COPY");

@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "proof/operation_proofs.h"
 #include "proof/proofs.h"
@@ -580,8 +579,7 @@ static qdq_status open_quantizers(selftest *s) {
     qdq_inputs bells = qdq_inputs_random(s->seed, 1);
     bells.fill(&bells, 0, s->weights, IMPORTANCE_ROW);
     for (int i = 0; i < IMPORTANCE_ROW; i++) s->weights[i] = s->weights[i] * s->weights[i] + 0x1p-20f;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    s->workers = s->common.threads ? s->common.threads : cores > 0 ? (int)cores : 1;
+    s->workers = s->common.threads ? s->common.threads : qdq_online_cores();
     s->reference = qdq_reference_quantizer();
     qdq_status status = qdq_device_quantizer(s->common.device, QDQ_F32, s->workers, &s->subject);
     if (status == QDQ_OK) status = qdq_device_quantizer(s->common.device, QDQ_F16, s->workers, &s->from_f16);

@@ -1,9 +1,6 @@
 /* The command: finds the subcommand, and sees to it that a signal leaves no half-written file. */
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/generate.h"
@@ -17,62 +14,29 @@ const qdq_cli_command *const qdq_cli_commands[] = {
 
 /* ---- Signals --------------------------------------------------------------------------------------------------- */
 
-static void end_by(int number) {
+/* What lies half-written goes, and so does the line of progress. */
+static void leave_nothing(void) {
     qdq_out_abort_all();
     qdq_progress_abort();
-    signal(number, SIG_DFL);
-    raise(number); /* blocked until this returns; then the parent sees what ended the process */
-}
-
-static void say(const char *text) {
-    ssize_t written = write(STDERR_FILENO, text, strlen(text));
-    (void)written;
 }
 
 /* In a handler no more can be done than to leave out what could drive the terminal. */
 static void say_safely(const char *text) {
     for (; *text != '\0'; text++) {
         const char piece[2] = {*text >= ' ' && *text < 0x7f ? *text : '?', '\0'};
-        say(piece);
+        qdq_command_say(piece);
     }
 }
 
 /* A mapped input became shorter, or its disk failed. A bug elsewhere keeps its usual end. */
-static void lost_input(int number, siginfo_t *info, void *context) {
-    (void)context;
-    const char *path = qdq_mapped_path(info->si_addr);
-    if (path == NULL) {
-        end_by(number);
-        return;
-    }
-    qdq_out_abort_all();
-    qdq_progress_abort();
-    say("qdq: ");
+static void lost_input(const void *address) {
+    const char *path = qdq_mapped_path(address);
+    if (path == NULL) return;
+    leave_nothing();
+    qdq_command_say("qdq: ");
     say_safely(path);
-    say(": can no longer be read: it was cut short while in use, or its disk fails; no output was left\n");
-    _exit(QDQ_EXIT_FAILED);
-}
-
-static void install_handlers(void) {
-    static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
-    struct sigaction action = {.sa_handler = end_by}, before;
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
-        /* What the parent has told us to ignore (nohup) stays ignored. */
-        if (sigaction(ends[i], NULL, &before) == 0 && before.sa_handler == SIG_IGN) continue;
-        sigaction(ends[i], &action, NULL);
-    }
-    struct sigaction bus = {.sa_sigaction = lost_input, .sa_flags = SA_SIGINFO};
-    sigaction(SIGBUS, &bus, NULL);
-    signal(SIGXFSZ, SIG_IGN); /* a file's size limit shows as a failed write */
-}
-
-/* ---- Standard streams ------------------------------------------------------------------------------------------- */
-
-/* A stream that the parent has closed leaves its descriptor to the next file that is opened, which then would get what
- * is printed. The null device takes its place: for output it is opened for reading, so that printing still fails. */
-static void occupy_streams(void) {
-    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-        if (fcntl(fd, F_GETFD) == -1 && errno == EBADF) open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY);
+    qdq_command_say(": can no longer be read: it was cut short while in use, or its disk fails; no output was left\n");
+    _Exit(QDQ_EXIT_FAILED);
 }
 
 /* ---- Dispatch -------------------------------------------------------------------------------------------------- */
@@ -134,8 +98,8 @@ static int help(const char *name) {
 }
 
 int main(int argc, char **argv) {
-    occupy_streams();
-    install_handlers();
+    qdq_command_begin(&argc, &argv);
+    qdq_command_guard(leave_nothing, lost_input);
     if (argc < 2) {
         qdq_print_overview(stderr);
         return QDQ_EXIT_USAGE;

@@ -1,10 +1,9 @@
 #include "cli/paths.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
+#include "base/platform_files.h"
 #include "qdq_model.h"
 
 #define SHOWN(text) qdq_printable((text), (char[512]){0}, 512)
@@ -21,31 +20,31 @@ bool qdq_paths_add(qdq_paths *paths, const char *path, const char *option, bool 
     return true;
 }
 
-static bool same_file(const struct stat *a, const char *path) {
-    struct stat b;
-    return stat(path, &b) == 0 && a->st_dev == b.st_dev && a->st_ino == b.st_ino;
+static bool same_file(const qdq_file_info *a, const char *path) {
+    qdq_file_info b;
+    return qdq_path_info(path, &b) && qdq_same_file(&a->id, &b.id);
 }
 
 /* Where the path's last part begins; its directory, "." for none, into buffer. */
-static const char *split(const char *path, char directory[PATH_MAX]) {
-    const char *slash = strrchr(path, '/');
-    size_t length = slash == NULL ? 0 : slash == path ? 1 : (size_t)(slash - path);
-    snprintf(directory, PATH_MAX, "%.*s", slash != NULL ? (int)length : 1, slash != NULL ? path : ".");
-    return slash != NULL ? slash + 1 : path;
+static const char *split(const char *path, char directory[QDQ_PATH_ROOM]) {
+    size_t length = qdq_path_directory(path);
+    snprintf(directory, QDQ_PATH_ROOM, "%.*s", length > 0 ? (int)length : 1, length > 0 ? path : ".");
+    return qdq_path_last(path);
 }
 
 /* Do both name the same entry of the same directory? What lies behind it does not matter: it is replaced. */
 static bool same_entry(const char *a, const char *b) {
-    char directory[PATH_MAX], other[PATH_MAX];
-    struct stat info;
-    return strcmp(split(a, directory), split(b, other)) == 0 && stat(directory, &info) == 0 && same_file(&info, other);
+    char directory[QDQ_PATH_ROOM], other[QDQ_PATH_ROOM];
+    qdq_file_info info;
+    return strcmp(split(a, directory), split(b, other)) == 0 && qdq_path_info(directory, &info) &&
+           same_file(&info, other);
 }
 
 /* Naming reads the config.json beside a model. */
-static bool is_config(const struct stat *output, const char *operand) {
-    char directory[PATH_MAX], config[PATH_MAX + 16];
-    struct stat info;
-    if (stat(operand, &info) == 0 && S_ISDIR(info.st_mode))
+static bool is_config(const qdq_file_info *output, const char *operand) {
+    char directory[QDQ_PATH_ROOM], config[QDQ_PATH_ROOM + 16];
+    qdq_file_info info;
+    if (qdq_path_info(operand, &info) && info.kind == QDQ_FILE_DIRECTORY)
         snprintf(directory, sizeof directory, "%s", operand);
     else
         split(operand, directory);
@@ -56,8 +55,8 @@ static bool is_config(const struct stat *output, const char *operand) {
 qdq_status qdq_paths_check(const qdq_paths *paths) {
     for (unsigned o = 0; o < paths->n; o++) {
         const char *output = paths->named[o].path;
-        struct stat info;
-        bool there = paths->named[o].output && stat(output, &info) == 0;
+        qdq_file_info info;
+        bool there = paths->named[o].output && qdq_path_info(output, &info);
         for (unsigned i = 0; i < paths->n && paths->named[o].output; i++) {
             const char *other = paths->named[i].path;
             if (paths->named[i].output) {

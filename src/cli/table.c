@@ -5,8 +5,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 enum { MAX_COLUMNS = 16, GAP = 2, LEAST_NAME = 16 };
 
@@ -99,12 +97,6 @@ static size_t width_of(const char *text) {
     return width;
 }
 
-/* Columns of the terminal that shows standard output; 0: there is none. */
-static size_t terminal_width(void) {
-    struct winsize size;
-    return isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
-}
-
 /* A text that is wider than its column loses its beginning: names differ at their ends. */
 static void print_cell(const char *text, size_t width, bool right, int gap) {
     size_t own = width_of(text);
@@ -153,7 +145,7 @@ static size_t least_name(const qdq_table *table) {
 
 /* What a table is wider than the terminal is taken from the gaps, then from the first column, the names. */
 static size_t fit(const qdq_table *table, size_t whole, size_t *first, int *gap) {
-    size_t terminal = terminal_width();
+    size_t terminal = qdq_terminal_columns();
     *gap = GAP;
     if (terminal == 0 || whole <= terminal) return whole;
     *gap = 1;

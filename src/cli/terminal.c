@@ -6,19 +6,11 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
-
-double qdq_seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 bool qdq_coloured(FILE *stream) {
-    const char *terminal = getenv("TERM"), *no_colour = getenv("NO_COLOR");
+    const char *no_colour = getenv("NO_COLOR");
     if (no_colour != NULL && no_colour[0] != '\0') return false;
-    return isatty(fileno(stream)) && terminal != NULL && strcmp(terminal, "dumb") != 0;
+    return qdq_terminal_obeys(stream);
 }
 
 const char *qdq_size_text(uint64_t bytes, char buffer[32]) {
@@ -48,9 +40,8 @@ static void erase(void) {
 }
 
 void qdq_progress_begin(const char *what, bool quiet) {
-    const char *terminal = getenv("TERM");
     progress.what = NULL;
-    if (quiet || !isatty(STDERR_FILENO) || terminal == NULL || strcmp(terminal, "dumb") == 0) return;
+    if (quiet || !qdq_terminal_obeys(stderr)) return;
     progress.what = what;
     progress.began = progress.shown = qdq_seconds();
 }
@@ -83,10 +74,7 @@ void qdq_progress_end(void) {
 }
 
 void qdq_progress_abort(void) {
-    static const char erasing[] = "\r\033[K";
-    if (!progress.visible) return;
-    ssize_t written = write(STDERR_FILENO, erasing, sizeof erasing - 1);
-    (void)written;
+    if (progress.visible) qdq_command_say("\r\033[K");
 }
 
 /* ---- Messages -------------------------------------------------------------------------------------------------- */

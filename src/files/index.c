@@ -12,11 +12,10 @@ typedef unsigned long long ull;
 /* A file of the index must lie beside it or below: an index from a stranger may not make us open /etc/… . */
 static const char *bad_file(const char *file) {
     size_t length = strlen(file);
-    if (file[0] == '/') return "is an absolute path";
-    for (const char *part = file; part != NULL; part = strchr(part, '/')) {
-        if (*part == '/') part++;
-        size_t n = strcspn(part, "/");
-        if (n == 2 && part[0] == '.' && part[1] == '.') return "leaves the directory of the index";
+    if (qdq_path_is_absolute(file)) return "is an absolute path";
+    for (const char *part = file, *end = file; *end != '\0'; part = end + 1) {
+        for (end = part; *end != '\0' && !qdq_path_is_separator(*end);) end++;
+        if (end - part == 2 && part[0] == '.' && part[1] == '.') return "leaves the directory of the index";
     }
     if (length < 13 || strcmp(file + length - 12, ".safetensors") != 0) return "is no .safetensors file";
     return NULL;

@@ -4,10 +4,9 @@
 
 #include "files.h"
 #include "../base/error.h"
+#include "../base/platform_files.h"
 #include "../base/utf8.h"
 #include "sorted.h"
-
-#include <sys/types.h>
 
 /* ---- Bytes and text -------------------------------------------------------------------------------------------- */
 
@@ -69,15 +68,14 @@ typedef struct qdq_map {
     const uint8_t *bytes;
     uint64_t length;
     char *path;
-    dev_t device;
-    ino_t inode;
+    qdq_file_id id;
     struct qdq_map *_Atomic next;
 } qdq_map;
 
 qdq_status qdq_map_open(const char *path, qdq_map **map);
 void qdq_map_close(qdq_map *map);
 /* The path under which that file is mapped at the moment, as a copy in buffer; false: it is not. */
-bool qdq_map_has(dev_t device, ino_t inode, char *buffer, size_t size);
+bool qdq_map_has(const qdq_file_id *id, char *buffer, size_t size);
 
 /* ---- Metadata -------------------------------------------------------------------------------------------------- */
 

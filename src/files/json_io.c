@@ -1,11 +1,11 @@
 #include "json_io.h"
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/platform.h"
 #include "builder.h"
 #include "internal.h"
 
@@ -45,8 +45,8 @@ static void wrap(void) {
 }
 
 uint64_t qdq_json_failures(void) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, wrap);
+    static qdq_once once = QDQ_ONCE_INIT;
+    qdq_run_once(&once, wrap);
     return failures;
 }
 

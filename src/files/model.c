@@ -1,13 +1,10 @@
 /* A model: one file or the shards of one, behind one list of tensors. */
-#define _POSIX_C_SOURCE 200809L
 #include "internal.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 typedef unsigned long long ull;
 
@@ -157,15 +154,9 @@ static char *join(const char *directory, size_t length, const char *name) {
 
 static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
-/* Length of the path's directory, without the slash that ends it unless it is the root. */
-static size_t directory_length(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash == NULL ? 0 : slash == path ? 1 : (size_t)(slash - path);
-}
-
 /* The shards in order of name, each once. */
 static qdq_status open_shards(qdq_model *model, const qdq_index *index, const char *index_path) {
-    size_t directory = directory_length(index_path);
+    size_t directory = qdq_path_directory(index_path);
     const char **files = malloc((size_t)index->n * sizeof *files);
     if (files == NULL) return no_memory(index_path);
     memcpy(files, index->files, (size_t)index->n * sizeof *files);
@@ -174,10 +165,10 @@ static qdq_status open_shards(qdq_model *model, const qdq_index *index, const ch
     for (uint64_t i = 0; i < index->n && status == QDQ_OK; i++) {
         if (i > 0 && strcmp(files[i - 1], files[i]) == 0) continue;
         char *path = join(index_path, directory, files[i]);
-        struct stat st;
+        qdq_file_info info;
         if (path == NULL)
             status = no_memory(index_path);
-        else if (stat(path, &st) != 0 && errno == ENOENT)
+        else if (!qdq_path_info(path, &info) && errno == ENOENT)
             status = qdq_fail(QDQ_IO_ERROR, "%s: shard \"%s\" is missing: looked for %s", SHOWN(index_path),
                               SHOWN(files[i]), SHOWN(path));
         else
@@ -195,7 +186,7 @@ static bool ends_with(const char *text, const char *end) {
 
 /* Index and shards must agree on what is where: every tensor of one is in the other. */
 static qdq_status check_index(const qdq_model *model, const qdq_index *index, const char *index_path) {
-    size_t directory = directory_length(index_path), skip = directory > 0 ? directory + 1 : 0;
+    size_t directory = qdq_path_directory(index_path), skip = directory > 0 ? directory + 1 : 0;
     for (uint64_t i = 0; i < index->n; i++) {
         const qdq_tensor *t = qdq_model_find(model, index->names[i]);
         if (t == NULL)
@@ -260,16 +251,16 @@ static bool list_entry(listing *list, const char *name) {
 }
 
 static qdq_status list_directory(const char *path, listing *list) {
-    DIR *directory = opendir(path);
+    qdq_directory *directory = qdq_directory_open(path);
     if (directory == NULL && errno == ENOMEM) return no_memory(path);
     if (directory == NULL)
         return qdq_fail(QDQ_IO_ERROR, "%s: the directory cannot be read: %s", SHOWN(path), strerror(errno));
     bool memory = true;
-    const struct dirent *entry;
-    for (errno = 0; memory && (entry = readdir(directory)) != NULL; errno = 0)
-        if (entry->d_name[0] != '.') memory = list_entry(list, entry->d_name); /* "._x.safetensors" is no model */
+    const char *name;
+    while (memory && (name = qdq_directory_next(directory)) != NULL)
+        if (name[0] != '.') memory = list_entry(list, name); /* "._x.safetensors" is no model */
     int error = errno;
-    closedir(directory);
+    qdq_directory_close(directory);
     if (!memory) return no_memory(path);
     return error == 0 ? QDQ_OK
                       : qdq_fail(QDQ_IO_ERROR, "%s: the directory cannot be read: %s", SHOWN(path), strerror(error));
@@ -288,7 +279,7 @@ static qdq_status open_listed(qdq_model *model, const char *path, size_t length,
 
 static qdq_status open_directory(qdq_model *model, const char *path) {
     size_t length = strlen(path);
-    while (length > 1 && path[length - 1] == '/') length--;
+    while (length > 1 && qdq_path_is_separator(path[length - 1])) length--;
     listing list = {0};
     qdq_status status = list_directory(path, &list);
     if (status == QDQ_OK && list.n_indexes > 1 && strcmp(list.index, usual_index) != 0) {
@@ -355,11 +346,11 @@ static qdq_status add_split(qdq_model *model, const char *any_path, size_t prefi
     char *path = malloc(size);
     if (path == NULL) return no_memory(any_path);
     snprintf(path, size, "%.*s-%05u-of-%05u.gguf", (int)prefix, any_path, number, count);
-    struct stat st;
+    qdq_file_info info;
     qdq_kvs others = {0};
     qdq_kvs *kvs = number == 1 ? &model->kvs : &others; /* the first shard's count */
     qdq_status status = QDQ_OK;
-    if (stat(path, &st) != 0 && errno == ENOENT)
+    if (!qdq_path_info(path, &info) && errno == ENOENT)
         status = qdq_fail(QDQ_IO_ERROR, "%s: shard %u of %u is missing: looked for %s", SHOWN(any_path), number, count,
                           SHOWN(path));
     if (status == QDQ_OK) status = add_gguf(model, path, kvs);
@@ -410,12 +401,13 @@ static qdq_status open_file(qdq_model *model, const char *path) {
 
 qdq_status qdq_model_open(const char *path, qdq_model **result) {
     qdq_model *model;
-    struct stat st;
+    qdq_file_info info;
     if (path == NULL || result == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_model_open: an argument is NULL");
-    if (stat(path, &st) != 0) return qdq_fail(QDQ_IO_ERROR, "%s: cannot be opened: %s", SHOWN(path), strerror(errno));
+    if (!qdq_path_info(path, &info))
+        return qdq_fail(QDQ_IO_ERROR, "%s: cannot be opened: %s", SHOWN(path), strerror(errno));
     qdq_status status = create(path, &model);
     if (status != QDQ_OK) return status;
-    if (S_ISDIR(st.st_mode))
+    if (info.kind == QDQ_FILE_DIRECTORY)
         status = open_directory(model, path);
     else if (ends_with(path, ".json"))
         status = open_index(model, path);

@@ -1,20 +1,15 @@
 /* Output files that appear whole or not at all.
  *
- * On Linux the file has no name until it is complete (O_TMPFILE, then linkat): whatever ends the process, nothing is
- * left. Where that cannot be had, and for the moment in which an existing file is replaced, it is `.NAME.tmp.PID.N` in
- * the same directory. rename() is what puts it in its place; file and directory are synced around it. */
-#define _GNU_SOURCE
+ * Where the system can do that, the file goes with the process until it is complete: whatever ends it, nothing is left.
+ * Where that cannot be had, and for the moment in which an existing file is replaced, it is `.NAME.tmp.PID.N` in the
+ * same directory. Naming it anew is what puts it in its place; file and directory are synced around it. */
 #include "internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 struct qdq_out {
     char *path;
@@ -23,7 +18,7 @@ struct qdq_out {
     size_t room;      /* bytes of temporary */
     uint64_t written; /* where qdq_out_write goes on */
     size_t slot;      /* in `named` */
-    int fd;
+    qdq_file file;
     bool discards; /* the null device: nothing is kept */
 };
 
@@ -35,9 +30,9 @@ static const char reserved[] = "";
 
 static qdq_status failed(const qdq_out *out, const char *what) {
     int error = errno;
-    const char *advice = error == ENOSPC || error == EDQUOT ? ": free some room or write elsewhere"
-                         : error == EFBIG                   ? ": a size limit of the file system or of `ulimit -f`"
-                                                            : "";
+    const char *advice = qdq_disk_is_full() ? ": free some room or write elsewhere"
+                         : error == EFBIG   ? ": a size limit of the file system or of `ulimit -f`"
+                                            : "";
     return qdq_fail(QDQ_IO_ERROR, "%s: %s: %s%s; no output was left", SHOWN(out->path), what, strerror(error), advice);
 }
 
@@ -55,28 +50,26 @@ static bool claim_slot(qdq_out *out) {
 
 static void next_name(qdq_out *out) {
     static atomic_uint counter;
-    const char *slash = strrchr(out->path, '/');
-    const char *base = slash != NULL ? slash + 1 : out->path;
     /* The whole must not be longer than a name may be. */
-    snprintf(out->temporary, out->room, "%s/.%.*s.tmp.%ld.%u", out->directory, NAME_MAX - 48, base, (long)getpid(),
-             atomic_fetch_add(&counter, 1));
+    snprintf(out->temporary, out->room, "%s/.%.*s.tmp.%ld.%u", out->directory, QDQ_NAME_BYTES - 48,
+             qdq_path_last(out->path), qdq_process_id(), atomic_fetch_add(&counter, 1));
 }
 
 static void show_name(qdq_out *out) { atomic_store(&named[out->slot], out->temporary); }
 
 static void unlink_name(qdq_out *out) {
-    if (atomic_load(&named[out->slot]) == out->temporary) unlink(out->temporary);
+    if (atomic_load(&named[out->slot]) == out->temporary) qdq_file_remove(out->temporary);
 }
 
 void qdq_out_abort_all(void) {
     for (size_t i = 0; i < SLOTS; i++) {
         char *name = atomic_exchange(&named[i], NULL);
-        if (name != NULL && name[0] != 0) unlink(name);
+        if (name != NULL && name[0] != 0) qdq_file_remove(name);
     }
 }
 
 static void free_out(qdq_out *out) {
-    if (out->fd >= 0) close(out->fd);
+    if (out->file != QDQ_NO_FILE) qdq_file_close(out->file);
     /* A handler that took the name away may still be reading it: then it is not ours to free. */
     char *name = atomic_exchange(&named[out->slot], NULL);
     if (name == out->temporary || name == reserved) free(out->temporary);
@@ -87,33 +80,28 @@ static void free_out(qdq_out *out) {
 
 /* ---- Opening ----------------------------------------------------------------------------------------------------- */
 
-static bool is_null_device(const struct stat *st) {
-    struct stat null;
-    return S_ISCHR(st->st_mode) && stat("/dev/null", &null) == 0 && S_ISCHR(null.st_mode) &&
-           st->st_rdev == null.st_rdev;
-}
-
 bool qdq_out_discards(const char *path) {
-    struct stat st;
-    return stat(path, &st) == 0 && is_null_device(&st);
+    qdq_file_info info;
+    return qdq_path_info(path, &info) && info.kind == QDQ_FILE_NULL_DEVICE;
 }
 
 static qdq_status check_target(const char *path) {
-    struct stat st;
+    qdq_file_info info;
     char input[512];
     size_t length = strlen(path);
     if (length == 0) return qdq_fail(QDQ_INVALID_ARGUMENT, "the output has an empty name");
-    if (path[length - 1] == '/') return qdq_fail(QDQ_IO_ERROR, "%s: is a directory, not a file to write", SHOWN(path));
-    if (stat(path, &st) != 0) {
+    if (qdq_path_is_separator(path[length - 1]))
+        return qdq_fail(QDQ_IO_ERROR, "%s: is a directory, not a file to write", SHOWN(path));
+    if (!qdq_path_info(path, &info)) {
         if (errno == ENOENT) return QDQ_OK; /* the directory is looked at next */
         return qdq_fail(QDQ_IO_ERROR, "%s: cannot be written: %s", SHOWN(path), strerror(errno));
     }
-    if (is_null_device(&st)) return QDQ_OK;
-    if (!S_ISREG(st.st_mode))
+    if (info.kind == QDQ_FILE_NULL_DEVICE) return QDQ_OK;
+    if (info.kind != QDQ_FILE_REGULAR)
         return qdq_fail(QDQ_IO_ERROR, "%s: is a directory or device; the output must be a regular file", SHOWN(path));
-    if (qdq_map_has(st.st_dev, st.st_ino, input, sizeof input))
+    if (qdq_map_has(&info.id, input, sizeof input))
         return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: is the input %s; choose another output", SHOWN(path), input);
-    if (access(path, W_OK) != 0)
+    if (!qdq_path_may_replace(path))
         return qdq_fail(QDQ_IO_ERROR, "%s: is there and cannot be replaced: %s", SHOWN(path), strerror(errno));
     return QDQ_OK;
 }
@@ -121,36 +109,21 @@ static qdq_status check_target(const char *path) {
 qdq_status qdq_out_check(const qdq_out *out) { return check_target(out->path); }
 
 static char *directory_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    if (slash == NULL) return strdup(".");
-    return strndup(path, slash == path ? 1 : (size_t)(slash - path));
+    size_t length = qdq_path_directory(path);
+    char *directory = malloc(length + 2);
+    if (directory != NULL)
+        snprintf(directory, length + 2, "%.*s", length > 0 ? (int)length : 1, length > 0 ? path : ".");
+    return directory;
 }
 
-/* "/proc/self/fd/N", by which linkat() names a file that has no name. */
-static void proc_name(int fd, char name[32]) { snprintf(name, 32, "/proc/self/fd/%d", fd); }
-
-static int open_unnamed(const char *directory, mode_t mode) {
-#ifdef O_TMPFILE
-    char name[32];
-    int fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
-    if (fd < 0) return -1;
-    proc_name(fd, name);
-    if (access(name, F_OK) == 0) return fd;
-    close(fd); /* no /proc: it could never be named */
-#else
-    (void)directory;
-#endif
-    return -1;
-}
-
-static int open_named(qdq_out *out, mode_t mode) {
+static qdq_file open_named(qdq_out *out, unsigned mode) {
     for (int tries = 0; tries < 100; tries++) {
         next_name(out);
-        int fd = open(out->temporary, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, mode);
-        if (fd >= 0) show_name(out);
-        if (fd >= 0 || errno != EEXIST) return fd;
+        qdq_file file = qdq_file_create(out->temporary, mode);
+        if (file != QDQ_NO_FILE) show_name(out);
+        if (file != QDQ_NO_FILE || errno != EEXIST) return file;
     }
-    return -1;
+    return QDQ_NO_FILE;
 }
 
 qdq_status qdq_out_create(const char *path, qdq_out **result) {
@@ -163,10 +136,10 @@ qdq_status qdq_out_create(const char *path, qdq_out **result) {
         free(out);
         return qdq_fail(QDQ_IO_ERROR, "%s: %d outputs are open already", SHOWN(path), SLOTS);
     }
-    out->fd = -1;
+    out->file = QDQ_NO_FILE;
     out->path = strdup(path);
     out->directory = directory_of(path);
-    out->room = strlen(path) + NAME_MAX + 8;
+    out->room = strlen(path) + QDQ_NAME_BYTES + 8;
     out->temporary = calloc(1, out->room);
     if (out->path == NULL || out->directory == NULL || out->temporary == NULL) {
         free_out(out);
@@ -174,13 +147,14 @@ qdq_status qdq_out_create(const char *path, qdq_out **result) {
     }
     out->discards = qdq_out_discards(path);
     /* Who could not read the file before cannot read the one in its place. */
-    struct stat st;
-    bool replaced = stat(path, &st) == 0 && S_ISREG(st.st_mode);
-    mode_t mode = replaced ? st.st_mode & 0777 : 0666;
-    out->fd = out->discards ? open(path, O_WRONLY | O_CLOEXEC) : open_unnamed(out->directory, mode);
-    if (out->fd < 0 && !out->discards) out->fd = open_named(out, mode);
-    if (out->fd >= 0 && replaced && !out->discards) fchmod(out->fd, mode); /* what the umask took */
-    if (out->fd < 0) {
+    qdq_file_info info;
+    bool replaced = qdq_path_info(path, &info) && info.kind == QDQ_FILE_REGULAR;
+    unsigned mode = replaced ? info.mode : 0666;
+    out->file = out->discards ? qdq_null_open(path) : qdq_file_create_unnamed(out->directory, mode);
+    if (out->file == QDQ_NO_FILE && !out->discards) out->file = open_named(out, mode);
+    if (out->file != QDQ_NO_FILE && replaced && !out->discards)
+        qdq_file_set_mode(out->file, mode); /* what the umask took */
+    if (out->file == QDQ_NO_FILE) {
         status = failed(out, "cannot be created");
         free_out(out);
         return status;
@@ -196,13 +170,7 @@ qdq_status qdq_out_reserve(qdq_out *out, uint64_t bytes) {
         return qdq_fail(QDQ_IO_ERROR, "%s: %llu bytes are more than a file can have", SHOWN(out->path),
                         (unsigned long long)bytes);
     if (out->discards) return QDQ_OK;
-    if (bytes > 0) {
-#ifdef __linux__
-        if (fallocate(out->fd, 0, 0, (off_t)bytes) == 0) return QDQ_OK;
-        if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINTR) return failed(out, "no room can be set aside");
-#endif
-    }
-    return ftruncate(out->fd, (off_t)bytes) == 0 ? QDQ_OK : failed(out, "cannot be made as long as it must be");
+    return qdq_file_reserve(out->file, bytes) ? QDQ_OK : failed(out, "no room can be set aside");
 }
 
 qdq_status qdq_out_write_at(qdq_out *out, uint64_t offset, const void *data, uint64_t bytes) {
@@ -212,11 +180,8 @@ qdq_status qdq_out_write_at(qdq_out *out, uint64_t offset, const void *data, uin
                         SHOWN(out->path), (unsigned long long)bytes, (unsigned long long)offset);
     const uint8_t *p = data;
     while (bytes > 0) {
-        size_t step = bytes < (1u << 30) ? (size_t)bytes : 1u << 30; /* Linux writes at most 2 GiB a call */
-        ssize_t n = pwrite(out->fd, p, step, (off_t)offset);
-        if (n < 0 && errno == EINTR) continue;
-        if (n == 0) errno = ENOSPC;
-        if (n <= 0) return failed(out, "cannot be written");
+        int64_t n = qdq_file_write(out->file, p, bytes < SIZE_MAX ? (size_t)bytes : SIZE_MAX, offset);
+        if (n < 0) return failed(out, "cannot be written");
         p += n;
         offset += (uint64_t)n;
         bytes -= (uint64_t)n;
@@ -234,27 +199,17 @@ qdq_status qdq_out_write(qdq_out *out, const void *data, uint64_t bytes) {
 
 /* Gives the unnamed file a name: at once its own if that is free, else a temporary one. *in_place says which. */
 static bool name_file(qdq_out *out, bool *in_place) {
-    char unnamed[32];
-    proc_name(out->fd, unnamed);
-    *in_place = linkat(AT_FDCWD, unnamed, AT_FDCWD, out->path, AT_SYMLINK_FOLLOW) == 0;
+    *in_place = qdq_file_name(out->file, out->path);
     if (*in_place) return true;
     for (int tries = 0; tries < 100 && errno == EEXIST; tries++) {
         next_name(out);
         show_name(out);
-        if (linkat(AT_FDCWD, unnamed, AT_FDCWD, out->temporary, AT_SYMLINK_FOLLOW) == 0) return true;
+        if (qdq_file_name(out->file, out->temporary)) return true;
         int error = errno;
         atomic_store(&named[out->slot], (char *)(uintptr_t)reserved); /* that name is somebody else's */
         errno = error;
     }
     return false;
-}
-
-/* So that the name survives a power cut. Some file systems cannot; the file is whole all the same. */
-static void sync_directory(const qdq_out *out) {
-    int fd = open(out->directory, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return;
-    fsync(fd);
-    close(fd);
 }
 
 qdq_status qdq_out_commit(qdq_out *out) {
@@ -264,13 +219,13 @@ qdq_status qdq_out_commit(qdq_out *out) {
         return QDQ_OK;
     }
     qdq_status status = check_target(out->path);
-    if (status == QDQ_OK && fsync(out->fd) != 0) status = failed(out, "cannot be brought to the disk");
+    if (status == QDQ_OK && !qdq_file_sync(out->file)) status = failed(out, "cannot be brought to the disk");
     if (status == QDQ_OK && out->temporary[0] == 0 && !name_file(out, &in_place))
         status = failed(out, "cannot be named");
-    if (status == QDQ_OK && !in_place && rename(out->temporary, out->path) != 0)
+    if (status == QDQ_OK && !in_place && !qdq_file_replace(out->temporary, out->path))
         status = failed(out, "cannot be put in its place");
     if (status == QDQ_OK)
-        sync_directory(out);
+        qdq_directory_sync(out->directory);
     else
         unlink_name(out);
     free_out(out);

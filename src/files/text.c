@@ -2,12 +2,9 @@
 #include "internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 float qdq_le_float(const uint8_t *p) {
     uint32_t bits = qdq_le32(p);
@@ -84,17 +81,17 @@ const char *qdq_extents_text(const qdq_tensor *tensor, char *buffer) {
 }
 
 /* A pipe would be waited for, by a name in a folder that a stranger has made. */
-static qdq_status open_regular(const char *path, int *fd) {
-    struct stat info;
-    *fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (*fd < 0) return qdq_fail(QDQ_IO_ERROR, "%s: cannot be opened: %s", SHOWN(path), strerror(errno));
-    if (fstat(*fd, &info) == 0 && S_ISREG(info.st_mode)) return QDQ_OK;
-    close(*fd);
+static qdq_status open_regular(const char *path, qdq_file *file) {
+    qdq_file_info info;
+    *file = qdq_file_open(path);
+    if (*file == QDQ_NO_FILE) return qdq_fail(QDQ_IO_ERROR, "%s: cannot be opened: %s", SHOWN(path), strerror(errno));
+    if (qdq_file_info_of(*file, &info) && info.kind == QDQ_FILE_REGULAR) return QDQ_OK;
+    qdq_file_close(*file);
     return qdq_fail(QDQ_IO_ERROR, "%s: is no regular file", SHOWN(path));
 }
 
-/* All that fd has, in room that grows. */
-static qdq_status read_all(int fd, const char *path, uint64_t limit, char **text, size_t *length) {
+/* All that the file has, in room that grows. */
+static qdq_status read_all(qdq_file file, const char *path, uint64_t limit, char **text, size_t *length) {
     enum { STEP = 1 << 16 };
     size_t room = 0;
     for (*length = 0;;) {
@@ -107,21 +104,20 @@ static qdq_status read_all(int fd, const char *path, uint64_t limit, char **text
             if (larger == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory to read it", SHOWN(path));
             *text = larger;
         }
-        ssize_t n = read(fd, *text + *length, STEP);
+        int64_t n = qdq_file_read(file, *text + *length, STEP, *length);
         if (n == 0) return QDQ_OK;
-        if (n < 0 && errno != EINTR)
-            return qdq_fail(QDQ_IO_ERROR, "%s: cannot be read: %s", SHOWN(path), strerror(errno));
-        if (n > 0) *length += (size_t)n;
+        if (n < 0) return qdq_fail(QDQ_IO_ERROR, "%s: cannot be read: %s", SHOWN(path), strerror(errno));
+        *length += (size_t)n;
     }
 }
 
 qdq_status qdq_read_text(const char *path, uint64_t limit, char **text, size_t *length) {
-    int fd;
+    qdq_file file;
     *text = NULL;
-    qdq_status status = open_regular(path, &fd);
+    qdq_status status = open_regular(path, &file);
     if (status != QDQ_OK) return status;
-    status = read_all(fd, path, limit, text, length);
-    close(fd);
+    status = read_all(file, path, limit, text, length);
+    qdq_file_close(file);
     if (status == QDQ_OK) return QDQ_OK;
     free(*text);
     *text = NULL;

@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "base/error.h"
+#include "base/words.h"
 #include "model/advice.h"
 
 typedef struct pair {
@@ -293,7 +294,7 @@ static const char *check_pair(const char *hf, const char *gguf, const char *thir
 /* Cuts a line into at most 4 words. */
 static size_t split_line(char *line, char *words[4]) {
     size_t n = 0;
-    for (char *at = strtok_r(line, " \t\r", &line); at && n < 4; at = strtok_r(NULL, " \t\r", &line)) words[n++] = at;
+    for (char *at; n < 4 && (at = qdq_next_word(&line, " \t\r")) != NULL;) words[n++] = at;
     return n;
 }
 

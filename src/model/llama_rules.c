@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "base/error.h"
+#include "base/words.h"
 #include "files/sorted.h"
 
 /* ---- Types and presets ---- */
@@ -556,8 +557,8 @@ qdq_status qdq_type_file_add_text(qdq_type_file *file, const char *path, const c
 
     qdq_status status = QDQ_OK;
     size_t number = 0;
-    char *next = NULL;
-    for (char *word = strtok_r(copy, space, &next); word && status == QDQ_OK; word = strtok_r(NULL, space, &next)) {
+    char *rest = copy;
+    for (char *word; status == QDQ_OK && (word = qdq_next_word(&rest, space)) != NULL;) {
         char where[512];
         snprintf(where, sizeof where, "%.400s: word %zu", path, ++number);
         status = add_entry(file, where, word);

@@ -3,10 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "model/advice.h"
 #include "base/error.h"
+#include "base/platform_files.h"
 #include "files/json_reader.h"
 
 enum { ARCHITECTURE = 128 };
@@ -55,15 +55,15 @@ static qdq_status read_config(const char *path, const char *config, size_t lengt
 
 /* By the config.json beside the files. QDQ_OK and no text: there is none, or it does not say. */
 static qdq_status from_config(const qdq_model *model, char text[ARCHITECTURE]) {
-    const char *path = qdq_model_path(model), *slash = strrchr(path, '/');
-    struct stat info;
+    const char *path = qdq_model_path(model);
+    qdq_file_info info;
     char config[4096], *content;
     size_t length;
-    bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-    int before = (int)(folder ? strlen(path) : slash != NULL ? (size_t)(slash - path + 1) : 0);
+    bool folder = qdq_path_info(path, &info) && info.kind == QDQ_FILE_DIRECTORY;
+    int before = (int)(folder ? strlen(path) : (size_t)(qdq_path_last(path) - path));
     if ((size_t)before > sizeof config - sizeof "/config.json") return QDQ_OK;
     snprintf(config, sizeof config, "%.*s%sconfig.json", before, path, folder ? "/" : "");
-    if (stat(config, &info) != 0) return QDQ_OK;
+    if (!qdq_path_info(config, &info)) return QDQ_OK;
     qdq_status status = qdq_read_text(config, QDQ_WORDS_LIMIT, &content, &length);
     if (status != QDQ_OK) return status;
     status = read_config(config, content, length, text);

@@ -5,12 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 
 #include "model/decoding.h"
 #include "model/format_list.h"
 #include "base/error.h"
+#include "base/platform.h"
+#include "base/platform_files.h"
 
 /* ---- Fingerprints ---------------------------------------------------------------------------------------------- */
 
@@ -25,9 +25,9 @@ static uint64_t mix(uint64_t hash, const void *bytes, size_t n) {
 }
 
 static qdq_status mix_file(const char *path, uint64_t *hash) {
-    struct stat info;
-    if (stat(path, &info) != 0) return qdq_fail(QDQ_IO_ERROR, "%s: %s", path, strerror(errno));
-    uint64_t facts[] = {(uint64_t)info.st_size, (uint64_t)info.st_mtim.tv_sec, (uint64_t)info.st_mtim.tv_nsec};
+    qdq_file_info info;
+    if (!qdq_path_info(path, &info)) return qdq_fail(QDQ_IO_ERROR, "%s: %s", path, strerror(errno));
+    uint64_t facts[] = {info.bytes, (uint64_t)info.changed, (uint64_t)info.changed_ns};
     *hash = mix(*hash, facts, sizeof facts);
     return QDQ_OK;
 }
@@ -85,13 +85,13 @@ qdq_status qdq_measure_open(const char *path, const qdq_model *model, const qdq_
     qdq_scores_inputs inputs = {.weights = weights,
                                 .gradients = gradients != NULL ? gradient : NULL,
                                 .importance = imatrix != NULL ? importance : NULL};
-    struct stat info;
+    qdq_file_info info;
     size_t length;
     qdq_status status = fingerprint_model(model, weights);
     if (status == QDQ_OK && gradients != NULL) status = fingerprint_model(qdq_gradients_model(gradients), gradient);
     if (status == QDQ_OK && imatrix != NULL) status = fingerprint_importance(imatrix, importance);
     if (status != QDQ_OK) return status;
-    if (path == NULL || (stat(path, &info) != 0 && errno == ENOENT)) return qdq_scores_create(&inputs, scores);
+    if (path == NULL || (!qdq_path_info(path, &info) && errno == ENOENT)) return qdq_scores_create(&inputs, scores);
     status = qdq_read_text(path, QDQ_RESULTS_LIMIT, &text, &length);
     if (status != QDQ_OK) return status;
     status = qdq_scores_read(path, text, length, &inputs, scores);
@@ -118,17 +118,10 @@ static qdq_status save(const char *path, const qdq_scores *scores) {
 
 /* ---- Passes ---------------------------------------------------------------------------------------------------- */
 
-/* Of a clock that never goes back. */
-static double seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 /* The file is written anew each time: not more often than every second, and for no more than a twentieth of the time.
  */
 static bool is_time_to_save(double saved, double took) {
-    double passed = seconds() - saved;
+    double passed = qdq_seconds() - saved;
     return passed >= 1 && passed >= 20 * took;
 }
 
@@ -212,7 +205,7 @@ qdq_status qdq_measure(qdq_pass *pass, const char *path, size_t n, const qdq_mea
     }
     if (bytes == 0) return QDQ_OK;
     qdq_status status = QDQ_OK;
-    double saved = seconds(), took = 0;
+    double saved = qdq_seconds(), took = 0;
     qdq_pass_expect(pass, bytes);
     for (size_t i = 0; i < n && status == QDQ_OK; i++) {
         const qdq_measured_tensor *m = &tensors[i];
@@ -225,9 +218,9 @@ qdq_status qdq_measure(qdq_pass *pass, const char *path, size_t n, const qdq_mea
         status = m->gradient != NULL ? measure_sensitivity(pass, m, formats, k, scores)
                                      : measure_error(pass, m, formats, k, scores);
         if (status != QDQ_OK || path == NULL || !is_time_to_save(saved, took)) continue;
-        double before = seconds();
+        double before = qdq_seconds();
         status = save(path, scores);
-        saved = seconds();
+        saved = qdq_seconds();
         took = saved - before;
     }
     return status == QDQ_OK ? save(path, scores) : status;

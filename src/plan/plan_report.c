@@ -10,6 +10,7 @@
 #include "files/files.h"
 #include "files/sorted.h"
 #include "base/error.h"
+#include "base/platform_files.h"
 
 enum { CURVE = 32, DRAWN_STATES = 200000 }; /* points; what is drawn need not be proven the best */
 
@@ -283,8 +284,8 @@ static qdq_status add_notes(page *p) {
 }
 
 static void describe(page *p) {
-    const char *name = strrchr(p->plan->model, '/');
-    snprintf(p->title, sizeof p->title, "%s", name != NULL && name[1] != '\0' ? name + 1 : p->plan->model);
+    const char *name = qdq_path_last(p->plan->model);
+    snprintf(p->title, sizeof p->title, "%s", name[0] != '\0' ? name : p->plan->model);
     snprintf(p->generator, sizeof p->generator, "qdq %s", qdq_version());
     p->report.title = p->title;
     p->report.generator = p->generator;

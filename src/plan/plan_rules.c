@@ -48,9 +48,12 @@ static qdq_status allow(qdq_planner *p, const qdq_plan_rule *r) {
             if (runs_on(r->formats, p->formats[c].name)) names[n++] = p->formats[c].name;
         return qdq_problem_allow(p->problem, NULL, n, names);
     }
-    char *list = strdup(r->formats), *rest = list;
+    char *list = strdup(r->formats);
     if (list == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for a list of formats");
-    for (char *word; (word = strsep(&rest, ",")) != NULL && n < QDQ_MAX_FORMATS;) names[n++] = canonical(p, word);
+    for (char *word = list, *comma; word != NULL && n < QDQ_MAX_FORMATS; word = comma != NULL ? comma + 1 : NULL) {
+        if ((comma = strchr(word, ',')) != NULL) *comma = '\0';
+        names[n++] = canonical(p, word);
+    }
     bool known = true;
     for (uint32_t k = 0; k < n && known; k++) known = is_choice(p, names[k]);
     qdq_status status = known ? qdq_problem_allow(p->problem, r->regex, n, names)

@@ -1,12 +1,13 @@
 #include "proof/ggml_library.h"
 
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/format.h"
+#include "base/platform.h"
+#include "base/platform_files.h"
 
 /* ggml's C interface, as its public header has it: enum ggml_type is an int. */
 typedef size_t quantize_chunk(int type, const float *src, void *dst, int64_t start, int64_t rows, int64_t row,
@@ -14,7 +15,7 @@ typedef size_t quantize_chunk(int type, const float *src, void *dst, int64_t sta
 typedef void dequantize_row(const void *blocks, float *y, int64_t n);
 
 struct qdq_ggml {
-    void *library;
+    qdq_library *library;
     quantize_chunk *quantize;
     void (*init)(int type);
     void (*free)(void);
@@ -26,9 +27,9 @@ struct qdq_ggml {
     char (*lacks)[96];           /* by qdq_format; "" where nothing is lacking */
 };
 
-/* A function pointer from dlsym, without the conversion that C does not define. */
-static void find(void *library, const char *name, void *function) {
-    void *symbol = dlsym(library, name);
+/* A function pointer from an object's, without the conversion that C does not define. */
+static void find(qdq_library *library, const char *name, void *function) {
+    void *symbol = qdq_library_symbol(library, name);
     memcpy(function, &symbol, sizeof symbol);
 }
 
@@ -60,14 +61,14 @@ qdq_status qdq_ggml_open(const char *path, qdq_ggml **out) {
         qdq_ggml_close(g);
         return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory to load %s", path);
     }
-    /* dlopen searches the system's folders for a name without a slash; a file here is meant. */
+    /* It is searched for in the system's folders by a name without a directory; a file here is meant. */
     char beside[4096];
-    snprintf(beside, sizeof beside, "%s%s", strchr(path, '/') ? "" : "./", path);
-    g->library = dlopen(beside, RTLD_NOW | RTLD_LOCAL);
-    if (!g->library) g->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    snprintf(beside, sizeof beside, "%s%s", qdq_path_directory(path) > 0 ? "" : "./", path);
+    g->library = qdq_library_open(beside);
+    if (!g->library) g->library = qdq_library_open(path);
     if (!g->library) {
         qdq_ggml_close(g);
-        return qdq_fail(QDQ_IO_ERROR, "%s", dlerror());
+        return qdq_fail(QDQ_IO_ERROR, "%s", qdq_library_error());
     }
     find(g->library, "ggml_quantize_chunk", &g->quantize);
     find(g->library, "ggml_quantize_init", &g->init);
@@ -79,8 +80,8 @@ qdq_status qdq_ggml_open(const char *path, qdq_ggml **out) {
     if (!g->quantize || !g->init || !g->free || !g->requires_imatrix || !g->type_name || !g->type_size ||
         !g->block_size) {
         qdq_ggml_close(g);
-        return qdq_fail(QDQ_UNSUPPORTED,
-                        "%s: it lacks ggml_quantize_chunk or what belongs to it; libggml-base.so has them", path);
+        return qdq_fail(QDQ_UNSUPPORTED, "%s: it lacks ggml_quantize_chunk or what belongs to it; %s has them", path,
+                        qdq_ggml_name);
     }
     for (qdq_format f = 0; f < qdq_format_count(); f++) compare_format(g, f);
     *out = g;
@@ -90,7 +91,7 @@ qdq_status qdq_ggml_open(const char *path, qdq_ggml **out) {
 void qdq_ggml_close(qdq_ggml *g) {
     if (!g) return;
     if (g->library && g->free) g->free();
-    if (g->library) dlclose(g->library);
+    if (g->library) qdq_library_close(g->library);
     free(g->dequantize);
     free(g->lacks);
     free(g);

@@ -1,7 +1,6 @@
 #include "proof/operation_proofs.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +9,7 @@
 #include "base/bits.h"
 #include "api/device.h"
 #include "base/error.h"
+#include "base/platform.h"
 
 const char *qdq_operation_name(qdq_dialect_operation operation) {
     static const char *const names[] = {
@@ -120,8 +120,8 @@ typedef struct sweep {
     uint64_t stride, patterns, batches; /* batches of all sweeps */
     bool (*progress)(void *context, uint64_t elements);
     void *context;
-    pthread_mutex_t mutex; /* guards what follows */
-    uint64_t next, first;  /* batch; and that of the first difference so far */
+    qdq_mutex mutex;      /* guards what follows */
+    uint64_t next, first; /* batch; and that of the first difference so far */
     qdq_status status;
     char message[256];
     qdq_operation_verdict *verdict;
@@ -142,7 +142,7 @@ static uint64_t compare_batch(sweep *s, uint64_t batch, const uint32_t *a, const
     uint64_t differing = 0;
     for (size_t i = 0; i < n; i++) {
         if (qdq_operation_agrees(s->operation, a[i], b[i], out[i]) || differing++ > 0) continue;
-        pthread_mutex_lock(&s->mutex);
+        qdq_mutex_lock(&s->mutex);
         if (batch < s->first) {
             s->first = batch;
             s->verdict->a = a[i];
@@ -150,7 +150,7 @@ static uint64_t compare_batch(sweep *s, uint64_t batch, const uint32_t *a, const
             s->verdict->got = out[i];
             s->verdict->expected = qdq_operation_expected(s->operation, a[i], b[i]);
         }
-        pthread_mutex_unlock(&s->mutex);
+        qdq_mutex_unlock(&s->mutex);
     }
     return differing;
 }
@@ -160,25 +160,25 @@ static void *work(void *argument) {
     uint32_t *arrays = malloc(3 * BATCH * sizeof *arrays), *a = arrays, *b = a + BATCH, *out = b + BATCH;
     qdq_status status = arrays ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for a proof's batch");
     while (status == QDQ_OK) {
-        pthread_mutex_lock(&s->mutex);
+        qdq_mutex_lock(&s->mutex);
         uint64_t batch = s->status == QDQ_OK && s->verdict->differing == 0 ? s->next++ : s->batches;
-        pthread_mutex_unlock(&s->mutex);
+        qdq_mutex_unlock(&s->mutex);
         if (batch >= s->batches) break;
         size_t n;
         fill(s, batch, a, b, &n);
         status = s->device->backend->dialect(s->device->state, s->operation, a, b, out, n);
         uint64_t differing = status == QDQ_OK ? compare_batch(s, batch, a, b, out, n) : 0;
-        pthread_mutex_lock(&s->mutex);
+        qdq_mutex_lock(&s->mutex);
         s->verdict->compared += n;
         s->verdict->differing += differing;
         if (s->progress && !s->progress(s->context, n)) status = qdq_fail(QDQ_DEVICE_ERROR, "stopped");
-        pthread_mutex_unlock(&s->mutex);
+        qdq_mutex_unlock(&s->mutex);
     }
     if (status != QDQ_OK) {
-        pthread_mutex_lock(&s->mutex);
+        qdq_mutex_lock(&s->mutex);
         s->status = status;
         strncpy(s->message, qdq_error_message(), sizeof s->message - 1);
-        pthread_mutex_unlock(&s->mutex);
+        qdq_mutex_unlock(&s->mutex);
     }
     free(arrays);
     return NULL;
@@ -200,14 +200,14 @@ qdq_status qdq_prove_operation(qdq_device *device, qdq_dialect_operation operati
                .first = UINT64_MAX,
                .verdict = verdict};
     s.batches = (s.patterns + BATCH - 1) / BATCH * sweeps(operation);
-    pthread_mutex_init(&s.mutex, NULL);
-    pthread_t *thread = calloc((size_t)threads, sizeof *thread);
+    qdq_mutex_init(&s.mutex);
+    qdq_thread *thread = calloc((size_t)threads, sizeof *thread);
     int started = 0;
     for (; thread && started < threads - 1; started++)
-        if (pthread_create(&thread[started], NULL, work, &s) != 0) break;
+        if (!qdq_thread_start(&thread[started], work, &s)) break;
     work(&s);
-    for (int t = 0; t < started; t++) pthread_join(thread[t], NULL);
+    for (int t = 0; t < started; t++) qdq_thread_join(thread[t]);
     free(thread);
-    pthread_mutex_destroy(&s.mutex);
+    qdq_mutex_destroy(&s.mutex);
     return s.status == QDQ_OK ? QDQ_OK : qdq_fail(s.status, "%s", s.message);
 }

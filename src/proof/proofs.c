@@ -1,7 +1,6 @@
 #include "proof/proofs.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include "backends/cpu/cpu_mask.h"
 #include "base/error.h"
 #include "base/format.h"
+#include "base/platform.h"
 
 /* ---- One batch ---- */
 
@@ -24,9 +24,9 @@ typedef struct run {
     qdq_proof_progress *progress;
     void *progress_context;
 
-    pthread_mutex_t mutex; /* guards what follows */
-    uint64_t next;         /* batch */
-    uint64_t end;          /* the first batch that is not to be begun */
+    qdq_mutex mutex; /* guards what follows */
+    uint64_t next;   /* batch */
+    uint64_t end;    /* the first batch that is not to be begun */
     qdq_status status;
     char message[256];
     qdq_verdict *verdict;
@@ -163,9 +163,9 @@ static tally count(run *r, const arrays *a, uint64_t first, uint64_t blocks, con
         if (r->proof->against_ggml && !r->proof->inputs.packed && !which) t.fused += is_fused(r, a, i);
         if (which || t.kept) continue;
         t.kept = true;
-        pthread_mutex_lock(&r->mutex);
+        qdq_mutex_lock(&r->mutex);
         if (r->verdict->n_elements == 0 || first + i < r->verdict->first) keep_difference(r, a, i, first + i);
-        pthread_mutex_unlock(&r->mutex);
+        qdq_mutex_unlock(&r->mutex);
     }
     return t;
 }
@@ -189,7 +189,7 @@ static qdq_status prove_batch(run *r, int worker, const arrays *a, uint64_t firs
             snprintf(failure, sizeof failure, "%.95s", qdq_error_message());
         }
     }
-    pthread_mutex_lock(&r->mutex);
+    qdq_mutex_lock(&r->mutex);
     v->blocks += t.blocks;
     v->elements += t.blocks * r->block;
     v->differing += t.differing;
@@ -199,7 +199,7 @@ static qdq_status prove_batch(run *r, int worker, const arrays *a, uint64_t firs
     if (failure[0]) memcpy(v->undefined_failure, failure, sizeof failure);
     if (t.differing && !r->proof->count_all && first / r->batch_blocks < r->end) r->end = first / r->batch_blocks;
     bool go_on = !r->progress || r->progress(r->progress_context, blocks * r->block);
-    pthread_mutex_unlock(&r->mutex);
+    qdq_mutex_unlock(&r->mutex);
     return go_on ? QDQ_OK : qdq_fail(QDQ_DEVICE_ERROR, "stopped");
 }
 
@@ -208,25 +208,25 @@ static qdq_status prove_batch(run *r, int worker, const arrays *a, uint64_t firs
 typedef struct worker {
     run *r;
     int number;
-    pthread_t thread;
+    qdq_thread thread;
 } worker;
 
 static void stop(run *r, qdq_status status) {
-    pthread_mutex_lock(&r->mutex);
+    qdq_mutex_lock(&r->mutex);
     if (r->status == QDQ_OK) {
         r->status = status;
         snprintf(r->message, sizeof r->message, "%s", qdq_error_message());
     }
     r->end = 0;
-    pthread_mutex_unlock(&r->mutex);
+    qdq_mutex_unlock(&r->mutex);
 }
 
 /* Batches are begun in order, so those before the first difference are all done when the threads end. */
 static bool next_batch(run *r, uint64_t *batch) {
-    pthread_mutex_lock(&r->mutex);
+    qdq_mutex_lock(&r->mutex);
     bool more = r->next < r->end;
     *batch = more ? r->next++ : 0;
-    pthread_mutex_unlock(&r->mutex);
+    qdq_mutex_unlock(&r->mutex);
     return more;
 }
 
@@ -269,18 +269,18 @@ qdq_status qdq_prove(const qdq_proof *proof, const qdq_quantizer *subject, const
     r.batch_blocks = (elements > unit ? elements / unit : 1) * r.unit_blocks;
     r.blocks = proof->inputs.blocks * r.unit_blocks;
     r.batches = r.end = (r.blocks + r.batch_blocks - 1) / r.batch_blocks;
-    pthread_mutex_init(&r.mutex, NULL);
+    qdq_mutex_init(&r.mutex);
     worker *threads = calloc((size_t)workers, sizeof *threads);
     int started = 0;
     if (!threads) stop(&r, qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %d threads", workers));
     for (; threads && started < workers; started++) {
         threads[started] = (worker){&r, started, 0};
-        if (pthread_create(&threads[started].thread, NULL, work, &threads[started]) != 0) break;
+        if (!qdq_thread_start(&threads[started].thread, work, &threads[started])) break;
     }
     if (threads && started == 0) stop(&r, qdq_fail(QDQ_OUT_OF_MEMORY, "the system refused a thread"));
-    for (int w = 0; w < started; w++) pthread_join(threads[w].thread, NULL);
+    for (int w = 0; w < started; w++) qdq_thread_join(threads[w].thread);
     free(threads);
-    pthread_mutex_destroy(&r.mutex);
+    qdq_mutex_destroy(&r.mutex);
     return r.status == QDQ_OK ? QDQ_OK : qdq_fail(r.status, "%s", r.message);
 }
 

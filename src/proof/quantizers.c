@@ -1,19 +1,15 @@
 #include "proof/quantizers.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "proof/reference.h"
 #include "backends/cpu/cpu_mask.h"
 #include "api/device.h"
 #include "base/error.h"
 #include "base/format.h"
+#include "base/platform.h"
 
 void qdq_quantizer_close(qdq_quantizer *q) {
     if (q->close) q->close(q->context);
@@ -228,43 +224,51 @@ typedef struct ggml_context {
 static void close_ggml(void *context) {
     ggml_context *c = context;
     for (int w = 0; w < c->workers; w++)
-        if (c->worker[w].shared) munmap(c->worker[w].shared, c->worker[w].size);
+        if (c->worker[w].shared) qdq_shared_free(c->worker[w].shared, c->worker[w].size);
     free(c);
 }
 
 static qdq_status share(struct ggml_worker *w, size_t size) {
     if (size <= w->size) return QDQ_OK;
-    if (w->shared) munmap(w->shared, w->size);
+    if (w->shared) qdq_shared_free(w->shared, w->size);
     w->size = 0;
-    w->shared = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (w->shared == MAP_FAILED) {
-        w->shared = NULL;
-        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory to share with a child process");
-    }
+    w->shared = qdq_shared_alloc(size);
+    if (!w->shared) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory to share with a child process");
     w->size = size;
     return QDQ_OK;
 }
 
-static qdq_status wait_for(pid_t child) {
-    int status = 0;
-    if (child < 0) return qdq_fail(QDQ_OUT_OF_MEMORY, "no child process for ggml: %s", strerror(errno));
-    while (waitpid(child, &status, 0) < 0)
-        if (errno != EINTR) return qdq_fail(QDQ_DEVICE_ERROR, "waiting for ggml: %s", strerror(errno));
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT)
-        return qdq_fail(QDQ_DEVICE_ERROR, "ggml's own assertion failed");
-    if (WIFSIGNALED(status)) return qdq_fail(QDQ_DEVICE_ERROR, "ggml ended with signal %d", WTERMSIG(status));
-    if (WEXITSTATUS(status) != 0) return qdq_fail(QDQ_DEVICE_ERROR, "ggml exited with status %d", WEXITSTATUS(status));
-    return QDQ_OK;
+/* What a child process is to do: quantize x, unless blocks are to be decoded, and dequantize. */
+typedef struct ggml_work {
+    qdq_ggml *ggml;
+    qdq_format format;
+    const float *x, *weights;
+    uint64_t n, row;
+    const uint8_t *decode;
+    size_t bytes;
+    uint8_t *blocks; /* shared, as the next is */
+    float *values;
+} ggml_work;
+
+static void do_work(void *context) {
+    const ggml_work *work = context;
+    qdq_set_environment("GGML_NO_BACKTRACE", "1"); /* no debugger for a failed assertion */
+    if (work->decode)
+        memcpy(work->blocks, work->decode, work->bytes);
+    else
+        qdq_ggml_quantize(work->ggml, work->format, work->x, work->blocks, work->n, work->row, work->weights);
+    qdq_ggml_dequantize(work->ggml, work->format, work->blocks, work->values, work->n);
 }
 
-/* In the child: what a failed assertion of ggml's prints, and the debugger that it starts, are not the user's. */
-static void be_silent(void) {
-    int nowhere = open("/dev/null", O_WRONLY);
-    if (nowhere >= 0) {
-        dup2(nowhere, STDOUT_FILENO);
-        dup2(nowhere, STDERR_FILENO);
+static qdq_status work_apart(ggml_work *work) {
+    int number = 0;
+    switch (qdq_run_apart(do_work, work, &number)) {
+    case QDQ_END_WELL: return QDQ_OK;
+    case QDQ_END_ABORT: return qdq_fail(QDQ_DEVICE_ERROR, "ggml's own assertion failed");
+    case QDQ_END_SIGNAL: return qdq_fail(QDQ_DEVICE_ERROR, "ggml ended with signal %d", number);
+    case QDQ_END_EXIT: return qdq_fail(QDQ_DEVICE_ERROR, "ggml exited with status %d", number);
+    default: return qdq_fail(QDQ_OUT_OF_MEMORY, "no child process for ggml: %s", strerror(errno));
     }
-    setenv("GGML_NO_BACKTRACE", "1", 1);
 }
 
 static qdq_status ggml_run(void *context, int worker, qdq_format format, const float *x, uint64_t n,
@@ -279,17 +283,8 @@ static qdq_status ggml_run(void *context, int worker, qdq_format format, const f
     float *y = (float *)(void *)w->shared;
     uint8_t *b = w->shared + n * 4;
     if (!decode) qdq_ggml_prepare(c->ggml, format);
-    pid_t child = fork();
-    if (child == 0) {
-        be_silent();
-        if (decode)
-            memcpy(b, decode, bytes);
-        else
-            qdq_ggml_quantize(c->ggml, format, x, b, n, row, weights);
-        qdq_ggml_dequantize(c->ggml, format, b, y, n);
-        _exit(0);
-    }
-    status = wait_for(child);
+    ggml_work work = {c->ggml, format, x, weights, n, row, decode, bytes, b, y};
+    status = work_apart(&work);
     if (status == QDQ_OK && blocks) memcpy(blocks, b, bytes);
     if (status == QDQ_OK && values) memcpy(values, y, n * 4);
     return status;

@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -13,12 +12,7 @@
 #include "api/device.h"
 #include "base/error.h"
 #include "base/format.h"
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
+#include "base/platform.h"
 
 static void keep_best(double *best, double seconds) {
     if (*best == 0.0 || seconds < *best) *best = seconds;
@@ -114,17 +108,17 @@ static qdq_status run_ops(bench *b, qdq_op *ops, uint32_t n, double *seconds) {
         *seconds = times[0];
         return status;
     }
-    double start = now();
+    double start = qdq_seconds();
     qdq_status status = backend->submit(state, (qdq_queue){0}, ops, n, &ticket);
     if (status == QDQ_OK) status = backend->wait(state, ticket);
-    *seconds = now() - start;
+    *seconds = qdq_seconds() - start;
     return status;
 }
 
 static double run_ggml(bench *b, const qdq_timing *t, uint32_t repeats) {
     const float *x = qdq_buffer_host(b->input), *m = t->importance ? qdq_buffer_host(b->importance) : NULL;
     uint64_t row = t->importance ? QDQ_TILE : t->elements;
-    double start = now();
+    double start = qdq_seconds();
     for (uint32_t r = 0; r < repeats; r++) {
         if (t->kind == QDQ_OP_DEQUANTIZE)
             qdq_ggml_dequantize(b->ggml, t->format, qdq_buffer_host(b->blocks), b->ggml_values, t->elements);
@@ -133,7 +127,7 @@ static double run_ggml(bench *b, const qdq_timing *t, uint32_t repeats) {
         if (t->kind == QDQ_OP_ROUNDTRIP)
             qdq_ggml_dequantize(b->ggml, t->format, b->ggml_blocks, b->ggml_values, t->elements);
     }
-    return (now() - start) / repeats;
+    return (qdq_seconds() - start) / repeats;
 }
 
 static bool ggml_has(const bench *b, const qdq_timing *t) {
@@ -312,14 +306,14 @@ static qdq_status copy_turn(bench *b, uint64_t bytes, uint32_t repeats, qdq_copy
     if (!job.to || !job.from) return QDQ_OK; /* a device that neither copies for us nor shows its memory */
     uint64_t threads = (uint64_t)qdq_pool_threads(b->pool);
     job.share = (size_t)(bytes / threads / 64 * 64);
-    double start = now();
+    double start = qdq_seconds();
     qdq_pool_run(b->pool, threads, plain_share, &job);
-    seconds = (now() - start) / repeats;
+    seconds = (qdq_seconds() - start) / repeats;
     keep_best(&copy->plain, seconds);
 #ifdef __SSE2__
-    start = now();
+    start = qdq_seconds();
     qdq_pool_run(b->pool, threads, streaming_share, &job);
-    seconds = (now() - start) / repeats;
+    seconds = (qdq_seconds() - start) / repeats;
     keep_best(&copy->streaming, seconds);
 #endif
     return QDQ_OK;
@@ -333,8 +327,8 @@ static qdq_status take_turns(bench *b, qdq_timing *timings, contender *contender
         if (contenders[i].rounds > rounds) rounds = contenders[i].rounds;
     qdq_status status = QDQ_OK;
     /* On a busy machine turns take longer than the trial said; three are taken all the same. */
-    double end = now() + budget * (n + 1);
-    for (uint32_t r = 0; r < rounds && status == QDQ_OK && (r < 3 || now() < end); r++) {
+    double end = qdq_seconds() + budget * (n + 1);
+    for (uint32_t r = 0; r < rounds && status == QDQ_OK && (r < 3 || qdq_seconds() < end); r++) {
         status = copy_turn(b, copied, copy_repeats, copy);
         for (uint32_t i = 0; i < n && status == QDQ_OK; i++) {
             qdq_timing *t = &timings[i];

@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "backends/cpu/cpu_kernels.h"
+#include "base/platform.h"
 #include "base/pool.h"
 #include "backends/cpu/row_squares.h"
 #include "backends/cpu/cpu_mask.h"
@@ -303,11 +303,8 @@ static void rows_chunk(void *context, uint64_t chunk) {
 
 /* Bytes that no cache holds: from there on, results are stored past it. */
 static uint64_t far_over_the_cache(void) {
-    long last = -1;
-#ifdef _SC_LEVEL3_CACHE_SIZE
-    last = sysconf(_SC_LEVEL3_CACHE_SIZE);
-#endif
-    return last > 0 ? (uint64_t)last : (uint64_t)32 << 20;
+    uint64_t last = qdq_last_cache();
+    return last > 0 ? last : (uint64_t)32 << 20;
 }
 
 /* The operation's memory, which is made for the first of its waves; none is larger. */
@@ -368,27 +365,9 @@ static qdq_status run(cpu_device *device, const qdq_op *op) {
 
 static uint32_t cpu_count(void) { return 1; }
 
-static void model_name(char *name, size_t size) {
-    snprintf(name, size, "CPU");
-#ifdef __linux__
-    FILE *file = fopen("/proc/cpuinfo", "r");
-    if (!file) return;
-    char line[256];
-    while (fgets(line, sizeof line, file)) {
-        char *value = strchr(line, ':');
-        if (strncmp(line, "model name", 10) != 0 || !value) continue;
-        value += strspn(value, ": \t");
-        value[strcspn(value, "\n")] = '\0';
-        snprintf(name, size, "%s", value);
-        break;
-    }
-    fclose(file);
-#endif
-}
-
 static void describe(qdq_device_info *info, int threads, const char *tier) {
     char model[80];
-    model_name(model, sizeof model);
+    qdq_processor_name(model, sizeof model);
     snprintf(info->name, sizeof info->name, "cpu");
     if (threads > 0)
         snprintf(info->description, sizeof info->description, "%s, %d thread%s, %s", model, threads,
@@ -396,8 +375,7 @@ static void describe(qdq_device_info *info, int threads, const char *tier) {
     else
         snprintf(info->description, sizeof info->description, "%s, %s", model, tier);
     info->driver[0] = '\0';
-    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    info->memory = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0;
+    info->memory = qdq_machine_memory();
     info->shared = 1;
     info->available = 1;
 }
@@ -443,13 +421,12 @@ static qdq_status cpu_wrap(void *state, void *bytes, uint64_t size, void **memor
 }
 
 static qdq_status cpu_alloc(void *state, uint64_t size, void **memory) {
-    void *bytes = NULL;
-    if (size > SIZE_MAX - 64 || posix_memalign(&bytes, 64, (size_t)size) != 0)
-        return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a buffer of %llu bytes", (unsigned long long)size);
+    void *bytes = size <= SIZE_MAX - 64 ? qdq_aligned_alloc(64, (size_t)size) : NULL;
+    if (!bytes) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a buffer of %llu bytes", (unsigned long long)size);
     memset(bytes, 0, (size_t)size);
     qdq_status status = cpu_wrap(state, bytes, size, memory);
     if (status != QDQ_OK)
-        free(bytes);
+        qdq_aligned_free(bytes);
     else
         ((cpu_memory *)*memory)->owned = true;
     return status;
@@ -458,7 +435,7 @@ static qdq_status cpu_alloc(void *state, uint64_t size, void **memory) {
 static void cpu_free(void *state, void *memory) {
     (void)state;
     cpu_memory *m = memory;
-    if (m->owned) free(m->bytes);
+    if (m->owned) qdq_aligned_free(m->bytes);
     free(m);
 }
 

@@ -90,7 +90,7 @@ static void close_device(void *state) {
         qdq_cuda_leave(device);
     }
     if (device->own_context) cuda->context_release(device->ordinal);
-    pthread_mutex_destroy(&device->mutex);
+    qdq_mutex_destroy(&device->mutex);
     free(device);
 }
 
@@ -146,7 +146,7 @@ static qdq_status open_with(uint32_t index, bool given, void *stream, void **sta
     qdq_cuda_device *device = calloc(1, sizeof *device);
     if (!device) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a device");
     device->cuda = cuda;
-    pthread_mutex_init(&device->mutex, NULL);
+    qdq_mutex_init(&device->mutex);
     qdq_status status = start(device, index, given, stream);
     if (status != QDQ_OK)
         close_device(device);

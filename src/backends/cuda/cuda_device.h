@@ -2,12 +2,12 @@
 #ifndef QDQ_BACKENDS_CUDA_CUDA_DEVICE_H
 #define QDQ_BACKENDS_CUDA_CUDA_DEVICE_H
 
-#include <pthread.h>
 #include <stdbool.h>
 
 #include "backends/cuda/driver.h"
 #include "backends/cuda/images.h"
 #include "backends/lower.h"
+#include "base/platform.h"
 
 typedef struct qdq_cuda_ticket qdq_cuda_ticket;
 typedef struct qdq_cuda_staging qdq_cuda_staging;
@@ -42,7 +42,7 @@ typedef struct qdq_cuda_device {
 
     CUevent written; /* on `in`: the last copy that was begun; NULL where the streams are the caller's */
 
-    pthread_mutex_t mutex; /* for what follows, and for the order of what is put on `stream` */
+    qdq_mutex mutex; /* for what follows, and for the order of what is put on `stream` */
     qdq_cuda_format_kernels *formats;
     CUmodule sums_module, proof_module;
     CUfunction error, error_weighted, sensitivity, sensitivities, row_squares, dialect;

@@ -7,7 +7,7 @@ static qdq_status launch(qdq_cuda_device *device, qdq_cuda_dialect_args *args) {
     enum { THREADS = 32 * QDQ_CUDA_WARPS };
     qdq_status status = qdq_cuda_enter(device);
     if (status != QDQ_OK) return status;
-    pthread_mutex_lock(&device->mutex);
+    qdq_mutex_lock(&device->mutex);
     status = qdq_cuda_load_proof(device);
     if (status == QDQ_OK) status = qdq_cuda_after_writes(device, device->stream);
     if (status == QDQ_OK) {
@@ -17,7 +17,7 @@ static qdq_status launch(qdq_cuda_device *device, qdq_cuda_dialect_args *args) {
         if (error == 0) error = device->cuda->stream_wait(device->stream);
         if (error != 0) status = qdq_cuda_fail(device->cuda, error, "the dialect's operations on a CUDA device");
     }
-    pthread_mutex_unlock(&device->mutex);
+    qdq_mutex_unlock(&device->mutex);
     qdq_cuda_leave(device);
     return status;
 }

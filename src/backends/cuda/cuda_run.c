@@ -324,9 +324,9 @@ qdq_status qdq_cuda_build(void *state, const qdq_op *op) {
     qdq_cuda_device *device = state;
     qdq_status status = qdq_cuda_enter(device);
     if (status != QDQ_OK) return status;
-    pthread_mutex_lock(&device->mutex);
+    qdq_mutex_lock(&device->mutex);
     status = qdq_lower_kernels(op, &limits, load, device);
-    pthread_mutex_unlock(&device->mutex);
+    qdq_mutex_unlock(&device->mutex);
     qdq_cuda_leave(device);
     return status;
 }
@@ -377,7 +377,7 @@ qdq_status qdq_cuda_submit(void *state, qdq_queue queue, const qdq_op *ops, size
     qdq_cuda_device *device = state;
     qdq_status status = qdq_cuda_enter(device);
     if (status != QDQ_OK) return status;
-    pthread_mutex_lock(&device->mutex);
+    qdq_mutex_lock(&device->mutex);
     recording r = {.device = device, .stream = queue.is_callers ? queue.stream : device->stream};
     status = take_ticket(device, ops, n, &r.ticket);
     if (status == QDQ_OK) {
@@ -392,7 +392,7 @@ qdq_status qdq_cuda_submit(void *state, qdq_queue queue, const qdq_op *ops, size
             give_ticket(device, r.ticket);
         }
     }
-    pthread_mutex_unlock(&device->mutex);
+    qdq_mutex_unlock(&device->mutex);
     qdq_cuda_leave(device);
     *ticket = status == QDQ_OK ? r.ticket : NULL;
     return status;
@@ -419,9 +419,9 @@ qdq_status qdq_cuda_wait(void *state, void *ticket) {
         add_sums(t);
         for (size_t i = 0; i < t->n_ops; i++) qdq_finish_sums(&t->ops[i]);
     }
-    pthread_mutex_lock(&device->mutex);
+    qdq_mutex_lock(&device->mutex);
     give_ticket(device, t);
-    pthread_mutex_unlock(&device->mutex);
+    qdq_mutex_unlock(&device->mutex);
     qdq_cuda_leave(device);
     return status;
 }
@@ -439,7 +439,7 @@ static qdq_status time_all(qdq_cuda_device *device, const qdq_op *ops, size_t n,
     const qdq_cuda_driver *cuda = device->cuda;
     qdq_status status = qdq_cuda_enter(device);
     if (status != QDQ_OK) return status;
-    pthread_mutex_lock(&device->mutex);
+    qdq_mutex_lock(&device->mutex);
     CUevent start = NULL, end = NULL;
     recording r = {.device = device, .stream = device->stream, .discard = true};
     CUresult error = cuda->event_create(&start, CU_EVENT_DEFAULT);
@@ -462,7 +462,7 @@ static qdq_status time_all(qdq_cuda_device *device, const qdq_op *ops, size_t n,
     if (start) cuda->event_destroy(start);
     if (end) cuda->event_destroy(end);
     if (r.ticket) give_ticket(device, r.ticket);
-    pthread_mutex_unlock(&device->mutex);
+    qdq_mutex_unlock(&device->mutex);
     qdq_cuda_leave(device);
     return status;
 }

@@ -1,15 +1,13 @@
 #include "backends/cuda/driver.h"
 
-#include <dlfcn.h>
-#include <pthread.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "base/platform.h"
 
-static const char library_name[] = "libcuda.so.1";
-static pthread_once_t once = PTHREAD_ONCE_INIT;
+static qdq_once once = QDQ_ONCE_INIT;
 static qdq_cuda_driver driver;
 static char missing[200]; /* "" when the driver is open */
 
@@ -24,13 +22,14 @@ static const struct {
 
 /* The library stays open: a driver must not be unloaded while its threads run. */
 static void open_driver(void) {
-    void *library = dlopen(library_name, RTLD_NOW | RTLD_LOCAL);
+    const char *library_name = qdq_cuda_drivers[0];
+    qdq_library *library = qdq_library_open(library_name);
     if (!library) {
         snprintf(missing, sizeof missing, "no CUDA driver: %s cannot be opened; install NVIDIA's driver", library_name);
         return;
     }
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
-        void *address = dlsym(library, calls[i].symbol);
+        void *address = qdq_library_symbol(library, calls[i].symbol);
         if (!address) {
             snprintf(missing, sizeof missing, "the CUDA driver is too old: %s has no %s", library_name,
                      calls[i].symbol);
@@ -53,7 +52,7 @@ static void open_driver(void) {
 }
 
 const qdq_cuda_driver *qdq_cuda_get_driver(const char **why) {
-    pthread_once(&once, open_driver);
+    qdq_run_once(&once, open_driver);
     if (why) *why = missing;
     return missing[0] ? NULL : &driver;
 }

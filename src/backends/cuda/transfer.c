@@ -2,7 +2,6 @@
  * memory go through pinned pieces: several threads copy between them and the host's memory while the device moves
  * others. Kernels run meanwhile. A write returns when the last piece is on its way, so that the next one's first pieces
  * fill while it moves. */
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +25,7 @@ typedef struct slot {
 
 struct qdq_cuda_staging {
     qdq_pool *pool;
-    pthread_mutex_t mutex;
+    qdq_mutex mutex;
     unsigned char *bytes; /* of all slots, pinned */
     slot slots[MOST_SLOTS];
     slot *first, **last; /* those free to take, the longest in use by the device first */
@@ -38,34 +37,34 @@ static void free_staging(const qdq_cuda_driver *cuda, qdq_cuda_staging *staging)
         if (staging->slots[i].done) cuda->event_destroy(staging->slots[i].done);
     if (staging->bytes) cuda->host_free(staging->bytes);
     if (staging->pool) qdq_pool_free(staging->pool);
-    pthread_mutex_destroy(&staging->mutex);
+    qdq_mutex_destroy(&staging->mutex);
     free(staging);
 }
 
 void qdq_cuda_free_staging(qdq_cuda_device *device) { free_staging(device->cuda, device->staging); }
 
 static void give(qdq_cuda_staging *staging, slot *s) {
-    pthread_mutex_lock(&staging->mutex);
+    qdq_mutex_lock(&staging->mutex);
     s->next = NULL;
     *staging->last = s;
     staging->last = &s->next;
-    pthread_mutex_unlock(&staging->mutex);
+    qdq_mutex_unlock(&staging->mutex);
 }
 
 /* There are two slots a thread, so one is always free. */
 static slot *take(qdq_cuda_staging *staging) {
-    pthread_mutex_lock(&staging->mutex);
+    qdq_mutex_lock(&staging->mutex);
     slot *s = staging->first;
     staging->first = s->next;
     if (!staging->first) staging->last = &staging->first;
-    pthread_mutex_unlock(&staging->mutex);
+    qdq_mutex_unlock(&staging->mutex);
     return s;
 }
 
 static qdq_status make_staging(const qdq_cuda_driver *cuda, qdq_cuda_staging **out) {
     qdq_cuda_staging *staging = calloc(1, sizeof *staging);
     if (!staging) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for copies to a device");
-    pthread_mutex_init(&staging->mutex, NULL);
+    qdq_mutex_init(&staging->mutex);
     staging->last = &staging->first;
     qdq_status status = qdq_pool_create(0, &staging->pool);
     if (status == QDQ_OK && qdq_pool_threads(staging->pool) > MOST_THREADS) {
@@ -91,9 +90,9 @@ static qdq_status make_staging(const qdq_cuda_driver *cuda, qdq_cuda_staging **o
 }
 
 static qdq_status get_staging(qdq_cuda_device *device) {
-    pthread_mutex_lock(&device->mutex);
+    qdq_mutex_lock(&device->mutex);
     qdq_status status = device->staging ? QDQ_OK : make_staging(device->cuda, &device->staging);
-    pthread_mutex_unlock(&device->mutex);
+    qdq_mutex_unlock(&device->mutex);
     return status;
 }
 
@@ -106,7 +105,7 @@ typedef struct transfer {
     void *context;             /* its */
     uint64_t bytes;
     _Atomic CUresult error;
-    pthread_mutex_t mutex; /* of what the reader said, if it failed */
+    qdq_mutex mutex; /* of what the reader said, if it failed */
     qdq_status status;
     char message[512];
 } transfer;
@@ -120,10 +119,10 @@ static bool bring(transfer *t, uint64_t at, unsigned char *to, size_t n) {
     }
     qdq_status status = t->reader(t->context, at, to, n);
     if (status == QDQ_OK) return true;
-    pthread_mutex_lock(&t->mutex);
+    qdq_mutex_lock(&t->mutex);
     if (t->status == QDQ_OK) snprintf(t->message, sizeof t->message, "%s", qdq_error_message());
     if (t->status == QDQ_OK) t->status = status;
-    pthread_mutex_unlock(&t->mutex);
+    qdq_mutex_unlock(&t->mutex);
     return false;
 }
 
@@ -192,9 +191,9 @@ static qdq_status run(qdq_cuda_device *device, transfer *t, bool later) {
     CUstream stream = writes(t) ? device->in : device->out;
     CUresult error = 0;
     if (!writes(t)) {
-        pthread_mutex_lock(&device->mutex);
+        qdq_mutex_lock(&device->mutex);
         status = qdq_cuda_after_writes(device, stream);
-        pthread_mutex_unlock(&device->mutex);
+        qdq_mutex_unlock(&device->mutex);
     }
     bool staged = t->reader || (t->bytes >= SMALL && !is_pinned(device, t->from ? t->from : t->to));
     if (status == QDQ_OK && staged) status = get_staging(device);
@@ -228,9 +227,9 @@ qdq_status qdq_cuda_fill(void *state, void *memory, uint64_t offset, uint64_t by
     qdq_cuda_device *device = state;
     const qdq_cuda_memory *m = memory;
     transfer t = {.device = device, .address = m->address + offset, .reader = read, .context = context, .bytes = bytes};
-    pthread_mutex_init(&t.mutex, NULL);
+    qdq_mutex_init(&t.mutex);
     qdq_status status = run(device, &t, m->owned && device->written);
-    pthread_mutex_destroy(&t.mutex);
+    qdq_mutex_destroy(&t.mutex);
     return status;
 }
 

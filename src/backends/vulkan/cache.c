@@ -1,15 +1,11 @@
-/* The pipeline cache's file, $XDG_CACHE_HOME/qdq/vulkan-….bin or ~/.cache/qdq/…, one a device and driver. Nothing here
- * can fail a call: without the file, kernels are built again. */
-#include <errno.h>
+/* The pipeline cache's file, qdq/vulkan-….bin where the system keeps caches, one a device and driver. Nothing here can
+ * fail a call: without the file, kernels are built again. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "backends/vulkan/vulkan_device.h"
-
-enum { PATH_ROOM = 4096 };
+#include "base/platform_files.h"
 
 /* Before the driver's bytes: drivers are not made for damaged ones. */
 typedef struct header {
@@ -26,68 +22,52 @@ static uint64_t checksum(const unsigned char *data, size_t bytes) {
     return h;
 }
 
-static bool is_usable(const char *folder) { return folder && folder[0] == '/'; }
-
 /* The file's path; with make, its folders are made. */
-static bool file_path(const qdq_vk_physical *physical, bool make, char path[PATH_ROOM]) {
-    char folder[PATH_ROOM];
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    int n;
-    if (is_usable(cache))
-        n = snprintf(folder, sizeof folder, "%s", cache);
-    else if (is_usable(home))
-        n = snprintf(folder, sizeof folder, "%s/.cache", home);
-    else
-        return false;
-    if (n < 0 || n >= PATH_ROOM) return false;
-    if (make && mkdir(folder, 0700) != 0 && errno != EEXIST) return false;
+static bool file_path(const qdq_vk_physical *physical, bool make, char path[QDQ_PATH_ROOM]) {
+    char folder[QDQ_PATH_ROOM];
+    if (!qdq_cache_directory(folder) || (make && !qdq_directory_make(folder))) return false;
     char identity[2 * VK_UUID_SIZE + 1];
     for (size_t i = 0; i < VK_UUID_SIZE; i++)
         snprintf(identity + 2 * i, 3, "%02x", (unsigned)physical->properties.pipelineCacheUUID[i]);
-    n = snprintf(path, PATH_ROOM, "%s/qdq", folder);
-    if (n < 0 || n >= PATH_ROOM) return false;
-    if (make && mkdir(path, 0700) != 0 && errno != EEXIST) return false;
-    n = snprintf(path, PATH_ROOM, "%s/qdq/vulkan-%04x-%04x-%08x-%s.bin", folder,
+    int n = snprintf(path, QDQ_PATH_ROOM, "%s/qdq", folder);
+    if (n < 0 || n >= QDQ_PATH_ROOM || (make && !qdq_directory_make(path))) return false;
+    n = snprintf(path, QDQ_PATH_ROOM, "%s/qdq/vulkan-%04x-%04x-%08x-%s.bin", folder,
                  (unsigned)physical->properties.vendorID, (unsigned)physical->properties.deviceID,
                  (unsigned)physical->properties.driverVersion, identity);
-    return n > 0 && n < PATH_ROOM;
+    return n > 0 && n < QDQ_PATH_ROOM;
 }
 
 void *qdq_vk_cache_load(const qdq_vk_physical *physical, size_t *bytes) {
-    char path[PATH_ROOM];
+    char path[QDQ_PATH_ROOM];
     *bytes = 0;
-    FILE *file = file_path(physical, false, path) ? fopen(path, "rb") : NULL;
-    if (!file) return NULL;
+    qdq_file file = file_path(physical, false, path) ? qdq_file_open(path) : QDQ_NO_FILE;
+    if (file == QDQ_NO_FILE) return NULL;
     header h;
     unsigned char *data = NULL;
-    if (fread(&h, sizeof h, 1, file) == 1 && memcmp(h.magic, MAGIC, sizeof MAGIC) == 0 && h.bytes > 0 &&
+    if (qdq_file_read(file, &h, sizeof h, 0) == sizeof h && memcmp(h.magic, MAGIC, sizeof MAGIC) == 0 && h.bytes > 0 &&
         h.bytes <= MAX_BYTES)
         data = malloc((size_t)h.bytes);
-    if (data && (fread(data, 1, (size_t)h.bytes, file) != h.bytes || checksum(data, (size_t)h.bytes) != h.checksum)) {
+    if (data && (qdq_file_read(file, data, (size_t)h.bytes, sizeof h) != (int64_t)h.bytes ||
+                 checksum(data, (size_t)h.bytes) != h.checksum)) {
         free(data);
         data = NULL;
     }
-    fclose(file);
+    qdq_file_close(file);
     if (data) *bytes = (size_t)h.bytes;
     return data;
 }
 
 void qdq_vk_cache_save(const qdq_vk_physical *physical, const void *data, size_t bytes) {
-    char path[PATH_ROOM], temporary[PATH_ROOM];
+    char path[QDQ_PATH_ROOM], temporary[QDQ_PATH_ROOM];
     if (bytes > MAX_BYTES || !file_path(physical, true, path)) return;
-    int n = snprintf(temporary, sizeof temporary, "%s.XXXXXX", path);
-    if (n < 0 || n >= PATH_ROOM) return;
-    int descriptor = mkstemp(temporary);
-    if (descriptor < 0) return;
-    FILE *file = fdopen(descriptor, "wb");
-    if (!file) {
-        close(descriptor);
-        unlink(temporary);
-        return;
-    }
+    int n = snprintf(temporary, sizeof temporary, "%s.%ld", path, qdq_process_id());
+    if (n < 0 || n >= QDQ_PATH_ROOM) return;
+    qdq_file file = qdq_file_create(temporary, 0600);
+    if (file == QDQ_NO_FILE) return;
     header h = {.bytes = bytes, .checksum = checksum(data, bytes)};
     memcpy(h.magic, MAGIC, sizeof MAGIC);
-    bool good = fwrite(&h, sizeof h, 1, file) == 1 && fwrite(data, 1, bytes, file) == bytes;
-    good = fclose(file) == 0 && good;
-    if (!good || rename(temporary, path) != 0) unlink(temporary);
+    bool good = qdq_file_write(file, &h, sizeof h, 0) == sizeof h &&
+                qdq_file_write(file, data, bytes, sizeof h) == (int64_t)bytes;
+    qdq_file_close(file);
+    if (!good || !qdq_file_replace(temporary, path)) qdq_file_remove(temporary);
 }

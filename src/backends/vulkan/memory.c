@@ -84,9 +84,9 @@ void qdq_vk_memory_destroy(qdq_vk_device *device, qdq_vk_memory *memory) {
 
 qdq_status qdq_vk_submit(qdq_vk_device *device, bool transfer, VkCommandBuffer commands, VkFence fence) {
     VkSubmitInfo info = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &commands};
-    pthread_mutex_lock(&device->queue_mutex);
+    qdq_mutex_lock(&device->queue_mutex);
     VkResult result = qdq_vk.vkQueueSubmit(transfer ? device->transfer_queue : device->queue, 1, &info, fence);
-    pthread_mutex_unlock(&device->queue_mutex);
+    qdq_mutex_unlock(&device->queue_mutex);
     return result == VK_SUCCESS ? QDQ_OK : qdq_vk_fail(device->physical, "vkQueueSubmit", result);
 }
 
@@ -96,7 +96,7 @@ qdq_status qdq_vk_borrow(qdq_vk_device *device, uint64_t bytes, qdq_vk_memory_ki
     uint64_t rounded = 1 << 16;
     while (rounded < bytes && rounded < (uint64_t)1 << 62) rounded *= 2;
     bool found = false;
-    pthread_mutex_lock(&device->spare_mutex);
+    qdq_mutex_lock(&device->spare_mutex);
     for (int i = 0; i < QDQ_VK_SPARES && !found; i++) {
         qdq_vk_memory *spare = &device->spare[i];
         if (!spare->buffer || device->spare_kind[i] != kind || spare->bytes != rounded) continue;
@@ -104,20 +104,20 @@ qdq_status qdq_vk_borrow(qdq_vk_device *device, uint64_t bytes, qdq_vk_memory_ki
         *spare = (qdq_vk_memory){0};
         found = true;
     }
-    pthread_mutex_unlock(&device->spare_mutex);
+    qdq_mutex_unlock(&device->spare_mutex);
     return found ? QDQ_OK : qdq_vk_memory_create(device, rounded, kind, memory);
 }
 
 void qdq_vk_give_back(qdq_vk_device *device, qdq_vk_memory_kind kind, qdq_vk_memory *memory) {
     if (!memory->buffer) return;
-    pthread_mutex_lock(&device->spare_mutex);
+    qdq_mutex_lock(&device->spare_mutex);
     for (int i = 0; i < QDQ_VK_SPARES && memory->buffer; i++) {
         if (device->spare[i].buffer) continue;
         device->spare[i] = *memory;
         device->spare_kind[i] = kind;
         *memory = (qdq_vk_memory){0};
     }
-    pthread_mutex_unlock(&device->spare_mutex);
+    qdq_mutex_unlock(&device->spare_mutex);
     qdq_vk_memory_destroy(device, memory);
 }
 
@@ -167,15 +167,15 @@ static qdq_status courier_make(qdq_vk_device *device, qdq_vk_courier *c) {
 }
 
 static qdq_status courier_take(qdq_vk_device *device, qdq_vk_courier **courier) {
-    pthread_mutex_lock(&device->courier_mutex);
+    qdq_mutex_lock(&device->courier_mutex);
     qdq_vk_courier *c = NULL;
     while (!c) {
         for (int i = 0; i < QDQ_VK_COURIERS && !c; i++)
             if (!device->couriers[i].busy) c = &device->couriers[i];
-        if (!c) pthread_cond_wait(&device->courier_free, &device->courier_mutex);
+        if (!c) qdq_condition_wait(&device->courier_free, &device->courier_mutex);
     }
     c->busy = true;
-    pthread_mutex_unlock(&device->courier_mutex);
+    qdq_mutex_unlock(&device->courier_mutex);
     qdq_status status = courier_make(device, c);
     *courier = c;
     return status;
@@ -194,10 +194,10 @@ static void courier_give_back(qdq_vk_device *device, qdq_vk_courier *c, bool goo
             if (c->moving[half]) qdq_vk.vkWaitForFences(device->handle, 1, &c->fences[half], VK_TRUE, UINT64_MAX);
         courier_destroy(device, c);
     }
-    pthread_mutex_lock(&device->courier_mutex);
+    qdq_mutex_lock(&device->courier_mutex);
     c->busy = false;
-    pthread_cond_signal(&device->courier_free);
-    pthread_mutex_unlock(&device->courier_mutex);
+    qdq_condition_signal(&device->courier_free);
+    qdq_mutex_unlock(&device->courier_mutex);
 }
 
 /* Starts a copy of the piece, or the filling of `to` with zeros; ordered after all earlier work of its queue. */

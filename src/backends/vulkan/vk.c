@@ -1,7 +1,5 @@
 #include "backends/vulkan/vulkan_device.h"
 
-#include <dlfcn.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,11 +7,12 @@
 
 #include "backends/vulkan/vulkan_proof.h"
 #include "base/error.h"
+#include "base/platform.h"
 
 qdq_vk_functions qdq_vk;
 
 static qdq_vk_machine_info machine;
-static const char *const LOADER = "libvulkan.so.1";
+static const char *loader; /* the one that was opened, or the one that is wanted first */
 static const char *const VALIDATION_LAYER = "VK_LAYER_KHRONOS_validation";
 
 static _Atomic uint32_t messages;
@@ -36,10 +35,10 @@ static VKAPI_ATTR VkBool32 VKAPI_CALL take_message(VkDebugUtilsMessageSeverityFl
     (void)severity;
     (void)type;
     (void)context;
-    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-    pthread_mutex_lock(&mutex);
+    static qdq_mutex mutex = QDQ_MUTEX_INIT;
+    qdq_mutex_lock(&mutex);
     if (atomic_fetch_add(&messages, 1) == 0) snprintf(first_message, sizeof first_message, "%s", data->pMessage);
-    pthread_mutex_unlock(&mutex);
+    qdq_mutex_unlock(&mutex);
     return VK_FALSE;
 }
 
@@ -189,7 +188,7 @@ static void find_devices(void) {
     if (machine.n_devices > 0) return;
     if (n == 0)
         snprintf(machine.missing, sizeof machine.missing, "%s finds no device; install the GPU's Vulkan driver",
-                 LOADER);
+                 loader);
     else
         snprintf(machine.missing, sizeof machine.missing,
                  "none of the %u devices has Vulkan 1.1, a compute queue and %d storage buffers; update the driver",
@@ -209,16 +208,25 @@ static void watch_messages(PFN_vkGetInstanceProcAddr get) {
     validates = create && create(machine.instance, &info, NULL, &messenger) == VK_SUCCESS;
 }
 
+static qdq_library *open_loader(void) {
+    for (const char *const *name = qdq_vulkan_loaders; *name; name++) {
+        qdq_library *library = qdq_library_open(loader = *name);
+        if (library) return library;
+    }
+    loader = qdq_vulkan_loaders[0];
+    return NULL;
+}
+
 static void open_machine(void) {
-    void *library = dlopen(LOADER, RTLD_NOW | RTLD_LOCAL);
+    qdq_library *library = open_loader();
     if (!library) {
         snprintf(machine.missing, sizeof machine.missing,
-                 "%s cannot be opened; install the Vulkan loader (Debian: libvulkan1)", LOADER);
+                 "%s cannot be opened; install the Vulkan loader (Debian: libvulkan1)", loader);
         return;
     }
-    PFN_vkGetInstanceProcAddr get = (PFN_vkGetInstanceProcAddr)dlsym(library, "vkGetInstanceProcAddr");
+    PFN_vkGetInstanceProcAddr get = (PFN_vkGetInstanceProcAddr)qdq_library_symbol(library, "vkGetInstanceProcAddr");
     if (!get || !load_functions(get, NULL)) {
-        snprintf(machine.missing, sizeof machine.missing, "%s is older than Vulkan 1.1; update it", LOADER);
+        snprintf(machine.missing, sizeof machine.missing, "%s is older than Vulkan 1.1; update it", loader);
         return;
     }
     const char *asked = getenv("QDQ_VULKAN_VALIDATION");
@@ -238,11 +246,11 @@ static void open_machine(void) {
     if (result != VK_SUCCESS) {
         machine.instance = NULL;
         snprintf(machine.missing, sizeof machine.missing, "%s: vkCreateInstance: %s; install the GPU's Vulkan driver",
-                 LOADER, qdq_vk_result_name(result));
+                 loader, qdq_vk_result_name(result));
         return;
     }
     if (!load_functions(get, machine.instance)) {
-        snprintf(machine.missing, sizeof machine.missing, "%s lacks functions of Vulkan 1.1; update it", LOADER);
+        snprintf(machine.missing, sizeof machine.missing, "%s lacks functions of Vulkan 1.1; update it", loader);
         return;
     }
     if (validate) watch_messages(get);
@@ -250,7 +258,7 @@ static void open_machine(void) {
 }
 
 const qdq_vk_machine_info *qdq_vk_machine(void) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, open_machine);
+    static qdq_once once = QDQ_ONCE_INIT;
+    qdq_run_once(&once, open_machine);
     return &machine;
 }

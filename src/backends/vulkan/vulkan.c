@@ -55,11 +55,11 @@ static void close_device(void *state) {
         qdq_vk_spares_destroy(device);
         qdq_vk.vkDestroyDevice(device->handle, NULL);
     }
-    pthread_mutex_destroy(&device->queue_mutex);
-    pthread_mutex_destroy(&device->kernels_mutex);
-    pthread_mutex_destroy(&device->courier_mutex);
-    pthread_mutex_destroy(&device->spare_mutex);
-    pthread_cond_destroy(&device->courier_free);
+    qdq_mutex_destroy(&device->queue_mutex);
+    qdq_mutex_destroy(&device->kernels_mutex);
+    qdq_mutex_destroy(&device->courier_mutex);
+    qdq_mutex_destroy(&device->spare_mutex);
+    qdq_condition_destroy(&device->courier_free);
     free(device);
 }
 
@@ -94,11 +94,11 @@ static qdq_status open_device(uint32_t index, int threads, void **state) {
     qdq_vk_device *device = calloc(1, sizeof *device);
     if (!device) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a device");
     device->physical = &qdq_vk_machine()->devices[index];
-    pthread_mutex_init(&device->queue_mutex, NULL);
-    pthread_mutex_init(&device->kernels_mutex, NULL);
-    pthread_mutex_init(&device->courier_mutex, NULL);
-    pthread_mutex_init(&device->spare_mutex, NULL);
-    pthread_cond_init(&device->courier_free, NULL);
+    qdq_mutex_init(&device->queue_mutex);
+    qdq_mutex_init(&device->kernels_mutex);
+    qdq_mutex_init(&device->courier_mutex);
+    qdq_mutex_init(&device->spare_mutex);
+    qdq_condition_init(&device->courier_free);
     qdq_status status = make_device(device);
     if (status != QDQ_OK)
         close_device(device);

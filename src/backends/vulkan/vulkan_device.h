@@ -2,11 +2,10 @@
 #ifndef QDQ_BACKENDS_VULKAN_VULKAN_DEVICE_H
 #define QDQ_BACKENDS_VULKAN_VULKAN_DEVICE_H
 
-#include <pthread.h>
-
 #include "backends/lower.h"
 #include "backends/vulkan/kernel_args.h"
 #include "backends/vulkan/vk.h"
+#include "base/platform.h"
 
 enum { QDQ_VK_STAGING_BYTES = 4 << 20 };
 
@@ -54,10 +53,10 @@ typedef struct qdq_vk_device {
     const qdq_vk_physical *physical;
     VkDevice handle;
     VkQueue queue, transfer_queue;
-    pthread_mutex_t queue_mutex; /* of both queues */
+    qdq_mutex queue_mutex; /* of both queues */
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout layout;
-    pthread_mutex_t kernels_mutex;
+    qdq_mutex kernels_mutex;
     VkPipelineCache cache;
     size_t cache_bytes;                                 /* when it was loaded */
     qdq_vk_pipeline (*pipelines)[QDQ_VK_KERNEL_OPS][2]; /* by format; [1] with importance */
@@ -65,11 +64,11 @@ typedef struct qdq_vk_device {
     qdq_vk_pipeline rows;
     qdq_vk_combination *combinations; /* those built so far */
     size_t n_combinations;
-    pthread_mutex_t spare_mutex;
+    qdq_mutex spare_mutex;
     qdq_vk_memory spare[QDQ_VK_SPARES]; /* memory of done work, for the next */
     qdq_vk_memory_kind spare_kind[QDQ_VK_SPARES];
-    pthread_mutex_t courier_mutex;
-    pthread_cond_t courier_free;
+    qdq_mutex courier_mutex;
+    qdq_condition courier_free;
     qdq_vk_courier couriers[QDQ_VK_COURIERS];
     bool fuses, keeps_subnormals; /* its fma rounds once; it compares subnormals rightly: found when it is opened */
 } qdq_vk_device;

@@ -166,10 +166,10 @@ static qdq_status build(qdq_vk_device *device, const recipe *r, qdq_vk_pipeline 
 
 /* The pipeline in the slot, built if it is not there yet. */
 static qdq_status take(qdq_vk_device *device, const recipe *r, qdq_vk_pipeline *slot, qdq_vk_pipeline *pipeline) {
-    pthread_mutex_lock(&device->kernels_mutex);
+    qdq_mutex_lock(&device->kernels_mutex);
     qdq_status status = slot->handle ? QDQ_OK : build(device, r, slot);
     *pipeline = *slot;
-    pthread_mutex_unlock(&device->kernels_mutex);
+    qdq_mutex_unlock(&device->kernels_mutex);
     return status;
 }
 
@@ -180,7 +180,7 @@ static qdq_status upload_words(qdq_vk_device *device, qdq_format format) {
     qdq_status status = qdq_format_words(qdq_format_get(format)->name, &words, &n);
     if (status != QDQ_OK || !words) return status;
     qdq_vk_memory memory;
-    pthread_mutex_lock(&device->kernels_mutex);
+    qdq_mutex_lock(&device->kernels_mutex);
     if (!device->words[format].buffer) {
         status = qdq_vk_memory_create(device, 4 * n, QDQ_VK_DEVICE_MEMORY, &memory);
         if (status == QDQ_OK) {
@@ -191,7 +191,7 @@ static qdq_status upload_words(qdq_vk_device *device, qdq_format format) {
                 qdq_vk_memory_destroy(device, &memory);
         }
     }
-    pthread_mutex_unlock(&device->kernels_mutex);
+    qdq_mutex_unlock(&device->kernels_mutex);
     return status;
 }
 
@@ -229,9 +229,9 @@ qdq_status qdq_vk_several_kernel(qdq_vk_device *device, uint32_t op, const int32
                                  qdq_vk_pipeline *pipeline) {
     qdq_vk_combination wanted = {.op = op};
     memcpy(wanted.formats, formats, sizeof wanted.formats);
-    pthread_mutex_lock(&device->kernels_mutex);
+    qdq_mutex_lock(&device->kernels_mutex);
     qdq_status status = combine(device, &wanted);
-    pthread_mutex_unlock(&device->kernels_mutex);
+    qdq_mutex_unlock(&device->kernels_mutex);
     *pipeline = wanted.pipeline;
     return status;
 }

@@ -1,0 +1,112 @@
+/* What Linux has beyond POSIX, and what it calls things. Other systems with POSIX do without the former. */
+#define _GNU_SOURCE
+#include "base/platform.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/platform_files.h"
+
+/* ---- Processors -------------------------------------------------------------------------------------------------- */
+
+int qdq_usable_cores(void) {
+#ifdef __linux__
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+#endif
+    return qdq_online_cores();
+}
+
+uint64_t qdq_last_cache(void) {
+    long last = -1;
+#ifdef _SC_LEVEL3_CACHE_SIZE
+    last = sysconf(_SC_LEVEL3_CACHE_SIZE);
+#endif
+    return last > 0 ? (uint64_t)last : 0;
+}
+
+void qdq_processor_name(char *name, size_t size) {
+    snprintf(name, size, "CPU");
+#ifdef __linux__
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    if (!file) return;
+    char line[256];
+    while (fgets(line, sizeof line, file)) {
+        char *value = strchr(line, ':');
+        if (strncmp(line, "model name", 10) != 0 || !value) continue;
+        value += strspn(value, ": \t");
+        value[strcspn(value, "\n")] = '\0';
+        snprintf(name, size, "%s", value);
+        break;
+    }
+    fclose(file);
+#endif
+}
+
+/* ---- Libraries --------------------------------------------------------------------------------------------------- */
+
+const char *const qdq_vulkan_loaders[] = {"libvulkan.so.1", NULL};
+const char *const qdq_cuda_drivers[] = {"libcuda.so.1", NULL};
+const char qdq_ggml_name[] = "libggml-base.so";
+
+/* ---- Files ------------------------------------------------------------------------------------------------------ */
+
+bool qdq_cache_directory(char path[QDQ_PATH_ROOM]) {
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    int n = -1;
+    if (cache && qdq_path_is_absolute(cache))
+        n = snprintf(path, QDQ_PATH_ROOM, "%s", cache);
+    else if (home && qdq_path_is_absolute(home))
+        n = snprintf(path, QDQ_PATH_ROOM, "%s/.cache", home);
+    return n > 0 && n < QDQ_PATH_ROOM;
+}
+
+#ifdef O_TMPFILE
+/* "/proc/self/fd/N", by which linkat() names a file that has no name. */
+static void proc_name(qdq_file file, char name[32]) { snprintf(name, 32, "/proc/self/fd/%d", (int)file); }
+
+qdq_file qdq_file_create_unnamed(const char *directory, unsigned mode) {
+    char name[32];
+    int fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, (mode_t)mode);
+    if (fd < 0) return QDQ_NO_FILE;
+    proc_name(fd, name);
+    if (access(name, F_OK) == 0) return fd;
+    close(fd); /* no /proc: it could never be named */
+    return QDQ_NO_FILE;
+}
+
+bool qdq_file_name(qdq_file file, const char *path) {
+    char unnamed[32];
+    proc_name(file, unnamed);
+    return linkat(AT_FDCWD, unnamed, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0;
+}
+#else
+qdq_file qdq_file_create_unnamed(const char *directory, unsigned mode) {
+    (void)directory;
+    (void)mode;
+    errno = ENOTSUP;
+    return QDQ_NO_FILE;
+}
+
+bool qdq_file_name(qdq_file file, const char *path) {
+    (void)file;
+    (void)path;
+    errno = ENOTSUP;
+    return false;
+}
+#endif
+
+bool qdq_file_reserve(qdq_file file, uint64_t bytes) {
+#ifdef __linux__
+    if (bytes > 0 && fallocate((int)file, 0, 0, (off_t)bytes) == 0) return true;
+    if (bytes > 0 && errno != EOPNOTSUPP && errno != ENOSYS && errno != EINTR) return false;
+#endif
+    return qdq_file_set_length(file, bytes);
+}
+
+bool qdq_file_sync(qdq_file file) { return fsync((int)file) == 0; }
