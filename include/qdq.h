@@ -267,6 +267,8 @@ QDQ_API qdq_status qdq_device_list(uint32_t index, qdq_device_info *info);
  * environment variable QDQ_CPU_MASK, a number as C writes it, sets the same before the first call; what is no number is
  * ignored. Returns the mask in force. */
 QDQ_API uint32_t qdq_cpu_mask(uint32_t mask);
+/* The mask in force, left as it is. */
+QDQ_API uint32_t qdq_cpu_mask_in_force(void);
 /* The CPU tier in force: "c", "simd128", "avx2", "avx512". */
 QDQ_API const char *qdq_cpu_tier(void);
 

@@ -70,6 +70,10 @@ QDQ_API void qdq_free(void *memory);
  * buffer. */
 QDQ_API const char *qdq_printable(const char *text, char *buffer, size_t size);
 
+/* Bytes of the first character of `text`, UTF-8, if a terminal should not see it: a control character, or a mark that
+ * turns the direction of writing. 0: it may, or the text is at its end. For who has another spelling of such. */
+QDQ_API size_t qdq_disturbance(const char *text);
+
 /* ---- Formats by name ------------------------------------------------------------------------------------------- */
 
 #define QDQ_MAX_FORMATS 64
@@ -78,6 +82,15 @@ QDQ_API const char *qdq_printable(const char *text, char *buffer, size_t size);
  * conversions to nearest, ties to even. formats: room for QDQ_MAX_FORMATS. QDQ_INVALID_ARGUMENT, and *n = 0: an unknown
  * name (the message lists those there are), a name twice. */
 QDQ_API qdq_status qdq_parse_formats(const char *text, qdq_format *formats, uint32_t *n);
+/* What a list of formats may have. */
+enum {
+    QDQ_LIST_FLOATS = 1,  /* f32, f16 and bf16, too */
+    QDQ_LIST_WEIGHTED = 2 /* formats that need an importance matrix: there is one */
+};
+/* As qdq_parse_formats(), with these. NULL and "all" are every format of blocks, without QDQ_LIST_WEIGHTED those that
+ * need no importance matrix. QDQ_INVALID_ARGUMENT also: a format that the flags leave out; where it needs an importance
+ * matrix, with QDQ_ADVICE_IMATRIX. */
+QDQ_API qdq_status qdq_list_formats(const char *text, uint32_t flags, qdq_format *formats, uint32_t *n);
 /* qdq_format_describe(), of f32, f16 and bf16 as well. */
 QDQ_API qdq_status qdq_target_describe(qdq_format format, qdq_format_info *info);
 

@@ -33,9 +33,7 @@ PLATFORM = {"base/platform.h", "base/platform_files.h", "base/platform_command.h
 # The command is to include public headers alone. What it still includes besides: a line here goes when its last include
 # goes, and none comes.
 COMMAND_STILL_INCLUDES = """
-backends/cpu/cpu_mask.h
 base/bits.h
-files/json_io.h
 proof/operation_proofs.h
 proof/proofs.h
 proof/reference.h

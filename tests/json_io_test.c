@@ -102,7 +102,7 @@ static void damage_is_told_from_want_of_memory(void **unused) {
 
 static void names_that_are_no_text_are_escaped(void **unused) {
     (void)unused;
-    json_t *plain = qdq_json_text("ü"), *odd = qdq_json_text("a\xff");
+    json_t *plain = qdq_json_escaped("ü"), *odd = qdq_json_escaped("a\xff");
     assert_string_equal(json_string_value(plain), "ü");
     assert_string_equal(json_string_value(odd), "a\\xff");
     json_decref(plain);

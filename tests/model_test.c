@@ -214,6 +214,40 @@ static void test_what_llama_quantize_writes(void **state) {
     assert_false(qdq_llama_needs_importance(12345));
 }
 
+static void test_lists_of_formats(void **state) {
+    qdq_format formats[QDQ_MAX_FORMATS];
+    qdq_format_info info = {.size = sizeof info};
+    uint32_t n, all;
+    assert_int_equal(qdq_list_formats("all", QDQ_LIST_WEIGHTED, formats, &all), QDQ_OK);
+    assert_int_equal(all, qdq_format_count());
+    assert_int_equal(qdq_list_formats(NULL, QDQ_LIST_FLOATS, formats, &n), QDQ_OK);
+    assert_true(n > 10 && n < all);
+    for (uint32_t i = 0; i < n; i++) {
+        assert_int_equal(qdq_format_describe(formats[i], &info), QDQ_OK);
+        assert_true(info.importance != QDQ_IMPORTANCE_NEEDED && info.block_elements > 1);
+    }
+    assert_int_equal(qdq_list_formats("Q4_k,bf16", QDQ_LIST_FLOATS, formats, &n), QDQ_OK);
+    assert_int_equal(n, 2);
+    assert_int_equal(qdq_list_formats("q4_K,bf16", QDQ_LIST_WEIGHTED, formats, &n), QDQ_INVALID_ARGUMENT);
+    assert_non_null(strstr(qdq_error_message(), "bf16 has no blocks"));
+    assert_int_equal(n, 0);
+    assert_int_equal(qdq_list_formats("q4_0,iq1_s", 0, formats, &n), QDQ_INVALID_ARGUMENT);
+    assert_int_equal(qdq_error_advice(), QDQ_ADVICE_IMATRIX);
+    assert_int_equal(qdq_list_formats("q4_0,all", 0, formats, &n), QDQ_INVALID_ARGUMENT);
+    assert_int_equal(qdq_list_formats("", 0, formats, &n), QDQ_INVALID_ARGUMENT);
+    assert_int_equal(qdq_list_formats("q4_0", 0, NULL, &n), QDQ_INVALID_ARGUMENT);
+}
+
+static void test_what_disturbs_terminals(void **state) {
+    static const struct {
+        const char *text;
+        size_t bytes;
+    } known[] = {{"\x1b[", 1},    {"\n", 1},  {"\x7f", 1},     {"\xc2\x9b", 2}, {"\xe2\x80\xae.", 3},
+                 {"\xd8\x9c", 2}, {"a\n", 0}, {"\xc3\xbc", 0}, {"\xff", 0},     {"", 0}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        assert_int_equal(qdq_disturbance(known[i].text), known[i].bytes);
+}
+
 static void test_scores_by_name(void **state) {
     qdq_score score = QDQ_SCORE_AUTO;
     for (int s = 0; qdq_score_name((qdq_score)s) != NULL; s++) {
@@ -290,6 +324,8 @@ int main(void) {
         cmocka_unit_test(test_presets),
         cmocka_unit_test(test_what_llama_quantize_writes),
         cmocka_unit_test(test_scores_by_name),
+        cmocka_unit_test(test_lists_of_formats),
+        cmocka_unit_test(test_what_disturbs_terminals),
         cmocka_unit_test(test_what_would_help),
         cmocka_unit_test(test_planners),
     };

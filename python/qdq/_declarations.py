@@ -35,6 +35,8 @@ QDQ_ADVICE_HF = 5
 QDQ_ADVICE_EXCEPTION = 6
 QDQ_ADVICE_WEIGHTS = 7
 QDQ_ADVICE_REQUANTIZE = 8
+QDQ_LIST_FLOATS = 1
+QDQ_LIST_WEIGHTED = 2
 QDQ_LAYOUT_SAFETENSORS = 0
 QDQ_LAYOUT_GGUF = 1
 QDQ_KV_U8 = 0
@@ -439,6 +441,7 @@ FUNCTIONS = {
     "qdq_device_describe": (c_int, (c_void_p, POINTER(qdq_device_info),)),
     "qdq_device_list": (c_int, (c_uint32, POINTER(qdq_device_info),)),
     "qdq_cpu_mask": (c_uint32, (c_uint32,)),
+    "qdq_cpu_mask_in_force": (c_uint32, ()),
     "qdq_cpu_tier": (c_char_p, ()),
     "qdq_buffer_create": (c_int, (c_void_p, c_int, c_uint32, c_void_p, POINTER(c_void_p),)),
     "qdq_buffer_wrap": (c_int, (c_void_p, c_int, c_uint32, c_void_p, c_void_p, c_uint64, POINTER(c_void_p),)),
@@ -472,7 +475,9 @@ FUNCTIONS = {
     "qdq_error_advice": (c_int, ()),
     "qdq_free": (None, (c_void_p,)),
     "qdq_printable": (c_char_p, (c_char_p, c_void_p, c_size_t,)),
+    "qdq_disturbance": (c_size_t, (c_char_p,)),
     "qdq_parse_formats": (c_int, (c_char_p, c_void_p, c_void_p,)),
+    "qdq_list_formats": (c_int, (c_char_p, c_uint32, c_void_p, c_void_p,)),
     "qdq_target_describe": (c_int, (c_int32, POINTER(qdq_format_info),)),
     "qdq_model_open": (c_int, (c_char_p, POINTER(c_void_p),)),
     "qdq_model_parse": (c_int, (c_int, c_void_p, c_uint64, c_char_p, POINTER(c_void_p),)),

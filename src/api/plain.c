@@ -1,6 +1,5 @@
 /* The plain calls: one operation on host arrays, on a CPU device that is opened at the first call and kept. */
 #include "api/check.h"
-#include "backends/cpu/cpu_mask.h"
 #include "api/device.h"
 #include "base/error.h"
 #include "base/format.h"

@@ -29,7 +29,6 @@
 
 #include "base/platform.h"
 #include "base/platform_command.h"
-#include "files/json_io.h"
 #include "cli/paths.h"
 #include "qdq_model.h"
 
@@ -164,14 +163,14 @@ __attribute__((format(printf, 2, 3))) int qdq_usage_error(qdq_parser *parser, co
 /* Reads a whole number of [least, most], decimal or 0x…; false: it is none. */
 bool qdq_parse_integer(const char *text, long long least, long long most, long long *value);
 
-/* qdq_parse_formats(), of formats of blocks alone. */
-qdq_status qdq_parse_blocks(const char *text, qdq_format formats[QDQ_MAX_FORMATS], uint32_t *n);
 /* A format's table row, and its name; the format must exist. */
 qdq_format_info qdq_format_facts(qdq_format format);
 const char *qdq_format_name(qdq_format format);
-/* Formats that need an importance matrix have one; imatrix: the path, or NULL. QDQ_INVALID_ARGUMENT: the first that has
- * not, and the option to give. */
-qdq_status qdq_need_importance(const qdq_format *formats, uint32_t n, const char *imatrix);
+/* One format: qdq_list_formats() with these flags, and QDQ_LIST_WEIGHTED where there is an importance matrix (a path,
+ * or NULL). QDQ_INVALID_ARGUMENT also: several. */
+qdq_status qdq_one_format(const char *text, uint32_t flags, const char *imatrix, qdq_format *format);
+/* What qdq_list_formats() may have then. */
+static inline uint32_t qdq_weighted(const char *imatrix) { return imatrix != NULL ? QDQ_LIST_WEIGHTED : 0; }
 
 /* Prints the command's help to standard output. */
 void qdq_print_help(const qdq_cli_command *command);
@@ -224,6 +223,8 @@ void qdq_progress_abort(void);
 
 /* ---- JSON ------------------------------------------------------------------------------------------------------ */
 
+/* Comes before any call of the library. */
+void qdq_json_begin(void);
 /* A JSON file to come: opened before the work, so that a path that cannot be written is known early, and before any of
  * its JSON is built, so that an allocation that fails meanwhile is known, too. */
 typedef struct qdq_json_file {
@@ -246,6 +247,8 @@ qdq_status qdq_json_write(qdq_json_file *file, json_t *root);
 qdq_status qdq_json_prepare_text(qdq_json_file *file, char *text);
 /* Forgets a file that was not written. */
 void qdq_json_abort(qdq_json_file *file);
+/* A text from a file or a path; what is no UTF-8 is escaped. */
+json_t *qdq_json_text(const char *text);
 /* A number; null for NaN and the infinities, which JSON does not have. */
 json_t *qdq_json_number(double value);
 json_t *qdq_json_shape(const qdq_tensor *tensor);

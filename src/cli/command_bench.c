@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "proof/timing.h"
-#include "backends/cpu/cpu_mask.h"
 
 enum {
     OPTION_TIERS = QDQ_LONG_OPTION,
@@ -279,12 +278,8 @@ int qdq_command_bench(int argc, char **argv) {
         }
     }
     if (parser.n_operands) return qdq_usage_error(&parser, "unexpected operand '%s'", parser.operands[0]);
-    if (names) {
-        if (qdq_parse_blocks(names, s.formats, &s.n_formats) != QDQ_OK)
-            return qdq_usage_error(&parser, "%s", qdq_error_message());
-    } else {
-        for (qdq_format f = 0; f < qdq_format_count() && f < QDQ_MAX_FORMATS; f++) s.formats[s.n_formats++] = f;
-    }
+    if (qdq_list_formats(names, QDQ_LIST_WEIGHTED, s.formats, &s.n_formats) != QDQ_OK)
+        return qdq_usage_error(&parser, "%s", qdq_error_message());
     if (!any_op) s.op[QDQ_OP_ROUNDTRIP] = true;
     qdq_status status = run(&s, ggml);
     qdq_ggml_close(s.ggml);

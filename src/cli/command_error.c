@@ -1,7 +1,6 @@
 /* qdq error: what formats do to a model's weights. */
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "cli/session.h"
 
@@ -294,17 +293,6 @@ static qdq_status write(plan *p) {
     return status;
 }
 
-/* -f all: every format; without an importance matrix not those that need one. */
-static qdq_status parse_formats(const char *text, const char *imatrix, plan *p) {
-    if (strcasecmp(text, "all") != 0) {
-        qdq_status status = qdq_parse_formats(text, p->formats, &p->n_formats);
-        return status == QDQ_OK ? qdq_need_importance(p->formats, p->n_formats, imatrix) : status;
-    }
-    for (qdq_format f = 0; f < qdq_format_count() && f < QDQ_MAX_FORMATS; f++)
-        if (imatrix != NULL || qdq_format_facts(f).importance < 2) p->formats[p->n_formats++] = f;
-    return QDQ_OK;
-}
-
 int qdq_command_error(int argc, char **argv) {
     qdq_common common;
     qdq_parser parser;
@@ -321,7 +309,8 @@ int qdq_command_error(int argc, char **argv) {
     }
     if (parser.n_operands != 1) return qdq_usage_error(&parser, "one input is wanted, not %d", parser.n_operands);
     if (formats == NULL) return qdq_usage_error(&parser, "no format: say -f FORMAT[,FORMAT]...");
-    if (parse_formats(formats, imatrix, &p) != QDQ_OK) return qdq_usage_error(&parser, "%s", qdq_error_message());
+    if (qdq_list_formats(formats, QDQ_LIST_FLOATS | qdq_weighted(imatrix), p.formats, &p.n_formats) != QDQ_OK)
+        return qdq_usage_error(&parser, "%s", qdq_explanation());
     qdq_status status = qdq_session_open(&p.session, &common, parser.operands[0], imatrix);
     if (status == QDQ_OK) status = add_tensors(&p);
     if (status == QDQ_OK) status = measure(&p);

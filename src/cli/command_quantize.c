@@ -207,15 +207,11 @@ static qdq_status run(quantization *q) {
 
 /* One format by its name, or a name that only presets have. */
 static const char *take_format(quantization *q, const char *format) {
-    qdq_format formats[QDQ_MAX_FORMATS];
-    uint32_t n;
-    if (qdq_parse_formats(format, formats, &n) != QDQ_OK) {
-        if (format[0] > '9') q->wish.preset = qdq_llama_find_preset(format);
-        return q->wish.preset != NULL ? NULL : qdq_error_message();
-    }
-    if (n != 1) return "one format is wanted";
-    q->wish.format = formats[0];
-    return qdq_need_importance(formats, 1, q->dry_run ? "" : q->imatrix) == QDQ_OK ? NULL : qdq_error_message();
+    const char *imatrix = q->dry_run ? "" : q->imatrix;
+    if (qdq_one_format(format, QDQ_LIST_FLOATS, imatrix, &q->wish.format) == QDQ_OK) return NULL;
+    bool is_format = qdq_error_advice() == QDQ_ADVICE_IMATRIX;
+    if (!is_format && format[0] > '9') q->wish.preset = qdq_llama_find_preset(format);
+    return q->wish.preset != NULL ? NULL : qdq_explanation();
 }
 
 /* Exceptions to the rules, which are checked as they come. */

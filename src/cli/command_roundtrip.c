@@ -68,19 +68,17 @@ int qdq_command_roundtrip(int argc, char **argv) {
         case IMATRIX: imatrix = parser.value; break;
         }
     }
-    qdq_format formats[QDQ_MAX_FORMATS];
-    uint32_t n;
+    qdq_format made;
     if (parser.n_operands != 1) return qdq_usage_error(&parser, "one input is wanted, not %d", parser.n_operands);
     if (format == NULL) return qdq_usage_error(&parser, "no format: say -f FORMAT");
     if (output == NULL) return qdq_usage_error(&parser, "no output: say -o OUT.safetensors");
     if (strcmp(dtype, "f32") != 0 && strcmp(dtype, "source") != 0)
         return qdq_usage_error(&parser, "--dtype is f32 or source, not '%s'", dtype);
-    if (qdq_parse_formats(format, formats, &n) != QDQ_OK || qdq_need_importance(formats, n, imatrix) != QDQ_OK)
-        return qdq_usage_error(&parser, "%s", qdq_error_message());
-    if (n != 1) return qdq_usage_error(&parser, "one format is wanted, not %u", (unsigned)n);
+    if (qdq_one_format(format, QDQ_LIST_FLOATS, imatrix, &made) != QDQ_OK)
+        return qdq_usage_error(&parser, "%s", qdq_explanation());
     qdq_session session;
     qdq_status status = qdq_session_open(&session, &common, parser.operands[0], imatrix);
-    if (status == QDQ_OK) status = run(&session, formats[0], strcmp(dtype, "source") == 0, output);
+    if (status == QDQ_OK) status = run(&session, made, strcmp(dtype, "source") == 0, output);
     int exit_status = status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
     qdq_session_close(&session);
     return exit_status;

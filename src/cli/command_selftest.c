@@ -673,12 +673,8 @@ int qdq_command_selftest(int argc, char **argv) {
     }
     if (parser.n_operands) return qdq_usage_error(&parser, "unexpected operand '%s'", parser.operands[0]);
     if (s.elements && !ggml) return qdq_usage_error(&parser, "--elements goes with --ggml");
-    if (names) {
-        if (qdq_parse_blocks(names, s.formats, &s.n_formats) != QDQ_OK)
-            return qdq_usage_error(&parser, "%s", qdq_error_message());
-    } else {
-        for (qdq_format f = 0; f < qdq_format_count() && f < QDQ_MAX_FORMATS; f++) s.formats[s.n_formats++] = f;
-    }
+    if (qdq_list_formats(names, QDQ_LIST_WEIGHTED, s.formats, &s.n_formats) != QDQ_OK)
+        return qdq_usage_error(&parser, "%s", qdq_error_message());
     qdq_status status = run(&s, ggml);
     qdq_quantizer_close(&s.subject);
     qdq_quantizer_close(&s.from_f16);

@@ -201,13 +201,9 @@ static qdq_status run(plan *p, const char *gradients, const char *mlx) {
 
 static int one_format(const char *option, const char *text, const char *imatrix, qdq_format *format,
                       qdq_parser *parser) {
-    qdq_format formats[QDQ_MAX_FORMATS];
-    uint32_t n;
     if (text == NULL) return qdq_usage_error(parser, "no %s format: say --%s FORMAT", option, option);
-    if (qdq_parse_blocks(text, formats, &n) != QDQ_OK || qdq_need_importance(formats, n, imatrix) != QDQ_OK)
-        return qdq_usage_error(parser, "--%s: %s", option, qdq_error_message());
-    if (n != 1) return qdq_usage_error(parser, "--%s: one format is wanted, not %u", option, (unsigned)n);
-    *format = formats[0];
+    if (qdq_one_format(text, 0, imatrix, format) != QDQ_OK)
+        return qdq_usage_error(parser, "--%s: %s", option, qdq_explanation());
     return QDQ_EXIT_OK;
 }
 

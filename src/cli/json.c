@@ -5,8 +5,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* jansson passes over allocations that fail, and leaves out what it had no memory for: they are counted. */
+static _Thread_local uint64_t failures;
+
+static void *count_failures(size_t bytes) {
+    void *memory = malloc(bytes);
+    failures += memory == NULL;
+    return memory;
+}
+
+void qdq_json_begin(void) { json_set_alloc_funcs(count_failures, free); }
+
 qdq_status qdq_json_open(const char *path, qdq_json_file *file) {
-    *file = (qdq_json_file){.path = path, .failures = qdq_json_failures()};
+    *file = (qdq_json_file){.path = path, .failures = failures};
     return path != NULL && strcmp(path, "-") != 0 ? qdq_out_create(path, &file->out) : QDQ_OK;
 }
 
@@ -31,13 +42,33 @@ qdq_status qdq_json_prepare_text(qdq_json_file *file, char *text) {
 }
 
 qdq_status qdq_json_prepare(qdq_json_file *file, json_t *root) {
-    bool wanted = file->path != NULL, lost = qdq_json_failures() != file->failures;
-    char *text = wanted && !lost ? qdq_json_print(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
-    bool odd = root == NULL && !lost;
+    bool wanted = file->path != NULL, odd = root == NULL && failures == file->failures;
+    char *text = wanted ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(root);
     if (!wanted) return QDQ_OK;
     if (odd) return qdq_fail(QDQ_BAD_DATA, "the JSON would hold a text that is no UTF-8");
-    return qdq_json_prepare_text(file, text);
+    if (failures == file->failures) return qdq_json_prepare_text(file, text);
+    free(text);
+    return qdq_json_prepare_text(file, NULL);
+}
+
+/* What would disturb a terminal stands in strings alone, where JSON has another spelling of it. */
+static void show(const char *text) {
+    size_t n;
+    for (const char *from = text; *text != '\0'; text += n > 0 ? n : 1) {
+        const unsigned char *p = (const unsigned char *)text;
+        n = *p < 0x7f ? 0 : qdq_disturbance(text);
+        if (n > 0) {
+            unsigned code = n == 1   ? p[0]
+                            : n == 2 ? (p[0] & 0x1fu) << 6 | (p[1] & 0x3fu)
+                                     : (p[0] & 0x0fu) << 12 | (p[1] & 0x3fu) << 6 | (p[2] & 0x3fu);
+            printf("%.*s\\u%04x", (int)(text - from), from, code);
+            from = text + n;
+        } else if (text[1] == '\0' || text - from == 1 << 20) {
+            printf("%.*s", (int)(text + 1 - from), from);
+            from = text + 1;
+        }
+    }
 }
 
 qdq_status qdq_json_finish(qdq_json_file *file) {
@@ -47,7 +78,7 @@ qdq_status qdq_json_finish(qdq_json_file *file) {
     if (out != NULL) {
         status = qdq_out_commit(out);
     } else if (file->text != NULL) {
-        qdq_json_show(file->text, stdout);
+        show(file->text);
         fputs(end_of(file->text), stdout);
         status = qdq_flush_output();
     }
@@ -60,6 +91,12 @@ qdq_status qdq_json_write(qdq_json_file *file, json_t *root) {
     if (status == QDQ_OK) return qdq_json_finish(file);
     qdq_json_abort(file);
     return status;
+}
+
+json_t *qdq_json_text(const char *text) {
+    char safe[4096];
+    json_t *made = json_string(text);
+    return made != NULL ? made : json_string(qdq_printable(text, safe, sizeof safe));
 }
 
 json_t *qdq_json_number(double value) { return isfinite(value) ? json_real(value) : json_null(); }

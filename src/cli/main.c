@@ -99,6 +99,7 @@ static int help(const char *name) {
 
 int main(int argc, char **argv) {
     qdq_command_begin(&argc, &argv);
+    qdq_json_begin();
     qdq_command_guard(leave_nothing, lost_input);
     if (argc < 2) {
         qdq_print_overview(stderr);

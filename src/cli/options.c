@@ -254,15 +254,6 @@ int qdq_parse_next(qdq_parser *parser) {
 
 /* ---- Formats --------------------------------------------------------------------------------------------------- */
 
-qdq_status qdq_parse_blocks(const char *text, qdq_format formats[QDQ_MAX_FORMATS], uint32_t *n) {
-    qdq_status status = qdq_parse_formats(text, formats, n);
-    for (uint32_t i = 0; status == QDQ_OK && i < *n; i++)
-        if (qdq_format_facts(formats[i]).block_elements == 1)
-            status =
-                qdq_fail(QDQ_INVALID_ARGUMENT, "%s has no blocks: it is no format here", qdq_format_name(formats[i]));
-    return status;
-}
-
 qdq_format_info qdq_format_facts(qdq_format format) {
     qdq_format_info info = {.size = sizeof info};
     qdq_target_describe(format, &info);
@@ -271,10 +262,12 @@ qdq_format_info qdq_format_facts(qdq_format format) {
 
 const char *qdq_format_name(qdq_format format) { return qdq_format_facts(format).name; }
 
-qdq_status qdq_need_importance(const qdq_format *formats, uint32_t n, const char *imatrix) {
-    for (uint32_t i = 0; i < n && imatrix == NULL; i++)
-        if (formats[i] != QDQ_FORMAT_SOURCE && qdq_format_facts(formats[i]).importance == 2)
-            return qdq_fail(QDQ_INVALID_ARGUMENT, "%s needs an importance matrix: give --imatrix FILE",
-                            qdq_format_name(formats[i]));
+qdq_status qdq_one_format(const char *text, uint32_t flags, const char *imatrix, qdq_format *format) {
+    qdq_format formats[QDQ_MAX_FORMATS];
+    uint32_t n;
+    qdq_status status = qdq_list_formats(text, flags | qdq_weighted(imatrix), formats, &n);
+    if (status != QDQ_OK) return status;
+    if (n != 1) return qdq_fail(QDQ_INVALID_ARGUMENT, "one format is wanted, not %u", (unsigned)n);
+    *format = formats[0];
     return QDQ_OK;
 }

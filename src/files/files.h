@@ -44,8 +44,6 @@ void *qdq_model_room(qdq_model *model, uint64_t bytes);
 
 /* Is all of it UTF-8? */
 bool qdq_is_utf8(const char *text);
-/* Bytes of the first character of a text that is not empty, if a terminal should not see it; else 0. */
-size_t qdq_disturbance(const char *text);
 #define QDQ_EXTENTS(tensor) qdq_extents_text((tensor), (char[192]){0})
 /* All of a regular file of at most `limit` bytes; free() the text, which has no NUL at its end. QDQ_IO_ERROR: it cannot
  * be opened, or is a pipe or a device; QDQ_BAD_DATA: it is longer. */

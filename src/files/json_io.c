@@ -111,7 +111,7 @@ qdq_status qdq_json_parse(const char *path, const void *text, uint64_t length, j
 
 /* ---- Writing ---------------------------------------------------------------------------------------------------- */
 
-json_t *qdq_json_text(const char *text) {
+json_t *qdq_json_escaped(const char *text) {
     if (qdq_is_text(text, strlen(text))) return json_string(text);
     char safe[4096];
     return json_string(qdq_printable(text, safe, sizeof safe));
@@ -130,23 +130,4 @@ char *qdq_json_print(const json_t *root, size_t flags) {
     text.failed = root == NULL || json_dump_callback(root, add_piece, &text, flags) != 0 || text.failed;
     text.failed |= failures != before;
     return qdq_builder_take(&text);
-}
-
-/* What would disturb a terminal stands in strings alone, where JSON has another spelling of it. */
-void qdq_json_show(const char *text, FILE *to) {
-    size_t n;
-    for (const char *from = text; *text != '\0'; text += n > 0 ? n : 1) {
-        const unsigned char *p = (const unsigned char *)text;
-        n = *p < 0x7f ? 0 : qdq_disturbance(text);
-        if (n > 0) {
-            unsigned code = n == 1   ? p[0]
-                            : n == 2 ? (p[0] & 0x1fu) << 6 | (p[1] & 0x3fu)
-                                     : (p[0] & 0x0fu) << 12 | (p[1] & 0x3fu) << 6 | (p[2] & 0x3fu);
-            fprintf(to, "%.*s\\u%04x", (int)(text - from), from, code);
-            from = text + n;
-        } else if (text[1] == '\0' || text - from == 1 << 20) {
-            fprintf(to, "%.*s", (int)(text + 1 - from), from);
-            from = text + 1;
-        }
-    }
 }

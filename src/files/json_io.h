@@ -9,7 +9,6 @@
 #define QDQ_FILES_JSON_IO_H
 
 #include <jansson.h>
-#include <stdio.h>
 
 #include "qdq.h"
 
@@ -20,10 +19,8 @@ uint64_t qdq_json_failures(void);
  * the message is the caller's. */
 qdq_status qdq_json_parse(const char *path, const void *text, uint64_t length, json_t **root, json_error_t *error);
 /* A text from a file or a path; what is no UTF-8 is escaped. NULL: no memory. */
-json_t *qdq_json_text(const char *text);
+json_t *qdq_json_escaped(const char *text);
 /* The text, to be freed with free(); NULL: no memory, also for root NULL. flags: jansson's. */
 char *qdq_json_print(const json_t *root, size_t flags);
-/* Writes a JSON text to where a terminal may read it. */
-void qdq_json_show(const char *text, FILE *to);
 
 #endif

@@ -2,7 +2,6 @@
 #include "model/decoding.h"
 
 #include "backends/cpu/cpu_kernels.h"
-#include "backends/cpu/cpu_mask.h"
 
 _Static_assert((int)QDQ_DECODED_PIECE == QDQ_TILE, "a piece is a tile of the kernels");
 

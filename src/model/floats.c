@@ -5,7 +5,6 @@
 
 #include "base/source.h"
 #include "backends/cpu/cpu_kernels.h"
-#include "backends/cpu/cpu_mask.h"
 #include "base/error.h"
 
 enum { TURN_TILES = 64 }; /* a thread's turn: 64 Ki elements */

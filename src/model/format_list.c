@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "model/advice.h"
 #include "model/llama_rules.h"
 #include "base/error.h"
 
@@ -100,6 +101,34 @@ qdq_status qdq_parse_block_formats(const char *text, qdq_format formats[QDQ_MAX_
 
 qdq_status qdq_parse_formats(const char *text, qdq_format *formats, uint32_t *n) {
     return parse(text, true, formats, n);
+}
+
+static qdq_status check_listed(qdq_format format, uint32_t flags) {
+    qdq_format_info info = qdq_describe_format(format);
+    if (info.block_elements == 1 && (flags & QDQ_LIST_FLOATS) == 0)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "%s has no blocks: it is no format here", info.name);
+    if (info.importance == QDQ_IMPORTANCE_NEEDED && (flags & QDQ_LIST_WEIGHTED) == 0)
+        return qdq_fail_advising(QDQ_ADVICE_IMATRIX, QDQ_INVALID_ARGUMENT, "%s needs an importance matrix", info.name);
+    return QDQ_OK;
+}
+
+static void list_all(uint32_t flags, qdq_format *formats, uint32_t *n) {
+    for (qdq_format f = 0; f < qdq_format_count() && *n < QDQ_MAX_FORMATS; f++)
+        if ((flags & QDQ_LIST_WEIGHTED) != 0 || qdq_describe_format(f).importance != QDQ_IMPORTANCE_NEEDED)
+            formats[(*n)++] = f;
+}
+
+qdq_status qdq_list_formats(const char *text, uint32_t flags, qdq_format *formats, uint32_t *n) {
+    if (formats == NULL || n == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_list_formats: a NULL argument");
+    *n = 0;
+    if (text == NULL || strcasecmp(text, "all") == 0) {
+        list_all(flags, formats, n);
+        return QDQ_OK;
+    }
+    qdq_status status = qdq_parse_formats(text, formats, n);
+    for (uint32_t i = 0; i < *n && status == QDQ_OK; i++) status = check_listed(formats[i], flags);
+    if (status != QDQ_OK) *n = 0;
+    return status;
 }
 
 qdq_status qdq_target_describe(qdq_format format, qdq_format_info *info) {

@@ -50,7 +50,7 @@ uint64_t qdq_target_bytes(const qdq_target *target, uint64_t overhead, uint64_t 
 
 /* ---- Writing ---- */
 
-static json_t *text_or_null(const char *text) { return text ? qdq_json_text(text) : json_null(); }
+static json_t *text_or_null(const char *text) { return text ? qdq_json_escaped(text) : json_null(); }
 
 static json_t *tensor_json(const qdq_plan_tensor *t) {
     json_t *shape = json_array(), *choices = json_array();
@@ -83,7 +83,7 @@ json_t *qdq_plan_json(const qdq_plan *p) {
         }
     }
     json_t *plan = json_pack("{s:s, s:s, s:o, s:o, s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:b, s:o}",
-                             "schema", schema, "version", qdq_version(), "model", qdq_json_text(p->model), "imatrix",
+                             "schema", schema, "version", qdq_version(), "model", qdq_json_escaped(p->model), "imatrix",
                              text_or_null(p->imatrix), "via", text_or_null(p->via), "score", p->score, "target",
                              p->target, "budget", (json_int_t)p->budget, "bytes", (json_int_t)p->bytes, "floor",
                              (json_int_t)p->floor, "ceiling", (json_int_t)p->ceiling, "overhead",

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "proof/reference.h"
-#include "backends/cpu/cpu_mask.h"
 #include "base/error.h"
 #include "base/format.h"
 #include "base/platform.h"

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "proof/reference.h"
-#include "backends/cpu/cpu_mask.h"
 #include "api/device.h"
 #include "base/error.h"
 #include "base/format.h"

@@ -10,7 +10,6 @@
 #include "base/platform.h"
 #include "base/pool.h"
 #include "backends/cpu/row_squares.h"
-#include "backends/cpu/cpu_mask.h"
 #include "base/error.h"
 #include "base/format.h"
 #include "base/codebook.h"

@@ -1,16 +1,15 @@
-#include "backends/cpu/cpu_mask.h"
+#include "qdq.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 
 #include "backends/cpu/cpu_kernels.h"
-#include "base/shared.h"
 
 /* Bit 32: the mask was set or read from the environment. */
 static _Atomic uint64_t state;
 #define KNOWN ((uint64_t)1 << 32)
 
-QDQ_SHARED uint32_t qdq_cpu_mask_in_force(void) {
+uint32_t qdq_cpu_mask_in_force(void) {
     uint64_t now = atomic_load(&state);
     if (now & KNOWN) return (uint32_t)now;
     uint32_t mask = UINT32_MAX;
