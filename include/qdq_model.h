@@ -508,6 +508,7 @@ typedef struct qdq_file_report {
     uint64_t weight_bytes;                 /* of the output's tensors, without padding and header */
     uint64_t made, weighted;               /* tensors that got a format; of these, with importance */
     uint64_t exceptions, already, lacking; /* as in qdq_choice */
+    uint64_t part_bytes, part_made;        /* of the output: in the parts that were asked for; made by this call */
 } qdq_file_report;
 
 typedef struct qdq_file_options {
@@ -523,7 +524,15 @@ typedef struct qdq_file_options {
      * may fail to, it can make while nothing has appeared. Other than QDQ_OK ends the call with that status. NULL:
      * nobody is told. */
     qdq_status (*ready)(void *context, const qdq_file_report *report);
-    void *context; /* of both */
+    void *context; /* of both, and of next_part */
+    /* parts > 0: the output is made by several calls, in this process or in others, on any machines, each of which
+     * makes part `part`, counted from 1, of `parts` parts of equal cost, in the folder PATH.parts. What they make does
+     * not depend on their number, and qdq_join() puts it in its place. resume: what is there and intact is not made
+     * again, whoever has made it, in however many parts. */
+    uint32_t part, parts;
+    bool resume;
+    /* Instead of `part`: asked for one part after another; 0: no more for this call. */
+    uint32_t (*next_part)(void *context);
 } qdq_file_options;
 
 /* The model as GGUF, each tensor in the format that `choose` gives it, in llama-quantize's order. path NULL: nothing is
@@ -538,6 +547,33 @@ QDQ_API qdq_status qdq_quantize_file(qdq_pass *pass, const qdq_selection *select
 QDQ_API qdq_status qdq_roundtrip_file(qdq_pass *pass, const qdq_selection *selection, const char *path,
                                       qdq_chooser *choose, void *context, const qdq_file_options *options,
                                       qdq_file_report *report);
+
+/* ---- Files made in parts ----------------------------------------------------------------------------------------- */
+
+typedef struct qdq_join_options {
+    size_t size; /* sizeof(qdq_join_options), set by the caller */
+    /* Folders PATH.parts of the same job from elsewhere, as where machines share no disk: what is missing here is
+     * copied from them. */
+    const char *const *from;
+    uint32_t n_from;
+    /* Told how many bytes were checked, of how many. false: the call returns QDQ_CANCELLED; what was made stays. */
+    bool (*progress)(void *context, uint64_t done, uint64_t total);
+    void *context;
+} qdq_join_options;
+
+typedef struct qdq_join_report {
+    size_t size;            /* sizeof(qdq_join_report), set by the caller */
+    uint64_t bytes, copied; /* of the outputs; of these, from other folders */
+    uint32_t files;
+} qdq_join_report;
+
+/* Reads all that the parts have made, and if every byte is there and is what its maker noted, the outputs appear under
+ * their names, of a split set the first one last, and the folder is gone. options and report may be NULL.
+ * QDQ_UNSUPPORTED: something is missing, with how much and where; QDQ_BAD_DATA: no manifest of parts, or another job's;
+ * QDQ_IO_ERROR, QDQ_INVALID_ARGUMENT: as qdq_out_create() says. */
+QDQ_API qdq_status qdq_join(const char *path, const qdq_join_options *options, qdq_join_report *report);
+/* Removes PATH.parts with all that its parts have made. QDQ_IO_ERROR: there is none, or it cannot be removed. */
+QDQ_API qdq_status qdq_discard_parts(const char *path);
 
 /* ---- Plans ------------------------------------------------------------------------------------------------------- */
 

@@ -51,6 +51,8 @@ def make_inputs():
     write("folder/config.json", b'{"architectures": ["LlamaForCausalLM"], "model_type": "llama"}')
     write("types.txt", b"attn_k=q8_0\nffn_.*=q4_0\n")
     write("map.txt", "".join("%s.weight %s.weight\n" % (names[n], n) for n in shapes).encode())
+    subprocess.run([QDQ, "quantize", "-d", "cpu", "--quiet", "-f", "q8_0", "--part", "1/1", "m.gguf", "-o", "made"], check=True,
+                   env=ENVIRONMENT)
     subprocess.run([QDQ, "plan", "-d", "cpu", "--quiet", "--target", "6bpw", "--formats", "q4_0,q8_0", "m.gguf", "-o", "p.json"],
                    check=True, env=ENVIRONMENT)
     subprocess.run([QDQ, "quantize", "-d", "cpu", "--quiet", "-f", "q8_0", "m.gguf", "-o", "q8.gguf"], check=True, env=ENVIRONMENT)
@@ -66,6 +68,9 @@ COMMANDS = {
                        "--output-tensor-type q6_K --json o.json m.gguf o.gguf Q4_K_M 2",
     "quantize-codes": "quantize -f q4_K --allow-requantize --via bf16 --json o.json q8.gguf -o o.gguf",
     "quantize-plan": "quantize --plan p.json m.gguf -o o.gguf",
+    "quantize-part": "quantize -f q4_K --imatrix i.dat --part 1/1 --resume m.gguf -o o.gguf",
+    "roundtrip-part": "roundtrip -f q8_0 --dtype source --part 2/2 folder -o o.safetensors",
+    "join": "join o.gguf made.parts",
     "plan": "plan --target 9bpw --formats q4_0,q5_0,q8_0,source --imatrix i.dat --pin attn_k=q8_0 --min embd=q5_0 "
             "--allow attn_q=q4_0,q8_0,q5_0 --same blk.(.).attn_q --scores s.json --recipe r.txt --mlx-json x.json m.gguf -o o.json",
     "plan-gradients": "plan --target 6bpw --formats q4_0,q8_0 --grad g.safetensors --map map.txt --same qkv m.safetensors -o o.json",
@@ -98,6 +103,11 @@ class Run:
         self.output, self.message = read("../stdout"), read("../stderr").decode(errors="replace")
         self.files = {}
         for name in set(os.listdir(".")) - INPUTS:
+            if os.path.isdir(name):  # parts: what is made stays for the next run
+                for inner in os.listdir(name) if self.status == 0 else ():
+                    self.files[name + "/" + inner] = read(name + "/" + inner)
+                shutil.rmtree(name)
+                continue
             self.files[name] = read(name)
             os.remove(name)
 

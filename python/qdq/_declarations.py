@@ -337,6 +337,8 @@ class qdq_file_report(Structure):
         ("exceptions", c_uint64),
         ("already", c_uint64),
         ("lacking", c_uint64),
+        ("part_bytes", c_uint64),
+        ("part_made", c_uint64),
     ]
 
 
@@ -348,6 +350,29 @@ class qdq_file_options(Structure):
         ("decided", CFUNCTYPE(c_int, c_void_p, c_uint64, c_char_p, POINTER(qdq_choice), c_char_p)),
         ("ready", CFUNCTYPE(c_int, c_void_p, POINTER(qdq_file_report))),
         ("context", c_void_p),
+        ("part", c_uint32),
+        ("parts", c_uint32),
+        ("resume", c_bool),
+        ("next_part", CFUNCTYPE(c_uint32, c_void_p)),
+    ]
+
+
+class qdq_join_options(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("from", POINTER(c_char_p)),
+        ("n_from", c_uint32),
+        ("progress", CFUNCTYPE(c_bool, c_void_p, c_uint64, c_uint64)),
+        ("context", c_void_p),
+    ]
+
+
+class qdq_join_report(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("bytes", c_uint64),
+        ("copied", c_uint64),
+        ("files", c_uint32),
     ]
 
 
@@ -551,6 +576,8 @@ FUNCTIONS = {
     "qdq_llama_choose": (c_int, (c_void_p, c_uint64, POINTER(qdq_choice),)),
     "qdq_quantize_file": (c_int, (c_void_p, c_void_p, c_char_p, qdq_chooser, c_void_p, POINTER(qdq_file_options), POINTER(qdq_file_report),)),
     "qdq_roundtrip_file": (c_int, (c_void_p, c_void_p, c_char_p, qdq_chooser, c_void_p, POINTER(qdq_file_options), POINTER(qdq_file_report),)),
+    "qdq_join": (c_int, (c_char_p, POINTER(qdq_join_options), POINTER(qdq_join_report),)),
+    "qdq_discard_parts": (c_int, (c_char_p,)),
     "qdq_plan_open": (c_int, (c_char_p, POINTER(c_void_p),)),
     "qdq_plan_parse": (c_int, (c_char_p, c_char_p, c_size_t, POINTER(c_void_p),)),
     "qdq_plan_free": (None, (c_void_p,)),

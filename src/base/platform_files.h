@@ -53,6 +53,7 @@ const char *qdq_directory_next(qdq_directory *directory);
 void qdq_directory_close(qdq_directory *directory);
 /* For this user alone. true: it is there now. */
 bool qdq_directory_make(const char *path);
+bool qdq_directory_remove(const char *path); /* one that is empty */
 /* Where programs keep what can be made again; false: nowhere, or it does not fit. */
 bool qdq_cache_directory(char path[QDQ_PATH_ROOM]);
 
@@ -81,11 +82,16 @@ qdq_file qdq_file_create_unnamed(const char *directory, unsigned mode);
 bool qdq_file_name(qdq_file file, const char *path);
 /* A new file of that name, which must be free: errno EEXIST otherwise. */
 qdq_file qdq_file_create(const char *path, unsigned mode);
+/* A file of that name, which others may have open, for reading and writing; made, if it is not there. Nothing that the
+ * name only leads to. */
+qdq_file qdq_file_open_shared(const char *path, unsigned mode);
 qdq_file qdq_null_open(const char *path); /* the null device, for writing */
 void qdq_file_set_mode(qdq_file file, unsigned mode);
 bool qdq_file_set_length(qdq_file file, uint64_t bytes);
 /* Sets room aside, so that a full disk shows before anything is written, or only makes it that long. */
 bool qdq_file_reserve(qdq_file file, uint64_t bytes);
+/* The same for a stretch of a file that others write to as well; its length may stay. */
+bool qdq_file_reserve_range(qdq_file file, uint64_t offset, uint64_t bytes);
 /* How many bytes were written, at least one; -1: failed. */
 int64_t qdq_file_write(qdq_file file, const void *data, size_t bytes, uint64_t offset);
 /* Until a power cut cannot take it. */

@@ -109,4 +109,16 @@ bool qdq_file_reserve(qdq_file file, uint64_t bytes) {
     return qdq_file_set_length(file, bytes);
 }
 
+bool qdq_file_reserve_range(qdq_file file, uint64_t offset, uint64_t bytes) {
+#ifdef __linux__
+    if (bytes > 0 && fallocate((int)file, 0, (off_t)offset, (off_t)bytes) != 0)
+        return errno == EOPNOTSUPP || errno == ENOSYS || errno == EINTR;
+#else
+    (void)file;
+    (void)offset;
+    (void)bytes;
+#endif
+    return true;
+}
+
 bool qdq_file_sync(qdq_file file) { return fsync((int)file) == 0; }

@@ -81,6 +81,8 @@ void qdq_directory_close(qdq_directory *directory) { closedir((DIR *)directory);
 
 bool qdq_directory_make(const char *path) { return mkdir(path, 0700) == 0 || errno == EEXIST; }
 
+bool qdq_directory_remove(const char *path) { return rmdir(path) == 0; }
+
 /* ---- Files ------------------------------------------------------------------------------------------------------ */
 
 qdq_file qdq_file_open(const char *path) { return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); }
@@ -117,6 +119,10 @@ void qdq_file_unmap(void *map, size_t bytes) { munmap(map, bytes); }
 
 qdq_file qdq_file_create(const char *path, unsigned mode) {
     return open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, (mode_t)mode);
+}
+
+qdq_file qdq_file_open_shared(const char *path, unsigned mode) {
+    return open(path, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, (mode_t)mode);
 }
 
 qdq_file qdq_null_open(const char *path) { return open(path, O_WRONLY | O_CLOEXEC); }

@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "base/platform_files.h"
+#include "cli/part.h"
 #include "cli/session.h"
 
 enum {
@@ -22,7 +23,9 @@ enum {
     EXCLUDE_WEIGHTS,
     DRY_RUN,
     KEEP_SPLIT,
-    RULES
+    RULES,
+    PART,
+    RESUME
 };
 
 enum { MAX_PRUNED = 512, MAX_PARTS = 64, MAX_WORDS = 256 };
@@ -42,6 +45,7 @@ typedef struct quantization {
     const char *imatrix, *output;
     char *made_output; /* the name of an output that was not named */
     bool dry_run;
+    qdq_part part;
     words overrides, include_weights, exclude_weights;
     struct {
         const char *text;
@@ -153,14 +157,17 @@ static qdq_status print_summary(quantization *q, const qdq_file_report *r) {
             printf("Nothing is written; the file would have %llu bytes: %s, %.4g bits a weight\n",
                    (unsigned long long)r->bytes, QDQ_SIZE(r->bytes), bits);
         else
-            printf("%s%s: %s, %.4g bits a weight\n", qdq_printable(q->output, name, sizeof name),
-                   q->wish.keep_split ? " in the source's shards" : "", QDQ_SIZE(r->bytes), bits);
+            printf("%s%s%s: %s, %.4g bits a weight\n", qdq_printable(q->output, name, sizeof name),
+                   q->part.parts > 0 ? ", when it is whole" : "", q->wish.keep_split ? " in the source's shards" : "",
+                   QDQ_SIZE(r->bytes), bits);
         if (r->lacking > 0) puts("It needs an importance matrix with entries for all its weights: --imatrix FILE");
         printf("%llu of %llu tensors are %s; %s of %s in the source\n",
                (unsigned long long)(r->made - qdq_table_rows(q->other_table)), (unsigned long long)r->tensors,
                name_of(q), QDQ_SIZE(r->weight_bytes), QDQ_SIZE(r->source_bytes));
         qdq_session_print_importance(&q->session, r->made, r->weighted);
-        if (q->seconds > 0 && !q->dry_run)
+        if (q->part.parts > 0)
+            qdq_part_print(&q->part, r, q->output);
+        else if (q->seconds > 0 && !q->dry_run)
             printf("%.1f seconds, %s/s of the source\n", q->seconds,
                    QDQ_SIZE((uint64_t)((double)r->source_bytes / q->seconds)));
         if (qdq_model_layout(q->session.model) != QDQ_LAYOUT_GGUF)
@@ -186,6 +193,7 @@ static qdq_status run(quantization *q) {
     qdq_file_options options = {.size = sizeof options, .decided = decided, .ready = ready, .context = q};
     qdq_file_report report = {.size = sizeof report};
     double began = qdq_seconds();
+    qdq_part_options(&q->part, &options);
     q->other = json_array();
     if (q->other == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the results");
     if (qdq_common_tables(s->common)) q->other_table = qdq_table_create("tensor|shape|format|reason");
@@ -379,6 +387,8 @@ static const char *take_option(quantization *q, int option, const char *value) {
     case PURE: q->wish.pure = true; return NULL;
     case LEAVE_OUTPUT: q->wish.leave_output = true; return NULL;
     case DRY_RUN: q->dry_run = true; return NULL;
+    case PART: return qdq_part_parse(&q->part, value);
+    case RESUME: q->part.resume = true; return NULL;
     case KEEP_SPLIT: q->wish.keep_split = true; return NULL;
     case OUTPUT_TYPE: q->wish.output_type = value; return NULL;
     case EMBEDDING_TYPE: q->wish.embedding_type = value; return NULL;
@@ -409,6 +419,7 @@ int qdq_command_quantize(int argc, char **argv) {
     bool typed = format != NULL || q.wish.preset != NULL || q.plan_path != NULL;
     if (wrong == NULL) wrong = take_operands(&q, &parser, &common, typed);
     if (wrong == NULL && q.output == NULL && !q.dry_run) wrong = "no output: say -o OUT.gguf";
+    if (wrong == NULL) wrong = qdq_part_check(&q.part, q.dry_run);
     if (wrong == NULL) wrong = check_wish(&q, format, &status);
     if (wrong == NULL && q.output != NULL && !q.dry_run && !q.wish.keep_split)
         wrong = qdq_parse_output(&parser, q.output);
@@ -451,6 +462,8 @@ static const qdq_cli_option options[] = {
      "write nothing: say what each tensor would become, and the file's size"},
     {KEEP_SPLIT, "keep-split", NULL, QDQ_ARG_NONE, NULL,
      "from a split set a split set: OUT-00001-of-0000N.gguf and so on, with the tensors of the same shards"},
+    {PART, "part", "K/N", QDQ_ARG_TEXT, NULL, QDQ_PART_HELP},
+    {RESUME, "resume", NULL, QDQ_ARG_NONE, NULL, QDQ_RESUME_HELP},
     {RULES, "rules", "REVISION", QDQ_ARG_CHOICE, "2026-08 2026-09",
      "of which llama-quantize the rules are that choose formats; the newest is the default"},
     {0},
@@ -466,6 +479,7 @@ static const qdq_cli_example examples[] = {
      "qdq quantize -f q4_K --imatrix imatrix.gguf --tensor-type '^output=q6_K' --tensor-type attn_v=q6_K "
      "model-bf16.gguf -o model-q4_K.gguf"},
     {"with the formats that qdq plan has chosen", "qdq quantize --plan plan.json model-f16.gguf -o model-4.5bpw.gguf"},
+    {"the second of eight jobs", "qdq quantize --part 2/8 --resume model-bf16.gguf model-Q4_K_M.gguf Q4_K_M"},
     {NULL, NULL},
 };
 

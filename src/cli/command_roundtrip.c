@@ -1,9 +1,10 @@
 /* qdq roundtrip: a model whose weights are what they become when they are quantized and dequantized. */
 #include <string.h>
 
+#include "cli/part.h"
 #include "cli/session.h"
 
-enum { DTYPE = QDQ_LONG_OPTION, IMATRIX };
+enum { DTYPE = QDQ_LONG_OPTION, IMATRIX, PART, RESUME };
 
 static json_t *result(const qdq_session *s, qdq_format format) {
     return json_pack("{s:s, s:s, s:s, s:o, s:O, s:O}", "schema", "qdq.roundtrip/1", "format", qdq_format_name(format),
@@ -11,11 +12,13 @@ static json_t *result(const qdq_session *s, qdq_format format) {
                      s->skipped);
 }
 
-static qdq_status print_summary(qdq_session *s, const qdq_file_report *r, qdq_format format, const char *output) {
+static qdq_status print_summary(qdq_session *s, const qdq_file_report *r, qdq_format format, const char *output,
+                                const qdq_part *part) {
     char name[512];
     if (qdq_common_tables(s->common)) {
         printf("%s: %llu of %llu tensors are their %s round trip\n", qdq_printable(output, name, sizeof name),
                (unsigned long long)r->made, (unsigned long long)r->tensors, qdq_format_name(format));
+        if (part->parts > 0) qdq_part_print(part, r, output);
         qdq_session_print_importance(s, r->made, r->weighted);
     }
     return qdq_session_print(s, NULL, "passed through as they are");
@@ -38,12 +41,13 @@ static qdq_status ready(void *context, const qdq_file_report *report) {
     return status == QDQ_OK ? qdq_json_prepare(&m->session->json, result(m->session, m->format)) : status;
 }
 
-static qdq_status run(qdq_session *s, qdq_format format, bool source_dtype, const char *output) {
+static qdq_status run(qdq_session *s, qdq_format format, bool source_dtype, const char *output, const qdq_part *part) {
     making m = {s, format};
     qdq_uniform uniform = {.selection = s->selection, .format = format};
     qdq_file_options options = {
         .size = sizeof options, .source_dtype = source_dtype, .decided = decided, .context = &m, .ready = ready};
     qdq_file_report report = {.size = sizeof report};
+    qdq_part_options(part, &options);
     qdq_progress_begin("round trip", s->common->quiet);
     qdq_status status =
         qdq_roundtrip_file(s->pass, s->selection, output, qdq_uniform_choose, &uniform, &options, &report);
@@ -51,13 +55,14 @@ static qdq_status run(qdq_session *s, qdq_format format, bool source_dtype, cons
     if (status != QDQ_OK && qdq_error_advice() == QDQ_ADVICE_WEIGHTS)
         return qdq_session_nothing(s, "there is nothing to round-trip");
     if (status == QDQ_OK) status = qdq_json_finish(&s->json);
-    return status == QDQ_OK ? print_summary(s, &report, format, output) : status;
+    return status == QDQ_OK ? print_summary(s, &report, format, output, part) : status;
 }
 
 int qdq_command_roundtrip(int argc, char **argv) {
     qdq_common common;
     qdq_parser parser;
-    const char *format = NULL, *output = NULL, *imatrix = NULL, *dtype = "f32";
+    const char *format = NULL, *output = NULL, *imatrix = NULL, *dtype = "f32", *wrong = NULL;
+    qdq_part part = {0};
     qdq_parse_begin(&parser, &qdq_cli_roundtrip, &common, argc, argv);
     for (int o; (o = qdq_parse_next(&parser)) != QDQ_PARSE_END;) {
         switch (o) {
@@ -66,9 +71,13 @@ int qdq_command_roundtrip(int argc, char **argv) {
         case 'o': output = parser.value; break;
         case DTYPE: dtype = parser.value; break;
         case IMATRIX: imatrix = parser.value; break;
+        case PART: wrong = wrong != NULL ? wrong : qdq_part_parse(&part, parser.value); break;
+        case RESUME: part.resume = true; break;
         }
     }
     qdq_format made;
+    if (wrong == NULL) wrong = qdq_part_check(&part, false);
+    if (wrong != NULL) return qdq_usage_error(&parser, "%s", wrong);
     if (parser.n_operands != 1) return qdq_usage_error(&parser, "one input is wanted, not %d", parser.n_operands);
     if (format == NULL) return qdq_usage_error(&parser, "no format: say -f FORMAT");
     if (output == NULL) return qdq_usage_error(&parser, "no output: say -o OUT.safetensors");
@@ -78,7 +87,7 @@ int qdq_command_roundtrip(int argc, char **argv) {
         return qdq_usage_error(&parser, "%s", qdq_explanation());
     qdq_session session;
     qdq_status status = qdq_session_open(&session, &common, parser.operands[0], imatrix);
-    if (status == QDQ_OK) status = run(&session, made, strcmp(dtype, "source") == 0, output);
+    if (status == QDQ_OK) status = run(&session, made, strcmp(dtype, "source") == 0, output, &part);
     int exit_status = status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
     qdq_session_close(&session);
     return exit_status;
@@ -92,6 +101,8 @@ static const qdq_cli_option options[] = {
      "ties to even)"},
     {IMATRIX, "imatrix", "FILE", QDQ_ARG_INPUT, NULL,
      "an importance matrix of llama-imatrix, for the formats that use one"},
+    {PART, "part", "K/N", QDQ_ARG_TEXT, NULL, QDQ_PART_HELP},
+    {RESUME, "resume", NULL, QDQ_ARG_NONE, NULL, QDQ_RESUME_HELP},
     {0},
 };
 

@@ -55,5 +55,14 @@ qdq_status qdq_blame(qdq_status status, const char *path);
 
 /* Of a writer of GGUF: the file is one of a split set, counted from 0, which together have so many tensors. */
 qdq_status qdq_writer_set_split(qdq_writer *writer, uint16_t shard, uint16_t shards, uint32_t tensors);
+/* Of a writer to which all was added: the bytes that the file begins with, for free(), and how long it will be. After
+ * that, where the data of tensor `index` begin in it. What lies in neither is zeros. */
+qdq_status qdq_writer_lay_out(qdq_writer *writer, uint8_t **header, uint64_t *header_bytes, uint64_t *file_bytes);
+uint64_t qdq_writer_tensor_offset(const qdq_writer *writer, uint64_t index);
+/* The name of one file of a split set, counted from 0: PATH-00001-of-00002.gguf, of PATH or PATH.gguf. free() it; NULL:
+ * no memory. */
+char *qdq_split_name(const char *path, uint32_t file, uint32_t files);
+/* The refusals of qdq_out_create(), of its path alone. */
+qdq_status qdq_out_check_path(const char *path);
 
 #endif

@@ -85,7 +85,7 @@ bool qdq_out_discards(const char *path) {
     return qdq_path_info(path, &info) && info.kind == QDQ_FILE_NULL_DEVICE;
 }
 
-static qdq_status check_target(const char *path) {
+qdq_status qdq_out_check_path(const char *path) {
     qdq_file_info info;
     char input[512];
     size_t length = strlen(path);
@@ -106,7 +106,7 @@ static qdq_status check_target(const char *path) {
     return QDQ_OK;
 }
 
-qdq_status qdq_out_check(const qdq_out *out) { return check_target(out->path); }
+qdq_status qdq_out_check(const qdq_out *out) { return qdq_out_check_path(out->path); }
 
 static char *directory_of(const char *path) {
     size_t length = qdq_path_directory(path);
@@ -128,7 +128,7 @@ static qdq_file open_named(qdq_out *out, unsigned mode) {
 
 qdq_status qdq_out_create(const char *path, qdq_out **result) {
     if (path == NULL || result == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_out_create: an argument is NULL");
-    qdq_status status = check_target(path);
+    qdq_status status = qdq_out_check_path(path);
     if (status != QDQ_OK) return status;
     qdq_out *out = calloc(1, sizeof *out);
     if (out == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory to write the file", SHOWN(path));
@@ -218,7 +218,7 @@ qdq_status qdq_out_commit(qdq_out *out) {
         free_out(out);
         return QDQ_OK;
     }
-    qdq_status status = check_target(out->path);
+    qdq_status status = qdq_out_check_path(out->path);
     if (status == QDQ_OK && !qdq_file_sync(out->file)) status = failed(out, "cannot be brought to the disk");
     if (status == QDQ_OK && out->temporary[0] == 0 && !name_file(out, &in_place))
         status = failed(out, "cannot be named");

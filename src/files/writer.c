@@ -3,6 +3,7 @@
 #include "internal.h"
 #include "json_io.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,7 +27,7 @@ struct qdq_writer {
     uint64_t n, capacity;
     qdq_out *out;    /* NULL: only sizes are asked for */
     bool begun;      /* the header is written */
-    uint64_t data;   /* where the data begin, once begun */
+    uint64_t data;   /* where the data begin, once laid out */
     uint64_t total;  /* bytes of the file, once begun */
     uint64_t due;    /* index of the tensor whose data come next */
     uint64_t within; /* bytes of it that are written */
@@ -332,6 +333,28 @@ qdq_status qdq_writer_size(const qdq_writer *writer, uint64_t *bytes) {
     qdq_status status = lay_out(writer, &header, &start, bytes);
     qdq_builder_free(&header);
     return status;
+}
+
+qdq_status qdq_writer_lay_out(qdq_writer *writer, uint8_t **header, uint64_t *header_bytes, uint64_t *file_bytes) {
+    qdq_builder built = {0};
+    qdq_status status = lay_out(writer, &built, &writer->data, file_bytes);
+    *header_bytes = built.n;
+    *header = status == QDQ_OK ? (uint8_t *)qdq_builder_take(&built) : NULL;
+    qdq_builder_free(&built);
+    return status == QDQ_OK && *header == NULL ? no_memory() : status;
+}
+
+uint64_t qdq_writer_tensor_offset(const qdq_writer *writer, uint64_t index) {
+    return writer->data + writer->entries[index].offset;
+}
+
+char *qdq_split_name(const char *path, uint32_t file, uint32_t files) {
+    size_t length = strlen(path), room = length + 32;
+    char *name = malloc(room);
+    if (name == NULL) return NULL;
+    if (length > 5 && strcmp(path + length - 5, ".gguf") == 0) length -= 5;
+    snprintf(name, room, "%.*s-%05u-of-%05u.gguf", (int)length, path, file + 1, files);
+    return name;
 }
 
 /* ---- Data ----------------------------------------------------------------------------------------------------------

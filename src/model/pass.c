@@ -463,10 +463,13 @@ qdq_status qdq_pass_put(qdq_pass *pass, const qdq_work *work) {
         matrix = row * t->shape[t->n_dims - 2];
     }
     uint64_t chunk = chunk_elements(pass, work, row);
+    uint64_t at = work->first, end = work->count > 0 ? work->first + work->count : t->elements;
     qdq_status status = QDQ_OK;
-    for (uint64_t m = 0; m * matrix < t->elements && status == QDQ_OK; m++)
-        for (uint64_t first = 0; first < matrix && status == QDQ_OK; first += chunk)
-            status = put_chunk(pass, work, m * matrix + first, matrix - first < chunk ? matrix - first : chunk,
-                               m % experts * row, work->importance != NULL ? row : 0);
+    while (at < end && status == QDQ_OK) {
+        uint64_t m = at / matrix, last = (m + 1) * matrix < end ? (m + 1) * matrix : end;
+        uint64_t count = last - at < chunk ? last - at : chunk;
+        status = put_chunk(pass, work, at, count, m % experts * row, work->importance != NULL ? row : 0);
+        at += count;
+    }
     return status;
 }

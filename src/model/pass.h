@@ -18,6 +18,9 @@ typedef enum qdq_work_kind {
 typedef struct qdq_work {
     qdq_work_kind kind;
     const qdq_tensor *tensor, *gradient; /* gradient: of sensitivity, with as many elements */
+    /* The tensor's elements first … first + count - 1, whole blocks, with importance whole rows; count 0: all. Sums are
+     * of whole tensors: their bits depend on where tiles begin. */
+    uint64_t first, count;
     uint32_t n_formats;
     const qdq_format *formats; /* of sensitivity: any number of low ones, and the high one last */
     const qdq_imatrix_entry *importance;

@@ -7,15 +7,6 @@
 #include "base/error.h"
 #include "base/source.h"
 
-/* What becomes of a tensor. */
-struct qdq_rewritten {
-    qdq_rewrite *rewrite;
-    qdq_writer *writer;
-    const qdq_tensor *tensor;
-    qdq_format format; /* QDQ_FORMAT_NONE: it is copied */
-    const qdq_imatrix_entry *importance;
-};
-
 /* A tensor that stays, but whose codes are not what the output can hold. */
 static bool is_decoded(const qdq_tensor *t, qdq_work_kind kind) {
     return t->decoding != NULL && (kind == QDQ_WORK_ROUNDTRIP || !qdq_tensor_is_raw(t));
@@ -38,7 +29,9 @@ qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, const char *nam
     }
     const qdq_tensor *t = qdq_model_tensor(rewrite->model, index);
     qdq_rewritten *r = &rewrite->tensors[rewrite->n];
-    *r = (qdq_rewritten){rewrite, rewrite->writer, t, format, importance};
+    *r = (qdq_rewritten){rewrite, rewrite->writer, t, format, importance, format};
+    if (format == QDQ_FORMAT_NONE && is_decoded(t, rewrite->kind))
+        r->made = qdq_target_by_ggml_type(qdq_source_get(t->dtype)->ggml_type);
     qdq_status status =
         qdq_writer_add_tensor(rewrite->writer, name != NULL ? name : t->name,
                               qdq_rewritten_type(t, format, rewrite->kind, rewrite->source_dtype), t->n_dims, t->shape);
@@ -55,13 +48,13 @@ qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, const char *nam
     return QDQ_OK;
 }
 
-/* Takes the pass's blocks or floats. */
-static qdq_status take(void *context, const void *data, uint64_t bytes) {
-    const qdq_rewritten *r = context;
-    qdq_rewrite *rewrite = r->rewrite;
+qdq_status qdq_rewrite_store(qdq_rewrite *rewrite, const qdq_rewritten *r, const void *data, uint64_t bytes,
+                             const void **stored, uint64_t *stored_bytes) {
     qdq_dtype dtype = r->tensor->dtype;
-    if (rewrite->kind == QDQ_WORK_QUANTIZE || !rewrite->source_dtype || dtype == QDQ_F32)
-        return qdq_writer_write(r->writer, data, bytes);
+    *stored = data;
+    *stored_bytes = bytes;
+    bool as_it_is = r->format == QDQ_FORMAT_NONE || rewrite->kind == QDQ_WORK_QUANTIZE;
+    if (as_it_is || !rewrite->source_dtype || dtype == QDQ_F32) return QDQ_OK;
     uint64_t n = bytes / sizeof(float);
     uint64_t size = n * qdq_dtype_size(dtype);
     if (rewrite->stored_room < size) {
@@ -72,11 +65,17 @@ static qdq_status take(void *context, const void *data, uint64_t bytes) {
             return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu elements", (unsigned long long)n);
     }
     qdq_source_store(qdq_source_get(dtype), data, rewrite->stored, n);
-    return qdq_writer_write(r->writer, rewrite->stored, size);
+    *stored = rewrite->stored;
+    *stored_bytes = size;
+    return QDQ_OK;
 }
 
-static qdq_status take_as_it_is(void *context, const void *data, uint64_t bytes) {
-    return qdq_writer_write(((const qdq_rewritten *)context)->writer, data, bytes);
+/* Takes the pass's blocks or floats. */
+static qdq_status take(void *context, const void *data, uint64_t bytes) {
+    const qdq_rewritten *r = context;
+    const void *stored;
+    qdq_status status = qdq_rewrite_store(r->rewrite, r, data, bytes, &stored, &bytes);
+    return status == QDQ_OK ? qdq_writer_write(r->writer, stored, bytes) : status;
 }
 
 static qdq_status copy(qdq_rewrite *rewrite, const qdq_rewritten *r) {
@@ -91,30 +90,24 @@ static qdq_status copy(qdq_rewrite *rewrite, const qdq_rewritten *r) {
     return status;
 }
 
+bool qdq_rewrite_work(const qdq_rewritten *r, qdq_work *work) {
+    *work = (qdq_work){.kind = r->format != QDQ_FORMAT_NONE ? r->rewrite->kind : QDQ_WORK_QUANTIZE,
+                       .tensor = r->tensor,
+                       .n_formats = 1,
+                       .formats = &r->made,
+                       .importance = r->importance};
+    return r->made != QDQ_FORMAT_NONE;
+}
+
 static qdq_status write_tensor(qdq_rewrite *rewrite, qdq_rewritten *r) {
-    if (r->format == QDQ_FORMAT_NONE && is_decoded(r->tensor, rewrite->kind)) {
-        qdq_format own = qdq_target_by_ggml_type(qdq_source_get(r->tensor->dtype)->ggml_type);
-        qdq_work work = {.kind = QDQ_WORK_QUANTIZE,
-                         .tensor = r->tensor,
-                         .n_formats = 1,
-                         .formats = &own,
-                         .sink = take_as_it_is,
-                         .context = r};
+    qdq_work work;
+    if (qdq_rewrite_work(r, &work)) {
+        work.sink = take;
+        work.context = r;
         return qdq_pass_put(rewrite->pass, &work);
     }
-    if (r->format == QDQ_FORMAT_NONE) {
-        /* The writer takes tensors in order. */
-        qdq_status status = qdq_pass_flush(rewrite->pass);
-        return status == QDQ_OK ? copy(rewrite, r) : status;
-    }
-    qdq_work work = {.kind = rewrite->kind,
-                     .tensor = r->tensor,
-                     .n_formats = 1,
-                     .formats = &r->format,
-                     .importance = r->importance,
-                     .sink = take,
-                     .context = r};
-    return qdq_pass_put(rewrite->pass, &work);
+    qdq_status status = qdq_pass_flush(rewrite->pass); /* the writer takes tensors in order */
+    return status == QDQ_OK ? copy(rewrite, r) : status;
 }
 
 qdq_status qdq_rewrite_next_file(qdq_rewrite *rewrite, qdq_writer *writer) {

@@ -5,9 +5,21 @@
 #include "model/pass.h"
 #include "model/selection.h"
 
-typedef struct qdq_rewritten qdq_rewritten;
+typedef struct qdq_rewrite qdq_rewrite;
 
-typedef struct qdq_rewrite {
+/* What becomes of a tensor. */
+typedef struct qdq_rewritten {
+    qdq_rewrite *rewrite;
+    qdq_writer *writer;
+    const qdq_tensor *tensor;
+    qdq_format format; /* QDQ_FORMAT_NONE: it stays as it is */
+    const qdq_imatrix_entry *importance;
+    /* What is computed for it: the format; the float that its codes become, where it stays and they cannot; else
+     * QDQ_FORMAT_NONE. */
+    qdq_format made;
+} qdq_rewritten;
+
+struct qdq_rewrite {
     const qdq_model *model;
     qdq_pass *pass;
     qdq_work_kind kind;   /* round trip or quantize */
@@ -24,7 +36,7 @@ typedef struct qdq_rewrite {
     uint64_t quantized, quantized_elements;      /* tensors and their elements that a format takes */
     uint64_t weighted;                           /* of these, tensors that the importance matrix has an entry for */
     uint64_t elements, written, quantized_bytes; /* of all tensors; bytes of all, and of those */
-} qdq_rewrite;
+};
 
 /* The model's tensor `index` becomes the output's next, under that name (NULL: its own): in that format, or, if it is
  * QDQ_FORMAT_NONE, as it is. Each once. */
@@ -34,6 +46,11 @@ qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, const char *nam
 qdq_status qdq_rewrite_next_file(qdq_rewrite *rewrite, qdq_writer *writer);
 /* The name of the type in which an output of that kind has a tensor. */
 const char *qdq_rewritten_type(const qdq_tensor *tensor, qdq_format format, qdq_work_kind kind, bool source_dtype);
+/* The tensor as work, whose sink is left to the caller. false: nothing is computed, its bytes are copied. */
+bool qdq_rewrite_work(const qdq_rewritten *tensor, qdq_work *work);
+/* The pass's blocks or floats as the output has them: *stored, of *size bytes, lives up to the next call of this. */
+qdq_status qdq_rewrite_store(qdq_rewrite *rewrite, const qdq_rewritten *tensor, const void *data, uint64_t bytes,
+                             const void **stored, uint64_t *size);
 /* Computes and writes all that was added, and finishes the output; of several files the first appears last. */
 qdq_status qdq_rewrite_run(qdq_rewrite *rewrite);
 /* An output that is not finished is gone. The pass, which may still use what is freed here, is closed before. */

@@ -1,5 +1,4 @@
 /* Whole files, for programs: every tensor as a chooser will have it. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,6 +6,7 @@
 #include "model/choosers.h"
 #include "model/format_list.h"
 #include "model/metadata.h"
+#include "model/parts.h"
 #include "model/rewrite.h"
 #include "model/selection.h"
 #include "base/error.h"
@@ -108,12 +108,11 @@ static uint32_t file_type(const job *j) {
 
 /* PATH, or its part of a split set: PATH-00001-of-00002.gguf. */
 static qdq_status create_writer(const job *j, uint32_t shard, qdq_writer **writer) {
+    if (j->options.parts > 0)
+        return qdq_writer_create(QDQ_LAYOUT_GGUF, NULL, writer); /* it only says what goes where */
     if (j->path == NULL || !j->arrangement->by_shards) return qdq_writer_create(QDQ_LAYOUT_GGUF, j->path, writer);
-    size_t length = strlen(j->path), room = length + 32;
-    char *name = malloc(room);
+    char *name = qdq_split_name(j->path, shard, j->arrangement->shards);
     if (name == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the output's name");
-    if (length > 5 && strcmp(j->path + length - 5, ".gguf") == 0) length -= 5;
-    snprintf(name, room, "%.*s-%05u-of-%05u.gguf", (int)length, j->path, shard + 1, j->arrangement->shards);
     qdq_status status = qdq_writer_create(QDQ_LAYOUT_GGUF, name, writer);
     free(name);
     return status;
@@ -138,6 +137,19 @@ static qdq_status next_file(job *j, qdq_rewrite *r, uint32_t shard) {
     if (status == QDQ_OK) status = create_writer(j, shard, &writer);
     if (status == QDQ_OK) status = qdq_rewrite_next_file(r, writer);
     return status == QDQ_OK ? mark_shard(j, r->writer, shard) : status;
+}
+
+static qdq_status run_rewrite(job *j, qdq_rewrite *r) {
+    const qdq_file_options *o = &j->options;
+    if (o->parts == 0) return qdq_rewrite_run(r);
+    qdq_part_wish wish = {.path = j->path,
+                          .split = j->arrangement->by_shards,
+                          .part = o->part,
+                          .parts = o->parts,
+                          .resume = o->resume,
+                          .next = o->next_part,
+                          .context = o->context};
+    return qdq_parts_run(r, &wish, &j->report.part_bytes, &j->report.part_made);
 }
 
 /* Takes writer. dry: only sizes are told. */
@@ -167,7 +179,7 @@ static qdq_status write_all(job *j, qdq_writer *writer, bool dry) {
     j->report.weight_bytes = r.written;
     j->report.weighted = r.weighted;
     if (status == QDQ_OK && j->options.ready != NULL) status = j->options.ready(j->options.context, &j->report);
-    if (status == QDQ_OK && !dry) status = qdq_rewrite_run(&r);
+    if (status == QDQ_OK && !dry) status = run_rewrite(j, &r);
     qdq_rewrite_close(&r);
     return status;
 }
@@ -184,9 +196,11 @@ static qdq_status as_it_is(const qdq_model *model, qdq_arrangement *arrangement)
     return QDQ_OK;
 }
 
-static void take_options(job *j, const qdq_file_options *options) {
-    if (options != NULL)
-        memcpy(&j->options, options, options->size < sizeof j->options ? options->size : sizeof j->options);
+static qdq_status take_options(job *j, const qdq_file_options *options) {
+    qdq_file_options *o = &j->options;
+    if (options != NULL) memcpy(o, options, options->size < sizeof *o ? options->size : sizeof *o);
+    if (o->parts == 0 || o->next_part != NULL || (o->part >= 1 && o->part <= o->parts)) return QDQ_OK;
+    return qdq_fail(QDQ_INVALID_ARGUMENT, "part %u of %u parts is wanted", o->part, o->parts);
 }
 
 static void hand_over(const job *j, qdq_file_report *report) {
@@ -217,7 +231,8 @@ qdq_status qdq_quantize_file(qdq_pass *pass, const qdq_selection *selection, con
              .report = {.size = sizeof j.report}};
     qdq_status status = check("qdq_quantize_file", &j, path, options, report);
     if (status != QDQ_OK) return status;
-    take_options(&j, options);
+    status = take_options(&j, options);
+    if (status != QDQ_OK) return status;
     const qdq_llama_chooser *rules = choose == qdq_llama_choose ? context : NULL;
     qdq_writer *writer = NULL;
     qdq_arrangement arrangement = {0};
@@ -243,17 +258,20 @@ qdq_status qdq_roundtrip_file(qdq_pass *pass, const qdq_selection *selection, co
              .choose = choose,
              .context = context,
              .kind = QDQ_WORK_ROUNDTRIP,
+             .path = path,
              .report = {.size = sizeof j.report}};
     qdq_status status = check("qdq_roundtrip_file", &j, path, options, report);
     if (status == QDQ_OK && path == NULL) status = qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_roundtrip_file: path is NULL");
     if (status != QDQ_OK) return status;
-    take_options(&j, options);
+    status = take_options(&j, options);
+    if (status != QDQ_OK) return status;
     qdq_writer *writer = NULL;
     qdq_arrangement arrangement = {0};
     status = as_it_is(selection->model, &arrangement);
     j.arrangement = &arrangement;
     if (status == QDQ_OK) status = decide_all(&j, false);
-    if (status == QDQ_OK) status = qdq_writer_create(QDQ_LAYOUT_SAFETENSORS, path, &writer);
+    if (status == QDQ_OK)
+        status = qdq_writer_create(QDQ_LAYOUT_SAFETENSORS, j.options.parts > 0 ? NULL : path, &writer);
     if (status == QDQ_OK && qdq_model_layout(selection->model) == QDQ_LAYOUT_SAFETENSORS)
         status = qdq_writer_copy_metadata(writer, selection->model);
     status = finish(&j, status, writer, false, report);

@@ -1,0 +1,37 @@
+#include "cli/part.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const char *qdq_part_parse(qdq_part *part, const char *text) {
+    static const char wrong[] = "--part is K/N, part K of N, counted from 1: 3/8";
+    char first[16];
+    long long k, n;
+    const char *slash = strchr(text, '/');
+    if (slash == NULL || (size_t)(slash - text) >= sizeof first) return wrong;
+    snprintf(first, sizeof first, "%.*s", (int)(slash - text), text);
+    if (!qdq_parse_integer(slash + 1, 1, QDQ_MAX_PARTS, &n) || !qdq_parse_integer(first, 1, n, &k)) return wrong;
+    part->part = (uint32_t)k;
+    part->parts = (uint32_t)n;
+    return NULL;
+}
+
+const char *qdq_part_check(const qdq_part *part, bool dry_run) {
+    if (part->resume && part->parts == 0) return "--resume goes on with parts: say --part K/N too (--part 1/1 for all)";
+    if (part->parts > 0 && dry_run) return "--dry-run makes no part: leave out --part";
+    return NULL;
+}
+
+void qdq_part_options(const qdq_part *part, qdq_file_options *options) {
+    options->part = part->part;
+    options->parts = part->parts;
+    options->resume = part->resume;
+}
+
+void qdq_part_print(const qdq_part *part, const qdq_file_report *r, const char *output) {
+    char name[512];
+    qdq_printable(output, name, sizeof name);
+    printf("Part %u of %u of %s: %s of %s", part->part, part->parts, name, QDQ_SIZE(r->part_bytes), QDQ_SIZE(r->bytes));
+    if (r->part_made < r->part_bytes) printf(", of which %s were there", QDQ_SIZE(r->part_bytes - r->part_made));
+    printf("\nIt is in %s.parts; when all parts are: qdq join %s\n", name, name);
+}

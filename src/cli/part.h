@@ -1,0 +1,29 @@
+/* --part K/N and --resume, of the commands that write models, and what they say in the end. */
+#ifndef QDQ_CLI_PART_H
+#define QDQ_CLI_PART_H
+
+#include "cli/cli.h"
+
+typedef struct qdq_part {
+    uint32_t part, parts; /* parts 0: the whole file */
+    bool resume;
+} qdq_part;
+
+enum { QDQ_MAX_PARTS = 1 << 20 };
+
+/* "K/N"; what is wrong with it, or NULL. */
+const char *qdq_part_parse(qdq_part *part, const char *text);
+/* What is wrong with both options together, or NULL. */
+const char *qdq_part_check(const qdq_part *part, bool dry_run);
+void qdq_part_options(const qdq_part *part, qdq_file_options *options);
+/* The line about a part that was made; output: where the whole will be. */
+void qdq_part_print(const qdq_part *part, const qdq_file_report *report, const char *output);
+
+#define QDQ_PART_HELP                                                                                                  \
+    "make part K of N, counted from 1, in the folder OUT.parts, beside other processes or before them, on this "       \
+    "machine "                                                                                                         \
+    "or on others; qdq join then makes OUT of it"
+#define QDQ_RESUME_HELP                                                                                                \
+    "with --part: do not make again what is in OUT.parts and intact, in however many parts it was made"
+
+#endif
