@@ -148,7 +148,7 @@ QDQ_API const char *qdq_tensor_not_source(const qdq_tensor *tensor);
 
 typedef struct qdq_decode_options {
     size_t size;     /* sizeof(qdq_decode_options), set by the caller */
-    const char *via; /* the elements that are made of codes: "f32", "f16", "bf16"; NULL: "f32" */
+    const char *via; /* the elements that are made of codes: "f32", "f16", "bf16"; NULL: of GGUF "f32", else "bf16" */
     bool requantize; /* GGUF's quantized tensors are sources, too */
 } qdq_decode_options;
 
@@ -156,11 +156,16 @@ typedef struct qdq_decode_options {
  * the codes mean, rounded to nearest, ties to even, to the elements of `via`. Before selections are made of the model,
  * and once. What a tensor's codes are called, and how many tensors have them, says qdq_model_decoded().
  *
+ * Of safetensors: codes whose scales are in other tensors, in the layouts of docs/sources.md, as a config.json beside
+ * them, names, types and shapes tell. They take the name of the weights that they stand for, and the type of `via`,
+ * with the bytes that it has; data are NULL; scales are no tensors any more.
+ *
  * Of GGUF, where requantize is set: every quantized type; the values are those of ggml's dequantize_row_*(). Such a
  * tensor stays what it was for copies: type_name, ggml_type, bytes and data are the file's.
  *
  * QDQ_INVALID_ARGUMENT: no such elements; QDQ_UNSUPPORTED: codes that are not read, with tensor and reason;
- * QDQ_OUT_OF_MEMORY. options may be NULL. */
+ * QDQ_BAD_DATA: codes without scales, scales without codes, shapes that do not fit; QDQ_OUT_OF_MEMORY. options may be
+ * NULL. */
 QDQ_API qdq_status qdq_model_decode(qdq_model *model, const qdq_decode_options *options);
 /* The codes' name, as "q4_K"; *tensors have them, and *via is what their elements are. NULL: past the last. */
 QDQ_API const char *qdq_model_decoded(const qdq_model *model, uint64_t index, uint64_t *tensors, qdq_dtype *via);

@@ -1,5 +1,9 @@
 """Models whose weights are codes, as sources: sources_test.py PATH/TO/qdq [unittest's options]."""
 
+import json
+import math
+import os
+import random
 import struct
 import unittest
 
@@ -126,6 +130,387 @@ class TestQuantizedGGUF(CommandTest):
         path = self.put("nv.gguf", gguf_bytes(
             {"a.weight": ("NVFP4", [2, 64], bytes(72)), "a.scale": ("F32", [1], f32([0.5]))}, []))
         self.fails(1, ["a.weight", "a.scale", "multiplied"], "error", "-f", "q4_0", "--allow-requantize", path)
+
+
+# ---- Codes whose scales are in other tensors, decoded by their definitions ------------------------------------------
+
+
+def e4m3(code):
+    sign, exponent, mantissa = (-1.0 if code & 128 else 1.0), code >> 3 & 15, code & 7
+    if exponent == 15 and mantissa == 7:
+        return math.nan
+    return sign * (mantissa / 512 if exponent == 0 else (1 + mantissa / 8) * 2.0 ** (exponent - 7))
+
+
+def e8m0(code):
+    return 2.0 ** (code - 127)
+
+
+def single(x):
+    """To the nearest float: products of codes and floats are exact in Python's."""
+    return struct.unpack("<f", struct.pack("<f", x))[0]
+
+
+def nearest_bf16(x):
+    bits = struct.unpack("<I", struct.pack("<f", x))[0]
+    return (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+
+
+def as_via(via, values):
+    """The bytes of products, each rounded to a float and then to what they are taken as."""
+    values = [single(v) for v in values]
+    return {"f32": f32, "f16": f16, "bf16": lambda v: struct.pack("<%dH" % len(v), *map(nearest_bf16, v))}[via](values)
+
+
+def numbers(seed, n, most, least=0):
+    generator = random.Random(seed)
+    return [generator.randint(least, most) for _ in range(n)]
+
+
+def fp8_codes(seed, n):
+    """All codes but the NaNs, small and large."""
+    return bytes(c if c & 127 < 127 else 8 for c in numbers(seed, n, 255))
+
+
+def positive(seed, n):
+    return [single(abs(x) / 300 + 1e-4) for x in gauss(seed, n)]
+
+
+class CodesTest(CommandTest):
+    """A directory IN with model.safetensors and config.json, whose weights Python decodes."""
+
+    def setUp(self):
+        super().setUp()
+        os.mkdir(self.path("in"))
+
+    def checkpoint(self, tensors, config=None, name="config.json"):
+        self.put("in/model.safetensors", safetensors_bytes(tensors))
+        for old in ("config.json", "hf_quant_config.json"):
+            if os.path.exists(self.path("in/" + old)):
+                os.remove(self.path("in/" + old))
+        if config is not None:
+            self.put("in/" + name, json.dumps(config).encode())
+        return "in"
+
+    def check(self, tensors, expected, config=None, codes=None, name="config.json"):
+        """expected: name -> (shape, values). As elements, and as what quantization makes of them."""
+        model = self.checkpoint(tensors, config, name)
+        for via in ["f32", "f16", "bf16"]:
+            if via == "f16" and max(abs(v) for _, values in expected.values() for v in values) > 65504:
+                continue
+            self.done("quantize", "-f", via, "--via", via, model, "-o", "o.gguf", "--quiet")
+            got = read_gguf(self.path("o.gguf"))[0]
+            plain = {}
+            for tensor, (shape, values) in expected.items():
+                raw = as_via(via, values)
+                self.assertEqual(got[tensor][:2], (GGML_ID[via.upper()], shape), tensor)
+                self.assertEqual(got[tensor][2], raw, (tensor, via))
+                plain[tensor] = (via.upper(), shape, raw)
+            self.assertEqual(set(got) - set(expected), set(got) & {"norm.weight", "plain.weight"})
+            self.put("plain.safetensors", safetensors_bytes(plain))
+            own = ["--include", "|".join("^%s$" % n.replace(".", "[.]") for n in expected)]
+            a, b = [self.json("error", "-f", "q4_0,q8_0,f16", *source)["tensors"]
+                    for source in (["plain.safetensors"], [*own, "--via", via, model])]
+            self.assertEqual(a, b)
+        errors = self.json("error", "-f", "q4_0", model)
+        if codes:
+            self.assertEqual(errors["codes"], [{"type": codes, "tensors": len(expected), "via": "bf16"}])
+            self.assertIn("codes, taken as weights via bf16", self.done("error", "-f", "q4_0", model))
+
+    def refused(self, patterns, tensors, config=None, name="config.json"):
+        model = self.checkpoint(tensors, config, name)
+        for command in (["error", "-f", "q4_0"], ["quantize", "-f", "q8_0", "-o", "o.gguf"],
+                        ["roundtrip", "-f", "q4_0", "-o", "o.safetensors"],
+                        ["plan", "--target", "5bpw", "-o", "plan.json"]):
+            self.fails(1, patterns, *command, model)
+
+
+FP8 = {"quantization_config": {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [128, 128], "activation_scheme": "dynamic"}}
+
+
+class TestFP8(CodesTest):
+    def blocks(self, codes, rows, columns, scales, block=(128, 128)):
+        across = -(-columns // block[1])
+        return [e4m3(codes[r * columns + c]) * scales[r // block[0] * across + c // block[1]]
+                for r in range(rows) for c in range(columns)]
+
+    def test_blocks(self):
+        """DeepSeek's and Qwen's; the last blocks are partial in both directions."""
+        codes, rows, columns = fp8_codes(1, 200 * 352), 200, 352
+        for dtype, pack in [("F32", f32), ("BF16", bf16), ("F16", f16)]:
+            raw = pack(positive(2, 6))
+            tensors = {"a.weight": ("F8_E4M3", [rows, columns], codes), "a.weight_scale_inv": (dtype, [2, 3], raw),
+                       "norm.weight": ("BF16", [64], bf16(gauss(3, 64))), "a.input_scale": ("F32", [1], f32([1.0]))}
+            expected = {"a.weight": ([rows, columns], self.blocks(codes, rows, columns, floats(dtype, raw)))}
+            for config in (FP8, None):
+                self.check(tensors, expected, config, "F8_E4M3 with %s scales of 128 x 128" % dtype)
+
+    def test_block_sizes(self):
+        """Of exponents, in blocks of 32 x 32, in rows of 32, and of a size that only the configuration has."""
+        codes, exponents = fp8_codes(4, 96 * 64), bytes(numbers(5, 200, 130, 110))
+        for block, shape, config in [((32, 32), [3, 2], None), ((1, 32), [96, 2], None),
+                                     ((48, 16), [2, 4], {"quantization_config": {"quant_method": "fp8", "weight_block_size": [48, 16]}})]:
+            n = shape[0] * shape[1]
+            tensors = {"a.weight": ("F8_E4M3", [96, 64], codes), "a.weight_scale_inv": ("F8_E8M0", shape, exponents[:n])}
+            expected = {"a.weight": ([96, 64], self.blocks(codes, 96, 64, [e8m0(c) for c in exponents], block))}
+            self.check(tensors, expected, config, "F8_E4M3 with F8_E8M0 scales of %d x %d" % block)
+        tensors["a.scale"] = tensors.pop("a.weight_scale_inv")  # DeepSeek-V4's name
+        self.check(tensors, expected, config)
+
+    def test_experts(self):
+        """Stacks: each matrix has blocks of its own, or one scale, or all have one."""
+        codes, scales = fp8_codes(6, 3 * 130 * 64), positive(7, 3 * 2)
+        size = 130 * 64
+        for shape, of in [([3, 2, 1], lambda e, r: scales[2 * e + r // 128]), ([3, 1, 1], lambda e, r: scales[e]),
+                          ([3], lambda e, r: scales[e]), ([1], lambda e, r: scales[0]), ([], lambda e, r: scales[0]),
+                          ([3, 130, 1], lambda e, r: many[130 * e + r])]:
+            many = positive(8, 390)
+            raw = f32((many if shape == [3, 130, 1] else scales)[:count(shape)])
+            tensors = {"gate_up_proj": ("F8_E4M3", [3, 130, 64], codes), "gate_up_proj_scale_inv": ("F32", shape, raw)}
+            values = [e4m3(codes[i]) * of(i // size, i % size // 64) for i in range(len(codes))]
+            self.check(tensors, {"gate_up_proj": ([3, 130, 64], values)}, FP8)
+
+    def test_rows_and_tensors(self):
+        """compressed-tensors, ModelOpt, Mistral; also I8."""
+        codes, scales = fp8_codes(9, 24 * 64), positive(10, 24)
+        config = {"quantization_config": {"quant_method": "compressed-tensors", "format": "float-quantized", "config_groups": {
+            "group_0": {"weights": {"num_bits": 8, "type": "float", "strategy": "channel"}}}}}
+        for end, shape, conf in [("_scale", [24, 1], config), ("_scale", [24], config), ("_scale", [1], config), ("_scale", [], config),
+                                 ("_scale_inv", [], {"quantization_config": {"quant_method": "fp8", "weight_block_size": None}})]:
+            used = bf16(scales[:count(shape)])
+            of = floats("BF16", used)
+            tensors = {"a.weight": ("F8_E4M3", [24, 64], codes), "a.weight" + end: ("BF16", shape, used)}
+            values = [e4m3(c) * of[i // 64 if len(of) > 1 else 0] for i, c in enumerate(codes)]
+            self.check(tensors, {"a.weight": ([24, 64], values)}, conf,
+                       "F8_E4M3 with BF16 scales of a " + ("row" if len(of) > 1 else "tensor"))
+        tensors["a.qscale_weight"] = tensors.pop("a.weight_scale_inv")
+        tensors["a.qscale_act"] = ("F32", [], f32([1]))
+        self.check(tensors, {"a.weight": ([24, 64], values)}, None)
+        self.check({"a.weight": ("F8_E4M3", [24, 64], codes), "a.weight_scale": ("F32", [], f32([0.25]))},
+                   {"a.weight": ([24, 64], [e4m3(c) / 4 for c in codes])},
+                   {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "FP8"}}, name="hf_quant_config.json")
+        self.check({"a.weight": ("I8", [24, 64], codes), "a.weight_scale": ("F32", [24, 1], f32(scales))},
+                   {"a.weight": ([24, 64], [struct.unpack("b", bytes([c]))[0] * scales[i // 64] for i, c in enumerate(codes)])},
+                   None, "I8 with F32 scales of a row")
+
+    def test_refused(self):
+        codes = fp8_codes(11, 256 * 128)
+        weight = ("F8_E4M3", [256, 128], codes)
+        scale = ("F32", [2, 1], f32([0.5, 0.25]))
+        self.refused(['"a.weight" holds F8_E4M3 codes, and there is no scale'], {"a.weight": weight}, FP8)
+        self.refused(['"b.weight" holds F8_E4M3', "no scale"], {"a.weight": weight, "a.weight_scale_inv": scale, "b.weight": weight}, FP8)
+        self.refused(['"b.weight_scale_inv" belongs to codes, and there are none'],
+                     {"a.weight": weight, "a.weight_scale_inv": scale, "b.weight_scale_inv": scale}, FP8)
+        self.refused(['"a.weight" is 256 x 128', '"a.weight_scale_inv" 3 x 1', "neither blocks"],
+                     {"a.weight": weight, "a.weight_scale_inv": ("F32", [3, 1], f32([1, 1, 1]))}, FP8)
+        self.refused(['"a.weight_scale_inv" 4 x 2 x 1'],
+                     {"a.weight": weight, "a.weight_scale_inv": ("F32", [4, 2, 1], f32([1] * 8))}, FP8)
+        self.refused(['"a.weight_scale_inv" of type I32'],
+                     {"a.weight": weight, "a.weight_scale_inv": ("I32", [2, 1], bytes(8))}, FP8)
+        # Four ranks of 72 rows, each with a block of 64 of its own behind a whole one.
+        stacked = {"a.weight": ("F8_E4M3", [4 * 136, 32], bytes(4 * 136 * 32)), "a.weight_scale_inv": ("F32", [8, 1], f32([1] * 8))}
+        self.refused(["4 tensor-parallel ranks that were stacked"], stacked, FP8)
+        for method in ("bitsandbytes", "hqq", "x" * 100, "\x1b[31m"):
+            self.refused(['config.json: the model is quantized with the method "', "not read"], {"a.weight": weight, "a.weight_scale_inv": scale},
+                         {"quantization_config": {"quant_method": method}})
+        self.refused(["compressed-tensors' format \"marlin-24\""], {"a.weight": weight},
+                     {"quantization_config": {"quant_method": "compressed-tensors", "format": "marlin-24"}})
+        self.refused(["ModelOpt's \"W4A8_AWQ\""], {"a.weight": weight},
+                     {"quantization": {"quant_algo": "W4A8_AWQ"}}, name="hf_quant_config.json")
+        self.refused(['FP8 of the kind "e5m2"'], {"a.weight": weight}, {"quantization_config": {"quant_method": "fp8", "fmt": "e5m2"}})
+        self.refused(["no \\[rows, columns\\]"], {"a.weight": weight},
+                     {"quantization_config": {"quant_method": "fp8", "weight_block_size": [0, 128]}})
+        os.remove(self.path("in/config.json"))
+        self.put("in/config.json", b"{")
+        self.fails(1, "config.json: not JSON", "error", "-f", "q4_0", "in")
+
+    def test_not_numbers(self):
+        """The codes 0x7f and 0xff, and scales, that are no numbers, where they are."""
+        for at, code in [(130, 0x7F), (255, 0xFF)]:
+            codes = bytearray(fp8_codes(12, 4 * 128))
+            codes[at] = code
+            model = self.checkpoint({"a.weight": ("F8_E4M3", [4, 128], bytes(codes)), "a.weight_scale_inv": ("F32", [1, 1], f32([1]))}, FP8)
+            for command in (["error", "-f", "q4_0"], ["quantize", "-f", "q8_0", "-o", "o.gguf"], ["quantize", "-f", "bf16", "-o", "o.gguf"]):
+                self.fails(1, [r'"a\.weight": weight %d \(row 1, column %d; file offset \d+\) is NaN' % (at, at - 128)], *command, model)
+        model = self.checkpoint({"a.weight": ("F8_E4M3", [4, 128], fp8_codes(13, 512)), "a.weight_scale_inv": ("F8_E8M0", [1, 1], b"\xff")}, FP8)
+        self.fails(1, "weight 0 .* is NaN", "error", "-f", "q4_0", model)
+        model = self.checkpoint({"a.weight": ("F8_E4M3", [4, 128], b"\x70" * 512), "a.weight_scale_inv": ("F32", [1, 1], f32([1e4]))}, FP8)
+        self.fails(1, "weight 0 .* is infinite", "error", "-f", "q4_0", "--via", "f16", model)
+        self.done("error", "-f", "q4_0", model)
+
+    def test_plain_models_stay(self):
+        """F8 without any scale in the model, and without a configuration, is passed over as ever."""
+        self.put("p.safetensors", safetensors_bytes({"a.weight": ("F8_E4M3", [4, 32], bytes(128)), "b.weight": ("F32", [4, 32], f32(gauss(1, 128)))}))
+        text = self.done("error", "-f", "q4_0", "p.safetensors")
+        self.assertIn("holds codes whose scales are in other tensors", text)
+
+    def test_what_stays_is_decoded(self):
+        """A tensor that gets no format is written as the weights that it stands for: GGUF has no FP8."""
+        codes = fp8_codes(14, 8 * 64)
+        model = self.checkpoint({"a.weight": ("F8_E4M3", [8, 64], codes), "a.weight_scale_inv": ("F32", [], f32([0.5])),
+                            "b.weight": ("F8_E4M3", [8, 64], codes), "b.weight_scale_inv": ("F32", [], f32([0.5]))}, FP8)
+        values = [e4m3(c) / 2 for c in codes]
+        self.done("quantize", "-f", "q8_0", "--exclude", "^b", model, "-o", "o.gguf", "--quiet")
+        got = read_gguf(self.path("o.gguf"))[0]
+        self.assertEqual((got["a.weight"][0], got["b.weight"][0], got["b.weight"][2]), (8, 30, as_via("bf16", values)))
+        self.done("roundtrip", "-f", "q8_0", "--exclude", "^b", model, "-o", "o.safetensors", "--quiet")
+        got = read_safetensors(self.path("o.safetensors"))[0]
+        self.assertEqual((sorted(got), got["b.weight"]), (["a.weight", "b.weight"], ("BF16", [8, 64], as_via("bf16", values))))
+        self.done("plan", "--target", "12.5bpw", "--formats", "q8_0,source", model, "-o", "plan.json", "--quiet")
+        plan = json.loads(read(self.path("plan.json")))
+        self.assertEqual((plan["via"], sorted(t["format"] for t in plan["tensors"])), ("bf16", ["q8_0", "source"]))
+        self.done("quantize", "--plan", "plan.json", model, "-o", "o.gguf", "--quiet")
+        self.assertEqual(os.path.getsize(self.path("o.gguf")), plan["bytes"])
+
+    def test_gradients(self):
+        codes = fp8_codes(15, 8 * 64)
+        model = self.checkpoint({"a.weight": ("F8_E4M3", [8, 64], codes), "a.weight_scale_inv": ("F32", [], f32([0.5]))}, FP8)
+        self.put("plain.safetensors", safetensors_bytes({"a.weight": ("BF16", [8, 64], as_via("bf16", [e4m3(c) / 2 for c in codes]))}))
+        gradients = self.put("g.safetensors", safetensors_bytes({"a.weight": ("F32", [8, 64], f32(gauss(16, 512)))}))
+        a, b = [self.json("sensitivity", "--low", "q4_0", "--high", "source", "--grad", gradients, m) for m in (model, "plain.safetensors")]
+        self.assertEqual(a["tensors"], b["tensors"])
+
+
+E2M1 = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0]
+
+
+def nibbles(raw):
+    return [n for byte in raw for n in (byte & 15, byte >> 4)]
+
+
+def pack_words(codes, rows, columns, bits):
+    """Along rows, the first in the lowest bits; each row begins a word."""
+    each, out = 32 // bits, b""
+    for r in range(rows):
+        for c in range(0, columns, each):
+            row = codes[r * columns + c:r * columns + min(c + each, columns)]
+            out += struct.pack("<I", sum(code << bits * i for i, code in enumerate(row)))
+    return out
+
+
+class TestFP4(CodesTest):
+    def values(self, raw, scales, group):
+        return [E2M1[n] * scales[i // group] for i, n in enumerate(nibbles(raw))]
+
+    def test_mxfp4(self):
+        raw, exponents = bytes(numbers(1, 24 * 48, 255)), bytes(numbers(2, 24 * 3, 140, 110))
+        values = self.values(raw, [e8m0(c) for c in exponents], 32)
+        tensor = {"a.weight": ([24, 96], values)}
+        packed = ("U8", [24, 48], raw)
+        compressed = {"quantization_config": {"quant_method": "compressed-tensors", "format": "mxfp4-pack-quantized"}}
+        for dtype in ("U8", "F8_E8M0"):
+            scale = (dtype, [24, 3], exponents)
+            self.check({"a.weight_packed": packed, "a.weight_scale": scale}, tensor, compressed, "MXFP4")
+            self.check({"a.weight": packed, "a.weight_scale": scale}, tensor)
+            self.check({"a.weight": ("I8", [24, 48], raw), "a.scale": scale}, tensor)  # DeepSeek-V4's experts
+        gpt_oss = {"mlp.experts.gate_up_proj_blocks": ("U8", [2, 12, 3, 16], raw), "mlp.experts.gate_up_proj_scales": ("U8", [2, 12, 3], exponents)}
+        self.check(gpt_oss, {"mlp.experts.gate_up_proj": ([2, 12, 96], values)}, {"quantization_config": {"quant_method": "mxfp4"}}, "MXFP4")
+        exponents = bytes([255]) + exponents[1:]
+        model = self.checkpoint({"a.weight": packed, "a.weight_scale": ("U8", [24, 3], exponents)})
+        self.fails(1, "weight 0 .* is NaN", "error", "-f", "q4_0", model)
+
+    def test_nvfp4(self):
+        raw, codes = bytes(numbers(3, 24 * 32, 255)), bytes(numbers(4, 24 * 4, 126))
+        scale = ("F8_E4M3", [24, 4], codes)
+        for outer in (single(1 / 2688 * 1.7), 1.0, 2.0 ** -20):
+            scales = [single(e4m3(c) * outer) for c in codes]
+            self.check({"a.weight": ("U8", [24, 32], raw), "a.weight_scale": scale, "a.weight_scale_2": ("F32", [], f32([outer])),
+                        "a.input_scale": ("F32", [], f32([1]))}, {"a.weight": ([24, 64], self.values(raw, scales, 16))},
+                       {"quantization_config": {"quant_method": "modelopt", "quant_algo": "NVFP4"}}, "NVFP4")
+        many = [single(0.001 * (1 + e)) for e in range(3)]
+        scales = [single(e4m3(c) * many[i // 32]) for i, c in enumerate(codes)]
+        self.check({"w": ("U8", [3, 8, 32], raw), "w_scale": ("F8_E4M3", [3, 8, 4], codes), "w_scale_2": ("F32", [3], f32(many))},
+                   {"w": ([3, 8, 64], self.values(raw, scales, 16))})
+        # compressed-tensors' divides. A quotient of two floats, rounded in Python and then again, is rounded rightly.
+        outer = single(2688 / 1.7)
+        scales = [single(e4m3(c) / outer) for c in codes]
+        self.check({"a.weight_packed": ("U8", [24, 32], raw), "a.weight_scale": scale, "a.weight_global_scale": ("F32", [1], f32([outer]))},
+                   {"a.weight": ([24, 64], self.values(raw, scales, 16))},
+                   {"quantization_config": {"quant_method": "compressed-tensors", "format": "nvfp4-pack-quantized"}}, "NVFP4")
+
+    def test_refused(self):
+        raw, codes = bytes(numbers(5, 24 * 32, 255)), bytes(numbers(6, 24 * 4, 126))
+        packed, scale = ("U8", [24, 32], raw), ("F8_E4M3", [24, 4], codes)
+        outer = lambda x: ("F32", [1], f32([x]))
+        self.refused(["reciprocal", '"a.weight_scale_2" is 1500'], {"a.weight": packed, "a.weight_scale": scale, "a.weight_scale_2": outer(1500)})
+        self.refused(["reciprocal", '"a.weight_global_scale" is 0.0'],
+                     {"a.weight_packed": packed, "a.weight_scale": scale, "a.weight_global_scale": outer(0.001)})
+        for bad in (0.0, -1.0, math.nan, math.inf):
+            self.refused(['"a.weight_scale_2"', "an outer scale is over 0"], {"a.weight": packed, "a.weight_scale": scale, "a.weight_scale_2": outer(bad)})
+        self.refused(["want an outer scale"], {"a.weight_packed": packed, "a.weight_scale": scale})
+        self.refused(["do not go with an outer scale"],
+                     {"a.weight_packed": packed, "a.weight_scale": ("U8", [24, 2], bytes(48)), "a.weight_global_scale": outer(9)})
+        self.refused(["NVFP4 has a scale for 16 codes"], {"a.weight": packed, "a.weight_scale": ("F8_E4M3", [24, 3], codes[:72]), "a.weight_scale_2": outer(0.1)})
+        self.refused(["MXFP4 has a scale for 32 codes"], {"a.weight_packed": packed, "a.weight_scale": ("U8", [24, 4], bytes(96))})
+        self.refused(["_global_scale", "only packed"], {"a.weight": packed, "a.weight_scale": scale, "a.weight_global_scale": outer(9)})
+        self.refused(["not F32"], {"a.weight": packed, "a.weight_scale": scale, "a.weight_scale_2": ("BF16", [], bf16([0.5]))})
+        self.refused(["one number is wanted, or one a matrix"], {"a.weight": packed, "a.weight_scale": scale, "a.weight_scale_2": ("F32", [2], f32([0.5, 0.5]))})
+        self.refused(['"a_blocks" holds U8', "_scales"], {"a_blocks": ("U8", [2, 3, 16], bytes(96))})
+        self.refused(["a scale is wanted for each 16 bytes"], {"a_blocks": ("U8", [2, 3, 16], bytes(96)), "a_scales": ("U8", [2, 2], bytes(4))})
+        self.refused(["is there as well"], {"a.weight_packed": packed, "a.weight_scale": ("U8", [24, 2], bytes(48)), "a.weight": ("BF16", [1], bytes(2))})
+        self.refused(["of no layout that is read"], {"a.weight": packed, "a.weight_scale": ("F32", [24, 1], f32([1] * 24))})
+
+
+class TestPacked(CodesTest):
+    CONFIG = {"quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": {
+        "group_0": {"weights": {"num_bits": 4, "group_size": 32, "strategy": "group", "symmetric": True, "type": "int"}}}}}
+
+    def parts(self, rows, columns, bits, groups, seed=1):
+        codes = numbers(seed, rows * columns, 2 ** bits - 1)
+        words = -(-columns * bits // 32)
+        scales = bf16([x / 99 for x in positive(seed + 1, rows * groups)])
+        return codes, {"a.weight_packed": ("I32", [rows, words], pack_words(codes, rows, columns, bits)),
+                       "a.weight_scale": ("BF16", [rows, groups], scales),
+                       "a.weight_shape": ("I64", [2], struct.pack("<2q", rows, columns))}, floats("BF16", scales)
+
+    def test_groups(self):
+        for rows, columns, bits, groups, what in [(24, 96, 4, 3, "32"), (24, 96, 8, 3, "32"), (7, 100, 4, 1, "a row"), (5, 64, 2, 2, "32"),
+                                                  (6, 3072, 4, 24, "128")]:
+            codes, tensors, scales = self.parts(rows, columns, bits, groups)
+            values = [(c - 2 ** (bits - 1)) * scales[i // (columns // groups)] for i, c in enumerate(codes)]
+            self.check(tensors, {"a.weight": ([rows, columns], values)}, self.CONFIG, "INT%d with BF16 scales of %s" % (bits, what))
+        tensors["a.weight_shape"] = ("I32", [2], struct.pack("<2i", rows, columns))
+        self.check(tensors, {"a.weight": ([rows, columns], values)})
+
+    def test_zeros_and_order(self):
+        rows, columns = 21, 96
+        codes, tensors, scales = self.parts(rows, columns, 4, 3)
+        zeros = numbers(9, rows * 3, 15)
+        words = b"".join(struct.pack("<I", sum(zeros[(8 * w + i) * 3 + g] << 4 * i for i in range(8) if 8 * w + i < rows))
+                         for w in range(3) for g in range(3))
+        tensors["a.weight_zero_point"] = ("I32", [3, 3], words)
+        values = [(c - zeros[i // 32]) * scales[i // 32] for i, c in enumerate(codes)]
+        self.check(tensors, {"a.weight": ([rows, columns], values)}, self.CONFIG, "INT4 with BF16 scales and zeros of 32")
+        tensors["a.weight_g_idx"] = ("I32", [columns], struct.pack("<96i", *[-1] * 96))
+        self.check(tensors, {"a.weight": ([rows, columns], values)}, self.CONFIG)
+        order = [i % 3 for i in range(96)]
+        tensors["a.weight_g_idx"] = ("I32", [columns], struct.pack("<96i", *order))
+        at = lambda i: i // 96 * 3 + order[i % 96]
+        values = [(c - zeros[at(i)]) * scales[at(i)] for i, c in enumerate(codes)]
+        self.check(tensors, {"a.weight": ([rows, columns], values)}, self.CONFIG)
+
+    def test_refused(self):
+        codes, good, scales = self.parts(24, 96, 4, 3)
+        def but(**changes):
+            tensors = dict(good)
+            for name, value in changes.items():
+                if value is None:
+                    del tensors["a.weight_" + name]
+                else:
+                    tensors["a.weight_" + name] = value
+            return tensors
+        self.refused(['"a.weight_packed" holds I32', '"_scale"'], but(scale=None))
+        self.refused(['"a.weight_packed" holds I32', '"_shape"'], but(shape=None))
+        for shape in ((23, 96), (24, 0), (24, -96), (24, 2 ** 62), (0, 96)):
+            self.refused(["two numbers are wanted"], but(shape=("I64", [2], struct.pack("<2q", *shape))))
+        self.refused(["88 columns in 12 words a row", "not codes of 2, 4 or 8 bits"], but(shape=("I64", [2], struct.pack("<2q", 24, 88))))
+        self.refused(["a scale is wanted for each group"], but(scale=("BF16", [23, 3], bytes(138))))
+        self.refused(["a scale is wanted for each group"], but(scale=("BF16", [24, 5], bytes(240))))
+        self.refused(["zeros are wanted packed"], but(zero_point=("I32", [24, 3], bytes(288))))
+        for order in ([0] * 95 + [3], [-1] * 95 + [0], [0, -1] * 48, [-2] * 96):
+            self.refused(["is of group -?\\d+ in", "there are 3 groups"], but(g_idx=("I32", [96], struct.pack("<96i", *order))))
+        self.refused(["for each column"], but(g_idx=("I32", [95], bytes(380))))
+        self.refused(['"b.weight_shape" belongs to codes'], dict(good, **{"b.weight_shape": good["a.weight_shape"]}))
 
 
 if __name__ == "__main__":

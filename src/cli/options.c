@@ -57,8 +57,8 @@ static const struct {
       "comes on top of what was lost before"}},
     {QDQ_TAKES_CODES,
      {VIA, "via", "DTYPE", QDQ_ARG_CHOICE, "f32 f16 bf16",
-      "of tensors that are codes: what the weights are that they stand for, rounded to nearest, ties to even; of a "
-      "GGUF's f32"}},
+      "of tensors that are codes: what the weights are that they stand for, rounded to nearest, ties to even. Of a "
+      "GGUF f32, else bf16"}},
     {QDQ_TAKES_JSON,
      {JSON, "json", "FILE", QDQ_ARG_OUTPUT, NULL,
       "write the result as JSON; - is standard output, in the table's place"}},

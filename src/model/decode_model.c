@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "model/decoding.h"
+#include "model/pairing.h"
 #include "base/codebook.h"
 #include "base/error.h"
 #include "base/ggml_type.h"
@@ -89,10 +90,12 @@ qdq_status qdq_model_decode(qdq_model *model, const qdq_decode_options *options)
     if (model == NULL || (options != NULL && options->size == 0))
         return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_model_decode: a NULL argument, or options->size is 0");
     if (options != NULL) memcpy(&o, options, options->size < sizeof o ? options->size : sizeof o);
-    qdq_dtype via = QDQ_F32;
+    bool gguf = qdq_model_layout(model) == QDQ_LAYOUT_GGUF;
+    qdq_dtype via = gguf ? QDQ_F32 : QDQ_BF16;
     qdq_status status = o.via != NULL ? find_via(o.via, &via) : QDQ_OK;
     if (status != QDQ_OK) return status;
-    return qdq_model_layout(model) == QDQ_LAYOUT_GGUF && o.requantize ? decode_gguf_model(model, via) : QDQ_OK;
+    if (!gguf) return qdq_pairing_decode(model, via);
+    return o.requantize ? decode_gguf_model(model, via) : QDQ_OK;
 }
 
 /* Whether a tensor before this one has the same codes. */

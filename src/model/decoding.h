@@ -13,10 +13,11 @@ struct qdq_decoding {
     /* n elements from `first` on, to floats: first a multiple of unit; n one too, or up to the end of a row; at most
      * QDQ_DECODED_PIECE; all of one row. */
     void (*decode)(const qdq_decoding *decoding, uint64_t first, uint32_t n, float *values);
-    const char *name;  /* of the codes: "q4_K" */
-    uint32_t unit;     /* elements that are decoded together; divides QDQ_DECODED_PIECE */
-    uint64_t row;      /* elements a row */
-    qdq_format format; /* of blocks */
+    const char *name;   /* of the codes: "q4_K" */
+    uint32_t unit;      /* elements that are decoded together; divides QDQ_DECODED_PIECE */
+    uint64_t row;       /* elements a row */
+    qdq_format format;  /* of blocks */
+    const void *layout; /* what else a decoder goes by */
     const uint8_t *codes;
     uint64_t code_bytes, elements, offset; /* all of codes; what they are; where they begin in the file */
 };

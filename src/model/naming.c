@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "model/advice.h"
+#include "model/beside.h"
 #include "base/error.h"
-#include "base/platform_files.h"
 #include "files/json_reader.h"
 
 enum { ARCHITECTURE = 128 };
@@ -55,17 +55,10 @@ static qdq_status read_config(const char *path, const char *config, size_t lengt
 
 /* By the config.json beside the files. QDQ_OK and no text: there is none, or it does not say. */
 static qdq_status from_config(const qdq_model *model, char text[ARCHITECTURE]) {
-    const char *path = qdq_model_path(model);
-    qdq_file_info info;
-    char config[4096], *content;
+    char config[QDQ_BESIDE_PATH], *content;
     size_t length;
-    bool folder = qdq_path_info(path, &info) && info.kind == QDQ_FILE_DIRECTORY;
-    int before = (int)(folder ? strlen(path) : (size_t)(qdq_path_last(path) - path));
-    if ((size_t)before > sizeof config - sizeof "/config.json") return QDQ_OK;
-    snprintf(config, sizeof config, "%.*s%sconfig.json", before, path, folder ? "/" : "");
-    if (!qdq_path_info(config, &info)) return QDQ_OK;
-    qdq_status status = qdq_read_text(config, QDQ_WORDS_LIMIT, &content, &length);
-    if (status != QDQ_OK) return status;
+    qdq_status status = qdq_read_beside(model, "config.json", config, &content, &length);
+    if (status != QDQ_OK || content == NULL) return status;
     status = read_config(config, content, length, text);
     free(content);
     return status;

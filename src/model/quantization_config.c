@@ -1,0 +1,136 @@
+#include "model/quantization_config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "model/beside.h"
+#include "files/files.h"
+#include "files/json_io.h"
+
+#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
+
+static bool is_one_of(const char *text, const char *const *list) {
+    for (; *list != NULL; list++)
+        if (strcmp(*list, text) == 0) return true;
+    return false;
+}
+
+/* A text of an object; "" where there is none. */
+static const char *text_of(const json_t *object, const char *key) {
+    const char *text = json_string_value(json_object_get(object, key));
+    return text != NULL ? text : "";
+}
+
+static qdq_status refuse(const char *path, const char *what, const char *name) {
+    return qdq_fail(QDQ_UNSUPPORTED,
+                    "%s: the model is quantized with %s \"%s\", whose codes are not read: give the BF16 model that it "
+                    "was made from",
+                    SHOWN(path), what, SHOWN(name));
+}
+
+/* weight_block_size: [128, 128], or null. */
+static qdq_status read_block(const char *path, const json_t *list, qdq_quantization *q) {
+    if (list == NULL || json_is_null(list)) return QDQ_OK;
+    json_int_t rows = json_integer_value(json_array_get(list, 0)),
+               columns = json_integer_value(json_array_get(list, 1));
+    if (json_array_size(list) != 2 || rows <= 0 || columns <= 0)
+        return qdq_fail(QDQ_BAD_DATA, "%s: the block of its scales is no [rows, columns]", SHOWN(path));
+    q->block_rows = (uint64_t)rows;
+    q->block_columns = (uint64_t)columns;
+    return QDQ_OK;
+}
+
+static qdq_status check_compressed(const char *path, const json_t *object, qdq_quantization *q) {
+    static const char *const formats[] = {"",
+                                          "dense",
+                                          "float-quantized",
+                                          "naive-quantized",
+                                          "int-quantized",
+                                          "pack-quantized",
+                                          "nvfp4-pack-quantized",
+                                          "mxfp4-pack-quantized",
+                                          "mxfp8-quantized",
+                                          "mixed-precision",
+                                          NULL};
+    const char *format = text_of(object, "format");
+    if (!is_one_of(format, formats)) return refuse(path, "compressed-tensors' format", format);
+    const char *sparse = text_of(json_object_get(object, "sparsity_config"), "format");
+    if (sparse[0] != '\0' && strcmp(sparse, "dense") != 0) return refuse(path, "compressed-tensors' sparsity", sparse);
+    const char *key;
+    json_t *group;
+    json_object_foreach(json_object_get(object, "config_groups"), key, group) {
+        format = text_of(group, "format");
+        if (!is_one_of(format, formats)) return refuse(path, "compressed-tensors' format", format);
+        const json_t *block = json_object_get(json_object_get(group, "weights"), "block_structure");
+        qdq_status status = json_is_array(block) ? read_block(path, block, q) : QDQ_OK;
+        if (status != QDQ_OK) return status;
+    }
+    return QDQ_OK;
+}
+
+static qdq_status check_modelopt(const char *path, const json_t *object) {
+    static const char *const algorithms[] = {
+        "", "FP8", "NVFP4", "W4A16_NVFP4", "FP8_PB_WO", "FP8_PER_CHANNEL_PER_TOKEN", "MXFP8", "MIXED_PRECISION", NULL};
+    const char *algorithm = text_of(object, "quant_algo"), *key;
+    if (!is_one_of(algorithm, algorithms)) return refuse(path, "ModelOpt's", algorithm);
+    json_t *layer;
+    json_object_foreach(json_object_get(object, "quantized_layers"), key, layer) {
+        algorithm = text_of(layer, "quant_algo");
+        if (!is_one_of(algorithm, algorithms)) return refuse(path, "ModelOpt's", algorithm);
+    }
+    return QDQ_OK;
+}
+
+static qdq_status check(const char *path, const json_t *object, qdq_quantization *q) {
+    static const char *const methods[] = {"fp8", "fbgemm_fp8", "mxfp4", "mxfp8", NULL};
+    const char *method = text_of(object, "quant_method");
+    if (strlen(method) >= sizeof q->method) return refuse(path, "the method", method);
+    strcpy(q->method, method);
+    if (strcmp(method, "compressed-tensors") == 0) return check_compressed(path, object, q);
+    if (strncmp(method, "modelopt", 8) == 0) return check_modelopt(path, object);
+    if (!is_one_of(method, methods)) return refuse(path, "the method", method);
+    const char *format = text_of(object, "fmt");
+    if (format[0] != '\0' && strcmp(format, "e4m3") != 0 && strcmp(format, "float8_e4m3fn") != 0)
+        return refuse(path, "FP8 of the kind", format);
+    return read_block(path, json_object_get(object, "weight_block_size"), q);
+}
+
+/* NAME beside the model's files; *root NULL: there is none. */
+static qdq_status read_json(const qdq_model *model, const char *name, char path[QDQ_BESIDE_PATH], json_t **root) {
+    char *text;
+    size_t length;
+    json_error_t error;
+    *root = NULL;
+    qdq_status status = qdq_read_beside(model, name, path, &text, &length);
+    if (status != QDQ_OK || text == NULL) return status;
+    status = qdq_json_parse(path, text, length, root, &error);
+    free(text);
+    return status != QDQ_BAD_DATA
+               ? status
+               : qdq_fail(QDQ_BAD_DATA, "%s: not JSON: line %d: %s", SHOWN(path), error.line, SHOWN(error.text));
+}
+
+qdq_status qdq_quantization_read(const qdq_model *model, qdq_quantization *q) {
+    char path[QDQ_BESIDE_PATH];
+    json_t *root;
+    *q = (qdq_quantization){.method = ""};
+    qdq_status status = read_json(model, "config.json", path, &root);
+    if (status != QDQ_OK) return status;
+    const json_t *object = json_object_get(root, "quantization_config");
+    if (object == NULL) object = json_object_get(root, "compression_config");
+    if (object == NULL) object = json_object_get(json_object_get(root, "text_config"), "quantization_config");
+    bool said = json_is_object(object);
+    if (said) status = check(path, object, q);
+    json_decref(root);
+    if (status != QDQ_OK || said) return status;
+    status = read_json(model, "hf_quant_config.json", path, &root);
+    if (status != QDQ_OK) return status;
+    object = json_object_get(root, "quantization");
+    if (json_is_object(object)) {
+        strcpy(q->method, "modelopt");
+        status = check_modelopt(path, object);
+    }
+    json_decref(root);
+    return status;
+}
