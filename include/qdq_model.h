@@ -57,7 +57,8 @@ typedef enum qdq_advice {
     QDQ_ADVICE_HF = 5,               /* qdq_gradients_options.hf */
     QDQ_ADVICE_EXCEPTION = 6,        /* an importance matrix that has the tensor, or qdq_llama_add() */
     QDQ_ADVICE_WEIGHTS = 7,          /* a model or a selection that has weights for the format */
-    QDQ_ADVICE_REQUANTIZE = 8        /* qdq_decode_options.requantize */
+    QDQ_ADVICE_REQUANTIZE = 8,       /* qdq_decode_options.requantize */
+    QDQ_ADVICE_OTHER_WEIGHTS = 9     /* qdq_like_options.other_weights */
 } qdq_advice;
 
 /* Of the last failure of this thread. */
@@ -172,6 +173,48 @@ QDQ_API const char *qdq_model_decoded(const qdq_model *model, uint64_t index, ui
 /* `count` elements of a source from element `first` on, as its dtype has them, to `to`, at any alignment.
  * QDQ_INVALID_ARGUMENT: it is no source, or has not so many. From any thread. */
 QDQ_API qdq_status qdq_tensor_read(const qdq_tensor *tensor, uint64_t first, uint64_t count, void *to);
+/* ---- Weights of one file under the names of another ------------------------------------------------------------- */
+
+typedef enum qdq_like_event {
+    QDQ_LIKE_COPIED = 0, /* a tensor of the template that none of the checkpoint becomes; it is no matrix of weights */
+    QDQ_LIKE_UNUSED = 1  /* a tensor of the checkpoint that becomes none of the template */
+} qdq_like_event;
+
+typedef struct qdq_like_options {
+    size_t size;     /* sizeof(qdq_like_options), set by the caller */
+    const char *map; /* a file of pairs of names that go first (docs/planner.md), or NULL */
+    /* The checkpoint's weights may be others than the template was made of, as of a model that was trained further:
+     * nothing is verified but shapes, and where values do not tell how rows stand, the architecture's conversion does.
+     */
+    bool other_weights;
+    /* Told of tensors that are not simply taken. Other than QDQ_OK ends the call with that status. NULL: nobody is. */
+    qdq_status (*told)(void *context, qdq_like_event event, const char *name);
+    void *context;
+} qdq_like_options;
+
+typedef struct qdq_like_report {
+    size_t size;       /* sizeof(qdq_like_report), set by the caller */
+    uint64_t taken;    /* tensors that are made of the checkpoint's */
+    uint64_t verified; /* of these, those whose rows were found in the template */
+    uint64_t moved;    /* of these, those whose rows a conversion moves */
+    uint64_t copied, unused;
+} qdq_like_report;
+
+/* The template, a GGUF of the same model, with its metadata, names and shapes, but the checkpoint's weights, in the
+ * elements that these have (tensors that llama-quantize leaves alone: in the template's). template: whatever its types;
+ * a split set's first part is enough, and tensors of the others are made as the architecture's conversion makes them.
+ *
+ * Shapes are compared, and rows of each matrix: bit by bit where the template is in F32, F16 or BF16, else within what
+ * its type may have lost. So it is found whether rows stand as in the checkpoint, or moved as llama's conversion moves
+ * them, and whether 1 was added to norms, as gemma's does.
+ *
+ * The checkpoint is of safetensors, decoded if need be, and must outlive the model. options and report may be NULL.
+ * QDQ_BAD_DATA: a template without architecture, a tensor of other shape or other weights, with the first difference,
+ * or of no tensor of the checkpoint; QDQ_UNSUPPORTED: names are not known (QDQ_ADVICE_MAP), the checkpoint is GGUF;
+ * what qdq_model_open() says. */
+QDQ_API qdq_status qdq_model_open_like(const char *path, const qdq_model *checkpoint, const qdq_like_options *options,
+                                       qdq_like_report *report, qdq_model **model);
+
 /* "4096 x 11008", "scalar"; returns buffer, which has 192 bytes. */
 QDQ_API const char *qdq_extents_text(const qdq_tensor *tensor, char *buffer);
 

@@ -37,6 +37,9 @@ def make_inputs():
         importance[name + ".weight"] = (3, [1.0 + i % 5 for i in range(columns)])
     gguf["blk.0.attn_norm.weight"] = hf["model.norm.weight"] = ("F32", [256], f32([1.0] * 256))
     write("m.gguf", gguf_bytes(gguf, LLAMA))
+    like = {name + ".weight": hf[names[name] + ".weight"] for name in shapes}
+    like["output_norm.weight"] = hf["model.norm.weight"]
+    write("t.gguf", gguf_bytes(like, LLAMA))
     write("m.safetensors", safetensors_bytes(hf, {"format": "pt", "note": "x" * 40}))
     write("g.safetensors", safetensors_bytes(gradients))
     write("i.dat", imatrix_bytes(importance))
@@ -79,6 +82,7 @@ COMMANDS = {
     "quantize-part": "quantize -f q4_K --imatrix i.dat --part 1/1 --resume m.gguf -o o.gguf",
     "roundtrip-part": "roundtrip -f q8_0 --dtype source --part 2/2 folder -o o.safetensors",
     "join": "join o.gguf made.parts",
+    "quantize-like": "quantize --like t.gguf --map map.txt --json o.json -f q8_0 m.safetensors -o o.gguf",
     "plan": "plan --target 9bpw --formats q4_0,q5_0,q8_0,source --imatrix i.dat --pin attn_k=q8_0 --min embd=q5_0 "
             "--allow attn_q=q4_0,q8_0,q5_0 --same blk.(.).attn_q --scores s.json --recipe r.txt --mlx-json x.json m.gguf -o o.json",
     "plan-gradients": "plan --target 6bpw --formats q4_0,q8_0 --grad g.safetensors --map map.txt --same qkv m.safetensors -o o.json",

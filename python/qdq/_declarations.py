@@ -35,10 +35,13 @@ QDQ_ADVICE_HF = 5
 QDQ_ADVICE_EXCEPTION = 6
 QDQ_ADVICE_WEIGHTS = 7
 QDQ_ADVICE_REQUANTIZE = 8
+QDQ_ADVICE_OTHER_WEIGHTS = 9
 QDQ_LIST_FLOATS = 1
 QDQ_LIST_WEIGHTED = 2
 QDQ_LAYOUT_SAFETENSORS = 0
 QDQ_LAYOUT_GGUF = 1
+QDQ_LIKE_COPIED = 0
+QDQ_LIKE_UNUSED = 1
 QDQ_KV_U8 = 0
 QDQ_KV_I8 = 1
 QDQ_KV_U16 = 2
@@ -185,6 +188,27 @@ class qdq_decode_options(Structure):
         ("size", c_size_t),
         ("via", c_char_p),
         ("requantize", c_bool),
+    ]
+
+
+class qdq_like_options(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("map", c_char_p),
+        ("other_weights", c_bool),
+        ("told", CFUNCTYPE(c_int, c_void_p, c_int, c_char_p)),
+        ("context", c_void_p),
+    ]
+
+
+class qdq_like_report(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("taken", c_uint64),
+        ("verified", c_uint64),
+        ("moved", c_uint64),
+        ("copied", c_uint64),
+        ("unused", c_uint64),
     ]
 
 
@@ -517,6 +541,7 @@ FUNCTIONS = {
     "qdq_model_decode": (c_int, (c_void_p, POINTER(qdq_decode_options),)),
     "qdq_model_decoded": (c_char_p, (c_void_p, c_uint64, c_void_p, c_void_p,)),
     "qdq_tensor_read": (c_int, (POINTER(qdq_tensor), c_uint64, c_uint64, c_void_p,)),
+    "qdq_model_open_like": (c_int, (c_char_p, c_void_p, POINTER(qdq_like_options), POINTER(qdq_like_report), POINTER(c_void_p),)),
     "qdq_extents_text": (c_char_p, (POINTER(qdq_tensor), c_void_p,)),
     "qdq_model_kv_count": (c_uint64, (c_void_p,)),
     "qdq_model_kv": (POINTER(qdq_kv), (c_void_p, c_uint64,)),

@@ -82,7 +82,8 @@ enum {
     QDQ_TAKES_JSON = 8,    /* --json */
     QDQ_TAKES_QUIET = 16,  /* --quiet */
     QDQ_TAKES_FINITE = 32, /* --allow-non-finite */
-    QDQ_TAKES_CODES = 64   /* --allow-requantize, --via */
+    QDQ_TAKES_CODES = 64,  /* --allow-requantize, --via */
+    QDQ_TAKES_LIKE = 128   /* --like, --other-weights */
 };
 
 typedef struct qdq_cli_example {
@@ -122,7 +123,9 @@ typedef struct qdq_common {
     const char *json;   /* NULL; "-" is standard output, which then has nothing else on it */
     bool quiet;         /* nothing but errors, and the JSON that was asked for */
     bool allow_non_finite, list_skipped, allow_requantize;
-    const char *via; /* NULL: what is usual for the codes */
+    const char *via;  /* NULL: what is usual for the codes */
+    const char *like; /* NULL: the model's own names */
+    bool other_weights;
     unsigned n_include, n_exclude;
     const char *include[QDQ_MAX_PATTERNS], *exclude[QDQ_MAX_PATTERNS];
     const char *architecture, *map; /* of commands that take them; NULL */

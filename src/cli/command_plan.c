@@ -373,8 +373,8 @@ const qdq_cli_command qdq_cli_plan = {
         "choice can meet, or that is larger than all of them, is refused, with the smallest and the largest that can "
         "be met.",
     .options = options,
-    .takes =
-        QDQ_TAKES_DEVICE | QDQ_TAKES_THREADS | QDQ_TAKES_FILTER | QDQ_TAKES_FINITE | QDQ_TAKES_CODES | QDQ_TAKES_QUIET,
+    .takes = QDQ_TAKES_DEVICE | QDQ_TAKES_THREADS | QDQ_TAKES_FILTER | QDQ_TAKES_FINITE | QDQ_TAKES_CODES |
+             QDQ_TAKES_LIKE | QDQ_TAKES_QUIET,
     .examples = examples,
     .run = qdq_command_plan,
 };

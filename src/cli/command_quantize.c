@@ -25,7 +25,8 @@ enum {
     KEEP_SPLIT,
     RULES,
     PART,
-    RESUME
+    RESUME,
+    MAP
 };
 
 enum { MAX_PRUNED = 512, MAX_PARTS = 64, MAX_WORDS = 256 };
@@ -42,7 +43,7 @@ typedef struct quantization {
     qdq_llama *rules; /* NULL: the plan's */
     const char *plan_path;
     qdq_plan *plan;
-    const char *imatrix, *output;
+    const char *imatrix, *output, *map;
     char *made_output; /* the name of an output that was not named */
     bool dry_run;
     qdq_part part;
@@ -125,12 +126,13 @@ static json_t *result(const quantization *q, const qdq_file_report *r) {
     const char *preset = preset_of(q), *text;
     json_t *unused = json_array();
     for (uint64_t next = 0; (text = next_unused(q, &next)) != NULL;) json_array_append_new(unused, qdq_json_text(text));
-    return json_pack("{s:s, s:o, s:s?, s:s?, s:b, s:s, s:I, s:o, s:o, s:O, s:O, s:o, s:O}", "schema", "qdq.quantize/1",
-                     "format", q->rules == NULL ? json_null() : json_string(name_of(q)), "preset", preset, "rules",
-                     preset != NULL ? revision_of(q) : NULL, "dry_run", q->dry_run, "device", s->info.name, "bytes",
-                     (json_int_t)r->bytes, "bits_per_weight",
+    return json_pack("{s:s, s:o, s:s?, s:s?, s:b, s:s, s:I, s:o, s:o, s:o*, s:O, s:O, s:o, s:O}", "schema",
+                     "qdq.quantize/1", "format", q->rules == NULL ? json_null() : json_string(name_of(q)), "preset",
+                     preset, "rules", preset != NULL ? revision_of(q) : NULL, "dry_run", q->dry_run, "device",
+                     s->info.name, "bytes", (json_int_t)r->bytes, "bits_per_weight",
                      qdq_json_number(bits_per_weight(r->weight_bytes, r->elements)), "codes", qdq_session_codes(s),
-                     "tensors", s->tensors, "exceptions", q->other, "unused", unused, "skipped", s->skipped);
+                     "like", qdq_session_like(s), "tensors", s->tensors, "exceptions", q->other, "unused", unused,
+                     "skipped", s->skipped);
 }
 
 static qdq_status print_other(quantization *q) {
@@ -171,7 +173,8 @@ static qdq_status print_summary(quantization *q, const qdq_file_report *r) {
             printf("%.1f seconds, %s/s of the source\n", q->seconds,
                    QDQ_SIZE((uint64_t)((double)r->source_bytes / q->seconds)));
         if (qdq_model_layout(q->session.model) != QDQ_LAYOUT_GGUF)
-            puts("The source has no GGUF metadata, so the output has the tensors alone: no engine can run it.");
+            puts("The source has no GGUF metadata, so the output has the tensors alone: no engine can run it. --like "
+                 "TEMPLATE.gguf gives it some.");
         status = print_other(q);
     }
     return status == QDQ_OK ? qdq_session_print(&q->session, NULL, "kept as they are") : status;
@@ -396,6 +399,7 @@ static const char *take_option(quantization *q, int option, const char *value) {
     case INCLUDE_WEIGHTS: return add_word(&q->include_weights, value, MAX_PARTS, too_many);
     case EXCLUDE_WEIGHTS: return add_word(&q->exclude_weights, value, MAX_PARTS, too_many);
     case RULES: q->wish.rules = value; return NULL;
+    case MAP: q->map = value; return NULL;
     case OVERRIDE_KV: return add_word(&q->overrides, value, MAX_WORDS, "--override-kv is given more than 256 times");
     default: return add_exception(q, value, option == TENSOR_TYPE_FILE);
     }
@@ -418,6 +422,10 @@ int qdq_command_quantize(int argc, char **argv) {
     int exit_status;
     bool typed = format != NULL || q.wish.preset != NULL || q.plan_path != NULL;
     if (wrong == NULL) wrong = take_operands(&q, &parser, &common, typed);
+    common.map = q.map;
+    if (wrong == NULL && common.like != NULL && q.wish.keep_split)
+        wrong = "what is made with --like is one file: leave out --keep-split";
+    if (wrong == NULL && common.like == NULL && q.map != NULL) wrong = "--map goes with --like";
     if (wrong == NULL && q.output == NULL && !q.dry_run) wrong = "no output: say -o OUT.gguf";
     if (wrong == NULL) wrong = qdq_part_check(&q.part, q.dry_run);
     if (wrong == NULL) wrong = check_wish(&q, format, &status);
@@ -466,6 +474,8 @@ static const qdq_cli_option options[] = {
     {RESUME, "resume", NULL, QDQ_ARG_NONE, NULL, QDQ_RESUME_HELP},
     {RULES, "rules", "REVISION", QDQ_ARG_CHOICE, "2026-08 2026-09",
      "of which llama-quantize the rules are that choose formats; the newest is the default"},
+    {MAP, "map", "FILE", QDQ_ARG_INPUT, NULL,
+     "with --like: pairs of names, Hugging Face's and GGUF's, that go before the built-in"},
     {0},
 };
 
@@ -478,6 +488,8 @@ static const qdq_cli_example examples[] = {
     {"most in Q4_K, by an importance matrix, the output and values in Q6_K",
      "qdq quantize -f q4_K --imatrix imatrix.gguf --tensor-type '^output=q6_K' --tensor-type attn_v=q6_K "
      "model-bf16.gguf -o model-q4_K.gguf"},
+    {"from a checkpoint and any published GGUF of it, a file that runs",
+     "qdq quantize --like model-Q8_0.gguf checkpoint/ model-Q4_K_M.gguf Q4_K_M"},
     {"with the formats that qdq plan has chosen", "qdq quantize --plan plan.json model-f16.gguf -o model-4.5bpw.gguf"},
     {"the second of eight jobs", "qdq quantize --part 2/8 --resume model-bf16.gguf model-Q4_K_M.gguf Q4_K_M"},
     {NULL, NULL},
@@ -503,12 +515,12 @@ const qdq_cli_command qdq_cli_quantize = {
         "With --plan each tensor gets the plan's format, and the file has the size that the plan foretold; a plan that "
         "was made with an importance matrix uses it again.\n\n"
         "From a GGUF all metadata are kept, with general.file_type and general.quantization_version set; the parts of "
-        "a split set become one file, unless --keep-split is given. A safetensors file has no such metadata: then the "
-        "output holds the tensors "
-        "alone, and its general.description says so.",
+        "a split set become one file, unless --keep-split is given. A safetensors file has no such metadata: with "
+        "--like it gets those of a published GGUF, and its names; else the output holds the tensors alone, and its "
+        "general.description says so.",
     .options = options,
     .takes = QDQ_TAKES_DEVICE | QDQ_TAKES_THREADS | QDQ_TAKES_FILTER | QDQ_TAKES_FINITE | QDQ_TAKES_CODES |
-             QDQ_TAKES_JSON | QDQ_TAKES_QUIET,
+             QDQ_TAKES_LIKE | QDQ_TAKES_JSON | QDQ_TAKES_QUIET,
     .examples = examples,
     .run = qdq_command_quantize,
 };

@@ -20,7 +20,9 @@ enum {
     QUIET,
     ALLOW_NON_FINITE,
     ALLOW_REQUANTIZE,
-    VIA
+    VIA,
+    LIKE,
+    OTHER_WEIGHTS
 };
 
 static const struct {
@@ -59,6 +61,14 @@ static const struct {
      {VIA, "via", "DTYPE", QDQ_ARG_CHOICE, "f32 f16 bf16",
       "of tensors that are codes: what the weights are that they stand for, rounded to nearest, ties to even. Of a "
       "GGUF f32, else bf16"}},
+    {QDQ_TAKES_LIKE,
+     {LIKE, "like", "TEMPLATE", QDQ_ARG_INPUT, NULL,
+      "IN is of safetensors: take its weights as those of this GGUF of the same model, whatever its types, with its "
+      "names, metadata and tokenizer. Rows of each tensor are compared, and found where the conversion has moved them; "
+      "of a split set the first part is enough"}},
+    {QDQ_TAKES_LIKE,
+     {OTHER_WEIGHTS, "other-weights", NULL, QDQ_ARG_NONE, NULL,
+      "with --like: IN was trained further than the model that the template is made of, so its weights are others"}},
     {QDQ_TAKES_JSON,
      {JSON, "json", "FILE", QDQ_ARG_OUTPUT, NULL,
       "write the result as JSON; - is standard output, in the table's place"}},
@@ -188,6 +198,8 @@ static int take_common(qdq_parser *parser, int id) {
     case LIST_SKIPPED: c->list_skipped = true; return 0;
     case ALLOW_NON_FINITE: c->allow_non_finite = true; return 0;
     case ALLOW_REQUANTIZE: c->allow_requantize = true; return 0;
+    case LIKE: c->like = optarg; return 0;
+    case OTHER_WEIGHTS: c->other_weights = true; return 0;
     case VIA:
         if (strcmp(optarg, "f32") != 0 && strcmp(optarg, "f16") != 0 && strcmp(optarg, "bf16") != 0)
             return WRONG("--via is f32, f16 or bf16, not '%s'", optarg);
@@ -219,6 +231,7 @@ static bool note_path(qdq_parser *parser, int id) {
 }
 
 static int finish(qdq_parser *parser) {
+    if (parser->common->other_weights && parser->common->like == NULL) return WRONG("--other-weights goes with --like");
     parser->operands = parser->argv + optind;
     parser->n_operands = parser->argc - optind;
     if (parser->n_operands > 0 && !qdq_paths_add(&parser->paths, parser->operands[0], NULL, false))

@@ -47,12 +47,73 @@ qdq_status qdq_session_open(qdq_session *session, const qdq_common *common, cons
     return qdq_session_open_filtered(session, common, input, &(qdq_session_imatrix){.path = imatrix});
 }
 
+/* ---- --like ----------------------------------------------------------------------------------------------------- */
+
+static qdq_status note_like(void *context, qdq_like_event event, const char *name) {
+    qdq_session *s = context;
+    json_array_append_new(event == QDQ_LIKE_COPIED ? s->like_copied : s->like_unused, qdq_json_text(name));
+    return QDQ_OK;
+}
+
+/* The model so far gives its weights to one like the template. */
+static qdq_status open_like(qdq_session *s) {
+    if (s->common->like == NULL) return QDQ_OK;
+    qdq_like_options options = {.size = sizeof options,
+                                .map = s->common->map,
+                                .other_weights = s->common->other_weights,
+                                .told = note_like,
+                                .context = s};
+    s->like.size = sizeof s->like;
+    s->like_copied = json_array();
+    s->like_unused = json_array();
+    if (s->like_copied == NULL || s->like_unused == NULL)
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the results");
+    s->checkpoint = s->model;
+    s->model = NULL;
+    return qdq_model_open_like(s->common->like, s->checkpoint, &options, &s->like, &s->model);
+}
+
+json_t *qdq_session_like(const qdq_session *s) {
+    if (s->common->like == NULL) return NULL;
+    return json_pack("{s:o, s:I, s:I, s:I, s:O, s:O}", "template", qdq_json_text(s->common->like), "tensors",
+                     (json_int_t)s->like.taken, "verified", (json_int_t)s->like.verified, "moved",
+                     (json_int_t)s->like.moved, "copied", s->like_copied, "unused", s->like_unused);
+}
+
+static void print_names(const char *what, const json_t *names) {
+    size_t n = json_array_size(names);
+    if (n == 0) return;
+    printf("%zu %s: ", n, what);
+    for (size_t i = 0; i < n && i < 4; i++)
+        printf("%s%s", i > 0 ? ", " : "", SHOWN(json_string_value(json_array_get(names, i))));
+    puts(n > 4 ? ", ..." : "");
+}
+
+static void print_like(const qdq_session *s) {
+    if (s->common->like == NULL) return;
+    const qdq_like_report *r = &s->like;
+    printf("Like %s: %llu tensors, ", SHOWN(s->common->like), (unsigned long long)r->taken);
+    if (s->common->other_weights)
+        fputs("of other weights", stdout);
+    else if (r->verified == r->taken)
+        fputs("all found in it", stdout);
+    else
+        printf("%llu found in it, the others by the architecture's rules", (unsigned long long)r->verified);
+    if (r->moved > 0) printf("; rows moved in %llu", (unsigned long long)r->moved);
+    putchar('\n');
+    print_names("copied from the template", s->like_copied);
+    print_names("of the checkpoint not in it", s->like_unused);
+}
+
+/* ---- Opening and closing ---------------------------------------------------------------------------------------- */
+
 qdq_status qdq_session_open_filtered(qdq_session *session, const qdq_common *common, const char *input,
                                      const qdq_session_imatrix *imatrix) {
     *session = (qdq_session){.common = common, .info = {.size = sizeof session->info}};
     qdq_decode_options decode = {.size = sizeof decode, .via = common->via, .requantize = common->allow_requantize};
     qdq_status status = qdq_model_open(input, &session->model);
     if (status == QDQ_OK) status = qdq_model_decode(session->model, &decode);
+    if (status == QDQ_OK) status = open_like(session);
     if (status == QDQ_OK) status = open_imatrix(session, imatrix);
     if (status == QDQ_OK) status = select_tensors(session);
     if (status == QDQ_OK) status = qdq_common_open_device(common, &session->device);
@@ -82,6 +143,9 @@ void qdq_session_close(qdq_session *session) {
     qdq_selection_free(session->selection);
     qdq_imatrix_close(session->imatrix);
     qdq_model_close(session->model);
+    qdq_model_close(session->checkpoint);
+    json_decref(session->like_copied);
+    json_decref(session->like_unused);
     *session = (qdq_session){0};
 }
 
@@ -212,6 +276,7 @@ qdq_status qdq_session_print(qdq_session *session, qdq_table *table, const char 
     unsigned long skipped = session->n_skipped;
     bool any = qdq_table_rows(table) > 0;
     qdq_status status = any ? qdq_table_print(table) : (qdq_table_free(table), QDQ_OK);
+    if (status == QDQ_OK) print_like(session);
     if (status == QDQ_OK) print_codes(session);
     if (status != QDQ_OK || skipped == 0) return status == QDQ_OK ? qdq_flush_output() : status;
     printf("%s%lu tensor%s %s:\n", any ? "\n" : "", skipped, skipped == 1 ? "" : "s", heading);

@@ -8,6 +8,9 @@ enum { QDQ_REASON = 256 };
 
 typedef struct qdq_session {
     const qdq_common *common;
+    qdq_model *checkpoint; /* with --like: whose weights the model has; else NULL */
+    qdq_like_report like;
+    json_t *like_copied, *like_unused; /* names */
     qdq_model *model;
     qdq_imatrix *imatrix; /* NULL: none was given */
     qdq_selection *selection;
@@ -47,6 +50,8 @@ qdq_status qdq_session_decided(void *session, uint64_t index, const char *name, 
                                const char *type);
 /* Codes that the source's weights are made of, for a result: [{"type", "tensors", "via"}, …]. */
 json_t *qdq_session_codes(const qdq_session *session);
+/* What --like did, for a result; NULL: it is not given. */
+json_t *qdq_session_like(const qdq_session *session);
 /* Says, where an importance matrix was given, for how many of the tensors it has an entry. */
 void qdq_session_print_importance(const qdq_session *session, uint64_t made, uint64_t weighted);
 /* Lists a tensor as skipped. name: lives as long as the session. */

@@ -37,6 +37,11 @@ qdq_imatrix_entry qdq_imatrix_slice(const qdq_imatrix_entry *entry, uint64_t row
 
 /* The model's tensors are these from now on, in that order, names being those of its own or in its room. */
 qdq_status qdq_model_put_tensors(qdq_model *model, const qdq_tensor *tensors, uint64_t n);
+/* A part of a split GGUF by itself, of which the others are missing; *part: that is what it is. QDQ_IO_ERROR as
+ * qdq_model_open() has it where it is no first part. */
+qdq_status qdq_model_open_part(const char *path, qdq_model **model, bool *part);
+/* Metadata whose keys begin so are the model's no more. */
+qdq_status qdq_model_forget_kvs(qdq_model *model, const char *prefix);
 /* Zeroed memory that lives as long as the model; NULL: there is none. */
 void *qdq_model_room(qdq_model *model, uint64_t bytes);
 

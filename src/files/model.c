@@ -421,9 +421,45 @@ qdq_status qdq_model_open(const char *path, qdq_model **result) {
     return QDQ_OK;
 }
 
+/* The first part has the metadata. */
+qdq_status qdq_model_open_part(const char *path, qdq_model **result, bool *part) {
+    qdq_model *model;
+    *part = false;
+    const qdq_map *map = NULL;
+    qdq_status status = create(path, &model);
+    if (status != QDQ_OK) return status;
+    status = add_map(model, path, &map);
+    if (status == QDQ_OK) status = check_kind(map);
+    model->layout = QDQ_LAYOUT_GGUF;
+    if (status == QDQ_OK) status = qdq_gguf_parse(model, &model->kvs, map->bytes, map->length, map->path);
+    *part = status == QDQ_OK && kv_or(&model->kvs, "split.count", 0) > 1;
+    if (*part && kv_or(&model->kvs, "split.no", UINT64_MAX) != 0)
+        status =
+            qdq_fail(QDQ_IO_ERROR, "%s: is not the first part of its split set, which has the metadata", SHOWN(path));
+    if (status == QDQ_OK) status = finish(model);
+    if (status != QDQ_OK) {
+        qdq_model_close(model);
+        return status;
+    }
+    *result = model;
+    return QDQ_OK;
+}
+
 /* ---- Tensors anew ----------------------------------------------------------------------------------------------- */
 
 void *qdq_model_room(qdq_model *model, uint64_t bytes) { return qdq_arena_alloc(&model->arena, bytes); }
+
+qdq_status qdq_model_forget_kvs(qdq_model *model, const char *prefix) {
+    uint64_t kept = 0, duplicate;
+    for (uint64_t i = 0; i < model->kvs.n; i++)
+        if (strncmp(model->kvs.items[i].key, prefix, strlen(prefix)) != 0)
+            model->kvs.items[kept++] = model->kvs.items[i];
+    if (kept == model->kvs.n) return QDQ_OK;
+    model->kvs.n = kept;
+    free(model->kvs.sorted);
+    model->kvs.sorted = NULL;
+    return qdq_kvs_index(&model->kvs, &duplicate);
+}
 
 qdq_status qdq_model_put_tensors(qdq_model *model, const qdq_tensor *tensors, uint64_t n) {
     model->n_tensors = 0;

@@ -103,7 +103,7 @@ static bool is_new(const qdq_model *model, uint64_t index) {
     const char *name = qdq_model_tensor(model, index)->decoding->name;
     for (uint64_t i = 0; i < index; i++) {
         const qdq_decoding *d = qdq_model_tensor(model, i)->decoding;
-        if (d != NULL && strcmp(d->name, name) == 0) return false;
+        if (d != NULL && d->name != NULL && strcmp(d->name, name) == 0) return false;
     }
     return true;
 }
@@ -113,7 +113,7 @@ const char *qdq_model_decoded(const qdq_model *model, uint64_t index, uint64_t *
     *tensors = 0;
     for (uint64_t i = 0; i < qdq_model_tensor_count(model); i++) {
         const qdq_tensor *t = qdq_model_tensor(model, i);
-        if (t->decoding == NULL) continue;
+        if (t->decoding == NULL || t->decoding->name == NULL) continue;
         if (name == NULL && is_new(model, i) && index-- == 0) name = t->decoding->name;
         if (name == NULL || strcmp(t->decoding->name, name) != 0) continue;
         ++*tensors;

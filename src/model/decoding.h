@@ -13,7 +13,7 @@ struct qdq_decoding {
     /* n elements from `first` on, to floats: first a multiple of unit; n one too, or up to the end of a row; at most
      * QDQ_DECODED_PIECE; all of one row. */
     void (*decode)(const qdq_decoding *decoding, uint64_t first, uint32_t n, float *values);
-    const char *name;   /* of the codes: "q4_K" */
+    const char *name;   /* of the codes: "q4_K"; NULL: elements that are only put in order */
     uint32_t unit;      /* elements that are decoded together; divides QDQ_DECODED_PIECE */
     uint64_t row;       /* elements a row */
     qdq_format format;  /* of blocks */
