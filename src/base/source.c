@@ -3,6 +3,7 @@
 #include "base/shared.h"
 #include "dialect/scalar.h"
 #include "every_source.h" /* the files of sources.def, which the build lists */
+#include "base/source_asserts.h"
 
 static const qdq_source sources[] = {
 #define SOURCE(source, number, type, file_type, spelling)                                                              \
@@ -17,15 +18,6 @@ static const qdq_source sources[] = {
 #undef SOURCE
 };
 enum { N_SOURCES = sizeof sources / sizeof sources[0] };
-
-#define SOURCE(source, number, type, file_type, spelling)                                                              \
-    _Static_assert(source##_BYTES == 1 || source##_BYTES == 2 || source##_BYTES == 4,                                  \
-                   #source "_BYTES: not 1, 2 or 4");                                                                   \
-    _Static_assert(source##_BYTES == 4 || source##_EXPONENT >> (8 * (source##_BYTES % 4)) == 0,                        \
-                   #source "_EXPONENT: wider than the element");                                                       \
-    _Static_assert(number != QDQ_U8, #source ": its number is that of QDQ_U8");
-#include "sources/sources.def"
-#undef SOURCE
 
 QDQ_SHARED const qdq_source *qdq_source_get(qdq_dtype dtype) {
     for (int i = 0; i < N_SOURCES; i++)

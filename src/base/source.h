@@ -4,6 +4,8 @@
 
 #include "qdq.h"
 
+enum { QDQ_MAX_DTYPES = 16 }; /* their numbers are below */
+
 typedef struct qdq_source {
     const char *name;
     qdq_dtype dtype;

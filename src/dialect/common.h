@@ -54,19 +54,7 @@ FN UINT f16_bits(REAL x) {
     return r | ((u >> 16) & 0x8000u);
 }
 
-/* A binary16, or the upper half of a binary32, as an element of an array rather than a scale: to nearest, ties to even.
- * A NaN keeps its sign; in a bfloat16 also what of its payload fits, quiet. */
-FN UINT narrow_f16(REAL x) {
-    UINT u = as_uint(x);
-    UINT r = select_u(gt_i(u & 0x7fffffffu, splat_u(0x7f800000u)), splat_u(0x7e00u), f16_bits(x) & 0x7fffu);
-    return r | ((u >> 16) & 0x8000u);
-}
-FN UINT narrow_bf16(REAL x) {
-    UINT u = as_uint(x);
-    UINT rounded = u + 0x7fffu + ((u >> 16) & 1u);
-    return select_u(gt_i(u & 0x7fffffffu, splat_u(0x7f800000u)), u | 0x00400000u, rounded) >> 16;
-}
-
+#ifndef OWN_F16_VALUE /* the header of a dialect has a quicker one */
 /* The value of 16 bits. NaNs keep sign and payload and become quiet. */
 FN REAL f16_value(UINT h) {
     UINT a = h & 0x7fffu;
@@ -76,6 +64,7 @@ FN REAL f16_value(UINT h) {
     r = select_u(gt_i(a, splat_u(0x7c00u)), r | 0x00400000u, r);
     return as_real(r | ((h & 0x8000u) << 16));
 }
+#endif
 
 /* b, or a if both are NaNs: a sum of two NaNs has the bits of its first, and compilers may swap the two. */
 FN REAL one_nan(REAL a, REAL b) { return select_r(and_m(ne(a, a), ne(b, b)), a, b); }

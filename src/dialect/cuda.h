@@ -112,6 +112,15 @@ FN REAL sub_v(REAL a, REAL b) { return nan_v(a, b, a - b); }
 FN bool nan_safe(REAL x) { return fabsf(x) <= 3.40282346638528859812e+38f; }
 #endif
 
+/* As common.h has it; NaNs, which the processor's own conversion loses, by hand. */
+#define OWN_F16_VALUE
+FN REAL f16_value(UINT h) {
+    REAL r;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"((unsigned short)h));
+    UINT nan = (h & 0x8000u) << 16 | 0x7fc00000u | (h & 0x3ffu) << 13;
+    return (h & 0x7fffu) > 0x7c00u ? as_real(nan) : r;
+}
+
 #include "dialect/common.h"
 
 /* What the lanes of a block show to each other lies in shared memory, value k of the block's lane j at 32 k + j. */

@@ -18,7 +18,7 @@
  * between; the rest may be larger, and a GPU's transfers large: each chunk costs some waking and waiting. */
 enum { SCANNED_CHUNK = 1 << 20, CHUNK = 1 << 22, DEVICE_CHUNK = 1 << 24, DEVICE_SLOTS = 2 };
 
-enum { N_DTYPES = 4 };
+enum { N_DTYPES = QDQ_MAX_DTYPES };
 
 /* A chunk under way. */
 typedef struct slot {

@@ -11,7 +11,7 @@ _Static_assert(QDQ_CPU_TILE == QDQ_TILE, "a tile is 32 lanes of 32 elements");
 typedef struct qdq_cpu_tile_kernels {
     /* n elements of a dtype, at any alignment, to floats. */
     void (*widen)(qdq_dtype dtype, const void *src, float *dst, size_t n);
-    /* n floats to f16 or bf16, at any alignment. */
+    /* n floats to elements of a dtype, at any alignment. */
     void (*narrow)(qdq_dtype dtype, const float *src, void *dst, size_t n);
     /* A linear tile of n <= 1,024 floats, at any alignment, to a transposed one; what is missing becomes +0. */
     void (*transpose)(const float *src, size_t n, float *tile);

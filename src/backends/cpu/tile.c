@@ -11,6 +11,7 @@
 #endif
 #include "dialect/sums.h"
 #include "every_source.h"
+#include "base/source_asserts.h"
 #include "backends/cpu/cpu_operations.h"
 #include "backends/cpu/transpose.h"
 #include "backends/cpu/tier_names.h"
@@ -51,7 +52,22 @@ typedef uint32_t element_4;
         }                                                                                                              \
     }
 
-#define SOURCE(name, ...) TAKE_BITS(name) WIDEN(name)
+#define NARROW(name)                                                                                                   \
+    static void narrow_##name(const float *from, unsigned char *to, size_t n) {                                        \
+        for (size_t i = 0; i < n; i += WIDTH) {                                                                        \
+            size_t m = n - i < WIDTH ? n - i : WIDTH;                                                                  \
+            float some[WIDTH] = {0};                                                                                   \
+            memcpy(some, from + i, 4 * m);                                                                             \
+            UINT bits = name##_store(load_vector(some));                                                               \
+            uint32_t word[WIDTH];                                                                                      \
+            memcpy(word, &bits, sizeof word);                                                                          \
+            ELEMENT(name##_BYTES) element[WIDTH];                                                                      \
+            for (int l = 0; l < WIDTH; l++) element[l] = (ELEMENT(name##_BYTES))word[l];                               \
+            memcpy(to + name##_BYTES * i, element, name##_BYTES * m);                                                  \
+        }                                                                                                              \
+    }
+
+#define SOURCE(name, ...) TAKE_BITS(name) WIDEN(name) NARROW(name)
 #include "sources/sources.def"
 #undef SOURCE
 
@@ -67,18 +83,13 @@ static void widen(qdq_dtype dtype, const void *src, float *dst, size_t n) {
 }
 
 static void narrow(qdq_dtype dtype, const float *src, void *dst, size_t n) {
-    unsigned char *bytes = dst;
-    for (size_t i = 0; i < n; i += WIDTH) {
-        size_t m = n - i < WIDTH ? n - i : WIDTH;
-        float some[WIDTH] = {0};
-        memcpy(some, src + i, 4 * m);
-        REAL value = load_vector(some);
-        UINT bits = dtype == QDQ_BF16 ? narrow_bf16(value) : narrow_f16(value);
-        uint32_t word[WIDTH];
-        uint16_t half[WIDTH];
-        memcpy(word, &bits, sizeof word);
-        for (int l = 0; l < WIDTH; l++) half[l] = (uint16_t)word[l];
-        memcpy(bytes + 2 * i, half, 2 * m);
+    switch ((int)dtype) {
+#define SOURCE(name, number, ...)                                                                                      \
+    case number:                                                                                                       \
+        narrow_##name(src, dst, n);                                                                                    \
+        break;
+#include "sources/sources.def"
+#undef SOURCE
     }
 }
 

@@ -163,9 +163,7 @@ extern "C" __global__ void __launch_bounds__(KERNEL_THREADS) qdq_row_squares(con
 #pragma unroll 8
         for (int r = 0; r < n; r++) {
             uint64_t at = (first + r) * a.pitch + column + lane;
-            stage[warp][r][lane] = a.input.dtype == DTYPE_F32 ? ((const float *)a.input.address)[at]
-                                                              : half_float(((const uint16_t *)a.input.address)[at],
-                                                                           a.input.dtype == DTYPE_BF16);
+            stage[warp][r][lane] = load_element(a.input, at);
         }
         __syncwarp();
 #pragma unroll

@@ -9,19 +9,50 @@
 
 #include "dialect/cuda.h"
 #include "backends/cuda/args.h"
+#include "every_source.h"
 
 enum { TILE = 1024, PITCH = 36, ROWS = 32 * PITCH };
-enum { DTYPE_F32, DTYPE_F16, DTYPE_BF16 }; /* as in qdq.h */
 
-/* A binary16, exactly; NaNs keep sign and payload and become quiet, which the processor's own conversion loses. */
-FN float f16_float(UINT h) {
-    float r;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"((unsigned short)h));
-    UINT nan = (h & 0x8000u) << 16 | 0x7fc00000u | (h & 0x3ffu) << 13;
-    return (h & 0x7fffu) > 0x7c00u ? as_real(nan) : r;
+template <int bytes> struct unsigned_of;
+template <> struct unsigned_of<1> { typedef uint8_t type; };
+template <> struct unsigned_of<2> { typedef uint16_t type; };
+template <> struct unsigned_of<4> { typedef uint32_t type; };
+
+/* What the file of a source says, for templates. */
+#define SOURCE(name, ...)                                                                                              \
+    struct name##_source {                                                                                             \
+        enum { bytes = name##_BYTES };                                                                                 \
+        typedef unsigned_of<bytes>::type element;                                                                      \
+        static __device__ __forceinline__ float load(UINT bits) { return name##_load(bits); }                          \
+        static __device__ __forceinline__ UINT store(float x) { return name##_store(x); }                              \
+    };
+#include "sources/sources.def"
+#undef SOURCE
+
+/* body(s), s being of the source's type. */
+template <class Body> FN void with_source(UINT dtype, Body body) {
+    switch (dtype) {
+#define SOURCE(name, number, ...)                                                                                      \
+    case number:                                                                                                       \
+        body(name##_source());                                                                                         \
+        break;
+#include "sources/sources.def"
+#undef SOURCE
+    }
 }
 
-FN float half_float(UINT h, bool bf16) { return bf16 ? as_real(h << 16) : f16_float(h); }
+/* Element `at` from the array's address on. */
+FN float load_element(const qdq_cuda_array &a, uint64_t at) {
+    float x = 0.0f;
+    with_source(a.dtype, [&](auto s) { x = s.load(((const typename decltype(s)::element *)a.address)[at]); });
+    return x;
+}
+FN void store_element(float x, const qdq_cuda_array &a, uint64_t at) {
+    with_source(a.dtype, [&](auto s) {
+        typedef typename decltype(s)::element element;
+        ((element *)a.address)[at] = (element)s.store(x);
+    });
+}
 
 FN bool aligned16(uint64_t address) { return (address & 15u) == 0; }
 
@@ -37,11 +68,35 @@ FN void load_pitched(const qdq_cuda_array &a, uint64_t first, int n, float *rows
 #pragma unroll 1
     for (int j = 0; j < 32; j++) {
         uint64_t at = __shfl_sync(0xffffffffu, mine, j) + lane;
-        float v = 0.0f;
-        if (32 * j + lane < n)
-            v = a.dtype == DTYPE_F32 ? ((const float *)a.address)[at]
-                                     : half_float(((const uint16_t *)a.address)[at], a.dtype == DTYPE_BF16);
-        rows[PITCH * j + lane] = v;
+        rows[PITCH * j + lane] = 32 * j + lane < n ? load_element(a, at) : 0.0f;
+    }
+}
+
+/* The warp's pieces of 16 bytes, and where in the rows a piece's elements lie. */
+template <class S> struct pieces {
+    enum { elements = 16 / S::bytes, count = 32 / elements /* a lane's */ };
+    static __device__ __forceinline__ int place(int j, int lane) {
+        return PITCH * (elements * j + lane / (32 / elements)) + lane % (32 / elements) * elements;
+    }
+};
+
+template <class S> FN float element_of(const UINT *words, int i) {
+    UINT word = words[i * S::bytes / 4] >> i * S::bytes % 4 * 8;
+    return S::load((typename S::element)word);
+}
+
+template <class S> FN void load_pieces(S, const uint4 *src, float *rows, int lane) {
+    uint4 v[pieces<S>::count];
+#pragma unroll
+    for (int j = 0; j < pieces<S>::count; j++) v[j] = src[32 * j + lane];
+#pragma unroll
+    for (int j = 0; j < pieces<S>::count; j++) {
+        UINT w[4] = {v[j].x, v[j].y, v[j].z, v[j].w};
+        float4 *to = (float4 *)&rows[pieces<S>::place(j, lane)];
+#pragma unroll
+        for (int i = 0; i < pieces<S>::elements; i += 4)
+            to[i / 4] = make_float4(element_of<S>(w, i), element_of<S>(w, i + 1), element_of<S>(w, i + 2),
+                                    element_of<S>(w, i + 3));
     }
 }
 
@@ -51,71 +106,33 @@ FN void load_tile(const qdq_cuda_array &a, uint64_t first, int n, float *rows, i
         load_pitched(a, first, n, rows, lane);
         return;
     }
-    bool whole = n == TILE && aligned16(a.address);
-    if (a.dtype == DTYPE_F32) {
-        const float *src = (const float *)a.address + first;
-        if (whole) {
-            float4 v[8];
-#pragma unroll
-            for (int j = 0; j < 8; j++) v[j] = ((const float4 *)src)[32 * j + lane];
-#pragma unroll
-            for (int j = 0; j < 8; j++) *(float4 *)&rows[PITCH * (4 * j + lane / 8) + lane % 8 * 4] = v[j];
+    with_source(a.dtype, [&](auto s) {
+        typedef typename decltype(s)::element element;
+        const element *src = (const element *)a.address + first;
+        if (n == TILE && aligned16(a.address)) {
+            load_pieces(s, (const uint4 *)src, rows, lane);
         } else {
 #pragma unroll 4
             for (int j = 0; j < 32; j++) {
                 int i = 32 * j + lane;
-                rows[PITCH * j + lane] = i < n ? src[i] : 0.0f;
+                rows[PITCH * j + lane] = i < n ? s.load(src[i]) : 0.0f;
             }
         }
-        return;
-    }
-    const uint16_t *src = (const uint16_t *)a.address + first;
-    bool bf16 = a.dtype == DTYPE_BF16;
-    if (whole) {
-        uint4 v[4];
-#pragma unroll
-        for (int j = 0; j < 4; j++) v[j] = ((const uint4 *)src)[32 * j + lane];
-#pragma unroll
-        for (int j = 0; j < 4; j++) {
-            UINT w[4] = {v[j].x, v[j].y, v[j].z, v[j].w};
-            float4 *to = (float4 *)&rows[PITCH * (8 * j + lane / 4) + lane % 4 * 8];
-#pragma unroll
-            for (int k = 0; k < 2; k++)
-                to[k] = make_float4(half_float(w[2 * k] & 0xffffu, bf16), half_float(w[2 * k] >> 16, bf16),
-                                    half_float(w[2 * k + 1] & 0xffffu, bf16), half_float(w[2 * k + 1] >> 16, bf16));
-        }
-    } else {
-#pragma unroll 4
-        for (int j = 0; j < 32; j++) {
-            int i = 32 * j + lane;
-            rows[PITCH * j + lane] = i < n ? half_float(src[i], bf16) : 0.0f;
-        }
-    }
+    });
 }
 
-FN UINT half_bits(float v, bool bf16) { return bf16 ? narrow_bf16(v) : narrow_f16(v); }
-
-FN void store_halves(const float *rows, const qdq_cuda_array &a, uint64_t first, int n, int lane) {
-    uint16_t *dst = (uint16_t *)a.address + first;
-    bool bf16 = a.dtype == DTYPE_BF16;
-    if (n == TILE && aligned16(a.address)) {
-#pragma unroll 1
-        for (int j = 0; j < 4; j++) {
-            float x[8];
-            const float4 *from = (const float4 *)&rows[PITCH * (8 * j + lane / 4) + lane % 4 * 8];
-            *(float4 *)x = from[0];
-            *(float4 *)&x[4] = from[1];
-            UINT w[4];
+/* Rounding is long, so that its loops are not unrolled; a source of 4 bytes has none to do. */
+template <class S> FN void store_pieces(S, const float *rows, uint4 *dst, int lane) {
+#pragma unroll(S::bytes == 4 ? 8 : 1)
+    for (int j = 0; j < pieces<S>::count; j++) {
+        float x[pieces<S>::elements];
+        const float4 *from = (const float4 *)&rows[pieces<S>::place(j, lane)];
+        UINT w[4] = {0, 0, 0, 0};
 #pragma unroll
-            for (int k = 0; k < 4; k++) w[k] = half_bits(x[2 * k], bf16) | half_bits(x[2 * k + 1], bf16) << 16;
-            ((uint4 *)dst)[32 * j + lane] = make_uint4(w[0], w[1], w[2], w[3]);
-        }
-    } else {
-#pragma unroll 1
-        for (int j = 0; j < 32; j++) {
-            int i = 32 * j + lane;
-            if (i < n) dst[i] = (uint16_t)half_bits(rows[PITCH * j + lane], bf16);
-        }
+        for (int i = 0; i < pieces<S>::elements; i += 4) *(float4 *)&x[i] = from[i / 4];
+#pragma unroll
+        for (int i = 0; i < pieces<S>::elements; i++) w[i * S::bytes / 4] |= S::store(x[i]) << i * S::bytes % 4 * 8;
+        dst[32 * j + lane] = make_uint4(w[0], w[1], w[2], w[3]);
     }
 }
 
@@ -124,12 +141,7 @@ FN void store_pitched(const float *rows, const qdq_cuda_array &a, uint64_t first
 #pragma unroll 1
     for (int j = 0; j < 32; j++) {
         uint64_t at = __shfl_sync(0xffffffffu, mine, j) + lane;
-        float v = rows[PITCH * j + lane];
-        if (32 * j + lane >= n) continue;
-        if (a.dtype == DTYPE_F32)
-            ((float *)a.address)[at] = v;
-        else
-            ((uint16_t *)a.address)[at] = (uint16_t)half_bits(v, a.dtype == DTYPE_BF16);
+        if (32 * j + lane < n) store_element(rows[PITCH * j + lane], a, at);
     }
 }
 
@@ -139,22 +151,19 @@ FN void store_tile(const float *rows, const qdq_cuda_array &a, uint64_t first, i
         store_pitched(rows, a, first, n, lane);
         return;
     }
-    if (a.dtype != DTYPE_F32) {
-        store_halves(rows, a, first, n, lane);
-        return;
-    }
-    float *dst = (float *)a.address + first;
-    if (n == TILE && aligned16(a.address)) {
-#pragma unroll
-        for (int j = 0; j < 8; j++)
-            ((float4 *)dst)[32 * j + lane] = *(const float4 *)&rows[PITCH * (4 * j + lane / 8) + lane % 8 * 4];
-    } else {
-#pragma unroll 4
-        for (int j = 0; j < 32; j++) {
-            int i = 32 * j + lane;
-            if (i < n) dst[i] = rows[PITCH * j + lane];
+    with_source(a.dtype, [&](auto s) {
+        typedef typename decltype(s)::element element;
+        element *dst = (element *)a.address + first;
+        if (n == TILE && aligned16(a.address)) {
+            store_pieces(s, rows, (uint4 *)dst, lane);
+        } else {
+#pragma unroll(sizeof(element) == 4 ? 4 : 1)
+            for (int j = 0; j < 32; j++) {
+                int i = 32 * j + lane;
+                if (i < n) dst[i] = (element)s.store(rows[PITCH * j + lane]);
+            }
         }
-    }
+    });
 }
 
 /* A lane's own row. */

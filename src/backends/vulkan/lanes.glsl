@@ -41,7 +41,7 @@ uint made_byte(uint at) { return staged[at >> 2][at & 3u]; }
 uint block_lane() { return lane() & ~(LANES - 1u); } // the first lane of this block
 
 vec4 input_four(uint e) {
-    if (is_whole(input_at) && input_dtype == F32) return uintBitsToFloat(input_quads[(input_at + 4u * e) >> 4]);
+    if (is_whole(input_at) && input_dtype == f32_dtype) return uintBitsToFloat(input_quads[(input_at + 4u * e) >> 4]);
     return vec4(input_element(e), input_element(e + 1u), input_element(e + 2u), input_element(e + 3u));
 }
 

@@ -8,6 +8,7 @@
 
 #include "backends/vulkan/kernel_args.h"
 #include "dialect/sums.h"
+#include "every_source.h"
 
 layout(constant_id = QDQ_VK_ID_OP) const uint OP = 0;
 layout(constant_id = QDQ_VK_ID_TILES) const uint TILES = 2;
@@ -18,7 +19,10 @@ const bool WEIGHTED = false;
 layout(constant_id = QDQ_VK_ID_WEIGHTED) const bool WEIGHTED = false; // importance is given
 #endif
 
-const uint F32 = 0, F16 = 1, BF16 = 2; // qdq_dtype
+// The sources' numbers, as in qdq_dtype: f32_dtype …
+#define SOURCE(NAME, NUMBER, TYPE, FILE_TYPE, SPELLING) const uint NAME##_dtype = NUMBER;
+#include "sources/sources.def"
+#undef SOURCE
 
 layout(push_constant) uniform Work { QDQ_VK_WORK };
 
@@ -49,14 +53,45 @@ uint first_element() { return 1024u * this_tile() + 32u * lane(); }
 uint lane_elements() { return first_element() < count ? min(count - first_element(), 32u) : 0u; }
 uint tile_elements() { return 1024u * this_tile() < count ? min(count - 1024u * this_tile(), 1024u) : 0u; }
 
-uint widened(uint half_bits, uint dtype) {
-    return dtype == BF16 ? half_bits << 16 : as_uint(f16_value(half_bits & 0xffffu));
+// What the files of the sources say, by dtype: the bytes of an element, its value, and the bits of a value.
+uint bytes_of(uint dtype) {
+    uint bytes = 4u;
+#define SOURCE(NAME, NUMBER, TYPE, FILE_TYPE, SPELLING) if (dtype == NUMBER) bytes = NAME##_BYTES;
+#include "sources/sources.def"
+#undef SOURCE
+    return bytes;
 }
-vec4 bf16_quad(uvec2 two) {
-    return uintBitsToFloat(uvec4(two.x << 16, two.x & 0xffff0000u, two.y << 16, two.y & 0xffff0000u));
+float value_of(uint bits, uint dtype) {
+    float x = 0.0f;
+#define SOURCE(NAME, NUMBER, TYPE, FILE_TYPE, SPELLING) \
+    if (dtype == NUMBER) x = NAME##_load(bits & (0xffffffffu >> (32 - 8 * NAME##_BYTES)));
+#include "sources/sources.def"
+#undef SOURCE
+    return x;
 }
-vec4 f16_quad(uvec2 two) {
-    return vec4(f16_value(two.x & 0xffffu), f16_value(two.x >> 16), f16_value(two.y & 0xffffu), f16_value(two.y >> 16));
+uint bits_of(float x, uint dtype) {
+    uint bits = 0u;
+#define SOURCE(NAME, NUMBER, TYPE, FILE_TYPE, SPELLING) if (dtype == NUMBER) bits = NAME##_store(x);
+#include "sources/sources.def"
+#undef SOURCE
+    return bits;
+}
+// A lane's elements of 2 bytes, eight in each 16.
+#define SOURCE(NAME, NUMBER, TYPE, FILE_TYPE, SPELLING)                                                                \
+    void NAME##_of_halves(uvec4 eight[4], inout float x[32]) {                                                         \
+        for (uint k = 0; k < 4; k++)                                                                                   \
+            for (uint j = 0; j < 4; j++) {                                                                             \
+                x[8u * k + 2u * j] = NAME##_load(eight[k][j] & 0xffffu);                                               \
+                x[8u * k + 2u * j + 1u] = NAME##_load(eight[k][j] >> 16);                                              \
+            }                                                                                                          \
+    }
+#include "sources/sources.def"
+#undef SOURCE
+void values_of_halves(uvec4 eight[4], uint dtype, inout float x[32]) {
+#define SOURCE(NAME, NUMBER, TYPE, FILE_TYPE, SPELLING) \
+    if (NAME##_BYTES == 2 && dtype == NUMBER) NAME##_of_halves(eight, x);
+#include "sources/sources.def"
+#undef SOURCE
 }
 
 // The stage. A lane has a row of it when its half is `now`.
@@ -93,13 +128,13 @@ void unstage(uvec4 quad[8], inout float x[32]) {
 bool is_whole(uint at) { return (gl_WorkGroupID.x + 1u) * TILES * 1024u <= count && (at & 15u) == 0u; }
 
 // READER(name, words, quads, at, dtype): name_element is any element, +0 past the last, and name_of_lane this lane's 32.
-// Byte `at` is where the first is. Ranges are below 4 GiB, so that positions fit. What is not whole is read one by one,
-// through the stage, since a loop that is not unrolled would put x itself into memory.
+// Byte `at` is where the first is. Ranges are below 4 GiB, so that positions fit. What is not whole, and elements of a
+// byte, are read one by one, through the stage, since a loop that is not unrolled would put x itself into memory.
 #define READER(NAME, ARRAY, QUADS, AT, DTYPE)                                                                          \
     float NAME##_element(uint e) {                                                                                     \
         if (e >= count) return 0.0f;                                                                                   \
-        uint byte = AT + (DTYPE == F32 ? 4u : 2u) * e, word = ARRAY[byte >> 2];                                        \
-        return as_real(DTYPE == F32 ? word : widened((word >> (8u * (byte & 2u))) & 0xffffu, DTYPE));                  \
+        uint byte = AT + bytes_of(DTYPE) * e;                                                                          \
+        return value_of(ARRAY[byte >> 2] >> (8u * (byte & 3u)), DTYPE);                                                \
     }                                                                                                                  \
     float NAME##_here(uint i) { return NAME##_element(first_element() + i); }                                          \
     void NAME##_across(out uvec4 quad[8]) {                                                                            \
@@ -110,14 +145,7 @@ bool is_whole(uint at) { return (gl_WorkGroupID.x + 1u) * TILES * 1024u <= count
         uvec4 eight[4];                                                                                                \
         uint first = (AT >> 4) + (first_element() >> 3);                                                               \
         for (uint k = 0; k < 4; k++) eight[k] = QUADS[first + k];                                                      \
-        for (uint k = 0; k < 4; k++) {                                                                                 \
-            vec4 low = DTYPE == BF16 ? bf16_quad(eight[k].xy) : f16_quad(eight[k].xy);                                 \
-            vec4 high = DTYPE == BF16 ? bf16_quad(eight[k].zw) : f16_quad(eight[k].zw);                                \
-            for (uint j = 0; j < 4; j++) {                                                                             \
-                x[8u * k + j] = low[j];                                                                                \
-                x[8u * k + 4u + j] = high[j];                                                                          \
-            }                                                                                                          \
-        }                                                                                                              \
+        values_of_halves(eight, DTYPE, x);                                                                             \
     }                                                                                                                  \
     void NAME##_one_by_one(uint now, inout float x[32]) {                                                              \
         barrier();                                                                                                     \
@@ -127,25 +155,25 @@ bool is_whole(uint at) { return (gl_WorkGroupID.x + 1u) * TILES * 1024u <= count
         }                                                                                                              \
     }                                                                                                                  \
     void NAME##_of_lane(inout float x[32]) {                                                                           \
-        if (!is_whole(AT)) {                                                                                           \
-            NAME##_one_by_one(0u, x);                                                                                  \
-            NAME##_one_by_one(1u, x);                                                                                  \
-        } else if (DTYPE == F32) {                                                                                     \
+        if (is_whole(AT) && DTYPE == f32_dtype) {                                                                      \
             uvec4 quad[8];                                                                                             \
             NAME##_across(quad);                                                                                       \
             unstage(quad, x);                                                                                          \
-        } else {                                                                                                       \
+        } else if (is_whole(AT) && bytes_of(DTYPE) == 2u) {                                                            \
             NAME##_halves(x);                                                                                          \
+        } else {                                                                                                       \
+            NAME##_one_by_one(0u, x);                                                                                  \
+            NAME##_one_by_one(1u, x);                                                                                  \
         }                                                                                                              \
     }
 
 READER(input, input_words, input_quads, input_at, input_dtype)
 READER(gradient, gradient_words, gradient_quads, gradient_at, gradient_dtype)
-READER(low, low_words, low_quads, low_at, F32)
+READER(low, low_words, low_quads, low_at, f32_dtype)
 
 // Both, so that memory is waited for once.
 void input_and_gradient(inout float x[32], inout float g[32]) {
-    if (is_whole(input_at | gradient_at) && input_dtype == F32 && gradient_dtype == F32) {
+    if (is_whole(input_at | gradient_at) && input_dtype == f32_dtype && gradient_dtype == f32_dtype) {
         uvec4 quad[8], other[8];
         input_across(quad);
         gradient_across(other);
@@ -167,30 +195,32 @@ void importance_of_lane(out float m[32]) {
 }
 
 float staged_element(uint i) { return as_real(staged[tile_here() * TILE_QUADS + 9u * (i >> 5) + ((i & 31u) >> 2)][i & 3u]); }
-uint narrowed(uint i) { return output_dtype == BF16 ? narrow_bf16(staged_element(i)) : narrow_f16(staged_element(i)); }
 
-// store_half, of 16 bits an element. The words at the ends may hold others' elements.
-void store_half_narrow(uint now, uint n) {
-    uint have = n > 512u * now ? min(n - 512u * now, 512u) : 0u;
-    uint first = output_at + 2048u * this_tile() + 1024u * now, end = first + 2u * have;
+// store_half, of what is no float. The words at the ends may hold others' elements.
+void store_half_rounded(uint now, uint n) {
+    uint bytes = bytes_of(output_dtype), have = n > 512u * now ? min(n - 512u * now, 512u) : 0u;
+    uint first = output_at + bytes * (1024u * this_tile() + 512u * now), end = first + bytes * have;
     if (have == 0u) return;
     for (uint w = (first >> 2) + lane(); 4u * w < end; w += 32u) {
-        bool low = 4u * w >= first, high = 4u * w + 2u < end;
-        uint i = low ? (4u * w - first) >> 1 : 0u; // the first of its elements that is ours
-        uint bits = low ? narrowed(i) : narrowed(0u) << 16;
-        if (low && high) {
-            output_words[w] = bits | narrowed(i + 1u) << 16;
+        uint word = 0u, mask = 0u;
+        ROLLED for (uint byte = 4u * w; byte < 4u * w + 4u; byte += bytes) {
+            if (byte < first || byte >= end) continue;
+            word |= bits_of(staged_element((byte - first) >> (bytes >> 1)), output_dtype) << (8u * (byte & 3u));
+            mask |= (0xffffffffu >> (32u - 8u * bytes)) << (8u * (byte & 3u));
+        }
+        if (mask == 0xffffffffu) {
+            output_words[w] = word;
         } else {
-            atomicAnd(output_words[w], low ? 0xffff0000u : 0x0000ffffu);
-            atomicOr(output_words[w], bits);
+            atomicAnd(output_words[w], ~mask);
+            atomicOr(output_words[w], word);
         }
     }
 }
 
 // Half a tile's floats from the stage to the output: a barrier is before lanes stage theirs, and one after.
 void store_half(uint now, uint n) {
-    if (output_dtype != F32) {
-        store_half_narrow(now, n);
+    if (output_dtype != f32_dtype) {
+        store_half_rounded(now, n);
         return;
     }
     uint t = lane(), base = tile_here() * TILE_QUADS, at = output_at + 4096u * this_tile() + 2048u * now;
