@@ -42,6 +42,7 @@
 #ifndef QDQ_H
 #define QDQ_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -410,6 +411,168 @@ QDQ_API qdq_status qdq_encode_sensitivities(qdq_encoder *encoder, uint32_t n_pai
  * where the format can use one. QDQ_INVALID_ARGUMENT: no such name; QDQ_UNSUPPORTED: not on this device;
  * QDQ_OUT_OF_MEMORY, QDQ_DEVICE_ERROR: the driver failed. */
 QDQ_API qdq_status qdq_device_build_kernel(qdq_device *device, const char *name);
+
+/* ---- Proofs ---------------------------------------------------------------------------------------------------- */
+
+/* Does a device, or code of one's own, give the reference's bits on this machine? Blocks, the values that they stand
+ * for, decoding and sums are held against plain C that shares nothing with the kernels (q4_0, q4_1, q5_0, q5_1, q8_0)
+ * and against the scalar lane (all formats), bit for bit.
+ *
+ *     qdq_proof_options options = {.size = sizeof options, .device = "cuda"};
+ *     qdq_proof_report report = {.size = sizeof report};
+ *     if (qdq_prove(&options, &report) != QDQ_OK || report.failed > 0) puts("not the reference's bits");
+ */
+
+typedef enum qdq_proof_kind {
+    QDQ_PROOF_OPERATION = 0, /* one of the kernels' operations (division, square root, binary16, …), on pairs */
+    QDQ_PROOF_PACKING = 1,   /* blocks, and the values that they stand for, of floats */
+    QDQ_PROOF_DECODING = 2,  /* values of blocks */
+    QDQ_PROOF_SUMS = 3       /* errors and sensitivities of tensors */
+} qdq_proof_kind;
+
+/* What was compared, or passed over. Made by the library, and as old as it; all that it points at is valid during the
+ * call that is told of it. */
+typedef struct qdq_proof {
+    size_t size;
+    qdq_proof_kind kind;
+    qdq_format format;       /* QDQ_FORMAT_NONE: of no one format */
+    const char *inputs;      /* in words: "random weights"; of operations the name */
+    const char *against;     /* "plain C", "the scalar lane", "this ggml" */
+    const char *passed_over; /* why nothing was compared; NULL where it was */
+    uint32_t weighted;       /* 1: with an importance matrix */
+    uint64_t compared;       /* pairs, blocks or sums */
+    uint64_t elements;       /* of the blocks */
+    uint64_t differing;      /* of what was compared. Against a device, comparing ends soon after the first */
+    uint64_t undefined;      /* beside a ggml, blocks on which its C is undefined: not among the above */
+    uint64_t undefined_differing;
+    const char *undefined_failure; /* what ended the ggml on these; NULL: nothing */
+    /* The first that differs: of operations and sums in words, of blocks its number among the inputs, what came out and
+     * what should have. `input` of packing; of decoding `packed` is the input. NULL and 0 where nothing differs. */
+    const char *difference;
+    uint64_t block;
+    uint32_t block_elements, block_bytes;
+    const float *input, *values, *expected_values;
+    const uint8_t *packed, *expected_packed;
+} qdq_proof;
+
+/* Code of the caller's. Either function may be NULL; QDQ_UNSUPPORTED passes over a format. Called by several threads at
+ * once unless qdq_proof_options.threads is 1. */
+typedef struct qdq_codec {
+    size_t size;      /* sizeof(qdq_codec), set by the caller */
+    const char *name; /* "this engine" */
+    void *context;
+    /* x: n floats, in rows of `row`, whole blocks each. weights: importance, one a column; NULL: none. */
+    qdq_status (*quantize)(void *context, qdq_format format, const float *x, uint64_t n, const float *weights,
+                           uint64_t row, void *blocks);
+    qdq_status (*dequantize)(void *context, qdq_format format, const void *blocks, uint64_t n, float *values);
+} qdq_codec;
+
+typedef struct qdq_proof_options {
+    size_t size;               /* sizeof(qdq_proof_options), set by the caller */
+    const char *device;        /* as qdq_device_open() has it */
+    const qdq_codec *codec;    /* in the device's place; NULL: the device */
+    const qdq_format *formats; /* n_formats of them; 0: all */
+    uint32_t n_formats;
+    int32_t threads; /* that compare, from 1 to 4,096; 0: one a core */
+    /* 0: samples, a minute of one core for all formats. 1: each of the 2^32 numbers as a block's extreme and as an
+     * element, twelve minutes of one core for a format that has plain C. */
+    uint32_t full;
+    /* About how long a proof may take whose reference is the scalar lane or a ggml; its inputs are thinned out to fit.
+     * 0: a twentieth of a second, beside a ggml 0.3; of full ones as long as they take, which may be hours. */
+    double seconds;
+    uint64_t seed;     /* of random and adversarial inputs */
+    uint64_t elements; /* beside a ggml: that many random and as many adversarial weights; 0: as `seconds` has it */
+    /* Told of each proof when it is done. Other than QDQ_OK ends the call with that status. NULL: nobody is told. */
+    qdq_status (*proved)(void *context, const qdq_proof *proof);
+    /* Told now and then, by one of several threads at a time, how many numbers of the proof under way are compared, of
+     * how many. false: the call returns QDQ_CANCELLED. NULL: nobody is told. */
+    bool (*progress)(void *context, const char *proof, uint64_t done, uint64_t total);
+    void *context; /* of both */
+} qdq_proof_options;
+
+typedef struct qdq_proof_report {
+    size_t size;          /* sizeof(qdq_proof_report), set by the caller */
+    uint64_t proofs;      /* done */
+    uint64_t failed;      /* of these, with a difference */
+    uint64_t passed_over; /* not done */
+    uint64_t blocks;      /* compared */
+} qdq_proof_report;
+
+/* Proves what the options say; options NULL: the device of "auto", all formats, by samples. report may be NULL. A
+ * difference is no failure of the call. QDQ_INVALID_ARGUMENT: a size of 0, no such device or format, threads out of
+ * range; QDQ_CANCELLED; QDQ_OUT_OF_MEMORY, QDQ_DEVICE_ERROR; what callbacks return. */
+QDQ_API qdq_status qdq_prove(const qdq_proof_options *options, qdq_proof_report *report);
+
+/* Does ggml's code, as somebody has compiled it, round twice where it says so? */
+typedef enum qdq_ggml_fusion {
+    QDQ_GGML_FUSION_UNKNOWN = 0, /* no q4_0, or neither */
+    QDQ_GGML_FUSION_NONE = 1,    /* q4_0 rounds x * id and then + 8.5 */
+    QDQ_GGML_FUSION_FUSED = 2    /* it rounds once: compiled with fused multiply-add */
+} qdq_ggml_fusion;
+
+typedef struct qdq_ggml_info {
+    size_t size;          /* sizeof(qdq_ggml_info), set by the caller */
+    const char *revision; /* of the reference, "2026-08" or "2026-09"; NULL: neither, or it has no iq1_m to tell by */
+    qdq_ggml_fusion fusion;
+} qdq_ggml_info;
+
+/* What a ggml shared library is: libggml-base.so, or one that brings it along. The library is loaded here, and its
+ * functions run in a child process, where the system has such: what ends it is an error and no end. QDQ_IO_ERROR: it
+ * cannot be loaded; QDQ_UNSUPPORTED: it is no ggml. */
+QDQ_API qdq_status qdq_ggml_describe(const char *path, qdq_ggml_info *info);
+/* Holds the device, or the codec, against the library: packing without and with importance, and decoding. As
+ * qdq_prove() and qdq_ggml_describe(). */
+QDQ_API qdq_status qdq_prove_ggml(const char *path, const qdq_proof_options *options, qdq_proof_report *report);
+
+/* ---- Timing ---------------------------------------------------------------------------------------------------- */
+
+typedef enum qdq_operation {
+    QDQ_OPERATION_ROUNDTRIP = 0,
+    QDQ_OPERATION_QUANTIZE = 1,
+    QDQ_OPERATION_DEQUANTIZE = 2,
+    QDQ_OPERATION_ERROR = 3,
+    QDQ_OPERATION_SENSITIVITY = 4
+} qdq_operation;
+
+/* An operation to be timed, and how long it took. In an array the first one's size is all's, and how far apart they
+ * lie. */
+typedef struct qdq_timing {
+    size_t size; /* sizeof(qdq_timing), set by the caller, as the following are */
+    qdq_operation operation;
+    qdq_format format;   /* of a sensitivity the low one */
+    qdq_format high;     /* of a sensitivity */
+    uint32_t importance; /* 1: with an importance matrix */
+    /* Set by the library. */
+    uint64_t elements; /* that were timed: slow formats take fewer than are asked for */
+    double bytes;      /* read and written */
+    double seconds;    /* the best of several turns; 0: the device has no such kernel */
+    double ggml;       /* a ggml's best seconds for as many elements on one core; 0: it was not asked, or has it not */
+} qdq_timing;
+
+typedef struct qdq_timing_options {
+    size_t size;        /* sizeof(qdq_timing_options), set by the caller */
+    const char *device; /* as qdq_device_open() has it */
+    int32_t threads;    /* of a CPU device; 0: one a core */
+    qdq_dtype dtype;    /* of the weights */
+    uint64_t elements;  /* of the arrays, a multiple of QDQ_TILE */
+    double seconds;     /* about how long each operation may take in all; 0: one */
+    const char *ggml;   /* the path of a ggml library, to be timed beside; NULL: none. Its code runs in this process */
+} qdq_timing_options;
+
+/* How long the same number of bytes takes to copy: what memory allows. */
+typedef struct qdq_copy_timing {
+    size_t size;      /* sizeof(qdq_copy_timing), set by the caller */
+    double bytes;     /* read and written */
+    double seconds;   /* the better of the following */
+    double plain;     /* memcpy's, or a GPU's own copy */
+    double streaming; /* past the cache; 0 where there is none */
+} qdq_copy_timing;
+
+/* Times n operations, which take turns with each other, the copy and the ggml library, so that their ratios hold on a
+ * machine that does other things too. copy may be NULL. QDQ_INVALID_ARGUMENT: a size of 0, no such device, format,
+ * operation or dtype, elements that are 0 or no multiple; QDQ_IO_ERROR, QDQ_UNSUPPORTED: the ggml library;
+ * QDQ_OUT_OF_MEMORY, QDQ_DEVICE_ERROR. */
+QDQ_API qdq_status qdq_time(const qdq_timing_options *options, uint32_t n, qdq_timing *timings, qdq_copy_timing *copy);
 
 #ifdef __cplusplus
 }

@@ -5,8 +5,9 @@
 #include <math.h>
 
 #include "proof/operation_proofs.h"
-#include "proof/proofs.h"
+#include "proof/comparison.h"
 #include "proof/reference.h"
+#include "proof/sum_proofs.h"
 #include "api/device.h"
 #include "base/format.h"
 
@@ -68,10 +69,10 @@ static qdq_quantizer wrong(mistake *m) {
     return q;
 }
 
-static qdq_verdict prove(qdq_proof proof, const qdq_quantizer *subject) {
+static qdq_verdict prove(qdq_comparison proof, const qdq_quantizer *subject) {
     static qdq_verdict verdict;
     qdq_quantizer plain = qdq_reference_quantizer();
-    assert_ok(qdq_prove(&proof, subject, &plain, WORKERS, NULL, NULL, &verdict));
+    assert_ok(qdq_compare(&proof, subject, &plain, WORKERS, NULL, NULL, &verdict));
     return verdict;
 }
 
@@ -81,7 +82,7 @@ static void a_wrong_bit_in_one_scale_is_found(void **state) {
          * scale's last bit. */
         mistake m = {.trigger = 1023u * 4099u, .byte = 0, .xor_with = 1};
         qdq_quantizer subject = wrong(&m);
-        qdq_proof proof = {.format = format_named(plain_formats[f]), .inputs = qdq_inputs_scales(4099)};
+        qdq_comparison proof = {.format = format_named(plain_formats[f]), .inputs = qdq_inputs_scales(4099)};
         qdq_verdict v = prove(proof, &subject);
         assert_true(v.differing >= 1);
         assert_int_equal(v.first, 1023);
@@ -96,7 +97,7 @@ static void a_wrong_value_beside_one_element_is_found(void **state) {
     /* A multiple of the stride, so that the sweep meets it; -0 is told from 0 by one bit. */
     mistake m = {.trigger = 0x80000000u, .byte = UINT32_MAX, .value = 5, .xor_with = 0x80};
     qdq_quantizer subject = wrong(&m);
-    qdq_proof proof = {.format = format_named("q8_0"), .inputs = qdq_inputs_elements(0x42fe0000u, 32, 1)};
+    qdq_comparison proof = {.format = format_named("q8_0"), .inputs = qdq_inputs_elements(0x42fe0000u, 32, 1)};
     /* From the block that has it in its middle: the whole sweep takes minutes. */
     uint64_t block = 0x80000000u / 31;
     proof.inputs.blocks = 64;
@@ -120,7 +121,8 @@ static void a_wrong_decoding_of_one_scale_is_found(void **state) {
         mistake m = {.trigger = 0x7bff, .value = 31};
         qdq_quantizer subject = wrong(&m);
         qdq_format format = format_named(plain_formats[f]);
-        qdq_proof proof = {.format = format, .inputs = qdq_inputs_words(1, qdq_format_get(format)->block_bytes, 1)};
+        qdq_comparison proof = {.format = format,
+                                .inputs = qdq_inputs_words(1, qdq_format_get(format)->block_bytes, 1)};
         qdq_verdict v = prove(proof, &subject);
         assert_true(v.differing > 0);
         assert_int_equal(v.got_block[0] | v.got_block[1] << 8, 0x7bff);
@@ -129,19 +131,19 @@ static void a_wrong_decoding_of_one_scale_is_found(void **state) {
 }
 
 static void the_first_difference_is_the_same_at_any_number_of_workers(void **state) {
-    qdq_proof proof = {.format = format_named("q4_0"), .inputs = qdq_inputs_adversarial(7, 1 << 15)};
+    qdq_comparison proof = {.format = format_named("q4_0"), .inputs = qdq_inputs_adversarial(7, 1 << 15)};
     mistake m = {.trigger = 0x80000000u, .byte = 3, .xor_with = 0x10}; /* -0 comes up in many blocks */
     qdq_quantizer subject = wrong(&m), plain = qdq_reference_quantizer();
     static qdq_verdict first, other;
-    assert_ok(qdq_prove(&proof, &subject, &plain, 1, NULL, NULL, &first));
+    assert_ok(qdq_compare(&proof, &subject, &plain, 1, NULL, NULL, &first));
     assert_true(first.differing > 1);
     for (int workers = 2; workers <= 5; workers++) {
-        assert_ok(qdq_prove(&proof, &subject, &plain, workers, NULL, NULL, &other));
+        assert_ok(qdq_compare(&proof, &subject, &plain, workers, NULL, NULL, &other));
         assert_int_equal(other.first, first.first);
         assert_memory_equal(other.input, first.input, sizeof first.input);
     }
     proof.count_all = true;
-    assert_ok(qdq_prove(&proof, &subject, &plain, 2, NULL, NULL, &other));
+    assert_ok(qdq_compare(&proof, &subject, &plain, 2, NULL, NULL, &other));
     assert_int_equal(other.first, first.first);
     assert_int_equal(other.blocks, 1 << 15);
     assert_true(other.differing >= first.differing);
@@ -263,8 +265,8 @@ static void the_device_is_proved(void **state) {
                                qdq_inputs_elements(0x3f800000u, row->block_elements, 500009),
                                qdq_inputs_words(11, row->block_bytes, 4099)};
         for (size_t i = 0; i < sizeof inputs / sizeof inputs[0]; i++) {
-            qdq_proof proof = {.format = f, .inputs = inputs[i]};
-            assert_ok(qdq_prove(&proof, &device, &scalar, WORKERS, NULL, NULL, &verdict));
+            qdq_comparison proof = {.format = f, .inputs = inputs[i]};
+            assert_ok(qdq_compare(&proof, &device, &scalar, WORKERS, NULL, NULL, &verdict));
             if (verdict.differing) fail_msg("%s, inputs %zu: block %d", row->name, i, (int)verdict.first);
             assert_int_equal(verdict.blocks, inputs[i].blocks);
             if (!qdq_reference_of(row->name)) continue;
@@ -374,15 +376,15 @@ static bool stop_at_once(void *context, uint64_t elements) { return false; }
 static void what_cannot_be_proved_is_refused(void **state) {
     static qdq_verdict verdict;
     qdq_quantizer plain = qdq_reference_quantizer();
-    qdq_proof proof = {.format = 9999, .inputs = qdq_inputs_random(1, 10)};
-    assert_refused(qdq_prove(&proof, &plain, &plain, 1, NULL, NULL, &verdict), QDQ_INVALID_ARGUMENT, "9999");
+    qdq_comparison proof = {.format = 9999, .inputs = qdq_inputs_random(1, 10)};
+    assert_refused(qdq_compare(&proof, &plain, &plain, 1, NULL, NULL, &verdict), QDQ_INVALID_ARGUMENT, "9999");
     float weights[64] = {1};
-    proof = (qdq_proof){.format = 0, .inputs = qdq_inputs_random(1, 10), .weights = weights, .row = 33};
-    assert_refused(qdq_prove(&proof, &plain, &plain, 1, NULL, NULL, &verdict), QDQ_INVALID_ARGUMENT, "rows of 33");
+    proof = (qdq_comparison){.format = 0, .inputs = qdq_inputs_random(1, 10), .weights = weights, .row = 33};
+    assert_refused(qdq_compare(&proof, &plain, &plain, 1, NULL, NULL, &verdict), QDQ_INVALID_ARGUMENT, "rows of 33");
     proof.row = 64;
-    assert_refused(qdq_prove(&proof, &plain, &plain, 1, NULL, NULL, &verdict), QDQ_UNSUPPORTED, "importance");
-    proof = (qdq_proof){.format = format_named("q4_0"), .inputs = qdq_inputs_random(1, 1 << 16)};
-    assert_refused(qdq_prove(&proof, &plain, &plain, 2, stop_at_once, NULL, &verdict), QDQ_DEVICE_ERROR, "stopped");
+    assert_refused(qdq_compare(&proof, &plain, &plain, 1, NULL, NULL, &verdict), QDQ_UNSUPPORTED, "importance");
+    proof = (qdq_comparison){.format = format_named("q4_0"), .inputs = qdq_inputs_random(1, 1 << 16)};
+    assert_refused(qdq_compare(&proof, &plain, &plain, 2, stop_at_once, NULL, &verdict), QDQ_CANCELLED, "cancelled");
     qdq_quantizer none;
     assert_int_not_equal(qdq_device_quantizer("nonesuch", QDQ_F32, 1, &none), QDQ_OK);
     qdq_ggml *ggml;

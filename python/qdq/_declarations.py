@@ -25,6 +25,18 @@ QDQ_U8 = 3
 QDQ_IMPORTANCE_UNUSED = 0
 QDQ_IMPORTANCE_USED = 1
 QDQ_IMPORTANCE_NEEDED = 2
+QDQ_PROOF_OPERATION = 0
+QDQ_PROOF_PACKING = 1
+QDQ_PROOF_DECODING = 2
+QDQ_PROOF_SUMS = 3
+QDQ_GGML_FUSION_UNKNOWN = 0
+QDQ_GGML_FUSION_NONE = 1
+QDQ_GGML_FUSION_FUSED = 2
+QDQ_OPERATION_ROUNDTRIP = 0
+QDQ_OPERATION_QUANTIZE = 1
+QDQ_OPERATION_DEQUANTIZE = 2
+QDQ_OPERATION_ERROR = 3
+QDQ_OPERATION_SENSITIVITY = 4
 QDQ_MAX_FORMATS = 64
 QDQ_ADVICE_NONE = 0
 QDQ_ADVICE_ALLOW_NON_FINITE = 1
@@ -160,6 +172,115 @@ class qdq_options(Structure):
         ("size", c_size_t),
         ("importance", c_void_p),
         ("row", c_uint64),
+    ]
+
+
+class qdq_proof(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("kind", c_int),
+        ("format", c_int32),
+        ("inputs", c_char_p),
+        ("against", c_char_p),
+        ("passed_over", c_char_p),
+        ("weighted", c_uint32),
+        ("compared", c_uint64),
+        ("elements", c_uint64),
+        ("differing", c_uint64),
+        ("undefined", c_uint64),
+        ("undefined_differing", c_uint64),
+        ("undefined_failure", c_char_p),
+        ("difference", c_char_p),
+        ("block", c_uint64),
+        ("block_elements", c_uint32),
+        ("block_bytes", c_uint32),
+        ("input", POINTER(c_float)),
+        ("values", POINTER(c_float)),
+        ("expected_values", POINTER(c_float)),
+        ("packed", POINTER(c_uint8)),
+        ("expected_packed", POINTER(c_uint8)),
+    ]
+
+
+class qdq_codec(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("name", c_char_p),
+        ("context", c_void_p),
+        ("quantize", CFUNCTYPE(c_int, c_void_p, c_int32, c_void_p, c_uint64, c_void_p, c_uint64, c_void_p)),
+        ("dequantize", CFUNCTYPE(c_int, c_void_p, c_int32, c_void_p, c_uint64, c_void_p)),
+    ]
+
+
+class qdq_proof_options(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("device", c_char_p),
+        ("codec", POINTER(qdq_codec)),
+        ("formats", POINTER(c_int32)),
+        ("n_formats", c_uint32),
+        ("threads", c_int32),
+        ("full", c_uint32),
+        ("seconds", c_double),
+        ("seed", c_uint64),
+        ("elements", c_uint64),
+        ("proved", CFUNCTYPE(c_int, c_void_p, POINTER(qdq_proof))),
+        ("progress", CFUNCTYPE(c_bool, c_void_p, c_char_p, c_uint64, c_uint64)),
+        ("context", c_void_p),
+    ]
+
+
+class qdq_proof_report(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("proofs", c_uint64),
+        ("failed", c_uint64),
+        ("passed_over", c_uint64),
+        ("blocks", c_uint64),
+    ]
+
+
+class qdq_ggml_info(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("revision", c_char_p),
+        ("fusion", c_int),
+    ]
+
+
+class qdq_timing(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("operation", c_int),
+        ("format", c_int32),
+        ("high", c_int32),
+        ("importance", c_uint32),
+        ("elements", c_uint64),
+        ("bytes", c_double),
+        ("seconds", c_double),
+        ("ggml", c_double),
+    ]
+
+
+class qdq_timing_options(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("device", c_char_p),
+        ("threads", c_int32),
+        ("dtype", c_int),
+        ("elements", c_uint64),
+        ("seconds", c_double),
+        ("ggml", c_char_p),
+    ]
+
+
+class qdq_copy_timing(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("bytes", c_double),
+        ("seconds", c_double),
+        ("plain", c_double),
+        ("streaming", c_double),
     ]
 
 
@@ -521,6 +642,10 @@ FUNCTIONS = {
     "qdq_encode_sensitivity": (c_int, (c_void_p, c_int32, c_int32, c_void_p, c_void_p, POINTER(qdq_sensitivity_sums), POINTER(qdq_options),)),
     "qdq_encode_sensitivities": (c_int, (c_void_p, c_uint32, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(qdq_sensitivity_sums), POINTER(qdq_options),)),
     "qdq_device_build_kernel": (c_int, (c_void_p, c_char_p,)),
+    "qdq_prove": (c_int, (POINTER(qdq_proof_options), POINTER(qdq_proof_report),)),
+    "qdq_ggml_describe": (c_int, (c_char_p, POINTER(qdq_ggml_info),)),
+    "qdq_prove_ggml": (c_int, (c_char_p, POINTER(qdq_proof_options), POINTER(qdq_proof_report),)),
+    "qdq_time": (c_int, (POINTER(qdq_timing_options), c_uint32, POINTER(qdq_timing), POINTER(qdq_copy_timing),)),
     "qdq_error_advice": (c_int, ()),
     "qdq_free": (None, (c_void_p,)),
     "qdq_printable": (c_char_p, (c_char_p, c_void_p, c_size_t,)),

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proof/timing.h"
-
 enum {
     OPTION_TIERS = QDQ_LONG_OPTION,
     OPTION_GGML,
@@ -47,13 +45,13 @@ typedef struct settings {
     qdq_common common;
     qdq_format formats[QDQ_MAX_FORMATS];
     uint32_t n_formats;
-    bool op[QDQ_OP_SENSITIVITY + 1];
+    bool op[QDQ_OPERATION_SENSITIVITY + 1];
     bool importance;
     bool tiers;
     qdq_dtype dtype;
     uint64_t large; /* elements */
     double seconds;
-    qdq_ggml *ggml;
+    const char *ggml;
     qdq_table *table;
     json_t *results;
 } settings;
@@ -64,9 +62,10 @@ static const char *const op_names[] = {"roundtrip", "quantize", "dequantize", "e
 static uint32_t list_timings(const settings *s, qdq_timing *timings) {
     qdq_format q8_0 = qdq_format_by_name("q8_0");
     uint32_t n = 0;
-    for (int kind = 0; kind <= QDQ_OP_SENSITIVITY; kind++)
+    for (int kind = 0; kind <= QDQ_OPERATION_SENSITIVITY; kind++)
         for (uint32_t f = 0; f < s->n_formats && s->op[kind]; f++)
-            timings[n++] = (qdq_timing){.kind = (qdq_op_kind)kind,
+            timings[n++] = (qdq_timing){.size = sizeof timings[0],
+                                        .operation = (qdq_operation)kind,
                                         .format = s->formats[f],
                                         .high = s->formats[f] == q8_0 ? QDQ_FORMAT_SOURCE : q8_0,
                                         .importance = s->importance || qdq_format_facts(s->formats[f]).importance == 2};
@@ -86,7 +85,7 @@ static void show(settings *s, const qdq_timing *t, const qdq_copy_timing *copy, 
     double of_copy = copy->seconds > 0 ? bandwidth / (copy->bytes / copy->seconds) : 0;
     double of_ggml = t->ggml > 0 ? t->ggml / t->seconds / threads : 0;
     const char *format = qdq_format_facts(t->format).name;
-    qdq_table_cell(s->table, "%s", op_names[t->kind]);
+    qdq_table_cell(s->table, "%s", op_names[t->operation]);
     qdq_table_cell(s->table, "%s", format);
     qdq_table_cell(s->table, "%s", tier);
     if (threads)
@@ -98,16 +97,16 @@ static void show(settings *s, const qdq_timing *t, const qdq_copy_timing *copy, 
     qdq_table_cell(s->table, "%.2f", bandwidth * 1e-9);
     ratio_cell(s, of_copy);
     ratio_cell(s, of_ggml);
-    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:I, s:f, s:f}", "operation", op_names[t->kind], "format", format,
+    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:I, s:f, s:f}", "operation", op_names[t->operation], "format", format,
                           "tier", tier, "data", where, "elements", (json_int_t)t->elements, "elements_per_second", rate,
                           "bytes_per_second", bandwidth);
     if (threads) json_object_set_new(o, "threads", json_integer(threads));
     if (of_copy > 0) json_object_set_new(o, "of_copy", json_real(of_copy));
     if (of_ggml > 0) json_object_set_new(o, "of_ggml_per_core", json_real(of_ggml));
-    if (t->kind == QDQ_OP_SENSITIVITY)
+    if (t->operation == QDQ_OPERATION_SENSITIVITY)
         json_object_set_new(o, "high",
                             json_string(t->high == QDQ_FORMAT_SOURCE ? "source" : qdq_format_facts(t->high).name));
-    if (t->importance && t->kind != QDQ_OP_DEQUANTIZE) json_object_set_new(o, "importance", json_true());
+    if (t->importance && t->operation != QDQ_OPERATION_DEQUANTIZE) json_object_set_new(o, "importance", json_true());
     json_array_append_new(s->results, o);
 }
 
@@ -134,7 +133,7 @@ static void show_copy(settings *s, const char *name, double bytes, double second
 
 /* One device, number of threads and size of the data. threads 0: a GPU. */
 static qdq_status measure(settings *s, const char *device, const char *tier, int threads, bool large) {
-    qdq_timing *timings = calloc(s->n_formats * (QDQ_OP_SENSITIVITY + 1), sizeof *timings);
+    qdq_timing *timings = calloc(s->n_formats * (QDQ_OPERATION_SENSITIVITY + 1), sizeof *timings);
     if (!timings) return QDQ_OUT_OF_MEMORY;
     uint32_t n = list_timings(s, timings);
     /* In the cache: 64 KiB in and as much out beside each core's own; a thread's turn is 64 tiles, so that several
@@ -145,9 +144,15 @@ static qdq_status measure(settings *s, const char *device, const char *tier, int
     snprintf(line, sizeof line, "%s, %s, %d thread%s", tier[0] ? tier : device, where, threads,
              threads == 1 ? "" : "s");
     qdq_progress_begin(line, s->common.quiet);
-    qdq_copy_timing copy;
-    qdq_status status = qdq_time(device, threads, s->dtype, large ? s->large : small, s->seconds,
-                                 threads ? s->ggml : NULL, timings, n, &copy);
+    qdq_timing_options wish = {.size = sizeof wish,
+                               .device = device,
+                               .threads = threads,
+                               .dtype = s->dtype,
+                               .elements = large ? s->large : small,
+                               .seconds = s->seconds,
+                               .ggml = threads ? s->ggml : NULL};
+    qdq_copy_timing copy = {.size = sizeof copy};
+    qdq_status status = qdq_time(&wish, n, timings, &copy);
     qdq_progress_end();
     if (status == QDQ_OK) {
         show_copy(s, threads ? "memcpy" : "copy", copy.bytes, copy.plain, tier, threads, where);
@@ -192,8 +197,9 @@ static qdq_status run(settings *s, const char *ggml) {
     if (status != QDQ_OK) return status;
     status = qdq_device_describe(device, &info);
     qdq_device_close(device);
-    if (status == QDQ_OK && ggml) status = qdq_ggml_open(ggml, &s->ggml);
+    if (status == QDQ_OK && ggml) status = qdq_ggml_describe(ggml, &(qdq_ggml_info){.size = sizeof(qdq_ggml_info)});
     if (status != QDQ_OK) return status;
+    s->ggml = ggml;
     qdq_json_file file;
     status = qdq_json_open(s->common.json, &file);
     if (status != QDQ_OK) return status;
@@ -224,10 +230,10 @@ static qdq_status run(settings *s, const char *ggml) {
 
 static bool pick_op(settings *s, const char *name) {
     if (strcmp(name, "all") == 0) {
-        for (int k = 0; k <= QDQ_OP_SENSITIVITY; k++) s->op[k] = true;
+        for (int k = 0; k <= QDQ_OPERATION_SENSITIVITY; k++) s->op[k] = true;
         return true;
     }
-    for (int k = 0; k <= QDQ_OP_SENSITIVITY; k++)
+    for (int k = 0; k <= QDQ_OPERATION_SENSITIVITY; k++)
         if (strcmp(name, op_names[k]) == 0) return s->op[k] = true;
     return false;
 }
@@ -280,9 +286,8 @@ int qdq_command_bench(int argc, char **argv) {
     if (parser.n_operands) return qdq_usage_error(&parser, "unexpected operand '%s'", parser.operands[0]);
     if (qdq_list_formats(names, QDQ_LIST_WEIGHTED, s.formats, &s.n_formats) != QDQ_OK)
         return qdq_usage_error(&parser, "%s", qdq_error_message());
-    if (!any_op) s.op[QDQ_OP_ROUNDTRIP] = true;
+    if (!any_op) s.op[QDQ_OPERATION_ROUNDTRIP] = true;
     qdq_status status = run(&s, ggml);
-    qdq_ggml_close(s.ggml);
     return status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
 }
 

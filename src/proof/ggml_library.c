@@ -129,14 +129,3 @@ qdq_ggml_revision qdq_ggml_revision_of_block(const uint8_t block[QDQ_PROBE_BYTES
     if (hash == UINT64_C(0x307bc831c87f3ad2)) return QDQ_GGML_2026_08;
     return hash == UINT64_C(0x6935fc9ff38aa6cf) ? QDQ_GGML_2026_09 : QDQ_GGML_OTHER;
 }
-
-qdq_ggml_revision qdq_ggml_revision_of_library(qdq_ggml *g) {
-    qdq_format format = qdq_format_by_name("iq1_m");
-    float x[QDQ_PROBE];
-    uint8_t block[QDQ_PROBE_BYTES];
-    if (format == QDQ_FORMAT_NONE || qdq_ggml_lacks(g, format)) return QDQ_GGML_OTHER;
-    qdq_ggml_probe(x);
-    qdq_ggml_prepare(g, format);
-    qdq_ggml_quantize(g, format, x, block, QDQ_PROBE, QDQ_PROBE, NULL);
-    return qdq_ggml_revision_of_block(block);
-}

@@ -24,7 +24,6 @@ typedef enum qdq_ggml_revision {
     QDQ_GGML_2026_09  /* llama.cpp #28706 and later: this library's */
 } qdq_ggml_revision;
 
-qdq_ggml_revision qdq_ggml_revision_of_library(qdq_ggml *ggml);
 /* The weights that tell, and of which revision their block is. */
 enum { QDQ_PROBE = 256, QDQ_PROBE_BYTES = 56 };
 void qdq_ggml_probe(float x[QDQ_PROBE]);

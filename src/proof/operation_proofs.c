@@ -171,7 +171,7 @@ static void *work(void *argument) {
         qdq_mutex_lock(&s->mutex);
         s->verdict->compared += n;
         s->verdict->differing += differing;
-        if (s->progress && !s->progress(s->context, n)) status = qdq_fail(QDQ_DEVICE_ERROR, "stopped");
+        if (s->progress && !s->progress(s->context, n)) status = qdq_fail(QDQ_CANCELLED, "cancelled");
         qdq_mutex_unlock(&s->mutex);
     }
     if (status != QDQ_OK) {

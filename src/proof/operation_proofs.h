@@ -23,7 +23,7 @@ typedef struct qdq_operation_verdict {
 /* All 2^32 bit patterns as a, or every stride-th (odd). Where there is a b: beside each of 14, whole and odd divisors,
  * ends of the ranges, NaN, and b takes the patterns too, beside a = 1; in operations other than division one pattern in
  * 15. QDQ_UNSUPPORTED: the device does not offer
- * its operations one by one. threads: of the comparison; progress and context as qdq_prove's. */
+ * its operations one by one. threads: of the comparison; progress and context as qdq_compare's. */
 qdq_status qdq_prove_operation(qdq_device *device, qdq_dialect_operation operation, uint64_t stride, int threads,
                                bool (*progress)(void *context, uint64_t elements), void *context,
                                qdq_operation_verdict *verdict);

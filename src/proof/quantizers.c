@@ -171,6 +171,35 @@ qdq_status qdq_scalar_quantizer(int workers, qdq_quantizer *q) {
     return status;
 }
 
+/* ---- Code of the caller's ---- */
+
+static qdq_status codec_dequantize(void *context, int worker, qdq_format format, const uint8_t *blocks, uint64_t n,
+                                   float *values) {
+    (void)worker;
+    const qdq_codec *codec = context;
+    if (codec->dequantize) return codec->dequantize(codec->context, format, blocks, n, values);
+    return qdq_dequantize(format, blocks, values, n);
+}
+
+static qdq_status codec_quantize(void *context, int worker, qdq_format format, const float *x, uint64_t n,
+                                 const float *weights, uint64_t row, uint8_t *blocks, float *values) {
+    const qdq_codec *codec = context;
+    qdq_status status = codec->quantize(codec->context, format, x, n, weights, row, blocks);
+    return status == QDQ_OK ? codec_dequantize(context, worker, format, blocks, n, values) : status;
+}
+
+qdq_status qdq_codec_quantizer(const qdq_codec *codec, qdq_quantizer *q) {
+    memset(q, 0, sizeof *q);
+    if (!codec->quantize && !codec->dequantize)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "a proof: the codec has neither quantize nor dequantize");
+    *q = (qdq_quantizer){.name = codec->name ? codec->name : "the codec",
+                         .context = (void *)(uintptr_t)codec,
+                         .batch = 1 << 15,
+                         .quantize = codec_quantize,
+                         .dequantize = codec_dequantize};
+    return QDQ_OK;
+}
+
 /* ---- Plain C ---- */
 
 static const qdq_reference *reference_of(qdq_format format) { return qdq_reference_of(qdq_format_get(format)->name); }
@@ -263,9 +292,9 @@ static qdq_status work_apart(ggml_work *work) {
     int number = 0;
     switch (qdq_run_apart(do_work, work, &number)) {
     case QDQ_END_WELL: return QDQ_OK;
-    case QDQ_END_ABORT: return qdq_fail(QDQ_DEVICE_ERROR, "ggml's own assertion failed");
-    case QDQ_END_SIGNAL: return qdq_fail(QDQ_DEVICE_ERROR, "ggml ended with signal %d", number);
-    case QDQ_END_EXIT: return qdq_fail(QDQ_DEVICE_ERROR, "ggml exited with status %d", number);
+    case QDQ_END_ABORT: return qdq_fail(QDQ_BAD_DATA, "ggml's own assertion failed");
+    case QDQ_END_SIGNAL: return qdq_fail(QDQ_BAD_DATA, "ggml ended with signal %d", number);
+    case QDQ_END_EXIT: return qdq_fail(QDQ_BAD_DATA, "ggml exited with status %d", number);
     default: return qdq_fail(QDQ_OUT_OF_MEMORY, "no child process for ggml: %s", strerror(errno));
     }
 }

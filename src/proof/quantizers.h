@@ -23,11 +23,14 @@ struct qdq_quantizer {
 /* The device through the public interface, its inputs handed over as dtype, which must hold them exactly. workers: how
  * many threads will call; a CPU device gets one thread for each. */
 qdq_status qdq_device_quantizer(const char *device, qdq_dtype dtype, int workers, qdq_quantizer *quantizer);
+/* Code of the caller's, which must outlive it. Without dequantize its blocks have the values that this library gives.
+ */
+qdq_status qdq_codec_quantizer(const qdq_codec *codec, qdq_quantizer *quantizer);
 /* The CPU's portable tier, one lane at a time. */
 qdq_status qdq_scalar_quantizer(int workers, qdq_quantizer *quantizer);
 /* Plain C (reference.h); QDQ_UNSUPPORTED for formats that it does not have. */
 qdq_quantizer qdq_reference_quantizer(void);
-/* The library, in a child process for each call, so that one that ends is an error (QDQ_DEVICE_ERROR) here. The
+/* The library, in a child process for each call, so that one that ends is an error (QDQ_BAD_DATA) here. The
  * library must outlive it. */
 qdq_status qdq_ggml_quantizer(qdq_ggml *ggml, int workers, qdq_quantizer *quantizer);
 

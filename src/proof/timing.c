@@ -1,4 +1,5 @@
-#include "proof/timing.h"
+/* How fast a device does its operations, beside its own copy and a ggml, in one run: what is compared takes turns, and
+ * the best time of each counts, so that ratios hold on a machine that does other things too. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 #include <emmintrin.h>
 #endif
 
+#include "proof/ggml_library.h"
 #include "proof/inputs.h"
 #include "base/pool.h"
 #include "api/device.h"
@@ -81,17 +83,18 @@ static qdq_span span_of(const qdq_buffer *b) {
 }
 
 static qdq_op op_of(bench *b, const qdq_timing *t) {
-    qdq_op op = {.kind = t->kind, .count = t->elements, .row = t->elements, .n_formats = 1};
+    qdq_op op = {.kind = (qdq_op_kind)t->operation, .count = t->elements, .row = t->elements, .n_formats = 1};
     op.format[0] = t->format;
-    op.input = span_of(t->kind == QDQ_OP_DEQUANTIZE ? b->blocks : b->input);
-    if (t->kind == QDQ_OP_ROUNDTRIP || t->kind == QDQ_OP_DEQUANTIZE) op.output = span_of(b->output);
-    if (t->kind == QDQ_OP_QUANTIZE) op.output = span_of(b->blocks);
-    if (t->importance && t->kind != QDQ_OP_DEQUANTIZE) {
+    op.input = span_of(t->operation == QDQ_OPERATION_DEQUANTIZE ? b->blocks : b->input);
+    if (t->operation == QDQ_OPERATION_ROUNDTRIP || t->operation == QDQ_OPERATION_DEQUANTIZE)
+        op.output = span_of(b->output);
+    if (t->operation == QDQ_OPERATION_QUANTIZE) op.output = span_of(b->blocks);
+    if (t->importance && t->operation != QDQ_OPERATION_DEQUANTIZE) {
         op.row = QDQ_TILE;
         op.importance = span_of(b->importance);
     }
-    if (t->kind == QDQ_OP_ERROR) op.error = &b->error;
-    if (t->kind == QDQ_OP_SENSITIVITY) {
+    if (t->operation == QDQ_OPERATION_ERROR) op.error = &b->error;
+    if (t->operation == QDQ_OPERATION_SENSITIVITY) {
         op.high[0] = t->high;
         op.gradient = span_of(b->gradient);
         op.sensitivity = &b->sensitivity;
@@ -120,11 +123,11 @@ static double run_ggml(bench *b, const qdq_timing *t, uint32_t repeats) {
     uint64_t row = t->importance ? QDQ_TILE : t->elements;
     double start = qdq_seconds();
     for (uint32_t r = 0; r < repeats; r++) {
-        if (t->kind == QDQ_OP_DEQUANTIZE)
+        if (t->operation == QDQ_OPERATION_DEQUANTIZE)
             qdq_ggml_dequantize(b->ggml, t->format, qdq_buffer_host(b->blocks), b->ggml_values, t->elements);
         else
             qdq_ggml_quantize(b->ggml, t->format, x, b->ggml_blocks, t->elements, row, m);
-        if (t->kind == QDQ_OP_ROUNDTRIP)
+        if (t->operation == QDQ_OPERATION_ROUNDTRIP)
             qdq_ggml_dequantize(b->ggml, t->format, b->ggml_blocks, b->ggml_values, t->elements);
     }
     return (qdq_seconds() - start) / repeats;
@@ -132,20 +135,22 @@ static double run_ggml(bench *b, const qdq_timing *t, uint32_t repeats) {
 
 static bool ggml_has(const bench *b, const qdq_timing *t) {
     return b->ggml && b->input->dtype == QDQ_F32 && qdq_buffer_host(b->input) &&
-           (t->kind == QDQ_OP_ROUNDTRIP || t->kind == QDQ_OP_QUANTIZE || t->kind == QDQ_OP_DEQUANTIZE) &&
+           (t->operation == QDQ_OPERATION_ROUNDTRIP || t->operation == QDQ_OPERATION_QUANTIZE ||
+            t->operation == QDQ_OPERATION_DEQUANTIZE) &&
            !qdq_ggml_lacks(b->ggml, t->format) &&
-           (t->importance || t->kind == QDQ_OP_DEQUANTIZE || !qdq_ggml_needs_importance(b->ggml, t->format));
+           (t->importance || t->operation == QDQ_OPERATION_DEQUANTIZE ||
+            !qdq_ggml_needs_importance(b->ggml, t->format));
 }
 
 static double bytes_of(const qdq_timing *t, qdq_dtype dtype) {
     double source = (double)t->elements * (double)qdq_dtype_size(dtype), floats = (double)t->elements * 4;
     double packed = (double)qdq_format_bytes(t->format, t->elements);
-    switch (t->kind) {
-    case QDQ_OP_ROUNDTRIP: return source + floats;
-    case QDQ_OP_QUANTIZE: return source + packed;
-    case QDQ_OP_DEQUANTIZE: return packed + floats;
-    case QDQ_OP_ERROR: return source;
-    case QDQ_OP_SENSITIVITY: return source + floats;
+    switch (t->operation) {
+    case QDQ_OPERATION_ROUNDTRIP: return source + floats;
+    case QDQ_OPERATION_QUANTIZE: return source + packed;
+    case QDQ_OPERATION_DEQUANTIZE: return packed + floats;
+    case QDQ_OPERATION_ERROR: return source;
+    case QDQ_OPERATION_SENSITIVITY: return source + floats;
     }
     return 0;
 }
@@ -194,7 +199,7 @@ static qdq_status open_bench(bench *b, const char *device, int threads, qdq_dtyp
     for (uint32_t i = 0; i < n; i++) {
         uint64_t need = qdq_format_bytes(timings[i].format, b->elements);
         if (need > bytes) bytes = need;
-        gradient |= timings[i].kind == QDQ_OP_SENSITIVITY;
+        gradient |= timings[i].operation == QDQ_OPERATION_SENSITIVITY;
     }
     qdq_status status = qdq_device_open_threads(device, threads, &b->device);
     if (status != QDQ_OK) return status;
@@ -240,7 +245,7 @@ static uint32_t repeats_for(double once) {
 /* Before a dequantization the blocks are made its format's: a stretch is packed, and laid out over and over. */
 static qdq_status pack_again(bench *b, const qdq_timing *t) {
     qdq_timing packing = *t;
-    packing.kind = QDQ_OP_QUANTIZE;
+    packing.operation = QDQ_OPERATION_QUANTIZE;
     packing.elements = t->elements < STRETCH ? t->elements : STRETCH;
     qdq_op op = op_of(b, &packing);
     uint64_t stretch = qdq_format_bytes(t->format, packing.elements), bytes = qdq_format_bytes(t->format, t->elements);
@@ -276,7 +281,7 @@ static qdq_status prepare(bench *b, qdq_timing *t, contender *c, double budget) 
     uint64_t tiles = (uint64_t)((double)(b->elements / QDQ_TILE) * share);
     t->elements = (tiles ? tiles : 1) * QDQ_TILE;
     op = op_of(b, t);
-    if (t->kind == QDQ_OP_DEQUANTIZE) status = pack_again(b, t);
+    if (t->operation == QDQ_OPERATION_DEQUANTIZE) status = pack_again(b, t);
     if (status != QDQ_OK) return status;
     status = run_ops(b, &op, 1, &once);
     c->repeats = repeats_for(once);
@@ -334,7 +339,7 @@ static qdq_status take_turns(bench *b, qdq_timing *timings, contender *contender
             qdq_timing *t = &timings[i];
             contender *c = &contenders[i];
             if (r >= c->rounds) continue;
-            if (t->kind == QDQ_OP_DEQUANTIZE) status = pack_again(b, t);
+            if (t->operation == QDQ_OPERATION_DEQUANTIZE) status = pack_again(b, t);
             double seconds;
             if (status == QDQ_OK) status = run_ops(b, c->ops, c->repeats, &seconds);
             if (status != QDQ_OK) break;
@@ -348,21 +353,74 @@ static qdq_status take_turns(bench *b, qdq_timing *timings, contender *contender
     return status;
 }
 
-qdq_status qdq_time(const char *device, int threads, qdq_dtype dtype, uint64_t elements, double seconds, qdq_ggml *ggml,
-                    qdq_timing *timings, uint32_t n, qdq_copy_timing *copy) {
-    bench b = {.elements = elements, .ggml = ggml};
-    contender *contenders = calloc(n ? n : 1, sizeof *contenders);
-    if (!contenders) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for a bench");
-    memset(copy, 0, sizeof *copy);
-    for (uint32_t i = 0; i < n; i++) timings[i].seconds = timings[i].ggml = 0;
-    qdq_status status = open_bench(&b, device, threads, dtype, timings, n);
-    for (uint32_t i = 0; i < n && status == QDQ_OK; i++) status = prepare(&b, &timings[i], &contenders[i], seconds);
-    if (status == QDQ_OK) status = take_turns(&b, timings, contenders, n, seconds, copy);
+static qdq_status run_bench(bench *b, const qdq_timing_options *o, uint32_t n, qdq_timing *timings,
+                            contender *contenders, qdq_copy_timing *copy) {
+    double seconds = o->seconds > 0 ? o->seconds : 1;
+    qdq_status status = o->ggml ? qdq_ggml_open(o->ggml, &b->ggml) : QDQ_OK;
+    if (status == QDQ_OK) status = open_bench(b, o->device, o->threads, o->dtype, timings, n);
+    for (uint32_t i = 0; i < n && status == QDQ_OK; i++) status = prepare(b, &timings[i], &contenders[i], seconds);
+    if (status == QDQ_OK) status = take_turns(b, timings, contenders, n, seconds, copy);
     for (uint32_t i = 0; i < n; i++) {
-        timings[i].bytes = bytes_of(&timings[i], dtype);
+        timings[i].bytes = bytes_of(&timings[i], o->dtype);
         free(contenders[i].ops);
     }
+    close_bench(b);
+    qdq_ggml_close(b->ggml);
+    return status;
+}
+
+/* ---- What is asked for ------------------------------------------------------------------------------------------ */
+
+_Static_assert((int)QDQ_OPERATION_ROUNDTRIP == (int)QDQ_OP_ROUNDTRIP &&
+                   (int)QDQ_OPERATION_SENSITIVITY == (int)QDQ_OP_SENSITIVITY,
+               "the public numbers are those of operations");
+
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+static qdq_timing *timing_at(qdq_timing *timings, uint32_t i) {
+    return (qdq_timing *)(void *)((char *)timings + (size_t)i * timings[0].size);
+}
+
+static qdq_status check_timing(const qdq_timing *t) {
+    if (t->operation > QDQ_OPERATION_SENSITIVITY)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_time: there is no operation %d", (int)t->operation);
+    if (!qdq_format_get(t->format))
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_time: there is no format %d", (int)t->format);
+    if (t->operation == QDQ_OPERATION_SENSITIVITY && t->high != QDQ_FORMAT_SOURCE && !qdq_format_get(t->high))
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_time: there is no format %d", (int)t->high);
+    return QDQ_OK;
+}
+
+static qdq_status check_options(const qdq_timing_options *o) {
+    if (o->elements == 0 || o->elements % QDQ_TILE != 0)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_time: %llu elements are no positive multiple of %d",
+                        (unsigned long long)o->elements, QDQ_TILE);
+    if (o->dtype > QDQ_BF16) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_time: weights are f32, f16 or bf16");
+    if (!(o->seconds >= 0)) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_time: seconds are below 0");
+    return QDQ_OK;
+}
+
+qdq_status qdq_time(const qdq_timing_options *options, uint32_t n, qdq_timing *timings, qdq_copy_timing *copy) {
+    if (!options || options->size == 0 || (n > 0 && (!timings || timings[0].size < sizeof *timings)) ||
+        (copy && copy->size == 0))
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_time: a NULL, or a size is not set");
+    qdq_timing_options o = {0};
+    memcpy(&o, options, least(options->size, sizeof o));
+    qdq_status status = check_options(&o);
+    bench b = {.elements = o.elements};
+    qdq_copy_timing copied = {.size = copy ? copy->size : 0};
+    contender *contenders = calloc(n ? n : 1, sizeof *contenders);
+    qdq_timing *own = calloc(n ? n : 1, sizeof *own);
+    if (!contenders || !own) status = qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for a bench");
+    for (uint32_t i = 0; i < n && status == QDQ_OK; i++) {
+        own[i] = *timing_at(timings, i);
+        own[i].seconds = own[i].ggml = 0;
+        status = check_timing(&own[i]);
+    }
+    if (status == QDQ_OK) status = run_bench(&b, &o, n, own, contenders, &copied);
+    for (uint32_t i = 0; i < n && status == QDQ_OK; i++) *timing_at(timings, i) = own[i];
+    if (copy && status == QDQ_OK) memcpy(copy, &copied, least(copy->size, sizeof copied));
     free(contenders);
-    close_bench(&b);
+    free(own);
     return status;
 }

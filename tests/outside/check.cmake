@@ -1,4 +1,4 @@
-# Installs the build into a folder of its own, then builds and runs main.c and model.c against it, twice.
+# Installs the build into a folder of its own, then builds and runs main.c, prove.c and model.c against it, twice.
 function(run)
   execute_process(COMMAND ${ARGV} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
   if(NOT result EQUAL 0)
@@ -18,6 +18,15 @@ run(${WORK}/cmake/outside)
 message(STATUS "${output}")
 run(${WORK}/cmake/outside_model ${WORK})
 message(STATUS "${output}")
+run(${WORK}/cmake/outside_prove)
+message(STATUS "${output}")
+# It is the sample of docs/proofs.md.
+file(READ ${SOURCE}/prove.c program)
+file(READ ${SOURCE}/../../docs/proofs.md document)
+string(FIND "${document}" "${program}" at)
+if(at EQUAL -1)
+  message(FATAL_ERROR "docs/proofs.md has another program than ${SOURCE}/prove.c")
+endif()
 
 file(GLOB_RECURSE pc ${WORK}/usr/*/qdq.pc)
 get_filename_component(pc_folder ${pc} DIRECTORY)
@@ -29,6 +38,9 @@ run(${CC} ${SOURCE}/main.c -o ${WORK}/outside ${flags})
 get_filename_component(lib_folder ${pc_folder} DIRECTORY)
 set(ENV{LD_LIBRARY_PATH} ${lib_folder})
 run(${WORK}/outside)
+message(STATUS "${output}")
+run(${CC} ${SOURCE}/prove.c -o ${WORK}/outside_prove ${flags})
+run(${WORK}/outside_prove)
 message(STATUS "${output}")
 # The other library, whose pkg-config file names all that it stands on.
 run(pkg-config --cflags --libs qdq_model)
