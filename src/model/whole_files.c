@@ -1,4 +1,5 @@
 /* Whole files, for programs: every tensor as a chooser will have it. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
