@@ -217,8 +217,8 @@ QDQ_API qdq_status qdq_sensitivity(qdq_format low, qdq_format high, const float 
 
 typedef struct qdq_device qdq_device;
 
-/* name: "auto" (the first of qdq_device_list() that opens and, on Vulkan, gives the right bits), "cpu", "cuda",
- * "cuda:N", "vulkan", "vulkan:N"; NULL is "auto". Each open gives a handle of its own, which wants one close.
+/* name: "auto" (the first of qdq_device_list() that opens and gives the right bits), "cpu", "cuda", "cuda:N", "metal",
+ * "metal:N", "vulkan", "vulkan:N"; NULL is "auto". Each open gives a handle of its own, which wants one close.
  * QDQ_INVALID_ARGUMENT: no such name; QDQ_DEVICE_ERROR: not on this machine, or the driver failed; QDQ_OUT_OF_MEMORY.
  */
 QDQ_API qdq_status qdq_device_open(const char *name, qdq_device **device);
@@ -282,8 +282,9 @@ typedef struct qdq_buffer qdq_buffer;
  * bits; QDQ_OUT_OF_MEMORY: the device has too little; QDQ_DEVICE_ERROR: the driver failed. */
 QDQ_API qdq_status qdq_buffer_create(qdq_device *device, qdq_dtype dtype, uint32_t n_dims, const uint64_t *shape,
                                      qdq_buffer **buffer);
-/* The same over memory that the caller owns and keeps alive: host memory for "cpu", a device pointer for "cuda".
- * bytes: how much there is. QDQ_INVALID_ARGUMENT: it is too little; QDQ_UNSUPPORTED: not on this device. */
+/* The same over memory that the caller owns and keeps alive: host memory for "cpu", a device pointer for "cuda", host
+ * memory that begins a page for "metal". bytes: how much there is. QDQ_INVALID_ARGUMENT: it is too little, or begins
+ * elsewhere; QDQ_UNSUPPORTED: not on this device. */
 QDQ_API qdq_status qdq_buffer_wrap(qdq_device *device, qdq_dtype dtype, uint32_t n_dims, const uint64_t *shape,
                                    void *memory, uint64_t bytes, qdq_buffer **buffer);
 /* As qdq_buffer_wrap, of memory that is only read, such as a file's pages: the buffer is refused as an output and by

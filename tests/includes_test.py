@@ -40,7 +40,7 @@ SYSTEM = re.compile(
 SYSTEM_CALLS = re.compile(r"\b(sysconf|mmap|munmap|isatty|fileno|dlopen|dlsym|pread|pwrite|fsync|mkstemp|clock_gettime|"
                           r"strndup|strsep|strtok_r|getline|open_memstream|asprintf)\(")
 
-SOURCE = re.compile(r"\.(c|h|cu|cuh|glsl|comp|def)$")
+SOURCE = re.compile(r"\.(c|h|cu|cuh|glsl|comp|def|metal)$")
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
 
 
@@ -89,7 +89,7 @@ def complaints(files):
 def system_complaints(files):
     said = []
     for path in sorted(files):
-        own = re.fullmatch(r"base/platform(_\w+\.c|(_windows)?\.h)", path) or path.startswith("backends/vulkan/spirv_embed")
+        own = re.fullmatch(r"base/platform(_\w+\.c|\.h)", path) or path.startswith("backends/vulkan/spirv_embed")
         text = "" if own else re.sub(r"/\*.*?\*/", "", files[path], flags=re.DOTALL)
         for found_text in SYSTEM.findall(text) + SYSTEM_CALLS.findall(text):
             said.append("src/%s has %s, which is for src/base/platform_*.c alone" % (path, found_text))

@@ -14,7 +14,6 @@ def closing(*numbers):
     return close
 
 
-@posix
 class TestStreams(CommandTest):
     """Each command with outputs, and each that only prints."""
 

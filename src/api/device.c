@@ -11,6 +11,9 @@ static const qdq_backend *const backends[] = {
 #ifdef QDQ_HAVE_CUDA
     &qdq_cuda_backend,
 #endif
+#ifdef QDQ_HAVE_METAL
+    &qdq_metal_backend,
+#endif
 #ifdef QDQ_HAVE_VULKAN
     &qdq_vulkan_backend,
 #endif

@@ -101,7 +101,7 @@ typedef struct qdq_backend {
                           uint32_t *out, size_t n);
 } qdq_backend;
 
-extern const qdq_backend qdq_cpu_backend, qdq_cuda_backend, qdq_vulkan_backend;
+extern const qdq_backend qdq_cpu_backend, qdq_cuda_backend, qdq_metal_backend, qdq_vulkan_backend;
 
 /* In order: the tile's sums added in binary64. A NaN sum becomes the one quiet NaN, whatever the device made of it. */
 typedef struct qdq_tile_error {

@@ -174,7 +174,7 @@ static void print_formats(const qdq_cli_option *o) {
 /* Several may be given, parted by commas. */
 static bool is_list(const qdq_cli_option *o) { return strchr(o->value, ',') != NULL; }
 
-static const char devices[] = "auto cpu cuda vulkan";
+static const char devices[] = "auto cpu cuda metal vulkan";
 
 static void print_bash_values(const qdq_cli_command *command) {
     option_list list = options_of(command);

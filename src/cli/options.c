@@ -31,7 +31,8 @@ static const struct {
 } common_options[] = {
     {QDQ_TAKES_DEVICE,
      {DEVICE, "device", "DEVICE", QDQ_ARG_DEVICE, NULL,
-      "what computes: auto (the fastest there is, the default), cpu, cuda, cuda:N, vulkan, vulkan:N; see qdq devices"}},
+      "what computes: auto (the fastest there is, the default), cpu, cuda, cuda:N, metal, metal:N, vulkan, vulkan:N; "
+      "see qdq devices"}},
     {QDQ_TAKES_THREADS,
      {THREADS, "threads", "N", QDQ_ARG_TEXT, NULL,
       "how many threads the CPU computes with; 0, the default, is one a core. Results do not depend on it"}},
