@@ -439,6 +439,31 @@ QDQ_API qdq_status qdq_pass_quantize(qdq_pass *pass, const qdq_selection *select
                                      qdq_sink *sink, void *context);
 QDQ_API qdq_status qdq_pass_flush(qdq_pass *pass);
 
+/* ---- What formats do to a model --------------------------------------------------------------------------------- */
+
+/* The errors of several formats in each tensor that the selection takes, from one reading. Where a format's block does
+ * not divide a tensor's rows, what qdq_llama_fallback() has for it is measured in its place, if that takes the tensor.
+ */
+typedef struct qdq_errors qdq_errors;
+
+/* From 1 to QDQ_MAX_FORMATS formats. QDQ_INVALID_ARGUMENT: no such format. */
+QDQ_API qdq_status qdq_errors_create(const qdq_selection *selection, uint32_t n_formats, const qdq_format *formats,
+                                     qdq_errors **errors);
+QDQ_API void qdq_errors_free(qdq_errors *errors); /* NULL is allowed */
+/* Reads the tensors, as passes do. Again and again it gives the same. */
+QDQ_API qdq_status qdq_errors_measure(qdq_errors *errors, qdq_pass *pass);
+/* Of the model's tensor `index`, where formats[format] was asked for: the format that it is measured in, and the sums,
+ * 0 until they are measured, which live as long as errors. Either may be NULL. false: it is not measured for that
+ * format, or there is no such tensor; qdq_selection_fit() tells why. */
+QDQ_API bool qdq_errors_find(const qdq_errors *errors, uint64_t index, uint32_t format, qdq_format *written,
+                             const qdq_error_sums **sums);
+/* Are the tensor's squares weighted by importance? */
+QDQ_API bool qdq_errors_weighted(const qdq_errors *errors, uint64_t index);
+/* The sums of all tensors together that are measured where formats[format] was asked for, of those with or of those
+ * without importance, whose squares are not of one kind; and their bits a weight (may be NULL). */
+QDQ_API qdq_status qdq_errors_total(const qdq_errors *errors, uint32_t format, bool weighted, qdq_error_sums *sums,
+                                    double *bits);
+
 /* ---- Gradients -------------------------------------------------------------------------------------------------- */
 
 /* A file of gradients, in any layout, F32, F16 or BF16, one a tensor, of the tensor's shape. Names may be Hugging

@@ -214,6 +214,55 @@ static void test_what_llama_quantize_writes(void **state) {
     assert_false(qdq_llama_needs_importance(12345));
 }
 
+/* A tensor's sums are those of a pass of its own; totals add up; rows that are no whole blocks have what stands in. */
+static void test_errors(void **state) {
+    const world *w = *state;
+    const qdq_format formats[] = {qdq_format_by_name("q4_K"), qdq_format_by_name("q5_0"), qdq_format_by_name("q8_0")};
+    qdq_format f16;
+    uint32_t one;
+    qdq_errors *errors;
+    qdq_pass *pass;
+    assert_int_equal(qdq_parse_formats("f16", &f16, &one), QDQ_OK); /* what stands in where rows have 48 */
+    assert_int_equal(qdq_errors_create(w->all, 3, formats, &errors), QDQ_OK);
+    assert_int_equal(qdq_pass_create(1, &w->device, NULL, &pass), QDQ_OK);
+    assert_int_equal(qdq_errors_measure(errors, pass), QDQ_OK);
+    uint64_t measured = 0, elements = 0, n = qdq_model_tensor_count(w->model);
+    for (uint64_t i = 0; i < n; i++) {
+        const qdq_tensor *t = qdq_model_tensor(w->model, i);
+        qdq_format written;
+        const qdq_error_sums *sums;
+        for (uint32_t f = 0; f < 3; f++) {
+            qdq_error_sums alone = {0};
+            if (!qdq_errors_find(errors, i, f, &written, &sums)) continue;
+            assert_int_equal(written, t->shape[t->n_dims - 1] == COLUMNS ? formats[f] : f16);
+            assert_int_equal(qdq_pass_error(pass, w->all, i, 1, &written, &alone), QDQ_OK);
+            assert_int_equal(qdq_pass_flush(pass), QDQ_OK);
+            assert_memory_equal(&alone, sums, sizeof alone);
+            if (f == 2) measured++, elements += t->elements;
+        }
+    }
+    assert_int_equal(measured, 2); /* of 3: one is a vector */
+    qdq_error_sums total, again;
+    double bits;
+    assert_int_equal(qdq_errors_total(errors, 2, false, &total, &bits), QDQ_OK);
+    assert_int_equal(total.count, elements);
+    assert_true(bits == (8.5 * ROWS * COLUMNS + 16 * 4 * 48) / (double)elements && total.err2 > 0);
+    assert_int_equal(qdq_errors_total(errors, 2, true, &again, NULL), QDQ_OK); /* there is no importance */
+    assert_int_equal(again.count, 0);
+    assert_int_equal(qdq_errors_measure(errors, pass), QDQ_OK);
+    assert_int_equal(qdq_errors_total(errors, 2, false, &again, NULL), QDQ_OK);
+    assert_memory_equal(&total, &again, sizeof total);
+    assert_false(qdq_errors_find(errors, n, 0, NULL, NULL));
+    assert_false(qdq_errors_find(errors, 0, 3, NULL, NULL));
+    assert_int_equal(qdq_errors_total(errors, 3, false, &total, NULL), QDQ_INVALID_ARGUMENT);
+    qdq_pass_free(pass);
+    qdq_errors_free(errors);
+    qdq_format none = 12345;
+    assert_int_equal(qdq_errors_create(w->all, 1, &none, &errors), QDQ_INVALID_ARGUMENT);
+    assert_null(errors);
+    assert_int_equal(qdq_errors_create(w->all, 0, formats, &errors), QDQ_INVALID_ARGUMENT);
+}
+
 static void test_lists_of_formats(void **state) {
     qdq_format formats[QDQ_MAX_FORMATS];
     qdq_format_info info = {.size = sizeof info};
@@ -324,6 +373,7 @@ int main(void) {
         cmocka_unit_test(test_presets),
         cmocka_unit_test(test_what_llama_quantize_writes),
         cmocka_unit_test(test_scores_by_name),
+        cmocka_unit_test(test_errors),
         cmocka_unit_test(test_lists_of_formats),
         cmocka_unit_test(test_what_disturbs_terminals),
         cmocka_unit_test(test_what_would_help),

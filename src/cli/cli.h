@@ -169,6 +169,7 @@ bool qdq_parse_integer(const char *text, long long least, long long most, long l
 /* A format's table row, and its name; the format must exist. */
 qdq_format_info qdq_format_facts(qdq_format format);
 const char *qdq_format_name(qdq_format format);
+double qdq_format_bits(qdq_format format); /* a weight */
 /* One format: qdq_list_formats() with these flags, and QDQ_LIST_WEIGHTED where there is an importance matrix (a path,
  * or NULL). QDQ_INVALID_ARGUMENT also: several. */
 qdq_status qdq_one_format(const char *text, uint32_t flags, const char *imatrix, qdq_format *format);

@@ -1,43 +1,21 @@
 /* qdq error: what formats do to a model's weights. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "cli/session.h"
 
 enum { IMATRIX = QDQ_LONG_OPTION, SUMMARY };
 
-typedef struct measured {
-    const qdq_tensor *tensor;
-    uint64_t index;
-    bool weighted;
-    uint32_t n; /* formats that it is measured in: the first so many of its row in plan.taken and plan.sums */
-} measured;
-
 typedef struct plan {
     qdq_session session;
     uint32_t n_formats;
     qdq_format formats[QDQ_MAX_FORMATS];
-    measured *tensors;
-    uint64_t n, bytes;
-    bool partly, summary; /* a tensor is measured, but not in every format; only totals are wanted */
-    bool fell_back;       /* a tensor has another format than the one that was asked for */
-    qdq_format *taken;    /* n_formats a tensor */
-    qdq_error_sums *sums; /* likewise */
-    uint8_t *slots;       /* likewise: which of `taken` stands for that format; NONE: it does not take the tensor */
+    qdq_errors *errors;
+    uint64_t n_tensors, unweighted; /* of the model; measured without importance, though there is a matrix */
+    bool partly, summary;           /* a tensor is measured, but not in every format; only totals are wanted */
+    bool fell_back;                 /* a tensor has another format than the one that was asked for */
 } plan;
 
 /* ---- Which tensors ---------------------------------------------------------------------------------------------- */
-
-enum { NONE = 255 };
-
-/* The format's place among those that the tensor is measured in, where it has one already. */
-static uint8_t slot_of(plan *p, measured *m, qdq_format format) {
-    qdq_format *taken = p->taken + p->n * p->n_formats;
-    uint32_t k = 0;
-    while (k < m->n && taken[k] != format) k++;
-    if (k == m->n) taken[m->n++] = format;
-    return (uint8_t)k;
-}
 
 /* What keeps a format from a tensor: the block that does not divide its rows, or 0, the importance that it lacks. */
 static uint32_t obstacle(const qdq_fit *fit) { return fit->reason == QDQ_FIT_ROW ? fit->block : 0; }
@@ -65,74 +43,47 @@ static void skip_formats(plan *p, const qdq_tensor *t, const qdq_fit *fits) {
     }
 }
 
-static qdq_status add_tensor(plan *p, uint64_t index) {
+/* Is the tensor measured in a format? Notes what is to be said of it. */
+static qdq_status look_at(plan *p, uint64_t index, bool *measured) {
     const qdq_tensor *t = qdq_model_tensor(p->session.model, index);
     qdq_fit any = {.size = sizeof any}, fits[QDQ_MAX_FORMATS];
     qdq_status status = qdq_selection_fit(p->session.selection, index, QDQ_FORMAT_NONE, &any);
-    if (status != QDQ_OK) return status;
-    if (any.reason != QDQ_FIT_TAKEN) {
+    if (status == QDQ_OK && any.reason != QDQ_FIT_TAKEN)
         qdq_session_skip(&p->session, t->name, qdq_session_reason(&any));
-        return QDQ_OK;
-    }
-    measured *m = &p->tensors[p->n];
-    *m = (measured){.tensor = t, .index = index};
-    for (uint32_t f = 0; f < p->n_formats; f++) {
-        qdq_format format = p->formats[f];
-        uint8_t *slot = &p->slots[p->n * p->n_formats + f];
-        fits[f].size = sizeof fits[f];
-        *slot = NONE;
-        status = qdq_selection_fit(p->session.selection, index, format, &fits[f]);
-        if (status == QDQ_OK && fits[f].reason == QDQ_FIT_ROW) {
-            qdq_format other; /* what quantize gives it, as llama-quantize does */
-            qdq_fit fit = {.size = sizeof fit};
-            bool written = qdq_llama_fallback(format, t->shape[t->n_dims - 1], &other) == QDQ_OK;
-            if (written) status = qdq_selection_fit(p->session.selection, index, other, &fit);
-            if (status == QDQ_OK && written && fit.reason == QDQ_FIT_TAKEN) {
-                format = other;
-                fits[f] = fit;
-                p->fell_back = true;
-            }
-        }
-        if (status != QDQ_OK) return status;
-        if (fits[f].reason != QDQ_FIT_TAKEN) {
+    if (any.reason != QDQ_FIT_TAKEN) return status;
+    for (uint32_t f = 0; f < p->n_formats && status == QDQ_OK; f++) {
+        qdq_format written;
+        fits[f] = (qdq_fit){.size = sizeof fits[f]};
+        if (qdq_errors_find(p->errors, index, f, &written, NULL)) {
+            p->fell_back |= written != p->formats[f];
+            *measured = true;
+        } else {
             p->partly = true;
-            continue;
+            status = qdq_selection_fit(p->session.selection, index, p->formats[f], &fits[f]);
         }
-        m->weighted = fits[f].weighted;
-        *slot = slot_of(p, m, format);
     }
-    skip_formats(p, t, fits);
-    if (m->n == 0) return QDQ_OK;
-    p->n++;
-    p->bytes += t->bytes;
-    return QDQ_OK;
+    if (status == QDQ_OK) skip_formats(p, t, fits);
+    return status;
 }
 
-static qdq_status add_tensors(plan *p) {
-    uint64_t n = qdq_model_tensor_count(p->session.model), results;
-    if (!__builtin_mul_overflow(n, p->n_formats, &results)) {
-        p->tensors = calloc((size_t)n + 1, sizeof *p->tensors);
-        p->taken = calloc((size_t)results + 1, sizeof *p->taken);
-        p->sums = calloc((size_t)results + 1, sizeof *p->sums);
-        p->slots = calloc((size_t)results + 1, sizeof *p->slots);
-    }
-    if (p->slots == NULL || p->tensors == NULL || p->taken == NULL || p->sums == NULL)
-        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the results of %llu tensors", (unsigned long long)n);
+static qdq_status look_at_tensors(plan *p) {
+    bool any = false;
     qdq_status status = QDQ_OK;
-    for (uint64_t i = 0; i < n && status == QDQ_OK; i++) status = add_tensor(p, i);
-    return status == QDQ_OK && p->n == 0 ? qdq_session_nothing(&p->session, "there is nothing to measure") : status;
+    p->n_tensors = qdq_model_tensor_count(p->session.model);
+    for (uint64_t i = 0; i < p->n_tensors && status == QDQ_OK; i++) {
+        bool measured = false;
+        status = look_at(p, i, &measured);
+        any |= measured;
+        p->unweighted += measured && p->session.imatrix != NULL && !qdq_errors_weighted(p->errors, i);
+    }
+    return status == QDQ_OK && !any ? qdq_session_nothing(&p->session, "there is nothing to measure") : status;
 }
 
 static qdq_status measure(plan *p) {
-    qdq_status status = QDQ_OK;
+    qdq_status status = qdq_errors_create(p->session.selection, p->n_formats, p->formats, &p->errors);
+    if (status == QDQ_OK) status = look_at_tensors(p);
     qdq_progress_begin("errors", p->session.common->quiet);
-    qdq_pass_expect(p->session.pass, p->bytes);
-    for (uint64_t i = 0; i < p->n && status == QDQ_OK; i++) {
-        uint64_t row = i * p->n_formats;
-        status = qdq_pass_error(p->session.pass, p->session.selection, p->tensors[i].index, p->tensors[i].n,
-                                p->taken + row, p->sums + row);
-    }
-    if (status == QDQ_OK) status = qdq_pass_flush(p->session.pass);
+    if (status == QDQ_OK) status = qdq_errors_measure(p->errors, p->session.pass);
     qdq_progress_end();
     return status;
 }
@@ -145,45 +96,36 @@ static qdq_error_stats statistics(const qdq_error_sums *sums) {
     return stats;
 }
 
-/* The format and the sums that tensor `i` has where the f-th was asked for. false: it is not measured there. */
-static bool find(const plan *p, uint64_t i, uint32_t f, qdq_format *format, const qdq_error_sums **sums) {
-    uint64_t row = i * p->n_formats;
-    uint8_t slot = p->slots[row + f];
-    if (slot == NONE) return false;
-    *format = p->taken[row + slot];
-    *sums = &p->sums[row + slot];
-    return true;
-}
-
-static double bits_of(qdq_format format) {
-    qdq_format_info info = qdq_format_facts(format);
-    return 8.0 * info.block_bytes / info.block_elements;
-}
-
 static json_t *errors_of(const plan *p, uint64_t i) {
     json_t *errors = json_array();
     for (uint32_t f = 0; f < p->n_formats; f++) {
         qdq_format format;
         const qdq_error_sums *sums;
-        if (!find(p, i, f, &format, &sums)) continue;
+        if (!qdq_errors_find(p->errors, i, f, &format, &sums)) continue;
         qdq_error_stats e = statistics(sums);
-        json_array_append_new(errors, json_pack("{s:s, s:s, s:f, s:o, s:o, s:o, s:o, s:o}", "format",
-                                                qdq_format_name(p->formats[f]), "written", qdq_format_name(format),
-                                                "bits_per_weight", bits_of(format), "rmse", qdq_json_number(e.rmse),
-                                                "relative_rmse", qdq_json_number(e.relative_rmse), "max_abs",
-                                                qdq_json_number(e.max_abs), "snr_db", qdq_json_number(e.snr_db),
-                                                "cosine", qdq_json_number(e.cosine)));
+        json_array_append_new(
+            errors, json_pack("{s:s, s:s, s:f, s:o, s:o, s:o, s:o, s:o}", "format", qdq_format_name(p->formats[f]),
+                              "written", qdq_format_name(format), "bits_per_weight", qdq_format_bits(format), "rmse",
+                              qdq_json_number(e.rmse), "relative_rmse", qdq_json_number(e.relative_rmse), "max_abs",
+                              qdq_json_number(e.max_abs), "snr_db", qdq_json_number(e.snr_db), "cosine",
+                              qdq_json_number(e.cosine)));
     }
     return errors;
 }
 
 static json_t *result(plan *p) {
     qdq_session *s = &p->session;
-    for (uint64_t i = 0; i < p->n; i++) {
-        const qdq_tensor *t = p->tensors[i].tensor;
+    for (uint64_t i = 0; i < p->n_tensors; i++) {
+        const qdq_tensor *t = qdq_model_tensor(s->model, i);
+        json_t *errors = errors_of(p, i);
+        if (errors != NULL && json_array_size(errors) == 0) { /* not measured */
+            json_decref(errors);
+            continue;
+        }
         json_t *object = json_pack("{s:o, s:o, s:I, s:o}", "name", qdq_json_text(t->name), "shape", qdq_json_shape(t),
-                                   "elements", (json_int_t)t->elements, "errors", errors_of(p, i));
-        if (s->imatrix != NULL) json_object_set_new(object, "weighted", json_boolean(p->tensors[i].weighted));
+                                   "elements", (json_int_t)t->elements, "errors", errors);
+        if (s->imatrix != NULL)
+            json_object_set_new(object, "weighted", json_boolean(qdq_errors_weighted(p->errors, i)));
         json_array_append_new(s->tensors, object);
     }
     return json_pack("{s:s, s:s, s:o, s:O, s:O}", "schema", "qdq.error/1", "device", s->info.name, "codes",
@@ -204,55 +146,31 @@ static void add_row(qdq_table *table, const char *name, const char *shape, const
     qdq_table_cell(table, "%.8f", e.cosine);
 }
 
-/* What asking for the f-th format does to all tensors that are measured then, as if they were one; of those with, or
- * those without, importance: a weighted square and a plain one are not of the same kind. *bits: of them together. */
-static qdq_error_sums overall(const plan *p, uint32_t f, bool weighted, double *bits) {
-    qdq_error_sums all = {0};
-    *bits = 0;
-    for (uint64_t i = 0; i < p->n; i++) {
-        qdq_format format;
-        const qdq_error_sums *one;
-        if (p->tensors[i].weighted != weighted || !find(p, i, f, &format, &one)) continue;
-        all.err2 += one->err2;
-        all.ww += one->ww;
-        all.qq += one->qq;
-        all.count += one->count;
-        *bits += bits_of(format) * (double)one->count;
-        if (one->max_abs > all.max_abs) all.max_abs = one->max_abs;
-    }
-    *bits /= all.count > 0 ? (double)all.count : 1;
-    return all;
-}
-
 static void add_overall(const plan *p, qdq_table *table, const char *name, bool weighted) {
-    for (uint32_t f = 0; f < p->n_formats && p->n > 0; f++) {
+    for (uint32_t f = 0; f < p->n_formats; f++) {
         double bits;
-        qdq_error_sums all = overall(p, f, weighted, &bits);
+        qdq_error_sums all;
         char elements[64];
+        qdq_errors_total(p->errors, f, weighted, &all, &bits);
         snprintf(elements, sizeof elements, "%llu elements", (unsigned long long)all.count);
         if (all.count > 0) add_row(table, name, elements, qdq_format_name(p->formats[f]), bits, &all);
     }
 }
 
 static void add_tensor_rows(const plan *p, qdq_table *table, uint64_t i) {
-    const measured *m = &p->tensors[i];
+    const qdq_tensor *t = qdq_model_tensor(p->session.model, i);
+    bool marked = p->session.imatrix != NULL && !qdq_errors_weighted(p->errors, i);
     char name[512], format[64];
-    snprintf(name, sizeof name, "%s%s", m->tensor->name, p->session.imatrix != NULL && !m->weighted ? " *" : "");
+    snprintf(name, sizeof name, "%s%s", t->name, marked ? " *" : "");
     for (uint32_t f = 0; f < p->n_formats; f++) {
         qdq_format written;
         const qdq_error_sums *sums;
-        if (!find(p, i, f, &written, &sums)) continue;
+        if (!qdq_errors_find(p->errors, i, f, &written, &sums)) continue;
         bool other = written != p->formats[f];
         snprintf(format, sizeof format, "%s%s%s", qdq_format_name(written), other ? " for " : "",
                  other ? qdq_format_name(p->formats[f]) : "");
-        add_row(table, name, QDQ_EXTENTS(m->tensor), format, bits_of(written), sums);
+        add_row(table, name, QDQ_EXTENTS(t), format, qdq_format_bits(written), sums);
     }
-}
-
-static uint64_t unweighted(const plan *p) {
-    uint64_t n = 0;
-    for (uint64_t i = 0; i < p->n && p->session.imatrix != NULL; i++) n += !p->tensors[i].weighted;
-    return n;
 }
 
 /* NULL: tables are not wanted. */
@@ -262,10 +180,10 @@ static qdq_table *make_table(plan *p) {
     qdq_table *table =
         qdq_table_create(weighted ? "tensor|shape|format|>bits|>weighted RMSE|>relative|>max|>SNR dB|>cosine"
                                   : "tensor|shape|format|>bits|>RMSE|>relative|>max|>SNR dB|>cosine");
-    for (uint64_t i = 0; i < p->n && !p->summary; i++) add_tensor_rows(p, table, i);
+    for (uint64_t i = 0; i < p->n_tensors && !p->summary; i++) add_tensor_rows(p, table, i);
     if (!p->summary) qdq_table_rule(table);
     add_overall(p, table, "all", weighted);
-    if (unweighted(p) > 0) add_overall(p, table, "all *", false);
+    if (p->unweighted > 0) add_overall(p, table, "all *", false);
     return table;
 }
 
@@ -276,10 +194,10 @@ static qdq_status print(plan *p, qdq_table *table) {
                            ? "\"F for G\": rows that are no multiple of G's block get F, as quantize makes it\n"
                            : "";
     const char *heading = p->partly ? "not measured, or not in every format" : "not measured";
-    if (unweighted(p) == 0 && fell[0] == '\0') return qdq_session_print(&p->session, table, heading);
+    if (p->unweighted == 0 && fell[0] == '\0') return qdq_session_print(&p->session, table, heading);
     qdq_status status = qdq_table_print(table);
     if (status == QDQ_OK)
-        printf("%s%s%s", fell, unweighted(p) > 0 ? "* not weighted: the importance matrix has no entry for it\n" : "",
+        printf("%s%s%s", fell, p->unweighted > 0 ? "* not weighted: the importance matrix has no entry for it\n" : "",
                p->session.n_skipped > 0 ? "\n" : "");
     return status == QDQ_OK ? qdq_session_print(&p->session, NULL, heading) : status;
 }
@@ -312,15 +230,11 @@ int qdq_command_error(int argc, char **argv) {
     if (qdq_list_formats(formats, QDQ_LIST_FLOATS | qdq_weighted(imatrix), p.formats, &p.n_formats) != QDQ_OK)
         return qdq_usage_error(&parser, "%s", qdq_explanation());
     qdq_status status = qdq_session_open(&p.session, &common, parser.operands[0], imatrix);
-    if (status == QDQ_OK) status = add_tensors(&p);
     if (status == QDQ_OK) status = measure(&p);
     if (status == QDQ_OK) status = write(&p);
     int exit_status = status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
     qdq_session_close(&p.session);
-    free(p.tensors);
-    free(p.taken);
-    free(p.sums);
-    free(p.slots);
+    qdq_errors_free(p.errors); /* behind the pass, which may still use it */
     return exit_status;
 }
 

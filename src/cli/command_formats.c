@@ -9,20 +9,14 @@ static qdq_status write_json(qdq_json_file *file) {
     json_t *list = json_array();
     for (qdq_format f = 0; f < qdq_format_count(); f++) {
         qdq_format_info info = qdq_format_facts(f);
-        double bits = 8.0 * info.block_bytes / info.block_elements;
         json_array_append_new(list,
                               json_pack("{s:s, s:I, s:I, s:I, s:f, s:s, s:b}", "name", info.name, "ggml_type",
                                         (json_int_t)info.ggml_type, "block_elements", (json_int_t)info.block_elements,
-                                        "block_bytes", (json_int_t)info.block_bytes, "bits_per_weight", bits,
-                                        "importance", importance_word(info.importance), "quantize_needs_importance",
-                                        qdq_llama_needs_importance(f)));
+                                        "block_bytes", (json_int_t)info.block_bytes, "bits_per_weight",
+                                        qdq_format_bits(f), "importance", importance_word(info.importance),
+                                        "quantize_needs_importance", qdq_llama_needs_importance(f)));
     }
     return qdq_json_write(file, json_pack("{s:s, s:o}", "schema", "qdq.formats/1", "formats", list));
-}
-
-static double bits_of(qdq_format format) {
-    qdq_format_info info = qdq_format_facts(format);
-    return 8.0 * info.block_bytes / info.block_elements;
 }
 
 /* The fewest bits first. */
@@ -30,7 +24,7 @@ static uint32_t by_bits(qdq_format order[QDQ_MAX_FORMATS]) {
     uint32_t n = 0;
     for (qdq_format f = 0; f < qdq_format_count() && n < QDQ_MAX_FORMATS; f++) {
         uint32_t at = n++;
-        for (; at > 0 && bits_of(order[at - 1]) > bits_of(f); at--) order[at] = order[at - 1];
+        for (; at > 0 && qdq_format_bits(order[at - 1]) > qdq_format_bits(f); at--) order[at] = order[at - 1];
         order[at] = f;
     }
     return n;
@@ -46,7 +40,7 @@ static qdq_table *make_table(void) {
         qdq_table_cell(table, "%u", (unsigned)info.ggml_type);
         qdq_table_cell(table, "%u", (unsigned)info.block_elements);
         qdq_table_cell(table, "%u", (unsigned)info.block_bytes);
-        qdq_table_cell(table, "%.4g", 8.0 * info.block_bytes / info.block_elements);
+        qdq_table_cell(table, "%.4g", qdq_format_bits(order[i]));
         qdq_table_cell(table, "%s",
                        info.importance < 2 && qdq_llama_needs_importance(order[i]) ? "used; quantize needs it"
                                                                                    : importance_word(info.importance));

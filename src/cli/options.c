@@ -276,6 +276,11 @@ qdq_format_info qdq_format_facts(qdq_format format) {
 
 const char *qdq_format_name(qdq_format format) { return qdq_format_facts(format).name; }
 
+double qdq_format_bits(qdq_format format) {
+    qdq_format_info info = qdq_format_facts(format);
+    return 8.0 * info.block_bytes / info.block_elements;
+}
+
 qdq_status qdq_one_format(const char *text, uint32_t flags, const char *imatrix, qdq_format *format) {
     qdq_format formats[QDQ_MAX_FORMATS];
     uint32_t n;

@@ -132,8 +132,7 @@ static qdq_status prove_packing(proving *s, qdq_format format) {
     }
     if (row->importance == QDQ_IMPORTANCE_UNUSED && !needed) return status;
     blocks = blocks_of(s, QDQ_IMPORTANCE_ROW); /* rows, each of one kind */
-    if (status == QDQ_OK)
-        status = prove_inputs(s, format, "random", qdq_inputs_random(seed, blocks), s->p.weights);
+    if (status == QDQ_OK) status = prove_inputs(s, format, "random", qdq_inputs_random(seed, blocks), s->p.weights);
     if (status == QDQ_OK)
         status = prove_inputs(s, format, "adversarial", qdq_inputs_adversarial(seed, blocks), s->p.weights);
     return status;
@@ -150,8 +149,7 @@ static qdq_status prove_format(proving *s, qdq_format format) {
                                       "that of 2026-09: only decoding is compared");
     else if (!codec || codec->quantize)
         status = prove_packing(s, format);
-    if (status == QDQ_UNSUPPORTED)
-        status = qdq_prover_pass_over(&s->p, QDQ_PROOF_PACKING, format, qdq_error_message());
+    if (status == QDQ_UNSUPPORTED) status = qdq_prover_pass_over(&s->p, QDQ_PROOF_PACKING, format, qdq_error_message());
     if (status != QDQ_OK || (codec && !codec->dequantize)) return status;
     qdq_inputs words = qdq_inputs_words(s->p.wish.seed, qdq_format_get(format)->block_bytes, 1);
     status = prove_inputs(s, format, "decoded", words, NULL);

@@ -216,8 +216,7 @@ static qdq_status open_others(proving *s) {
     qdq_status status = qdq_scalar_quantizer(s->p.workers, &s->scalar);
     if (status != QDQ_OK || s->p.wish.codec) return status;
     status = qdq_device_quantizer(s->p.wish.device, QDQ_F16, s->p.workers, &s->from_f16);
-    if (status == QDQ_OK)
-        status = qdq_device_quantizer(s->p.wish.device, QDQ_BF16, s->p.workers, &s->from_bf16);
+    if (status == QDQ_OK) status = qdq_device_quantizer(s->p.wish.device, QDQ_BF16, s->p.workers, &s->from_bf16);
     if (status == QDQ_OK) status = qdq_device_open_threads(s->p.wish.device, 1, &device);
     if (status != QDQ_OK) return status;
     status = qdq_device_describe(device, &info);

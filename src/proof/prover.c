@@ -15,8 +15,7 @@ static qdq_status read_options(qdq_prover *p, const qdq_proof_options *options) 
     if (options && options->size == 0) return qdq_fail(QDQ_INVALID_ARGUMENT, "a proof: options->size is not set");
     if (options) memcpy(&p->wish, options, least(options->size, sizeof p->wish));
     const qdq_codec *codec = p->wish.codec;
-    if (codec && codec->size < sizeof *codec)
-        return qdq_fail(QDQ_INVALID_ARGUMENT, "a proof: codec->size is not set");
+    if (codec && codec->size < sizeof *codec) return qdq_fail(QDQ_INVALID_ARGUMENT, "a proof: codec->size is not set");
     if (p->wish.threads < 0 || p->wish.threads > 4096)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "a proof: %d threads; from 0 to 4096 are allowed", (int)p->wish.threads);
     if (p->wish.n_formats > 0 && !p->wish.formats)

@@ -18,7 +18,8 @@ typedef struct qdq_prover {
     qdq_proof_report report;
 } qdq_prover;
 
-/* Reads the options (NULL: the defaults), checks them and the report's size, and opens the subject. To be closed in every case. */
+/* Reads the options (NULL: the defaults), checks them and the report's size, and opens the subject. To be closed in
+ * every case. */
 qdq_status qdq_prover_open(qdq_prover *prover, const qdq_proof_options *options, const qdq_proof_report *report);
 void qdq_prover_close(qdq_prover *prover);
 /* The formats asked for, from 0; QDQ_FORMAT_NONE: no more. */

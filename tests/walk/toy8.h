@@ -1,5 +1,5 @@
-/* TOY8: the upper byte of a binary16, rounded to nearest, ties to even: 5 bits of exponent, 2 of mantissa. A NaN becomes
- * the quiet one of its sign. Of no model: the source that tests/walk adds. */
+/* TOY8: the upper byte of a binary16, rounded to nearest, ties to even: 5 bits of exponent, 2 of mantissa. A NaN
+ * becomes the quiet one of its sign. Of no model: the source that tests/walk adds. */
 #define toy8_BYTES    1
 #define toy8_EXPONENT 0x7cu
 
