@@ -2,6 +2,8 @@
 # make test       likewise, and passes all tests: also under the sanitizers, and the golden bits of clang and 64-bit Arm
 # make test-quick likewise, and passes those that a change of every day wants, in a few minutes
 # make python     builds the Python wheel, installs it into fresh environments and runs its tests there
+# make windows    builds for 64-bit Windows with zig's clang, and passes the tests of the CPU and of the command under wine
+# make macos      builds for macOS, Apple silicon and Intel, with zig's clang
 # make            builds into build/; the tests too, where what they need is installed
 # make format     formats the sources
 
@@ -63,6 +65,15 @@ test-aarch64:
 	cmake --preset aarch64 $(GOLDEN_ONLY) -DQDQ_WERROR=$(WERROR) && cmake --build --preset aarch64 --target golden
 	cd build-aarch64 && $(GOLDEN)
 
+# What cannot be had here, zig or wine, is said, and then these do nothing.
+windows:
+	@tools/packages.sh cmake ninja-build pkg-config curl python3-venv wine64 || true
+	tools/cross.sh windows-x86_64 -DQDQ_WERROR=$(WERROR)
+macos:
+	@tools/packages.sh cmake ninja-build pkg-config curl python3-venv || true
+	tools/cross.sh macos-arm64 -DQDQ_WERROR=$(WERROR)
+	tools/cross.sh macos-x86_64 -DQDQ_WERROR=$(WERROR)
+
 python: build-packages
 	@tools/packages.sh g++ python3-venv
 	tools/python_tests.sh
@@ -76,4 +87,4 @@ format:
 clean:
 	rm -rf build build-*
 
-.PHONY: all demo test test-quick test-asan test-tsan test-clang test-aarch64 python build-packages quick-packages test-packages install format clean
+.PHONY: all windows macos demo test test-quick test-asan test-tsan test-clang test-aarch64 python build-packages quick-packages test-packages install format clean

@@ -151,6 +151,9 @@ typedef struct qdq_decode_options {
     size_t size;     /* sizeof(qdq_decode_options), set by the caller */
     const char *via; /* the elements that are made of codes: "f32", "f16", "bf16"; NULL: of GGUF "f32", else "bf16" */
     bool requantize; /* GGUF's quantized tensors are sources, too */
+    /* For qdq_file_options.keep_codes: where NVFP4 has an outer scale, that stays a tensor, X.scale of X.weight, and
+     * the weights are what they are without it. QDQ_UNSUPPORTED: it divides, and its reciprocal is no float. */
+    bool keep_codes;
 } qdq_decode_options;
 
 /* Tensors whose codes are known become sources: `source`, `dtype` and `decoding` are set, and their elements are what
@@ -504,6 +507,9 @@ typedef struct qdq_choice {
     /* The format needs importance that the tensor has not: it cannot be made, but its size can be told. */
     bool lacks_importance;
     char text[256]; /* why it stays, or why it is an exception: a clause */
+    /* The source's codes become the format's as they are; no weight may be another then. Of INT4 with scales of 32 or
+     * more: q4_0; of MXFP4: mxfp4; of NVFP4 without an outer scale: nvfp4. */
+    bool keeps_codes;
 } qdq_choice;
 
 /* Decides about tensor `index`: zeros come in, but for size and format, QDQ_FORMAT_NONE. */
@@ -581,6 +587,7 @@ typedef struct qdq_file_report {
     uint64_t weight_bytes;                 /* of the output's tensors, without padding and header */
     uint64_t made, weighted;               /* tensors that got a format; of these, with importance */
     uint64_t exceptions, already, lacking; /* as in qdq_choice */
+    uint64_t kept;                         /* tensors that keep their codes */
     uint64_t part_bytes, part_made;        /* of the output: in the parts that were asked for; made by this call */
 } qdq_file_report;
 
@@ -606,6 +613,9 @@ typedef struct qdq_file_options {
     bool resume;
     /* Instead of `part`: asked for one part after another; 0: no more for this call. */
     uint32_t (*next_part)(void *context);
+    /* Whatever is chosen, codes that a format of GGUF has, too, are kept in it. QDQ_UNSUPPORTED: weights would change,
+     * with the tensor and how many. */
+    bool keep_codes;
 } qdq_file_options;
 
 /* The model as GGUF, each tensor in the format that `choose` gives it, in llama-quantize's order. path NULL: nothing is

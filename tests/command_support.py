@@ -15,6 +15,10 @@ ENVIRONMENT = dict(os.environ, TERM="xterm", LC_ALL="C")
 ENVIRONMENT.pop("NO_COLOR", None)
 ENVIRONMENT.pop("QDQ_CPU_MASK", None)
 
+# The system that the command is for; wine, where it is another than the tests', sees the tests' files.
+WINDOWS = os.environ.get("QDQ_SYSTEM") == "Windows"
+posix = unittest.skipIf(WINDOWS, "of POSIX: signals, pipes with names, modes, limits, terminals")
+
 
 def run(*arguments, cwd=None, env=None, **options):
     return subprocess.run(

@@ -64,6 +64,11 @@ def make_inputs():
         "b.weight_packed": ("U8", [4, 32], bytes(128)), "b.weight_scale": ("U8", [4, 2], bytes([120] * 8)),
         "c.weight_packed": ("I32", [4, 8], bytes(128)), "c.weight_scale": ("F32", [4, 2], f32([0.5] * 8)),
         "c.weight_shape": ("I64", [2], struct.pack("<2q", 4, 64)), "norm.weight": ("F32", [64], f32([1.0] * 64))}))
+    os.mkdir("kept")
+    write("kept/model.safetensors", safetensors_bytes({
+        "b.weight": ("U8", [4, 32], bytes(128)), "b.weight_scale": ("F8_E4M3", [4, 4], bytes([60] * 16)),
+        "b.weight_scale_2": ("F32", [], f32([0.5])), "c.weight_packed": ("I32", [4, 8], bytes(128)),
+        "c.weight_scale": ("F32", [4, 2], f32([0.5] * 8)), "c.weight_shape": ("I64", [2], struct.pack("<2q", 4, 64))}))
     write("scaled/config.json", b'{"quantization_config": {"quant_method": "compressed-tensors", "format": "mixed-precision"}}')
     subprocess.run([QDQ, "quantize", "-d", "cpu", "--quiet", "-f", "q8_0", "m.gguf", "-o", "q8.gguf"], check=True, env=ENVIRONMENT)
 
@@ -78,6 +83,7 @@ COMMANDS = {
                        "--output-tensor-type q6_K --json o.json m.gguf o.gguf Q4_K_M 2",
     "quantize-codes": "quantize -f q4_K --allow-requantize --via bf16 --json o.json q8.gguf -o o.gguf",
     "error-scaled": "error -f q4_0,f16 --json o.json scaled",
+    "quantize-kept": "quantize -f q8_0 --keep-codes --json o.json kept -o o.gguf",
     "quantize-plan": "quantize --plan p.json m.gguf -o o.gguf",
     "quantize-part": "quantize -f q4_K --imatrix i.dat --part 1/1 --resume m.gguf -o o.gguf",
     "roundtrip-part": "roundtrip -f q8_0 --dtype source --part 2/2 folder -o o.safetensors",

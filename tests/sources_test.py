@@ -126,7 +126,6 @@ class TestQuantizedGGUF(CommandTest):
 
     def test_scales_outside(self):
         """NVFP4 with a scale beside it: what its values are is not in the tensor alone."""
-        GGML_ID["NVFP4"] = 40
         path = self.put("nv.gguf", gguf_bytes(
             {"a.weight": ("NVFP4", [2, 64], bytes(72)), "a.scale": ("F32", [1], f32([0.5]))}, []))
         self.fails(1, ["a.weight", "a.scale", "multiplied"], "error", "-f", "q4_0", "--allow-requantize", path)
@@ -455,10 +454,12 @@ class TestPacked(CodesTest):
     CONFIG = {"quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": {
         "group_0": {"weights": {"num_bits": 4, "group_size": 32, "strategy": "group", "symmetric": True, "type": "int"}}}}}
 
+    small = 99  # makes scales that no F16 has
+
     def parts(self, rows, columns, bits, groups, seed=1):
         codes = numbers(seed, rows * columns, 2 ** bits - 1)
         words = -(-columns * bits // 32)
-        scales = bf16([x / 99 for x in positive(seed + 1, rows * groups)])
+        scales = bf16([x / self.small for x in positive(seed + 1, rows * groups)])
         return codes, {"a.weight_packed": ("I32", [rows, words], pack_words(codes, rows, columns, bits)),
                        "a.weight_scale": ("BF16", [rows, groups], scales),
                        "a.weight_shape": ("I64", [2], struct.pack("<2q", rows, columns))}, floats("BF16", scales)
@@ -511,6 +512,204 @@ class TestPacked(CodesTest):
             self.refused(["is of group -?\\d+ in", "there are 3 groups"], but(g_idx=("I32", [96], struct.pack("<96i", *order))))
         self.refused(["for each column"], but(g_idx=("I32", [95], bytes(380))))
         self.refused(['"b.weight_shape" belongs to codes'], dict(good, **{"b.weight_shape": good["a.weight_shape"]}))
+
+
+MXFP4, NVFP4 = 39, 40
+GGML_ID.update({"MXFP4": MXFP4, "NVFP4": NVFP4})
+BLOCK.update({MXFP4: (32, 17), NVFP4: (64, 36)})
+
+
+def halves(data):
+    """The codes of ggml's bytes: all low halves, then all high ones."""
+    return [b & 15 for b in data] + [b >> 4 for b in data]
+
+
+def block_values(kind, data):
+    """What blocks are, by ggml's definitions."""
+    if kind == GGML_ID["Q4_0"]:
+        return dequantize(kind, data)
+    out = []
+    for at in range(0, len(data), BLOCK[kind][1]):
+        block = data[at:at + BLOCK[kind][1]]
+        if kind == MXFP4:
+            out += [E2M1[c] * e8m0(block[0]) for c in halves(block[1:])]
+        else:
+            for s in range(4):
+                out += [E2M1[c] * e4m3(block[s]) for c in halves(block[4 + 8 * s:12 + 8 * s])]
+    return out
+
+
+class TestKeepCodes(TestPacked):
+    test_groups = test_zeros_and_order = test_refused = None
+    small = 1
+
+    def kept(self, tensors, expected, kind, *arguments):
+        """The blocks have the codes' own values."""
+        model = self.checkpoint(tensors)
+        text = self.done("quantize", "-f", "q8_0", "--keep-codes", model, "-o", "o.gguf", *arguments)
+        self.assertIn("1 tensor keeps the codes that the source has", text)
+        got = read_gguf(self.path("o.gguf"))[0]
+        for name, (shape, values) in expected.items():
+            self.assertEqual(got[name][:2], (kind, shape))
+            self.assertEqual(block_values(kind, got[name][2]), values)
+        return got
+
+    def test_integers(self):
+        for columns, groups in [(96, 3), (128, 2), (64, 1), (4096, 128)]:
+            codes, tensors, scales = self.parts(24, columns, 4, groups)
+            tensors["plain.weight"] = ("BF16", [4, 64], bf16(gauss(3, 256)))
+            values = [(c - 8) * scales[i // (columns // groups)] for i, c in enumerate(codes)]
+            got = self.kept(tensors, {"a.weight": ([24, columns], values)}, GGML_ID["Q4_0"])
+            self.assertEqual(got["plain.weight"][0], GGML_ID["Q8_0"])
+        r = self.json("quantize", "--dry-run", "-f", "q8_0", "--keep-codes", "in")
+        self.assertEqual((r["kept"], [(e["name"], e["format"], e["reason"]) for e in r["exceptions"]]),
+                         (1, [("a.weight", "q4_0", "its own codes")]))
+        for one in range(1, 4):
+            self.done("quantize", "-f", "q8_0", "--keep-codes", "in", "-o", "parts.gguf", "--part", "%d/3" % one)
+        self.done("join", "parts.gguf")
+        self.assertEqual(read(self.path("parts.gguf")), read(self.path("o.gguf")))
+
+    def test_fours(self):
+        raw, exponents = bytes(numbers(1, 24 * 48, 255)), bytes(numbers(2, 24 * 3, 250))
+        values = [E2M1[n] * e8m0(exponents[i // 32]) for i, n in enumerate(nibbles(raw))]
+        self.kept({"a.weight_packed": ("U8", [24, 48], raw), "a.weight_scale": ("U8", [24, 3], exponents)},
+                  {"a.weight": ([24, 96], values)}, MXFP4)
+        self.kept({"a_blocks": ("U8", [2, 12, 3, 16], raw), "a_scales": ("U8", [2, 12, 3], exponents)}, {"a": ([2, 12, 96], values)}, MXFP4)
+        raw, codes = raw[:24 * 32], bytes(numbers(4, 24 * 4, 126))
+        values = [E2M1[n] * e4m3(codes[i // 16]) for i, n in enumerate(nibbles(raw))]
+        packed, scale, outer = ("U8", [24, 32], raw), ("F8_E4M3", [24, 4], codes), single(1 / 1700)
+        got = self.kept({"a.weight": packed, "a.weight_scale": scale, "a.weight_scale_2": ("F32", [], f32([outer]))},
+                        {"a.weight": ([24, 64], values)}, NVFP4)
+        self.assertEqual(got["a.scale"], (0, [1], f32([outer])))
+        got = self.kept({"a.weight_packed": packed, "a.weight_scale": scale, "a.weight_global_scale": ("F32", [1], f32([1024]))},
+                        {"a.weight": ([24, 64], values)}, NVFP4)
+        self.assertEqual(got["a.scale"], (0, [1], f32([1 / 1024])))
+        got = self.kept({"e": ("U8", [3, 8, 32], raw), "e_scale": ("F8_E4M3", [3, 8, 4], codes), "e_scale_2": ("F32", [3], f32([.5, .25, 1]))},
+                        {"e": ([3, 8, 64], values)}, NVFP4)
+        self.assertEqual(got["e.scale"], (0, [3], f32([.5, .25, 1])))
+        tensors = {"a.weight_packed": packed, "a.weight_scale": scale, "a.weight_global_scale": ("F32", [1], f32([1700]))}
+        self.fails(1, ['"a.weight_packed": all its 1536 weights could change', "1 / 1700"], "quantize", "-f", "q8_0", "--keep-codes",
+                   self.checkpoint(tensors), "-o", "o2.gguf")
+        self.checkpoint({"a.weight": packed, "a.weight_scale": scale, "a.weight_scale_2": ("F32", [], f32([outer]))})
+        self.fails(1, ['"a.weight" has an outer scale', "excluded"], "quantize", "-f", "q8_0", "--keep-codes", "--exclude", "^a.weight",
+                   "in", "-o", "o2.gguf")
+
+    def test_what_would_change(self):
+        codes, tensors, scales = self.parts(24, 96, 4, 3)
+        few = [2.0 ** -30 if i in (5, 40) else 0.5 for i in range(72)]
+        tensors["a.weight_scale"] = ("BF16", [24, 3], bf16(few))
+        changed = sum(c != 8 for i, c in enumerate(codes) if i // 32 in (5, 40))
+        command = ["quantize", "-f", "q8_0", "--keep-codes", "-o", "o.gguf"]
+        self.fails(1, ['"a.weight": %d of its 2304 weights would change if q4_0' % changed], *command, self.checkpoint(tensors))
+        raw, exponents = bytes(numbers(1, 24 * 48, 255)), bytes([255, 254, 120] * 24)
+        changed = sum(i // 32 % 3 == 0 or (i // 32 % 3 == 1 and abs(E2M1[n]) >= 2) for i, n in enumerate(nibbles(raw)))
+        self.fails(1, ["%d of its 2304 weights would change if mxfp4" % changed], *command,
+                   self.checkpoint({"a.weight_packed": ("U8", [24, 48], raw), "a.weight_scale": ("U8", [24, 3], exponents)}))
+        codes = bytes([127, 255, 129, 128, 8, 9] * 16)
+        raw = raw[:24 * 32]
+        changed = sum(i // 16 % 6 < 2 or (i // 16 % 6 == 2 and n % 8 != 0) for i, n in enumerate(nibbles(raw)))
+        self.fails(1, ["%d of its 1536 weights would change if nvfp4" % changed], *command, self.checkpoint(
+            {"a.weight": ("U8", [24, 32], raw), "a.weight_scale": ("F8_E4M3", [24, 4], codes), "a.weight_scale_2": ("F32", [], f32([0.5]))}))
+
+    def test_what_is_not_kept(self):
+        """Zeros, an order, 8 bits: these get the format that is asked for."""
+        for more in ({"a.weight_zero_point": ("I32", [3, 3], bytes(36))}, {"a.weight_g_idx": ("I32", [96], struct.pack("<96i", *[i % 3 for i in range(96)]))}):
+            model = self.checkpoint(dict(self.parts(24, 96, 4, 3)[1], **more))
+            self.assertIn("No tensor has codes", self.done("quantize", "-f", "q8_0", "--keep-codes", model, "-o", "o.gguf"))
+            self.assertEqual(read_gguf(self.path("o.gguf"))[0]["a.weight"][0], GGML_ID["Q8_0"])
+
+    def test_like(self):
+        """Rows that a conversion moves, and experts that it stacks, keep their codes: as the same of floats has them."""
+        config = {"architectures": ["MixtralForCausalLM"], "quantization_config": self.CONFIG["quantization_config"]}
+        names = ["self_attn.q_proj"] + ["block_sparse_moe.experts.%d.w1" % e for e in range(3)]
+        tensors, plain = {}, {}
+        for seed, name in enumerate(names):
+            codes, parts, scales = self.parts(16, 64, 4, 2, 20 + 3 * seed)
+            name = "model.layers.0.%s.weight" % name
+            tensors.update({k.replace("a.weight", name): v for k, v in parts.items()})
+            plain[name] = ("F32", [16, 64], f32([(c - 8) * scales[i // 32] for i, c in enumerate(codes)]))
+        os.mkdir(self.path("plain"))
+        self.put("plain/model.safetensors", safetensors_bytes(plain))
+        self.put("plain/config.json", json.dumps({"architectures": config["architectures"]}).encode())
+        metadata = [("general.architecture", STRING, "llama"), ("llama.block_count", U32, 1), ("llama.expert_count", U32, 3),
+                    ("llama.attention.head_count", U32, 2), ("llama.attention.head_count_kv", U32, 2)]
+        rows = floats("F32", plain["model.layers.0.self_attn.q_proj.weight"][2])
+        moved = [rows[64 * (r - r % 8 + r % 8 % 2 * 4 + r % 8 // 2) + c] for r in range(16) for c in range(64)]
+        stacked = b"".join(plain["model.layers.0.block_sparse_moe.experts.%d.w1.weight" % e][2] for e in range(3))
+        template = self.put("t.gguf", gguf_bytes({"blk.0.attn_q.weight": ("F32", [16, 64], f32(moved)),
+                                                  "blk.0.ffn_gate_exps.weight": ("F32", [3, 16, 64], stacked)}, metadata))
+        self.done("quantize", "--like", template, "-f", "q8_0", "--keep-codes", "--via", "f32", self.checkpoint(tensors, config), "-o", "o.gguf", "--quiet")
+        got = read_gguf(self.path("o.gguf"))[0]
+        for name, values in [("blk.0.attn_q.weight", moved), ("blk.0.ffn_gate_exps.weight", floats("F32", stacked))]:
+            self.assertEqual(got[name][0], GGML_ID["Q4_0"])
+            self.assertEqual(block_values(*[got[name][i] for i in (0, 2)]), values)
+
+
+class TestColumns(CodesTest):
+    """GPTQ and AWQ: matrices that stand as columns."""
+
+    def parts(self, rows, columns, bits, groups, awq=False):
+        """[columns][rows] of codes, [groups][rows] of zeros and scales, and the tensors."""
+        most, each = 2 ** bits - 1, 32 // bits
+        codes, zeros = numbers(1, rows * columns, most), numbers(2, groups * rows, most - 1)
+        scales = f16([x / 50 for x in positive(3, groups * rows)])
+        order = [0, 2, 4, 6, 1, 3, 5, 7] if awq else range(each)  # the element in each place of a word
+        def across(values, stored):
+            return b"".join(struct.pack("<I", sum(values[r + k] << bits * place for place, k in enumerate(stored)))
+                            for r in range(0, len(values), each))
+        down = b"".join(struct.pack("<I", sum(codes[(c + k) * rows + r] << bits * k for k in range(each)))
+                        for c in range(0, columns, each) for r in range(rows))
+        words = ("I32", [columns, rows // each], across(codes, order)) if awq else ("I32", [columns // each, rows], down)
+        tensors = {"a.qweight": words, "a.qzeros": ("I32", [groups, rows // each], across(zeros, order)),
+                   "a.scales": ("F16", [groups, rows], scales), "a.bias": ("F16", [rows], f16([0] * rows))}
+        return codes, zeros, floats("F16", scales), tensors
+
+    def values(self, rows, columns, codes, zeros, scales, group, lacks):
+        return [(codes[c * rows + r] - zeros[group(c) * rows + r] - lacks) * scales[group(c) * rows + r]
+                for r in range(rows) for c in range(columns)]
+
+    def check_some(self, tensors, expected, config, codes):
+        bias = tensors.pop("a.bias")
+        self.check(tensors, expected, config, codes)
+        tensors["a.bias"] = bias
+        self.done("error", "-f", "q4_0", self.checkpoint(tensors, config))
+
+    def test_gptq(self):
+        rows, columns = 24, 128
+        for bits in (4, 8, 2):
+            rows = 24 if bits > 2 else 32
+            codes, zeros, scales, tensors = self.parts(rows, columns, bits, 4)
+            for version, lacks in (("gptq", 1), (None, 1), ("gptq_v2", 0)):
+                config = {"quantization_config": {"quant_method": "gptq", "bits": bits, "group_size": 32}}
+                if version:
+                    config["quantization_config"]["checkpoint_format"] = version
+                values = self.values(rows, columns, codes, zeros, scales, lambda c: c // 32, lacks)
+                self.check_some(tensors, {"a.weight": ([rows, columns], values)}, config, "GPTQ INT%d with F16 scales of 32" % bits)
+        order = [(7 * c + 3) % 4 for c in range(columns)]
+        tensors["a.g_idx"] = ("I32", [columns], struct.pack("<128i", *order))
+        values = self.values(rows, columns, codes, zeros, scales, lambda c: order[c], 0)
+        self.check_some(tensors, {"a.weight": ([rows, columns], values)}, config, None)
+
+    def test_awq(self):
+        codes, zeros, scales, tensors = self.parts(24, 128, 4, 2, awq=True)
+        values = self.values(24, 128, codes, zeros, scales, lambda c: c // 64, 0)
+        self.check_some(tensors, {"a.weight": ([24, 128], values)},
+                        {"quantization_config": {"quant_method": "awq", "bits": 4, "version": "gemm"}}, "AWQ INT4 with F16 scales of 64")
+
+    def test_refused(self):
+        gptq = {"quantization_config": {"quant_method": "gptq", "bits": 4}}
+        _, _, _, good = self.parts(24, 128, 4, 4)
+        self.refused(["may be GPTQ's or AWQ's"], good)
+        self.refused(['GPTQ of the format "marlin"'], good, {"quantization_config": {"quant_method": "gptq", "checkpoint_format": "marlin"}})
+        self.refused(['AWQ of the version "gemv"'], good, {"quantization_config": {"quant_method": "awq", "version": "gemv"}})
+        for name in ("qzeros", "scales"):
+            self.refused(['"a.qweight" holds I32 codes, and there is no "%s"' % name], {k: v for k, v in good.items() if k != "a." + name}, gptq)
+        self.refused(["belongs to codes"], {k: v for k, v in good.items() if k != "a.qweight"}, gptq)
+        self.refused(["not codes of 2, 4 or 8 bits"], dict(good, **{"a.qzeros": ("I32", [4, 9], bytes(144))}), gptq)
+        self.refused(["codes of one row"], dict(good, **{"a.scales": ("F16", [4, 32], bytes(256)), "a.qzeros": ("I32", [4, 4], bytes(64))}), gptq)
+        self.refused(["the same groups"], dict(good, **{"a.scales": ("F16", [3, 24], bytes(144))}), gptq)
+        self.refused(["words of AWQ's"], good, {"quantization_config": {"quant_method": "awq"}})
+        self.refused(["is of group 4"], dict(good, **{"a.g_idx": ("I32", [128], struct.pack("<128i", *[0] * 127, 4))}), gptq)
 
 
 if __name__ == "__main__":

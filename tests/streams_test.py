@@ -14,6 +14,7 @@ def closing(*numbers):
     return close
 
 
+@posix
 class TestStreams(CommandTest):
     """Each command with outputs, and each that only prints."""
 

@@ -309,6 +309,7 @@ class qdq_decode_options(Structure):
         ("size", c_size_t),
         ("via", c_char_p),
         ("requantize", c_bool),
+        ("keep_codes", c_bool),
     ]
 
 
@@ -431,6 +432,7 @@ class qdq_choice(Structure):
         ("already", c_bool),
         ("lacks_importance", c_bool),
         ("text", c_char * 256),
+        ("keeps_codes", c_bool),
     ]
 
 
@@ -482,6 +484,7 @@ class qdq_file_report(Structure):
         ("exceptions", c_uint64),
         ("already", c_uint64),
         ("lacking", c_uint64),
+        ("kept", c_uint64),
         ("part_bytes", c_uint64),
         ("part_made", c_uint64),
     ]
@@ -499,6 +502,7 @@ class qdq_file_options(Structure):
         ("parts", c_uint32),
         ("resume", c_bool),
         ("next_part", CFUNCTYPE(c_uint32, c_void_p)),
+        ("keep_codes", c_bool),
     ]
 
 

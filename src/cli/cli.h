@@ -122,7 +122,7 @@ typedef struct qdq_common {
     int threads;        /* 0: one a core */
     const char *json;   /* NULL; "-" is standard output, which then has nothing else on it */
     bool quiet;         /* nothing but errors, and the JSON that was asked for */
-    bool allow_non_finite, list_skipped, allow_requantize;
+    bool allow_non_finite, list_skipped, allow_requantize, keep_codes;
     const char *via;  /* NULL: what is usual for the codes */
     const char *like; /* NULL: the model's own names */
     bool other_weights;

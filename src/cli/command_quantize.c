@@ -23,6 +23,7 @@ enum {
     EXCLUDE_WEIGHTS,
     DRY_RUN,
     KEEP_SPLIT,
+    KEEP_CODES,
     RULES,
     PART,
     RESUME,
@@ -45,7 +46,7 @@ typedef struct quantization {
     qdq_plan *plan;
     const char *imatrix, *output, *map;
     char *made_output; /* the name of an output that was not named */
-    bool dry_run;
+    bool dry_run, keep_codes;
     qdq_part part;
     words overrides, include_weights, exclude_weights;
     struct {
@@ -126,13 +127,13 @@ static json_t *result(const quantization *q, const qdq_file_report *r) {
     const char *preset = preset_of(q), *text;
     json_t *unused = json_array();
     for (uint64_t next = 0; (text = next_unused(q, &next)) != NULL;) json_array_append_new(unused, qdq_json_text(text));
-    return json_pack("{s:s, s:o, s:s?, s:s?, s:b, s:s, s:I, s:o, s:o, s:o*, s:O, s:O, s:o, s:O}", "schema",
+    return json_pack("{s:s, s:o, s:s?, s:s?, s:b, s:s, s:I, s:o, s:o, s:o*, s:I, s:O, s:O, s:o, s:O}", "schema",
                      "qdq.quantize/1", "format", q->rules == NULL ? json_null() : json_string(name_of(q)), "preset",
                      preset, "rules", preset != NULL ? revision_of(q) : NULL, "dry_run", q->dry_run, "device",
                      s->info.name, "bytes", (json_int_t)r->bytes, "bits_per_weight",
                      qdq_json_number(bits_per_weight(r->weight_bytes, r->elements)), "codes", qdq_session_codes(s),
-                     "like", qdq_session_like(s), "tensors", s->tensors, "exceptions", q->other, "unused", unused,
-                     "skipped", s->skipped);
+                     "like", qdq_session_like(s), "kept", (json_int_t)r->kept, "tensors", s->tensors, "exceptions",
+                     q->other, "unused", unused, "skipped", s->skipped);
 }
 
 static qdq_status print_other(quantization *q) {
@@ -166,6 +167,11 @@ static qdq_status print_summary(quantization *q, const qdq_file_report *r) {
         printf("%llu of %llu tensors are %s; %s of %s in the source\n",
                (unsigned long long)(r->made - qdq_table_rows(q->other_table)), (unsigned long long)r->tensors,
                name_of(q), QDQ_SIZE(r->weight_bytes), QDQ_SIZE(r->source_bytes));
+        if (r->kept > 0)
+            printf("%llu tensor%s the codes that the source has\n", (unsigned long long)r->kept,
+                   r->kept == 1 ? " keeps" : "s keep");
+        else if (q->keep_codes)
+            puts("No tensor has codes that a format of GGUF could keep.");
         qdq_session_print_importance(&q->session, r->made, r->weighted);
         if (q->part.parts > 0)
             qdq_part_print(&q->part, r, q->output);
@@ -193,7 +199,8 @@ static qdq_status run(quantization *q) {
     qdq_session *s = &q->session;
     qdq_llama_chooser rules = {q->rules, s->selection};
     qdq_plan_chooser plan = {q->plan, s->selection};
-    qdq_file_options options = {.size = sizeof options, .decided = decided, .ready = ready, .context = q};
+    qdq_file_options options = {
+        .size = sizeof options, .decided = decided, .ready = ready, .context = q, .keep_codes = q->keep_codes};
     qdq_file_report report = {.size = sizeof report};
     double began = qdq_seconds();
     qdq_part_options(&q->part, &options);
@@ -393,6 +400,7 @@ static const char *take_option(quantization *q, int option, const char *value) {
     case PART: return qdq_part_parse(&q->part, value);
     case RESUME: q->part.resume = true; return NULL;
     case KEEP_SPLIT: q->wish.keep_split = true; return NULL;
+    case KEEP_CODES: q->keep_codes = true; return NULL;
     case OUTPUT_TYPE: q->wish.output_type = value; return NULL;
     case EMBEDDING_TYPE: q->wish.embedding_type = value; return NULL;
     case PRUNE: return take_layers(q, value);
@@ -428,6 +436,7 @@ int qdq_command_quantize(int argc, char **argv) {
     if (wrong == NULL && common.like == NULL && q.map != NULL) wrong = "--map goes with --like";
     if (wrong == NULL && q.output == NULL && !q.dry_run) wrong = "no output: say -o OUT.gguf";
     if (wrong == NULL) wrong = qdq_part_check(&q.part, q.dry_run);
+    common.keep_codes = q.keep_codes;
     if (wrong == NULL) wrong = check_wish(&q, format, &status);
     if (wrong == NULL && q.output != NULL && !q.dry_run && !q.wish.keep_split)
         wrong = qdq_parse_output(&parser, q.output);
@@ -468,6 +477,10 @@ static const qdq_cli_option options[] = {
      "set an entry of the metadata: T is int, float, bool or str; may be given again"},
     {DRY_RUN, "dry-run", NULL, QDQ_ARG_NONE, NULL,
      "write nothing: say what each tensor would become, and the file's size"},
+    {KEEP_CODES, "keep-codes", NULL, QDQ_ARG_NONE, NULL,
+     "of checkpoints whose weights are codes: those that a format of GGUF has as well stay as they are, INT4 as q4_0, "
+     "MXFP4 as mxfp4, NVFP4 as nvfp4 with its outer scales as tensors; refused where a weight would change. The rest "
+     "gets what else is said"},
     {KEEP_SPLIT, "keep-split", NULL, QDQ_ARG_NONE, NULL,
      "from a split set a split set: OUT-00001-of-0000N.gguf and so on, with the tensors of the same shards"},
     {PART, "part", "K/N", QDQ_ARG_TEXT, NULL, QDQ_PART_HELP},

@@ -110,7 +110,10 @@ static void print_like(const qdq_session *s) {
 qdq_status qdq_session_open_filtered(qdq_session *session, const qdq_common *common, const char *input,
                                      const qdq_session_imatrix *imatrix) {
     *session = (qdq_session){.common = common, .info = {.size = sizeof session->info}};
-    qdq_decode_options decode = {.size = sizeof decode, .via = common->via, .requantize = common->allow_requantize};
+    qdq_decode_options decode = {.size = sizeof decode,
+                                 .via = common->via,
+                                 .requantize = common->allow_requantize,
+                                 .keep_codes = common->keep_codes && common->like == NULL};
     qdq_status status = qdq_model_open(input, &session->model);
     if (status == QDQ_OK) status = qdq_model_decode(session->model, &decode);
     if (status == QDQ_OK) status = open_like(session);

@@ -94,7 +94,7 @@ qdq_status qdq_model_decode(qdq_model *model, const qdq_decode_options *options)
     qdq_dtype via = gguf ? QDQ_F32 : QDQ_BF16;
     qdq_status status = o.via != NULL ? find_via(o.via, &via) : QDQ_OK;
     if (status != QDQ_OK) return status;
-    if (!gguf) return qdq_pairing_decode(model, via);
+    if (!gguf) return qdq_pairing_decode(model, via, o.keep_codes);
     return o.requantize ? decode_gguf_model(model, via) : QDQ_OK;
 }
 

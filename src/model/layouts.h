@@ -36,8 +36,22 @@ typedef struct qdq_packed_codes {
     const uint8_t *group_of; /* i32, one a column; NULL: column / group */
 } qdq_packed_codes;
 
+/* The matrix stands as columns: words of GPTQ's have codes of one row of it, [columns x bits / 32, rows], of AWQ's, in
+ * an order of their own, of one column, [columns, rows x bits / 32]; zeros are [groups, rows x bits / 32], scales
+ * [groups, rows]. */
+typedef struct qdq_column_codes {
+    qdq_scales scales;
+    bool awq;
+    uint32_t bits;
+    int32_t zero_lacks; /* what zeros are less than they mean: 1 of GPTQ's first version */
+    uint64_t rows, groups, group;
+    const uint8_t *zeros;
+    const uint8_t *group_of; /* i32, one a column; NULL: column / group */
+} qdq_column_codes;
+
 void qdq_decode_bytes(const qdq_decoding *decoding, uint64_t first, uint32_t n, float *values);
 void qdq_decode_fp4(const qdq_decoding *decoding, uint64_t first, uint32_t n, float *values);
+void qdq_decode_columns(const qdq_decoding *decoding, uint64_t first, uint32_t n, float *values);
 void qdq_decode_packed(const qdq_decoding *decoding, uint64_t first, uint32_t n, float *values);
 
 #endif

@@ -17,6 +17,8 @@ typedef struct qdq_gathered {
 
 /* Decodes such a tensor; layout: the qdq_gathered. */
 void qdq_decode_gathered(const qdq_decoding *decoding, uint64_t first, uint32_t n, float *values);
+/* The part that has an element, and *index: which of its elements it is. */
+const qdq_tensor *qdq_gathered_at(const qdq_gathered *gathered, uint64_t *index);
 
 /* How rows and values of the checkpoint's tensor may stand in the template. */
 typedef struct qdq_like_rule {

@@ -20,6 +20,7 @@ typedef struct pairing {
     qdq_model *model;
     qdq_quantization config;
     qdq_dtype via;
+    bool keep_codes;
     bool *taken; /* of each tensor: it belongs to codes, or is for activations */
     qdq_tensor *made;
     uint64_t n_made, n_decoded;
@@ -236,6 +237,39 @@ static qdq_status take_outer(const qdq_tensor *t, const qdq_tensor *outer, bool 
     return QDQ_OK;
 }
 
+/* The outer scale as a tensor beside its codes, by which ggml multiplies. */
+static qdq_status add_outer(pairing *p, const qdq_tensor *t, const qdq_tensor *outer, bool divides, const char *name) {
+    static const char weight[] = ".weight";
+    size_t cut = ends_with(name, weight) ? sizeof weight - 1 : 0, length = strlen(name) - cut + sizeof ".scale";
+    char *own = qdq_model_room(p->model, length);
+    float *values = qdq_model_room(p->model, outer->elements * sizeof *values);
+    uint64_t *shape = qdq_model_room(p->model, sizeof *shape);
+    if (own == NULL || values == NULL || shape == NULL) return no_memory(p);
+    snprintf(own, length, "%.*s.scale", (int)(strlen(name) - cut), name);
+    if (qdq_model_find(p->model, own) != NULL)
+        return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\" has an outer scale, which would be \"%s\", and that is there",
+                        SHOWN(t->path), SHOWN(t->name), SHOWN(own));
+    memcpy(values, outer->data, (size_t)outer->bytes);
+    for (uint64_t i = 0; i < outer->elements && divides; i++) {
+        float reciprocal = 1 / values[i];
+        if ((double)reciprocal * (double)values[i] != 1)
+            return qdq_fail(
+                QDQ_UNSUPPORTED,
+                "%s: tensor \"%s\": all its %llu weights could change in nvfp4, whose outer scale multiplies: 1 / "
+                "%.9g, of \"%s\", is no float",
+                SHOWN(t->path), SHOWN(t->name), (ull)t->elements * 2, (double)values[i], SHOWN(outer->name));
+        values[i] = reciprocal;
+    }
+    *shape = outer->elements;
+    qdq_tensor *made = &p->made[p->n_made++];
+    *made = *outer;
+    made->name = own;
+    made->shape = shape;
+    made->n_dims = 1;
+    made->data = values;
+    return QDQ_OK;
+}
+
 /* outer: NULL for MXFP4. name: of what the codes mean. */
 static qdq_status add_fp4(pairing *p, const qdq_tensor *t, const qdq_tensor *s, const qdq_tensor *outer, bool divides,
                           const char *name) {
@@ -251,6 +285,10 @@ static qdq_status add_fp4(pairing *p, const qdq_tensor *t, const qdq_tensor *s, 
                            outer != NULL ? "NVFP4 has a scale for 16 codes, which are 8 bytes"
                                          : "MXFP4 has a scale for 32 codes, which are 16 bytes");
     if (outer != NULL) status = take_outer(t, outer, divides, &c);
+    if (status == QDQ_OK && outer != NULL && p->keep_codes && bytes % 32 == 0) {
+        status = add_outer(p, t, outer, divides, name);
+        c.outer = NULL;
+    }
     if (status != QDQ_OK) return status;
     return add(p, t, name, outer != NULL ? "NVFP4" : "MXFP4", bytes * 2, (qdq_decoding){.decode = qdq_decode_fp4}, &c,
                sizeof c);
@@ -283,7 +321,8 @@ static uint32_t find_bits(uint64_t columns, uint64_t words) {
 }
 
 /* i32, one a column: its group. Where all are -1, groups follow one another. */
-static qdq_status take_order(const qdq_tensor *t, const qdq_tensor *order, qdq_packed_codes *c, uint64_t columns) {
+static qdq_status take_group_of(const qdq_tensor *t, const qdq_tensor *order, uint64_t columns, uint64_t groups,
+                                const uint8_t **group_of) {
     if (!is_type(order, "I32") || order->elements != columns)
         return wrong_shape(t, order, "a number of type I32 is wanted for each column");
     bool any = false;
@@ -291,13 +330,13 @@ static qdq_status take_order(const qdq_tensor *t, const qdq_tensor *order, qdq_p
         int32_t group;
         memcpy(&group, (const char *)order->data + i * sizeof group, sizeof group);
         if (group == -1 && !any) continue;
-        if (group < 0 || (uint64_t)group >= c->groups || (!any && i > 0))
+        if (group < 0 || (uint64_t)group >= groups || (!any && i > 0))
             return qdq_fail(QDQ_BAD_DATA,
                             "%s: tensor \"%s\": column %llu is of group %d in \"%s\"; there are %llu groups",
-                            SHOWN(t->path), SHOWN(t->name), (ull)i, group, SHOWN(order->name), (ull)c->groups);
+                            SHOWN(t->path), SHOWN(t->name), (ull)i, group, SHOWN(order->name), (ull)groups);
         any = true;
     }
-    if (any) c->group_of = order->data;
+    if (any) *group_of = order->data;
     return QDQ_OK;
 }
 
@@ -332,13 +371,57 @@ static qdq_status add_packed(pairing *p, const qdq_tensor *t, const qdq_tensor *
         return wrong_shape(t, s, "a scale is wanted for each group of a row, each row, or all");
     c.group = columns / c.groups;
     if (zeros != NULL) status = take_zeros(t, zeros, &c);
-    if (status == QDQ_OK && order != NULL) status = take_order(t, order, &c, columns);
+    if (status == QDQ_OK && order != NULL) status = take_group_of(t, order, columns, c.groups, &c.group_of);
     if (status != QDQ_OK) return status;
     char what[128], group[32] = "a row";
     if (c.groups > 1) snprintf(group, sizeof group, "%llu", (ull)c.group);
     snprintf(what, sizeof what, "INT%u with %s scales%s of %s", (unsigned)c.bits, s->type_name,
              zeros != NULL ? " and zeros" : "", c.one_scale ? "a tensor" : group);
     return add(p, t, name, what, columns, (qdq_decoding){.decode = qdq_decode_packed}, &c, sizeof c);
+}
+
+/* ---- Columns: GPTQ and AWQ --------------------------------------------------------------------------------------- */
+
+/* X.qweight with X.qzeros, X.scales, maybe X.g_idx: X.weight, [rows, columns]. */
+static qdq_status pair_columns(pairing *p, const qdq_tensor *t) {
+    const size_t cut = sizeof "qweight" - 1;
+    const qdq_tensor *zeros = take(p, t, cut, "qzeros"), *s = take(p, t, cut, "scales"),
+                     *order = take(p, t, cut, "g_idx");
+    bool gptq = strcmp(p->config.method, "gptq") == 0, awq = strcmp(p->config.method, "awq") == 0;
+    char name[NAME], what[128];
+    if (!gptq && !awq)
+        return qdq_fail(QDQ_UNSUPPORTED,
+                        "%s: tensor \"%s\" may be GPTQ's or AWQ's, and no config.json beside it has a "
+                        "\"quantization_config\" that says which",
+                        SHOWN(t->path), SHOWN(t->name));
+    if (zeros == NULL || s == NULL || !rename_end(t->name, cut, "weight", name))
+        return lacks(t, zeros == NULL ? "\"qzeros\"" : "\"scales\"");
+    if (t->n_dims != 2 || s->n_dims != 2 || zeros->n_dims != 2 || t->elements == 0 || s->elements == 0 ||
+        !is_type(zeros, "I32") || rows_of(zeros) != rows_of(s))
+        return wrong_shape(t, s,
+                           "matrices of words, with zeros of type I32 and scales for the same groups, are wanted");
+    qdq_column_codes c = {.awq = awq, .rows = columns_of(s), .groups = rows_of(s), .zeros = zeros->data};
+    c.zero_lacks = gptq && !p->config.zeros_as_they_are;
+    c.bits = find_bits(c.rows, columns_of(zeros));
+    if (c.bits == 0 || c.rows % (32 / c.bits) != 0 || (awq && c.bits != 4))
+        return qdq_fail(QDQ_UNSUPPORTED,
+                        "%s: tensor \"%s\" has zeros for %llu rows in %llu words: these are not codes of %s bits",
+                        SHOWN(t->path), SHOWN(t->name), (ull)c.rows, (ull)columns_of(zeros), awq ? "4" : "2, 4 or 8");
+    uint64_t columns = awq ? rows_of(t) : rows_of(t) * (32 / c.bits); /* no more than a file has bits */
+    if (columns_of(t) != (awq ? c.rows / 8 : c.rows) || columns % c.groups != 0)
+        return wrong_shape(t, s,
+                           awq ? "words of AWQ's have codes of eight rows" : "words of GPTQ's have codes of one row");
+    c.group = columns / c.groups;
+    qdq_status status = take_scales(t, s, &c.scales);
+    if (status == QDQ_OK && order != NULL) status = take_group_of(t, order, columns, c.groups, &c.group_of);
+    if (status != QDQ_OK) return status;
+    uint64_t shape[2] = {c.rows, columns};
+    qdq_tensor turned = *t;
+    turned.shape = shape;
+    turned.elements = c.rows * columns;
+    snprintf(what, sizeof what, "%s INT%u with %s scales of %llu", awq ? "AWQ" : "GPTQ", (unsigned)c.bits, s->type_name,
+             (ull)c.group);
+    return add(p, &turned, name, what, columns, (qdq_decoding){.decode = qdq_decode_columns}, &c, sizeof c);
 }
 
 /* ---- Which codes a tensor has ------------------------------------------------------------------------------------ */
@@ -405,6 +488,7 @@ static qdq_status pair(pairing *p, const qdq_tensor *t, bool *paired) {
     *paired = true;
     if ((is_type(t, "I32") || is_type(t, "U8")) && ends_with(t->name, "_packed")) return pair_packed(p, t);
     if (is_type(t, "U8") && ends_with(t->name, "_blocks")) return pair_blocks(p, t);
+    if (is_type(t, "I32") && ends_with(t->name, ".qweight")) return pair_columns(p, t);
     return pair_plain(p, t, paired);
 }
 
@@ -421,8 +505,9 @@ static bool is_for_activations(const char *name) {
 }
 
 static bool is_companion(const qdq_tensor *t) {
-    static const char *const ends[] = {"_scale_inv",    ".weight_scale",      ".weight_scale_2", "_global_scale",
-                                       ".weight_shape", ".weight_zero_point", ".weight_g_idx",   ".qscale_weight"};
+    static const char *const ends[] = {
+        "_scale_inv",         ".weight_scale", ".weight_scale_2", "_global_scale", ".weight_shape",
+        ".weight_zero_point", ".weight_g_idx", ".qscale_weight",  ".qzeros",       ".g_idx"};
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         if (ends_with(t->name, ends[i])) return true;
     return is_type(t, "U8") && ends_with(t->name, "_scales");
@@ -446,6 +531,7 @@ static qdq_status check_rest(pairing *p) {
     for (uint64_t i = 0; i < p->n_made; i++) {
         const qdq_tensor *t = &p->made[i], *own = qdq_model_find(p->model, t->name);
         bool made = t->decoding != NULL;
+        if (own == NULL) made = true; /* an outer scale */
         if (!made && (p->taken[own - qdq_model_tensor(p->model, 0)] || is_for_activations(t->name))) continue;
         if (!made && is_type(t, "F8_E4M3")) return lacks(t, "scale");
         if (!made && is_companion(t))
@@ -457,13 +543,13 @@ static qdq_status check_rest(pairing *p) {
     return QDQ_OK;
 }
 
-qdq_status qdq_pairing_decode(qdq_model *model, qdq_dtype via) {
+qdq_status qdq_pairing_decode(qdq_model *model, qdq_dtype via, bool keep_codes) {
     uint64_t n = qdq_model_tensor_count(model);
-    pairing p = {.model = model, .via = via};
+    pairing p = {.model = model, .via = via, .keep_codes = keep_codes};
     qdq_status status = qdq_quantization_read(model, &p.config);
     if (status != QDQ_OK || n == 0) return status;
     p.taken = calloc((size_t)n, sizeof *p.taken);
-    p.made = calloc((size_t)n, sizeof *p.made);
+    p.made = calloc(2 * (size_t)n, sizeof *p.made); /* with outer scales */
     if (p.taken == NULL || p.made == NULL) status = no_memory(&p);
     if (status == QDQ_OK) status = pair_all(&p);
     bool coded = p.n_decoded > 0 || p.config.method[0] != '\0';

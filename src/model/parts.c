@@ -189,6 +189,7 @@ static uint64_t plan_checksum(const parts *p) {
         qdq_checksum_text(&sum, t->tensor->name);
         qdq_checksum_number(&sum, t->tensor->dtype);
         qdq_checksum_text(&sum, t->format != QDQ_FORMAT_NONE ? qdq_describe_format(t->format).name : "");
+        qdq_checksum_number(&sum, t->keeps_codes);
         qdq_checksum_number(&sum, t->importance != NULL);
         if (t->importance != NULL) add_importance(&sum, t->importance);
     }

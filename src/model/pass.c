@@ -10,6 +10,7 @@
 #include "model/finite.h"
 #include "model/floats.h"
 #include "model/format_list.h"
+#include "model/keep_codes.h"
 #include "api/device.h"
 #include "base/error.h"
 #include "base/source.h"
@@ -158,7 +159,9 @@ static qdq_status elements(qdq_pass *pass, slot *s, const qdq_tensor *tensor, ui
 /* ---- NaN and infinities ---------------------------------------------------------------------------------------- */
 
 /* Round trips of some formats hide what was not finite, so weights are scanned first. */
-static bool scans(const qdq_work *work) { return work->kind != QDQ_WORK_ERROR; }
+static bool scans(const qdq_work *work) {
+    return work->kind != QDQ_WORK_ERROR && work->kind != QDQ_WORK_KEEP; /* what is kept was looked at before */
+}
 
 static qdq_status check_finite(qdq_pass *pass, slot *s, const qdq_tensor *tensor, const char *what, uint64_t first,
                                uint64_t count) {
@@ -393,6 +396,15 @@ static qdq_status convert(qdq_pass *pass, slot *s, qdq_dtype target) {
     return status == QDQ_OK ? qdq_pass_advance(pass, s->bytes) : status;
 }
 
+static qdq_status keep(qdq_pass *pass, slot *s) {
+    const qdq_work *work = &s->work;
+    uint64_t bytes = qdq_format_bytes(work->formats[0], s->count);
+    if (!host_room(s, bytes)) return no_room(bytes);
+    qdq_keep_codes(pass->pool, work->tensor, s->first, s->count, s->host);
+    qdq_status status = work->sink(work->context, s->host, bytes);
+    return status == QDQ_OK ? qdq_pass_advance(pass, s->bytes) : status;
+}
+
 /* ---- Chunks ---------------------------------------------------------------------------------------------------- */
 
 /* Elements first … first + count - 1 of the tensor; weights: the first of its importances; row: 0 without. */
@@ -409,12 +421,13 @@ static qdq_status put_chunk(qdq_pass *pass, const qdq_work *work, uint64_t first
     if (work->gradient != NULL) s->bytes += count * qdq_dtype_size(work->gradient->dtype);
     qdq_dtype target;
     bool stores = work->kind == QDQ_WORK_QUANTIZE || work->kind == QDQ_WORK_ROUNDTRIP;
-    bool on_host = stores && qdq_format_is_float(work->formats[0], &target);
+    bool keeps = work->kind == QDQ_WORK_KEEP;
+    bool on_host = keeps || (stores && qdq_format_is_float(work->formats[0], &target));
     bool scan = scans(work) && !pass->options.allow_non_finite, before = on_host || !s->fills;
     if (status == QDQ_OK && scan && before) status = check_finite(pass, s, work->tensor, "weight", first, count);
     if (status == QDQ_OK && on_host) {
         status = qdq_pass_flush(pass); /* the sink takes chunks in order */
-        return status == QDQ_OK ? convert(pass, s, target) : status;
+        return status != QDQ_OK ? status : keeps ? keep(pass, s) : convert(pass, s, target);
     }
     qdq_buffer *input = NULL, *gradient = NULL;
     qdq_options options = {.size = sizeof options, .row = row};

@@ -10,7 +10,8 @@ typedef enum qdq_work_kind {
     QDQ_WORK_ROUNDTRIP,
     QDQ_WORK_QUANTIZE,
     QDQ_WORK_ERROR,
-    QDQ_WORK_SENSITIVITY
+    QDQ_WORK_SENSITIVITY,
+    QDQ_WORK_KEEP /* blocks with the tensor's own codes (model/keep_codes.h) */
 } qdq_work_kind;
 
 /* What is done to one tensor. What is pointed at lives until the pass is flushed; the formats until qdq_pass_put()

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/error.h"
 #include "model/beside.h"
@@ -82,6 +83,14 @@ static qdq_status check_modelopt(const char *path, const json_t *object) {
     return QDQ_OK;
 }
 
+static qdq_status check_gptq(const char *path, const json_t *object, qdq_quantization *q) {
+    const char *format = text_of(object, "checkpoint_format");
+    q->zeros_as_they_are = strcmp(format, "gptq_v2") == 0;
+    if (format[0] != '\0' && strcmp(format, "gptq") != 0 && !q->zeros_as_they_are)
+        return refuse(path, "GPTQ of the format", format);
+    return QDQ_OK;
+}
+
 static qdq_status check(const char *path, const json_t *object, qdq_quantization *q) {
     static const char *const methods[] = {"fp8", "fbgemm_fp8", "mxfp4", "mxfp8", NULL};
     const char *method = text_of(object, "quant_method");
@@ -89,6 +98,12 @@ static qdq_status check(const char *path, const json_t *object, qdq_quantization
     strcpy(q->method, method);
     if (strcmp(method, "compressed-tensors") == 0) return check_compressed(path, object, q);
     if (strncmp(method, "modelopt", 8) == 0) return check_modelopt(path, object);
+    if (strcmp(method, "gptq") == 0) return check_gptq(path, object, q);
+    if (strcmp(method, "awq") == 0) {
+        const char *version = text_of(object, "version");
+        return version[0] == '\0' || strcasecmp(version, "gemm") == 0 ? QDQ_OK
+                                                                      : refuse(path, "AWQ of the version", version);
+    }
     if (!is_one_of(method, methods)) return refuse(path, "the method", method);
     const char *format = text_of(object, "fmt");
     if (format[0] != '\0' && strcmp(format, "e4m3") != 0 && strcmp(format, "float8_e4m3fn") != 0)

@@ -7,6 +7,7 @@
 typedef struct qdq_quantization {
     char method[32];                    /* "fp8", "compressed-tensors", "modelopt", "mxfp4"; "" where it says none */
     uint64_t block_rows, block_columns; /* of scales; 0 where it says none */
+    bool zeros_as_they_are;             /* GPTQ's second version */
 } qdq_quantization;
 
 /* Of the config.json beside the model's files, or ModelOpt's hf_quant_config.json. QDQ_UNSUPPORTED: a method, or a way

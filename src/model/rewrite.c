@@ -29,7 +29,12 @@ qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, const char *nam
     }
     const qdq_tensor *t = qdq_model_tensor(rewrite->model, index);
     qdq_rewritten *r = &rewrite->tensors[rewrite->n];
-    *r = (qdq_rewritten){rewrite, rewrite->writer, t, format, importance, format};
+    *r = (qdq_rewritten){.rewrite = rewrite,
+                         .writer = rewrite->writer,
+                         .tensor = t,
+                         .format = format,
+                         .importance = importance,
+                         .made = format};
     if (format == QDQ_FORMAT_NONE && is_decoded(t, rewrite->kind))
         r->made = qdq_target_by_ggml_type(qdq_source_get(t->dtype)->ggml_type);
     qdq_status status =
@@ -47,6 +52,8 @@ qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, const char *nam
     rewrite->quantized_bytes += bytes;
     return QDQ_OK;
 }
+
+void qdq_rewrite_keep_codes(qdq_rewrite *rewrite) { rewrite->tensors[rewrite->n - 1].keeps_codes = true; }
 
 qdq_status qdq_rewrite_store(qdq_rewrite *rewrite, const qdq_rewritten *r, const void *data, uint64_t bytes,
                              const void **stored, uint64_t *stored_bytes) {
@@ -91,7 +98,9 @@ static qdq_status copy(qdq_rewrite *rewrite, const qdq_rewritten *r) {
 }
 
 bool qdq_rewrite_work(const qdq_rewritten *r, qdq_work *work) {
-    *work = (qdq_work){.kind = r->format != QDQ_FORMAT_NONE ? r->rewrite->kind : QDQ_WORK_QUANTIZE,
+    *work = (qdq_work){.kind = r->keeps_codes                 ? QDQ_WORK_KEEP
+                               : r->format != QDQ_FORMAT_NONE ? r->rewrite->kind
+                                                              : QDQ_WORK_QUANTIZE,
                        .tensor = r->tensor,
                        .n_formats = 1,
                        .formats = &r->made,

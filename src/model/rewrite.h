@@ -14,6 +14,7 @@ typedef struct qdq_rewritten {
     const qdq_tensor *tensor;
     qdq_format format; /* QDQ_FORMAT_NONE: it stays as it is */
     const qdq_imatrix_entry *importance;
+    bool keeps_codes; /* the format has them as they are */
     /* What is computed for it: the format; the float that its codes become, where it stays and they cannot; else
      * QDQ_FORMAT_NONE. */
     qdq_format made;
@@ -42,6 +43,8 @@ struct qdq_rewrite {
  * QDQ_FORMAT_NONE, as it is. Each once. */
 qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, const char *name, qdq_format format,
                            const qdq_imatrix_entry *importance);
+/* The tensor that was added last keeps its codes in that format. */
+void qdq_rewrite_keep_codes(qdq_rewrite *rewrite);
 /* Tensors that are added from now on go to another file. writer is taken in every case. */
 qdq_status qdq_rewrite_next_file(qdq_rewrite *rewrite, qdq_writer *writer);
 /* The name of the type in which an output of that kind has a tensor. */

@@ -1,10 +1,12 @@
 /* Whole files, for programs: every tensor as a chooser will have it. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "model/advice.h"
 #include "model/choosers.h"
 #include "model/format_list.h"
+#include "model/keep_codes.h"
 #include "model/metadata.h"
 #include "model/parts.h"
 #include "model/rewrite.h"
@@ -17,6 +19,7 @@
 typedef struct decision {
     qdq_format format; /* QDQ_FORMAT_NONE: it is copied */
     const qdq_imatrix_entry *importance;
+    bool keeps_codes;
 } decision;
 
 typedef struct job {
@@ -43,6 +46,40 @@ static qdq_status check(const char *call, const job *j, const char *path, const 
 
 /* ---- Deciding --------------------------------------------------------------------------------------------------- */
 
+/* Codes that are to be kept, where a format has them, and no weight changes. */
+static qdq_status keep_codes(const job *j, const qdq_tensor *t, uint64_t index, qdq_choice *choice) {
+    qdq_format format = j->options.keep_codes || choice->keeps_codes ? qdq_keeps_codes(t) : QDQ_FORMAT_NONE;
+    if (format == QDQ_FORMAT_NONE) {
+        choice->keeps_codes = false;
+        return QDQ_OK;
+    }
+    qdq_fit fit = {.size = sizeof fit};
+    qdq_status status = qdq_selection_fit(j->selection, index, QDQ_FORMAT_NONE, &fit);
+    if (status != QDQ_OK) return status;
+    if (fit.reason != QDQ_FIT_TAKEN) {
+        if (!qdq_kept_apart(t)) return QDQ_OK;
+        return qdq_fail(QDQ_UNSUPPORTED,
+                        "%s: tensor \"%s\" has an outer scale, which is a tensor now: only its codes go with "
+                        "that, and they are not to be kept (%s)",
+                        SHOWN(t->path), SHOWN(t->name), fit.text);
+    }
+    uint64_t changes = qdq_kept_changes(t);
+    if (changes > 0)
+        return qdq_fail(QDQ_UNSUPPORTED,
+                        "%s: tensor \"%s\": %llu of its %llu weights would change if %s had its codes: some scales are "
+                        "none of that format's",
+                        SHOWN(t->path), SHOWN(t->name), (unsigned long long)changes, (unsigned long long)t->elements,
+                        qdq_describe_format(format).name);
+    if (choice->format != format) {
+        choice->exception = true;
+        snprintf(choice->text, sizeof choice->text, "its own codes");
+    }
+    choice->format = format;
+    choice->keeps_codes = true;
+    choice->lacks_importance = choice->already = false;
+    return QDQ_OK;
+}
+
 /* The chooser's word, and the importance that goes with it. dry: nothing is to be made. */
 static qdq_status decide(job *j, uint64_t at, bool dry) {
     const qdq_arranged *a = &j->arrangement->tensors[at];
@@ -50,10 +87,12 @@ static qdq_status decide(job *j, uint64_t at, bool dry) {
     decision *d = &j->decisions[at];
     qdq_choice choice = {.size = sizeof choice, .format = QDQ_FORMAT_NONE};
     qdq_status status = j->choose(j->context, a->index, &choice);
+    if (status == QDQ_OK) status = keep_codes(j, t, a->index, &choice);
     if (status != QDQ_OK) return status;
     d->format = choice.format;
+    d->keeps_codes = choice.keeps_codes;
     if (choice.lacks_importance && !dry) return qdq_targets_lack(choice.format, j->selection, a->name);
-    if (d->format != QDQ_FORMAT_NONE && !choice.lacks_importance) {
+    if (d->format != QDQ_FORMAT_NONE && !choice.lacks_importance && !choice.keeps_codes) {
         qdq_fit fit = {.size = sizeof fit};
         status = qdq_selection_fit(j->selection, a->index, d->format, &fit); /* checks that there is such a format */
         if (status == QDQ_OK) status = qdq_selection_check(j->selection, t, d->format, &fit, &d->importance);
@@ -62,6 +101,7 @@ static qdq_status decide(job *j, uint64_t at, bool dry) {
                               qdq_describe_format(d->format).name, fit.text);
         if (status != QDQ_OK) return status;
     }
+    j->report.kept += choice.keeps_codes;
     j->report.made += d->format != QDQ_FORMAT_NONE;
     j->report.exceptions += d->format != QDQ_FORMAT_NONE && choice.exception;
     j->report.already += choice.already;
@@ -166,6 +206,7 @@ static qdq_status write_all(job *j, qdq_writer *writer, bool dry) {
         if (a->shard != shard) status = next_file(j, &r, shard = a->shard);
         if (status == QDQ_OK)
             status = qdq_rewrite_add(&r, a->index, a->name, j->decisions[i].format, j->decisions[i].importance);
+        if (status == QDQ_OK && j->decisions[i].keeps_codes) qdq_rewrite_keep_codes(&r);
     }
     /* Such a file would say that it is in the format, and is not. */
     if (status == QDQ_OK && j->report.made == 0 && j->report.already == 0)

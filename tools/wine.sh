@@ -1,0 +1,14 @@
+#!/bin/sh
+# Runs a program of Windows under wine: wine.sh PROGRAM.exe [ARGUMENT...]. Debian's package is wine64. Exit status 77 says
+# that there is no wine.
+for wine in "${QDQ_WINE:-}" wine64 /usr/lib/wine/wine64 wine; do
+    [ -n "$wine" ] && command -v "$wine" >/dev/null || continue
+    : "${WINEPREFIX:=${TMPDIR:-/tmp}/qdq-wine-$(id -u)}"
+    : "${WINEDEBUG:=-all}"
+    # No window, no installer, no association of files: a command needs none of it.
+    : "${WINEDLLOVERRIDES:=mscoree,mshtml,winemenubuilder.exe=}"
+    export WINEPREFIX WINEDEBUG WINEDLLOVERRIDES
+    exec "$wine" "$@"
+done
+echo "qdq: no wine here (Debian: wine64)" >&2
+exit 77
