@@ -1,5 +1,6 @@
 #include "model/quantization_config.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -8,6 +9,7 @@
 #include "model/beside.h"
 #include "files/files.h"
 #include "files/json_io.h"
+#include "files/json_reader.h"
 
 #define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
 
@@ -111,19 +113,60 @@ static qdq_status check(const char *path, const json_t *object, qdq_quantization
     return read_block(path, json_object_get(object, "weight_block_size"), q);
 }
 
-/* NAME beside the model's files; *root NULL: there is none. */
+/* Of the object that comes next, the members that say how weights are quantized: what else a config.json has, or
+ * claims, takes no memory. */
+static qdq_status take_members(qdq_json_reader *r, const char *path, json_t *into, bool outermost) {
+    static const char *const wanted[] = {"quantization_config", "compression_config", "quantization", NULL};
+    const char *key;
+    qdq_status status = QDQ_OK;
+    if (!qdq_json_enter(r, '{')) {
+        qdq_json_skip(r);
+        return QDQ_OK;
+    }
+    while (status == QDQ_OK && qdq_json_key(r, &key)) {
+        char name[32];
+        json_error_t error;
+        json_t *value = NULL;
+        uint64_t from = r->at;
+        bool taken = is_one_of(key, wanted) && r->bytes[from] == '{';
+        snprintf(name, sizeof name, "%s", key);
+        if (outermost && strcmp(name, "text_config") == 0) {
+            value = json_object();
+            status = take_members(r, path, value, false);
+        } else {
+            qdq_json_skip(r);
+        }
+        if (taken && r->why == NULL) status = qdq_json_parse(path, r->bytes + from, r->at - from, &value, &error);
+        if (status == QDQ_BAD_DATA) qdq_fail(status, "%s: not JSON: %s", SHOWN(path), SHOWN(error.text));
+        if (value != NULL) json_object_set_new(into, name, value);
+    }
+    return status;
+}
+
+/* Those members of NAME beside the model's files; *root NULL: there is no such file. */
 static qdq_status read_json(const qdq_model *model, const char *name, char path[QDQ_BESIDE_PATH], json_t **root) {
     char *text;
     size_t length;
-    json_error_t error;
     *root = NULL;
     qdq_status status = qdq_read_beside(model, name, path, &text, &length);
     if (status != QDQ_OK || text == NULL) return status;
-    status = qdq_json_parse(path, text, length, root, &error);
+    uint64_t before = qdq_json_failures();
+    qdq_json_reader reader = {.bytes = (const uint8_t *)text, .length = length};
+    *root = json_object();
+    status = take_members(&reader, path, *root, true);
+    qdq_json_end(&reader);
+    if (status == QDQ_OK && (reader.memory || qdq_json_failures() != before))
+        status = qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory for its JSON", SHOWN(path));
+    else if (status == QDQ_OK && reader.why != NULL)
+        status = qdq_fail(QDQ_BAD_DATA, "%s: not JSON: %s at byte %llu", SHOWN(path), reader.why,
+                          (unsigned long long)reader.at);
+    if (status != QDQ_OK) {
+        json_decref(*root);
+        *root = NULL;
+    }
+    qdq_json_free(&reader);
     free(text);
-    return status != QDQ_BAD_DATA
-               ? status
-               : qdq_fail(QDQ_BAD_DATA, "%s: not JSON: line %d: %s", SHOWN(path), error.line, SHOWN(error.text));
+    return status;
 }
 
 qdq_status qdq_quantization_read(const qdq_model *model, qdq_quantization *q) {
