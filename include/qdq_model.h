@@ -761,6 +761,9 @@ typedef struct qdq_planner_options {
      * have changed. NULL: none. */
     const char *scores;
     bool for_llama_quantize; /* only formats that llama-quantize makes of each tensor: for qdq_plan_recipe() */
+    /* Codes that a format has as they are (qdq_choice.keeps_codes) are a candidate without damage, where no weight
+     * would be another. The plan says so, and qdq_plan_choose() has them kept. */
+    bool keep_codes;
 } qdq_planner_options;
 
 /* QDQ_INVALID_ARGUMENT: no such format, one named twice, one that needs an importance matrix, a score that wants

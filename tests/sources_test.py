@@ -516,7 +516,7 @@ class TestPacked(CodesTest):
 
 MXFP4, NVFP4 = 39, 40
 GGML_ID.update({"MXFP4": MXFP4, "NVFP4": NVFP4})
-BLOCK.update({MXFP4: (32, 17), NVFP4: (64, 36)})
+BLOCK.update({MXFP4: (32, 17), NVFP4: (64, 36), 11: (256, 110), 12: (256, 144)})
 
 
 def halves(data):
@@ -617,6 +617,28 @@ class TestKeepCodes(TestPacked):
             model = self.checkpoint(dict(self.parts(24, 96, 4, 3)[1], **more))
             self.assertIn("No tensor has codes", self.done("quantize", "-f", "q8_0", "--keep-codes", model, "-o", "o.gguf"))
             self.assertEqual(read_gguf(self.path("o.gguf"))[0]["a.weight"][0], GGML_ID["Q8_0"])
+
+    def test_plans(self):
+        """To keep codes is a choice without damage; what the plan says is made, without a word."""
+        codes, tensors, scales = self.parts(64, 256, 4, 8)
+        tensors["plain.weight"] = ("BF16", [64, 256], bf16(gauss(3, 64 * 256)))
+        model = self.checkpoint(tensors)
+        for formats in ("q4_K,q3_K", "q4_0,q4_K,q3_K"):
+            self.done("plan", "--target", "4.5bpw", "--formats", formats, "--keep-codes", model, "-o", "plan.json", "--quiet")
+            plan = json.loads(read(self.path("plan.json")))
+            chosen = {t["name"]: t for t in plan["tensors"]}
+            self.assertEqual((plan["keep_codes"], chosen["a.weight"]["format"]), (True, "q4_0"))
+            self.assertEqual({c["format"]: c["damage"] for c in chosen["a.weight"]["choices"]}["q4_0"], 0)
+            self.assertIn(formats, ("q4_0,q4_K,q3_K" if "q4_0" in [c["format"] for c in chosen["plain.weight"]["choices"]] else "q4_K,q3_K", ))
+            self.done("quantize", "--plan", "plan.json", model, "-o", "o.gguf", "--quiet")
+            self.assertEqual(os.path.getsize(self.path("o.gguf")), plan["bytes"])
+            got = read_gguf(self.path("o.gguf"))[0]["a.weight"]
+            self.assertEqual(dequantize(got[0], got[2]), [(c - 8) * scales[i // 32] for i, c in enumerate(codes)])
+        self.done("plan", "--target", "4.5bpw", "--formats", "q4_0,q4_K,q3_K", model, "-o", "plan.json", "--quiet")
+        choices = json.loads(read(self.path("plan.json")))["tensors"][0]["choices"]
+        self.assertGreater({c["format"]: c["damage"] for c in choices}["q4_0"], 0)
+        self.fails(2, "keeps no codes", "plan", "--target", "4.5bpw", "--keep-codes", "--recipe", "r.txt", model, "-o", "p.json")
+        self.fails(2, "qdq plan --keep-codes", "quantize", "--plan", "plan.json", "--keep-codes", model, "-o", "o2.gguf")
 
     def test_like(self):
         """Rows that a conversion moves, and experts that it stacks, keep their codes: as the same of floats has them."""

@@ -585,6 +585,7 @@ class qdq_planner_options(Structure):
         ("gradients", c_void_p),
         ("scores", c_char_p),
         ("for_llama_quantize", c_bool),
+        ("keep_codes", c_bool),
     ]
 
 

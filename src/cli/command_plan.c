@@ -19,6 +19,7 @@ enum {
     ALLOW,
     SCORES,
     RECIPE,
+    KEEP_CODES,
     MLX_JSON,
     ARCH,
     MAP
@@ -37,6 +38,7 @@ typedef struct request {
     qdq_score score;
     rule rules[MAX_RULES];
     unsigned n_rules;
+    bool keep_codes;
 } request;
 
 typedef struct planning {
@@ -160,7 +162,8 @@ static qdq_status make_planner(planning *p) {
                                    .score = r->score,
                                    .gradients = p->gradients,
                                    .scores = r->scores,
-                                   .for_llama_quantize = r->recipe != NULL};
+                                   .for_llama_quantize = r->recipe != NULL,
+                                   .keep_codes = r->keep_codes};
     if (status == QDQ_OK) status = qdq_planner_create(p->session.selection, &options, &p->planner);
     for (unsigned i = 0; i < r->n_rules && status == QDQ_OK; i++)
         status = qdq_planner_rule(p->planner, r->rules[i].kind, r->rules[i].regex, r->rules[i].formats);
@@ -246,6 +249,8 @@ static const char *check_request(request *r, int n_operands) {
     if (!qdq_score_takes_gradients(r->score) && r->score != QDQ_SCORE_AUTO && r->gradients != NULL)
         return "that score does not use the gradients: leave out --grad";
     if (r->hf != NULL && r->gradients == NULL) return "--hf goes with --grad";
+    if (r->keep_codes && r->recipe != NULL)
+        return "llama-quantize, for which --recipe is, keeps no codes: leave one out";
     if (strcmp(r->output, "-") == 0 && r->mlx != NULL && strcmp(r->mlx, "-") == 0)
         return "-o and --mlx-json cannot both be standard output";
     return qdq_check_target(r->target) == QDQ_OK ? NULL : qdq_error_message();
@@ -289,6 +294,7 @@ int qdq_command_plan(int argc, char **argv) {
             break;
         case SCORES: r->scores = value; break;
         case RECIPE: r->recipe = value; break;
+        case KEEP_CODES: r->keep_codes = true; break;
         case MLX_JSON: r->mlx = value; break;
         case ARCH: common.architecture = value; break;
         case MAP: common.map = value; break;
@@ -337,6 +343,8 @@ static const qdq_cli_option options[] = {
      "only those formats; or cpu, cuda, metal: those that llama.cpp can compute with there; may be repeated"},
     {SCORES, "scores", "FILE", QDQ_ARG_OUTPUT, NULL,
      "keep what was measured in that file, and measure only what it lacks; refused when its inputs have changed"},
+    {KEEP_CODES, "keep-codes", NULL, QDQ_ARG_NONE, NULL,
+     "of a checkpoint whose weights are codes: to keep them, INT4 as q4_0, MXFP4 as mxfp4, is a choice without damage"},
     {RECIPE, "recipe", "FILE", QDQ_ARG_OUTPUT, NULL,
      "also write the plan as llama-quantize's --tensor-type-file, and print the command"},
     {MLX_JSON, "mlx-json", "FILE", QDQ_ARG_OUTPUT, NULL,

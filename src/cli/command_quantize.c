@@ -270,6 +270,8 @@ static const char *check_wish(quantization *q, const char *format, qdq_status *s
                                     : "a format and a type are both given";
     if (q->plan_path != NULL && (q->n_exceptions > 0 || mixed))
         return "a plan has every tensor's format: leave out --tensor-type and what else chooses types";
+    if (q->plan_path != NULL && q->keep_codes)
+        return "whether codes are kept is for the plan to say: qdq plan --keep-codes";
     if (q->plan_path != NULL && w->keep_split) return "what a plan makes is one file: leave out --keep-split";
     if (q->plan_path != NULL && w->n_prune > 0) return "a plan is for all layers: leave out --prune-layers";
     if (q->plan_path != NULL && q->overrides.n > 0)

@@ -22,6 +22,7 @@ void qdq_target_choice_show(const qdq_target_choice *made, qdq_choice *choice) {
                     .reason = made->format == QDQ_FORMAT_NONE ? QDQ_FIT_RULE : QDQ_FIT_TAKEN,
                     .exception = made->exception,
                     .already = made->already,
+                    .keeps_codes = made->keeps_codes,
                     .lacks_importance = made->lacks_importance};
     snprintf(c.text, sizeof c.text, "%s", made->reason);
     hand_over(&c, choice);

@@ -38,6 +38,7 @@ typedef struct qdq_target_choice {
     const qdq_imatrix_entry *importance;
     bool exception;          /* another format than the one */
     bool already;            /* it stays because it is of the wanted type */
+    bool keeps_codes;        /* as qdq_choice has it */
     bool lacks_importance;   /* llama-quantize stops: it needs an importance that is not given */
     char reason[QDQ_REASON]; /* why it stays, or has another format */
 } qdq_target_choice;

@@ -8,6 +8,7 @@
 #include "model/advice.h"
 #include "model/decoding.h"
 #include "model/format_list.h"
+#include "model/keep_codes.h"
 #include "model/metadata.h"
 #include "base/error.h"
 
@@ -98,6 +99,7 @@ qdq_status qdq_planner_check_formats(qdq_planner *p) {
     }
     for (uint32_t i = 0; i < p->n_rules && status == QDQ_OK; i++)
         if (qdq_plan_rule_gives(&p->rules[i])) status = add_formats(p, p->rules[i].formats, false);
+    if (status == QDQ_OK && p->keep_codes) status = add_formats(p, "q4_0,mxfp4,nvfp4", false);
     return status;
 }
 
@@ -159,13 +161,16 @@ static qdq_status add_candidates(qdq_planner *p, qdq_item *it) {
         return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for candidates");
     char reason[QDQ_REASON] = "";
     bool any = false, given[QDQ_MAX_FORMATS + 1];
+    if (p->keep_codes && qdq_keeps_codes(it->tensor) != QDQ_FORMAT_NONE && qdq_kept_changes(it->tensor) == 0)
+        it->keeps = qdq_keeps_codes(it->tensor);
     mark_listed(p, it->tensor->shape[it->tensor->n_dims - 1], given);
     for (uint32_t c = 0; c < p->n_formats; c++) {
         const qdq_format_choice *ch = &p->formats[c];
         it->candidates[c].bytes = QDQ_NO_CANDIDATE;
         qdq_status status = given[c] ? QDQ_OK : rule_gives(p, it, ch, &given[c]);
         if (status != QDQ_OK) return status;
-        if (!given[c]) continue;
+        bool keeps = ch->format == it->keeps && it->keeps != QDQ_FORMAT_NONE;
+        if (!given[c] && !keeps) continue;
         if (ch->format == QDQ_FORMAT_SOURCE) {
             it->candidates[c].bytes = qdq_planner_padded(p, it->tensor->bytes);
             continue; /* does not make it worth planning by itself */
@@ -179,9 +184,9 @@ static qdq_status add_candidates(qdq_planner *p, qdq_item *it) {
             continue;
         }
         it->importance = importance;
-        if (qdq_tensor_is_in(it->tensor, ch->format)) { /* copied, so nothing is to be measured */
+        if (keeps || qdq_tensor_is_in(it->tensor, ch->format)) { /* as it is, so nothing is to be measured */
             any = true;
-            it->candidates[c].bytes = qdq_planner_padded(p, it->tensor->bytes);
+            it->candidates[c].bytes = qdq_planner_padded(p, qdq_format_bytes(ch->format, it->tensor->elements));
             continue;
         }
         if (refused(p, it, ch)) {
@@ -199,6 +204,7 @@ static qdq_status add_candidates(qdq_planner *p, qdq_item *it) {
 static qdq_status add_item(qdq_planner *p, qdq_item *it, const qdq_tensor *t) {
     it->tensor = t;
     it->scale = -1;
+    it->keeps = QDQ_FORMAT_NONE;
     p->elements += t->elements;
     p->source_bytes += t->bytes;
     qdq_fit fit;

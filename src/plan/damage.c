@@ -253,7 +253,7 @@ static qdq_status set_damage(qdq_planner *p) {
         qdq_item *it = &p->items[i];
         for (uint32_t c = 0; c < p->n_formats && qdq_item_planned(it) && status == QDQ_OK; c++) {
             if (it->candidates[c].bytes == QDQ_NO_CANDIDATE || p->formats[c].format == QDQ_FORMAT_SOURCE) continue;
-            bool copied = qdq_tensor_is_in(it->tensor, p->formats[c].format);
+            bool copied = p->formats[c].format == it->keeps || qdq_tensor_is_in(it->tensor, p->formats[c].format);
             it->candidates[c].damage = copied ? 0 : damage_of(p, it, p->formats[c].name);
             status = qdq_problem_set_damage(p->problem, it->index, c, it->candidates[c].damage);
         }

@@ -82,13 +82,13 @@ json_t *qdq_plan_json(const qdq_plan *p) {
             return NULL;
         }
     }
-    json_t *plan = json_pack("{s:s, s:s, s:o, s:o, s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:b, s:o}",
-                             "schema", schema, "version", qdq_version(), "model", qdq_json_escaped(p->model), "imatrix",
-                             text_or_null(p->imatrix), "via", text_or_null(p->via), "score", p->score, "target",
-                             p->target, "budget", (json_int_t)p->budget, "bytes", (json_int_t)p->bytes, "floor",
-                             (json_int_t)p->floor, "ceiling", (json_int_t)p->ceiling, "overhead",
-                             (json_int_t)p->overhead, "elements", (json_int_t)p->elements, "damage", p->damage,
-                             "lower_bound", p->lower_bound, "proven", (int)p->proven, "tensors", tensors);
+    json_t *plan = json_pack(
+        "{s:s, s:s, s:o, s:o, s:o, s:b, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:b, s:o}", "schema", schema,
+        "version", qdq_version(), "model", qdq_json_escaped(p->model), "imatrix", text_or_null(p->imatrix), "via",
+        text_or_null(p->via), "keep_codes", (int)p->keep_codes, "score", p->score, "target", p->target, "budget",
+        (json_int_t)p->budget, "bytes", (json_int_t)p->bytes, "floor", (json_int_t)p->floor, "ceiling",
+        (json_int_t)p->ceiling, "overhead", (json_int_t)p->overhead, "elements", (json_int_t)p->elements, "damage",
+        p->damage, "lower_bound", p->lower_bound, "proven", (int)p->proven, "tensors", tensors);
     if (plan && qdq_json_failures() == before) return plan;
     json_decref(plan);
     return NULL;
@@ -200,6 +200,7 @@ static qdq_status read_plan(const char *path, qdq_plan *p) {
         !get_damage(root, "lower_bound", &p->lower_bound) || !json_is_array(tensors))
         return qdq_fail(QDQ_BAD_DATA, "%s: a figure of the plan is missing, or of another type", path);
     p->proven = json_is_true(json_object_get(root, "proven"));
+    p->keep_codes = json_is_true(json_object_get(root, "keep_codes"));
     size_t n = json_array_size(tensors);
     qdq_plan_tensor *table = calloc(n + 1, sizeof *table);
     if (!table) return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory for %zu tensors", path, n);

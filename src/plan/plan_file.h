@@ -32,6 +32,7 @@ struct qdq_plan {
     const char *via;                                  /* elements that codes were decoded to; NULL: there were none */
     uint64_t budget, bytes, floor, ceiling, overhead; /* of files */
     uint64_t elements;
+    bool keep_codes;            /* codes that a tensor's format has are kept in it */
     double damage, lower_bound; /* sums over the planned tensors */
     bool proven;
     size_t n_tensors; /* all of the model's, in its order */

@@ -7,6 +7,7 @@
 #include "model/choosers.h"
 #include "model/decoding.h"
 #include "model/format_list.h"
+#include "model/keep_codes.h"
 #include "base/error.h"
 
 #define SHOWN(text, size) qdq_printable((text), (char[size]){0}, size)
@@ -63,6 +64,7 @@ qdq_status qdq_planned_choose(const qdq_plan *plan, const qdq_selection *selecti
     bool takes;
     qdq_status status = qdq_selection_takes(selection, t, &takes, choice->reason);
     if (status != QDQ_OK || !takes) return status;
+    choice->keeps_codes = plan->keep_codes && qdq_keeps_codes(t) == format;
     choice->already = qdq_tensor_is_in(t, format);
     if (choice->already) {
         snprintf(choice->reason, QDQ_REASON, "it is %s already", t->type_name);

@@ -45,6 +45,7 @@ qdq_status qdq_planner_create(const qdq_selection *selection, const qdq_planner_
     p->gradients = o.gradients;
     p->score = o.score;
     p->for_llama_quantize = o.for_llama_quantize;
+    p->keep_codes = o.keep_codes;
     qdq_status status = copy_text(o.formats, &p->wanted) && copy_text(o.scores, &p->scores_path) ? QDQ_OK : no_memory();
     if (status == QDQ_OK) status = check_score(p);
     if (status == QDQ_OK) status = qdq_planner_check_formats(p);
@@ -244,6 +245,7 @@ static qdq_status make_plan(const qdq_planner *p, const char *target, uint64_t b
                      .target = target,
                      .imatrix = p->selection->imatrix != NULL ? qdq_imatrix_path(p->selection->imatrix) : NULL,
                      .via = via_of(p->selection->model),
+                     .keep_codes = p->keep_codes,
                      .budget = budget,
                      .bytes = p->overhead,
                      .floor = p->floor,

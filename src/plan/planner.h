@@ -40,6 +40,7 @@ typedef struct qdq_item {
     qdq_gradient gradient;
     qdq_gguf_name gguf;      /* name "": not known */
     char reason[QDQ_REASON]; /* why it is kept; "": it is planned */
+    qdq_format keeps;        /* the candidate that keeps its codes; QDQ_FORMAT_NONE: none */
     qdq_format *formats;     /* of its candidates, those that are measured */
     uint32_t n_formats;
     qdq_candidate *candidates; /* one a format to choose from */
@@ -54,7 +55,7 @@ struct qdq_planner {
     const qdq_gradients *gradients; /* NULL: none */
     qdq_score score;
     char *wanted, *scores_path; /* the options' texts; NULL: none */
-    bool for_llama_quantize;
+    bool for_llama_quantize, keep_codes;
     qdq_plan_rule *rules; /* in the order in which they were given */
     uint32_t n_rules;
 
