@@ -11,6 +11,7 @@
 /* The look-alike's own calls. */
 static void (*set_fault)(const char *name, long n);
 static long (*live_objects)(void);
+static const char *(*compile)(const char *text);
 
 enum { N = 4 * QDQ_TILE, PAGE = 4096 };
 static float x[N], y[N], expected[N];
@@ -153,6 +154,28 @@ static void only_a_proved_device_is_taken(void **state) {
     assert_true(qdq_metal_backend.recommended(0));
 }
 
+/* What the look-alike compiles as Metal's compiler would is also read for address spaces. */
+static void pointers_keep_to_their_address_spaces(void **state) {
+    (void)state;
+    static const char text[] = "#include <metal_stdlib>\n"
+                               "using namespace metal;\n"
+                               "kernel void one(device const uint *a [[buffer(0)]],\n"
+                               "                threadgroup uint *b [[threadgroup(0)]]) {\n"
+                               "    %s const uint *p = a;\n"
+                               "    b[0] = *p;\n"
+                               "}\n";
+    char wrong[sizeof text + 16], right[sizeof text + 16];
+    snprintf(right, sizeof right, text, "device");
+    snprintf(wrong, sizeof wrong, text, "thread");
+    assert_string_equal(compile(right), "");
+#ifdef QDQ_TEST_ADDRESS_SPACES
+    if (!strstr(compile(wrong), "__global")) fail_msg("%s", compile(wrong));
+#else
+    (void)wrong;
+#endif
+    assert_non_null(strstr(compile("kernel void two(threadgroup uint *b [[threadgroup(0)]]) { b = 1.5; }"), "error"));
+}
+
 static void a_device_that_is_not_there_is_told(void **state) {
     (void)state;
     qdq_device *device;
@@ -162,19 +185,24 @@ static void a_device_that_is_not_there_is_told(void **state) {
 int main(void) {
     const char *library = getenv("QDQ_METAL_LIBRARY");
     void *handle = library ? dlopen(library, RTLD_NOW | RTLD_LOCAL) : NULL;
-    void *calls[2] = {NULL, NULL};
+    void *calls[3] = {NULL, NULL, NULL};
     if (handle) calls[0] = dlsym(handle, "fake_metal_set_fault");
     if (handle) calls[1] = dlsym(handle, "fake_metal_live");
-    if (!calls[0] || !calls[1]) {
+    if (handle) calls[2] = dlsym(handle, "fake_metal_compile");
+    if (!calls[0] || !calls[1] || !calls[2]) {
         printf("SKIPPED: QDQ_METAL_LIBRARY names no look-alike of Metal\n");
         return 77;
     }
     memcpy(&set_fault, &calls[0], sizeof calls[0]);
     memcpy(&live_objects, &calls[1], sizeof calls[1]);
+    memcpy(&compile, &calls[2], sizeof calls[2]);
     fill();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_fails_is_a_status_and_nothing_leaks), cmocka_unit_test(other_systems_are_served),
-        cmocka_unit_test(pages_are_wrapped_without_a_copy),         cmocka_unit_test(only_a_proved_device_is_taken),
+        cmocka_unit_test(what_fails_is_a_status_and_nothing_leaks),
+        cmocka_unit_test(other_systems_are_served),
+        cmocka_unit_test(pages_are_wrapped_without_a_copy),
+        cmocka_unit_test(only_a_proved_device_is_taken),
+        cmocka_unit_test(pointers_keep_to_their_address_spaces),
         cmocka_unit_test(a_device_that_is_not_there_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -302,6 +302,30 @@ void give_error(id *to, const std::string &text) {
     if (to) *to = autorelease(new error(text));
 }
 
+std::string read_file(const std::string &path) {
+    std::ostringstream text;
+    text << std::ifstream(path).rdbuf();
+    return text.str();
+}
+
+#ifdef FAKE_METAL_CLANG
+/* What C++ does not see: whether pointers keep to their address spaces. C++ for OpenCL does, but takes a choice between
+ * a variable and a result of the same class for one between two types. */
+std::string check_address_spaces(const std::string &file, const std::string &log) {
+    std::string call = FAKE_METAL_CLANG " --target=spir64 -x cl -cl-std=clc++2021 -Xclang -finclude-default-header -w "
+                                        "-ferror-limit=0 -fsyntax-only -I" FAKE_METAL_INCLUDE "/address_spaces " +
+                       file + " 2>" + log;
+    if (system(call.c_str()) == 0) return "";
+    std::istringstream lines(read_file(log));
+    for (std::string line; std::getline(lines, line);)
+        if (line.find("error: ") != std::string::npos && line.find("incompatible operand types") == std::string::npos)
+            return line;
+    return "";
+}
+#else
+std::string check_address_spaces(const std::string &, const std::string &) { return ""; }
+#endif
+
 std::string compile(const std::string &source, void **handle) {
     static std::mutex mutex;
     std::lock_guard<std::mutex> lock(mutex);
@@ -314,9 +338,10 @@ std::string compile(const std::string &source, void **handle) {
     if (found == std::string::npos) return "no kernel has threadgroup memory";
     text.erase(found, attribute.size());
     char name[64];
-    std::ostringstream all; /* what the result depends on */
-    all << FAKE_METAL_COMPILER << std::ifstream(FAKE_METAL_INCLUDE "/metal_stdlib").rdbuf() << text;
-    snprintf(name, sizeof name, "/%016zx_%zu", std::hash<std::string>()(all.str()), text.size());
+    const std::string headers =
+        read_file(FAKE_METAL_INCLUDE "/metal_stdlib") + read_file(FAKE_METAL_INCLUDE "/address_spaces/metal_stdlib");
+    const std::string all = FAKE_METAL_COMPILER + headers + text; /* what the result depends on */
+    snprintf(name, sizeof name, "/%016zx_%zu", std::hash<std::string>()(all), text.size());
     std::string base = std::string(folder) + name, library = base + ".so";
     std::string mine = base + "." + std::to_string(getpid());
     if (access(library.c_str(), R_OK) != 0) {
@@ -325,12 +350,12 @@ std::string compile(const std::string &source, void **handle) {
                            " -std=c++14 -O1 -w -ffp-contract=off -fPIC -shared -I" FAKE_METAL_INCLUDE " -o " +
                            mine + ".so " + mine + ".cpp 2>" + mine + ".log";
         int failed = system(call.c_str());
-        std::ostringstream log;
-        log << std::ifstream(mine + ".log").rdbuf();
-        if (failed == 0 && rename((mine + ".so").c_str(), library.c_str()) != 0) failed = 1;
-        unlink((mine + ".cpp").c_str());
-        unlink((mine + ".log").c_str());
-        if (failed != 0) return log.str().empty() ? "the compiler cannot be run" : log.str();
+        std::string problem =
+            failed == 0 ? check_address_spaces(mine + ".cpp", mine + ".log") : read_file(mine + ".log");
+        if (failed != 0 && problem.empty()) problem = "the compiler cannot be run";
+        if (problem.empty() && rename((mine + ".so").c_str(), library.c_str()) != 0) problem = "no place in the cache";
+        for (const char *end : {".cpp", ".log", ".so"}) unlink((mine + end).c_str());
+        if (!problem.empty()) return problem;
     }
     *handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!*handle) return dlerror();
@@ -607,6 +632,13 @@ EXPORT void fake_metal_set_fault(const char *name, long n) {
         faults.clear();
 }
 EXPORT long fake_metal_live(void) { return object::live; }
+/* What is wrong with a text; "": it compiles. */
+EXPORT const char *fake_metal_compile(const char *text) {
+    static thread_local std::string problem;
+    void *handle;
+    problem = compile(text, &handle);
+    return problem.c_str();
+}
 
 extern "C" __attribute__((visibility("hidden"), used)) void *fake_metal_find(id o, sel name) {
     void *code = find(o, name);

@@ -274,6 +274,7 @@ static qdq_status record_array(recording *r, const qdq_step *step) {
 static qdq_status place_sums(recording *r, const qdq_step *step, uint64_t *offset, objc_id *buffer) {
     metal_ticket *t = r->ticket;
     sum_memory *last = t->n_memories > 0 ? &t->memories[t->n_memories - 1] : NULL;
+    if (r->discard && last) last->used = 0;
     if (step->sums == 0 && (!last || last->bytes - last->used < step->wave_sums)) {
         uint64_t bytes = step->wave_sums > SUMS_FIRST ? step->wave_sums : SUMS_FIRST;
         if (t->sum_bytes + bytes > SUMS_MOST) {
