@@ -17,6 +17,12 @@ void qdq_decode_fp4(const qdq_decoding *d, uint64_t first, uint32_t n, float *va
         uint32_t end = left < n - i ? i + (uint32_t)left : n;
         float scale = qdq_scale(&c->scales, at / c->group);
         if (c->outer != NULL) scale = c->outer_divides ? scale / outer : scale * outer;
-        for (; i < end; i++, at++) values[i] = qdq_e2m1_values[d->codes[at / 2] >> at % 2 * 4 & 15] * scale;
+        if (at % 2 == 1) values[i++] = qdq_e2m1_values[d->codes[at++ / 2] >> 4] * scale;
+        const uint8_t *codes = d->codes + at / 2;
+        for (; i + 1 < end; i += 2, codes++) {
+            values[i] = qdq_e2m1_values[*codes & 15] * scale;
+            values[i + 1] = qdq_e2m1_values[*codes >> 4] * scale;
+        }
+        if (i < end) values[i++] = qdq_e2m1_values[*codes & 15] * scale;
     }
 }
