@@ -167,6 +167,53 @@ static void each_allocation_fails_once(void **state) {
     assert_memory_equal(y, expected, sizeof y);
 }
 
+/* ---- Proofs and timing ------------------------------------------------------------------------------------------- */
+
+static qdq_status pack(void *context, qdq_format format, const float *from, uint64_t n, const float *importance,
+                       uint64_t row, void *blocks) {
+    (void)context;
+    (void)importance;
+    (void)row;
+    return qdq_quantize(format, from, blocks, n);
+}
+
+static qdq_status unpack(void *context, qdq_format format, const void *blocks, uint64_t n, float *values) {
+    (void)context;
+    return qdq_dequantize(format, blocks, values, n);
+}
+
+static qdq_status prove_and_time(void) {
+    qdq_format format = qdq_format_by_name("tq2_0");
+    qdq_codec codec = {.size = sizeof codec, .quantize = pack, .dequantize = unpack};
+    qdq_proof_options options = {
+        .size = sizeof options, .codec = &codec, .formats = &format, .n_formats = 1, .threads = 1, .seconds = 0.0005};
+    qdq_proof_report report = {.size = sizeof report};
+    qdq_timing timings[2] = {{.size = sizeof timings[0], .operation = QDQ_OPERATION_QUANTIZE, .format = format},
+                             {.size = sizeof timings[0], .operation = QDQ_OPERATION_ROUNDTRIP, .format = format}};
+    qdq_timing_options wish = {
+        .size = sizeof wish, .device = "cpu", .threads = 2, .elements = 2 * QDQ_TILE, .seconds = 0.0005};
+    qdq_status status = qdq_prove(&options, &report);
+    if (status == QDQ_OK && report.failed > 0) fail_msg("%d proofs have failed", (int)report.failed);
+    return status == QDQ_OK ? qdq_time(&wish, 2, timings, NULL) : status;
+}
+
+static void proofs_run_out_of_memory(void **state) {
+    (void)state;
+    assert_ok(prove_and_time());
+    long before = atomic_load(&live), k = 1;
+    for (bool reached = true; reached; k++) {
+        assert_true(k < 2000);
+        atomic_store(&calls, 0);
+        atomic_store(&failing, k);
+        qdq_status status = prove_and_time();
+        reached = atomic_load(&calls) >= k;
+        atomic_store(&failing, 0);
+        assert_int_equal(status, reached ? QDQ_OUT_OF_MEMORY : QDQ_OK);
+        if (atomic_load(&live) != before) fail_msg("allocation %ld: %ld kept", k, atomic_load(&live) - before);
+    }
+    assert_true(k > 40);
+}
+
 /* ---- Ends ---------------------------------------------------------------------------------------------------------
  */
 
@@ -280,6 +327,7 @@ static void arrays_end_where_they_should(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_allocation_fails_once),
+        cmocka_unit_test(proofs_run_out_of_memory),
         cmocka_unit_test(arrays_end_where_they_should),
     };
     return cmocka_run_group_tests_name("api memory", tests, NULL, NULL);
