@@ -257,4 +257,7 @@ json_t *qdq_json_text(const char *text);
 json_t *qdq_json_number(double value);
 json_t *qdq_json_shape(const qdq_tensor *tensor);
 
+/* All of a command that knows its result: the table, and the JSON, where they are wanted. Returns the exit status. */
+int qdq_print_list(const qdq_common *common, qdq_table *(*make_table)(void), json_t *(*make_json)(void));
+
 #endif

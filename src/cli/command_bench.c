@@ -72,63 +72,66 @@ static uint32_t list_timings(const settings *s, qdq_timing *timings) {
     return n;
 }
 
-static void ratio_cell(settings *s, double ratio) {
-    if (ratio > 0)
-        qdq_table_cell(s->table, "%.2f", ratio);
+/* Where something was timed: of the CPU with a tier and threads, else "" and 0. */
+typedef struct place {
+    const char *tier, *data;
+    int threads;
+} place;
+
+/* A figure that is 0 is not known. */
+static void add_figure(settings *s, int digits, double figure) {
+    if (figure > 0)
+        qdq_table_cell(s->table, "%.*f", digits, figure);
     else
         qdq_table_cell(s->table, "%s", "");
 }
 
-static void show(settings *s, const qdq_timing *t, const qdq_copy_timing *copy, const char *tier, int threads,
-                 const char *where) {
+static void add_row(settings *s, const char *name, const char *format, const place *at, double rate, double bandwidth,
+                    double of_copy, double of_ggml) {
+    qdq_table_cell(s->table, "%s", name);
+    qdq_table_cell(s->table, "%s", format);
+    qdq_table_cell(s->table, "%s", at->tier);
+    add_figure(s, 0, at->threads);
+    qdq_table_cell(s->table, "%s", at->data);
+    add_figure(s, 3, rate * 1e-9);
+    add_figure(s, 2, bandwidth * 1e-9);
+    add_figure(s, 2, of_copy);
+    add_figure(s, 2, of_ggml);
+}
+
+/* The same as JSON; elements 0: of a copy. */
+static json_t *add_result(settings *s, const char *name, const char *format, const place *at, uint64_t elements,
+                          double rate, double bandwidth) {
+    json_t *o = json_pack("{s:s}", "operation", name);
+    if (format != NULL) json_object_set_new(o, "format", json_string(format));
+    json_object_set_new(o, "tier", json_string(at->tier));
+    json_object_set_new(o, "data", json_string(at->data));
+    if (elements > 0) json_object_set_new(o, "elements", json_integer((json_int_t)elements));
+    if (elements > 0) json_object_set_new(o, "elements_per_second", json_real(rate));
+    json_object_set_new(o, "bytes_per_second", json_real(bandwidth));
+    if (at->threads > 0) json_object_set_new(o, "threads", json_integer(at->threads));
+    json_array_append_new(s->results, o);
+    return o;
+}
+
+static void show(settings *s, const qdq_timing *t, const qdq_copy_timing *copy, const place *at) {
     double rate = (double)t->elements / t->seconds, bandwidth = t->bytes / t->seconds;
     double of_copy = copy->seconds > 0 ? bandwidth / (copy->bytes / copy->seconds) : 0;
-    double of_ggml = t->ggml > 0 ? t->ggml / t->seconds / threads : 0;
-    const char *format = qdq_format_facts(t->format).name;
-    qdq_table_cell(s->table, "%s", op_names[t->operation]);
-    qdq_table_cell(s->table, "%s", format);
-    qdq_table_cell(s->table, "%s", tier);
-    if (threads)
-        qdq_table_cell(s->table, "%d", threads);
-    else
-        qdq_table_cell(s->table, "%s", "");
-    qdq_table_cell(s->table, "%s", where);
-    qdq_table_cell(s->table, "%.3f", rate * 1e-9);
-    qdq_table_cell(s->table, "%.2f", bandwidth * 1e-9);
-    ratio_cell(s, of_copy);
-    ratio_cell(s, of_ggml);
-    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:I, s:f, s:f}", "operation", op_names[t->operation], "format", format,
-                          "tier", tier, "data", where, "elements", (json_int_t)t->elements, "elements_per_second", rate,
-                          "bytes_per_second", bandwidth);
-    if (threads) json_object_set_new(o, "threads", json_integer(threads));
+    double of_ggml = t->ggml > 0 ? t->ggml / t->seconds / at->threads : 0;
+    const char *name = op_names[t->operation], *format = qdq_format_name(t->format);
+    add_row(s, name, format, at, rate, bandwidth, of_copy, of_ggml);
+    json_t *o = add_result(s, name, format, at, t->elements, rate, bandwidth);
     if (of_copy > 0) json_object_set_new(o, "of_copy", json_real(of_copy));
     if (of_ggml > 0) json_object_set_new(o, "of_ggml_per_core", json_real(of_ggml));
     if (t->operation == QDQ_OPERATION_SENSITIVITY)
-        json_object_set_new(o, "high",
-                            json_string(t->high == QDQ_FORMAT_SOURCE ? "source" : qdq_format_facts(t->high).name));
+        json_object_set_new(o, "high", json_string(t->high == QDQ_FORMAT_SOURCE ? "source" : qdq_format_name(t->high)));
     if (t->importance && t->operation != QDQ_OPERATION_DEQUANTIZE) json_object_set_new(o, "importance", json_true());
-    json_array_append_new(s->results, o);
 }
 
-static void show_copy(settings *s, const char *name, double bytes, double seconds, const char *tier, int threads,
-                      const char *where) {
+static void show_copy(settings *s, const char *name, double bytes, double seconds, const place *at) {
     if (seconds == 0) return;
-    qdq_table_cell(s->table, "%s", name);
-    qdq_table_cell(s->table, "%s", "");
-    qdq_table_cell(s->table, "%s", tier);
-    if (threads)
-        qdq_table_cell(s->table, "%d", threads);
-    else
-        qdq_table_cell(s->table, "%s", "");
-    qdq_table_cell(s->table, "%s", where);
-    qdq_table_cell(s->table, "%s", "");
-    qdq_table_cell(s->table, "%.2f", bytes / seconds * 1e-9);
-    qdq_table_cell(s->table, "%s", "");
-    qdq_table_cell(s->table, "%s", "");
-    json_t *o = json_pack("{s:s, s:s, s:s, s:f}", "operation", name, "tier", tier, "data", where, "bytes_per_second",
-                          bytes / seconds);
-    if (threads) json_object_set_new(o, "threads", json_integer(threads));
-    json_array_append_new(s->results, o);
+    add_row(s, name, "", at, 0, bytes / seconds, 0, 0);
+    add_result(s, name, NULL, at, 0, 0, bytes / seconds);
 }
 
 /* One device, number of threads and size of the data. threads 0: a GPU. */
@@ -139,9 +142,9 @@ static qdq_status measure(settings *s, const char *device, const char *tier, int
     /* In the cache: 64 KiB in and as much out beside each core's own; a thread's turn is 64 tiles, so that several
      * threads need more, which their shared cache holds. */
     uint64_t small = threads > 1 ? (uint64_t)threads * 64 * QDQ_TILE : 16 * QDQ_TILE;
-    const char *where = large ? "far over cache" : "in cache";
+    const place at = {tier, large ? "far over cache" : "in cache", threads};
     char line[96];
-    snprintf(line, sizeof line, "%s, %s, %d thread%s", tier[0] ? tier : device, where, threads,
+    snprintf(line, sizeof line, "%s, %s, %d thread%s", tier[0] ? tier : device, at.data, threads,
              threads == 1 ? "" : "s");
     qdq_progress_begin(line, s->common.quiet);
     qdq_timing_options wish = {.size = sizeof wish,
@@ -155,10 +158,10 @@ static qdq_status measure(settings *s, const char *device, const char *tier, int
     qdq_status status = qdq_time(&wish, n, timings, &copy);
     qdq_progress_end();
     if (status == QDQ_OK) {
-        show_copy(s, threads ? "memcpy" : "copy", copy.bytes, copy.plain, tier, threads, where);
-        show_copy(s, "streaming copy", copy.bytes, copy.streaming, tier, threads, where);
+        show_copy(s, threads ? "memcpy" : "copy", copy.bytes, copy.plain, &at);
+        show_copy(s, "streaming copy", copy.bytes, copy.streaming, &at);
         for (uint32_t i = 0; i < n; i++)
-            if (timings[i].seconds > 0) show(s, &timings[i], &copy, tier, threads, where);
+            if (timings[i].seconds > 0) show(s, &timings[i], &copy, &at);
         if (s->table) qdq_table_rule(s->table);
     }
     free(timings);

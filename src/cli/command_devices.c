@@ -6,7 +6,7 @@ static bool device_at(uint32_t index, qdq_device_info *info) {
     return qdq_device_list(index, info) == QDQ_OK;
 }
 
-static qdq_status write_json(qdq_json_file *file) {
+static json_t *make_json(void) {
     json_t *list = json_array();
     qdq_device_info info;
     for (uint32_t i = 0; device_at(i, &info); i++)
@@ -14,7 +14,7 @@ static qdq_status write_json(qdq_json_file *file) {
                                               "available", (int)info.available, "description",
                                               qdq_json_text(info.description), "driver", qdq_json_text(info.driver),
                                               "memory", (json_int_t)info.memory, "shared", (int)info.shared));
-    return qdq_json_write(file, json_pack("{s:s, s:o}", "schema", "qdq.devices/1", "devices", list));
+    return json_pack("{s:s, s:o}", "schema", "qdq.devices/1", "devices", list);
 }
 
 static qdq_table *make_table(void) {
@@ -36,16 +36,7 @@ int qdq_command_devices(int argc, char **argv) {
     qdq_parse_begin(&parser, &qdq_cli_devices, &common, argc, argv);
     if (qdq_parse_next(&parser) == QDQ_PARSE_EXIT) return parser.status;
     if (parser.n_operands > 0) return qdq_usage_error(&parser, "'%s' is too much", parser.operands[0]);
-    qdq_json_file json;
-    qdq_table *table = qdq_common_tables(&common) ? make_table() : NULL;
-    qdq_status status = qdq_table_check(table);
-    if (status == QDQ_OK) status = qdq_json_open(common.json, &json);
-    if (status == QDQ_OK && common.json != NULL) status = write_json(&json);
-    if (status == QDQ_OK)
-        status = qdq_table_print(table);
-    else
-        qdq_table_free(table);
-    return status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
+    return qdq_print_list(&common, make_table, make_json);
 }
 
 static const qdq_cli_example examples[] = {

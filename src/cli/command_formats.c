@@ -5,7 +5,7 @@ static const char *importance_word(uint32_t importance) {
     return importance == 2 ? "needed" : importance == 1 ? "used" : "not used";
 }
 
-static qdq_status write_json(qdq_json_file *file) {
+static json_t *make_json(void) {
     json_t *list = json_array();
     for (qdq_format f = 0; f < qdq_format_count(); f++) {
         qdq_format_info info = qdq_format_facts(f);
@@ -16,7 +16,7 @@ static qdq_status write_json(qdq_json_file *file) {
                                         qdq_format_bits(f), "importance", importance_word(info.importance),
                                         "quantize_needs_importance", qdq_llama_needs_importance(f)));
     }
-    return qdq_json_write(file, json_pack("{s:s, s:o}", "schema", "qdq.formats/1", "formats", list));
+    return json_pack("{s:s, s:o}", "schema", "qdq.formats/1", "formats", list);
 }
 
 /* The fewest bits first. */
@@ -54,16 +54,7 @@ int qdq_command_formats(int argc, char **argv) {
     qdq_parse_begin(&parser, &qdq_cli_formats, &common, argc, argv);
     if (qdq_parse_next(&parser) == QDQ_PARSE_EXIT) return parser.status;
     if (parser.n_operands > 0) return qdq_usage_error(&parser, "'%s' is too much", parser.operands[0]);
-    qdq_json_file json;
-    qdq_table *table = qdq_common_tables(&common) ? make_table() : NULL;
-    qdq_status status = qdq_table_check(table);
-    if (status == QDQ_OK) status = qdq_json_open(common.json, &json);
-    if (status == QDQ_OK && common.json != NULL) status = write_json(&json);
-    if (status == QDQ_OK)
-        status = qdq_table_print(table);
-    else
-        qdq_table_free(table);
-    return status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
+    return qdq_print_list(&common, make_table, make_json);
 }
 
 static const qdq_cli_example examples[] = {

@@ -107,3 +107,16 @@ json_t *qdq_json_shape(const qdq_tensor *tensor) {
         json_array_append_new(shape, json_integer((json_int_t)tensor->shape[d]));
     return shape;
 }
+
+int qdq_print_list(const qdq_common *common, qdq_table *(*make_table)(void), json_t *(*make_json)(void)) {
+    qdq_json_file json;
+    qdq_table *table = qdq_common_tables(common) ? make_table() : NULL;
+    qdq_status status = qdq_table_check(table);
+    if (status == QDQ_OK) status = qdq_json_open(common->json, &json);
+    if (status == QDQ_OK && common->json != NULL) status = qdq_json_write(&json, make_json());
+    if (status == QDQ_OK)
+        status = qdq_table_print(table);
+    else
+        qdq_table_free(table);
+    return status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
+}
