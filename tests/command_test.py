@@ -187,7 +187,8 @@ class TestHostileFiles(CommandTest):
         """No pattern of a user and no name of a file make a search that does not end, or a stack that does."""
         name = "a" * 30000 + "b"
         self.put("long.safetensors", safetensors_bytes({name: ("F32", [1, 32], f32(gauss(1, 32)))}))
-        for pattern in ("(" * 60000, "(" * 1000 + ")" * 1000, "a" * 5000, "(", "[", "a{2,1}"):
+        longest = 30000 if WINDOWS else 60000  # characters that a command line takes
+        for pattern in ("(" * longest, "(" * 1000 + ")" * 1000, "a" * 5000, "(", "[", "a{2,1}"):
             self.fails(2, "--include:? (a )?regular expression", "error", "-f", "q4_0", "--include", pattern,
                        "long.safetensors")
         for pattern in ("(a|aa)+$", r"(a+)+$", r"^(a+)(\1)*c$"):

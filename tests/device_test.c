@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "backends/backend.h"
+#include "base/platform.h"
 #include "backends/vulkan/vulkan_proof.h"
 #include "api/device.h"
 #include "base/error.h"
@@ -1084,7 +1085,7 @@ int main(int argc, char **argv) {
         cmocka_set_skip_filter(argv[2] + 1);
     else if (argc > 2)
         cmocka_set_test_filter(argv[2]);
-    setenv("QDQ_VULKAN_VALIDATION", "1", 0);
+    if (!getenv("QDQ_VULKAN_VALIDATION")) qdq_set_environment("QDQ_VULKAN_VALIDATION", "1");
     if (qdq_device_open(device_name, &device) != QDQ_OK) {
         printf("SKIPPED: %s\n", qdq_error_message());
         return 77;

@@ -3,6 +3,7 @@
 #include "support.h"
 
 #include "qdq.h"
+#include "base/platform.h"
 
 typedef struct told {
     uint64_t proofs, passed_over, differing, weighted, calls;
@@ -163,7 +164,7 @@ static void code_of_the_callers_is_proved(void **state) {
 static const char *library(const char *how) {
     const char *path = getenv("QDQ_FAKE_GGML_PATH");
     if (!path) skip();
-    assert_int_equal(setenv("QDQ_FAKE_GGML", how, 1), 0);
+    qdq_set_environment("QDQ_FAKE_GGML", how);
     return path;
 }
 

@@ -136,12 +136,14 @@ static void what_llama_quantize_would_not_do(void **unused) {
     expect_failure(qdq_recipe_make(&job, &r), QDQ_INVALID_ARGUMENT, "NULL");
 }
 
+#ifndef QDQ_NO_CXX
 static uint64_t seed = 9;
 
 static unsigned draw(unsigned below) {
     seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
     return (unsigned)(seed >> 33) % below;
 }
+#endif
 
 /* Names full of what regular expressions, words and shells are made of: each line must mean its tensor alone. */
 static void hostile_names(void **unused) {

@@ -290,6 +290,7 @@ static void types_of_tensors(void **unused) {
 
 /* ---- Patterns against std::regex ---- */
 
+#ifndef QDQ_NO_CXX
 static uint64_t seed = 1;
 
 static unsigned draw(unsigned below) {
@@ -321,6 +322,7 @@ static void make_name(char *out) {
     for (unsigned i = 0; i < n; i++) out[i] = bytes[draw(sizeof bytes - 1)];
     out[n] = '\0';
 }
+#endif
 
 static void patterns_mean_what_std_regex_says(void **unused) {
     (void)unused;

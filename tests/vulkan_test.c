@@ -3,6 +3,7 @@
 #include "support.h"
 
 #include "backends/quick_proof.h"
+#include "base/platform.h"
 #include "backends/vulkan/vulkan_proof.h"
 #include "api/device.h"
 
@@ -123,7 +124,7 @@ static void the_validation_layer_is_silent(void **state) {
 }
 
 int main(void) {
-    setenv("QDQ_VULKAN_VALIDATION", "1", 0);
+    if (!getenv("QDQ_VULKAN_VALIDATION")) qdq_set_environment("QDQ_VULKAN_VALIDATION", "1");
     if (qdq_device_open("vulkan", &device) != QDQ_OK) {
         printf("SKIPPED: %s\n", qdq_error_message());
         return 77;

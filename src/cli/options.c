@@ -216,8 +216,9 @@ static int refuse(qdq_parser *parser, int id) {
     char letter[3] = {'-', (char)optopt, '\0'};
     bool is_long = strncmp(text, "--", 2) == 0 && (optopt == 0 || optopt >= QDQ_LONG_OPTION || text[2] != '\0');
     const char *shown = is_long ? text : letter;
-    if (id == ':') return WRONG("%s wants a value", shown);
+    /* First: for BSD's getopt this, too, is a ':'. */
     if (is_long && strchr(text, '=') != NULL && optopt != 0) return WRONG("%s takes no value", text);
+    if (id == ':') return WRONG("%s wants a value", shown);
     return WRONG("no option is called %s", shown);
 }
 
