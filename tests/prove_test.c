@@ -202,6 +202,7 @@ static void a_ggml_is_held_against_the_device(void **state) {
     prove_fake("other", QDQ_GGML_FUSION_NONE, &t, &report);
     assert_true(t.differing_blocks[q8_0] > (1 << 20) / 32);
 
+    if (!qdq_runs_apart) return; /* it would end this process */
     prove_fake("ends", QDQ_GGML_FUSION_NONE, &t, &report);
     assert_int_equal(t.differing_blocks[q8_0], 0);
     assert_int_equal(t.kinds[QDQ_PROOF_DECODING], 2);

@@ -113,6 +113,7 @@ typedef enum qdq_end {
 /* Runs what may end its process in a child whose output goes nowhere. Only what lies in shared memory comes back. Where
  * there is no fork it runs here, and what ends it ends us. */
 qdq_end qdq_run_apart(void (*run)(void *), void *context, int *number);
+extern const bool qdq_runs_apart; /* in a child */
 /* Memory that a child of qdq_run_apart shares, zeroed; NULL: none. */
 void *qdq_shared_alloc(size_t bytes);
 void qdq_shared_free(void *memory, size_t bytes);

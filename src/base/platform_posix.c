@@ -91,6 +91,8 @@ void qdq_set_environment(const char *name, const char *value) { setenv(name, val
 
 /* ---- Apart ------------------------------------------------------------------------------------------------------- */
 
+const bool qdq_runs_apart = true;
+
 static void be_silent(void) {
     int nowhere = open("/dev/null", O_WRONLY);
     if (nowhere < 0) return;

@@ -182,6 +182,8 @@ void qdq_set_environment(const char *name, const char *value) { _putenv_s(name, 
 
 /* ---- Apart ------------------------------------------------------------------------------------------------------- */
 
+const bool qdq_runs_apart = false;
+
 qdq_end qdq_run_apart(void (*run)(void *), void *context, int *number) {
     *number = 0;
     run(context);
