@@ -398,8 +398,14 @@ QDQ_API qdq_status qdq_selection_gguf_name(const qdq_selection *selection, uint6
 
 /* ---- Passes: tensors through devices, a piece at a time --------------------------------------------------------- */
 
+/* Opens the devices of a list: names of qdq_device_open() parted by commas, or "cuda:all", "vulkan:all" for every one
+ * that there is. devices: room for `most`; each is to be closed. As qdq_device_open(), and QDQ_INVALID_ARGUMENT: more
+ * than `most`; on failure none is open. */
+QDQ_API qdq_status qdq_devices_open(const char *names, int threads, uint32_t most, qdq_device **devices, uint32_t *n);
+
 /* Memory does not grow with the model: a few pieces of some MiB a device are under way. On a CPU the kernels read the
- * mapped file itself. Results are the same bits whatever the devices, their number and the threads. */
+ * mapped file itself. Results are the same bits whatever the devices, their number and the threads. A pass has a thread
+ * a device, which reads for it; sinks and progress are called on the caller's. */
 typedef struct qdq_pass qdq_pass;
 
 typedef struct qdq_pass_options {
@@ -413,7 +419,8 @@ typedef struct qdq_pass_options {
     void *context;
 } qdq_pass_options;
 
-/* n_devices, 1 or more: pieces go to them in turn. options may be NULL. QDQ_INVALID_ARGUMENT: no device, a wrong number
+/* n_devices, 1 to 1,024: each takes pieces as it has room. A device that fails fails the call, whose message names it.
+ * options may be NULL. QDQ_INVALID_ARGUMENT: no device, a wrong number
  * of threads. After a call on it has failed, a pass can only be freed. */
 QDQ_API qdq_status qdq_pass_create(uint32_t n_devices, qdq_device *const *devices, const qdq_pass_options *options,
                                    qdq_pass **pass);

@@ -2,6 +2,7 @@
  * devices puts on streams is tested where there is no such device. Built as libcuda.so.1. Addresses are the host's;
  * what a kernel reads and writes must lie in memory that was asked for. */
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,30 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-enum { GOOD = 0, INVALID = 1, NO_MEMORY = 2, NOT_FOUND = 500, BAD_ADDRESS = 700 };
+enum { GOOD = 0, INVALID = 1, NO_MEMORY = 2, NOT_FOUND = 500, BAD_ADDRESS = 700, LOST = 719 };
+
+/* ---- Devices: as many as FAKE_CUDA_DEVICES says, or one; and FAKE_CUDA_LOST, "1:3", loses device 1 at its third
+ * kernel. What lies on one device cannot be reached while another's context is current. ---- */
+
+enum { MAX_DEVICES = 8 };
+static int contexts[MAX_DEVICES]; /* a context is the place of its device here */
+static _Thread_local int stack[16], depth;
+
+static int device_count(void) {
+    const char *text = getenv("FAKE_CUDA_DEVICES");
+    int n = text ? atoi(text) : 1;
+    return n > 0 && n <= MAX_DEVICES ? n : 1;
+}
+
+static int current(void) { return depth > 0 ? stack[depth - 1] : -1; }
+
+static bool is_lost(bool launches) {
+    static atomic_int kernels[MAX_DEVICES];
+    const char *text = getenv("FAKE_CUDA_LOST");
+    int device, after;
+    if (!text || sscanf(text, "%d:%d", &device, &after) != 2 || device != current()) return false;
+    return (launches ? atomic_fetch_add(&kernels[device], 1) + 1 : atomic_load(&kernels[device])) >= after;
+}
 
 /* ---- Memory ---- */
 
@@ -22,17 +46,24 @@ typedef struct region {
     unsigned char *bytes;
     size_t size;
     bool device;
+    int ordinal; /* of the device that was current */
     struct region *next;
 } region;
 static region *regions;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
-static const region *region_of(uint64_t address, uint64_t bytes) {
+static const region *find_region(uint64_t address, uint64_t bytes) {
     pthread_mutex_lock(&mutex);
     const region *r = regions;
     while (r && (address < (uintptr_t)r->bytes || address + bytes > (uintptr_t)r->bytes + r->size)) r = r->next;
     pthread_mutex_unlock(&mutex);
     return r;
+}
+
+/* What the current device can reach. */
+static const region *region_of(uint64_t address, uint64_t bytes) {
+    const region *r = find_region(address, bytes);
+    return r && r->device && r->ordinal != current() ? NULL : r;
 }
 
 static int add_region(size_t size, bool device, unsigned char **bytes) {
@@ -43,6 +74,7 @@ static int add_region(size_t size, bool device, unsigned char **bytes) {
     }
     r->size = size;
     r->device = device;
+    r->ordinal = current();
     *bytes = r->bytes;
     pthread_mutex_lock(&mutex);
     r->next = regions;
@@ -81,7 +113,12 @@ typedef struct kernel {
     bool weighted;
 } kernel;
 
-static const qdq_cpu_kernels *tier(void) { return qdq_cpu_best_tier(15); }
+/* Asked once: on a virtual machine the processor's answer takes microseconds. */
+static const qdq_cpu_kernels *tier(void) {
+    static const qdq_cpu_kernels *_Atomic best;
+    if (!atomic_load(&best)) atomic_store(&best, qdq_cpu_best_tier(15));
+    return atomic_load(&best);
+}
 
 static uint64_t tiles_of(uint64_t count) { return (count + QDQ_TILE - 1) / QDQ_TILE; }
 static size_t tile_count(uint64_t count, uint64_t tile) {
@@ -247,6 +284,7 @@ EXPORT int cuLaunchKernel(const kernel *k, unsigned grid, unsigned y, unsigned z
     (void)y, (void)z, (void)ty, (void)tz, (void)shared, (void)stream, (void)extra;
     void *args = parameters[0];
     uint64_t count = 0;
+    if (is_lost(true)) return LOST;
     launch_error = GOOD;
     switch (k->kind) {
     case ROUNDTRIP:
@@ -349,8 +387,10 @@ EXPORT int cuGetErrorString(int error, const char **text) {
     *text = number;
     return GOOD;
 }
-EXPORT int cuDeviceGetCount(int *count) { return *count = 1, GOOD; }
-EXPORT int cuDeviceGet(int *device, int ordinal) { return *device = ordinal, ordinal == 0 ? GOOD : INVALID; }
+EXPORT int cuDeviceGetCount(int *count) { return *count = device_count(), GOOD; }
+EXPORT int cuDeviceGet(int *device, int ordinal) {
+    return *device = ordinal, ordinal < device_count() ? GOOD : INVALID;
+}
 EXPORT int cuDeviceGetName(char *name, int size, int device) {
     (void)device;
     snprintf(name, (size_t)size, "fake");
@@ -362,12 +402,19 @@ EXPORT int cuDeviceGetAttribute(int *value, int attribute, int device) {
     *value = attribute == 75 ? 9 : attribute == 76 ? 0 : 1;
     return GOOD;
 }
-static int context;
-EXPORT int cuDevicePrimaryCtxRetain(void **out, int device) { return (void)device, *out = &context, GOOD; }
+EXPORT int cuDevicePrimaryCtxRetain(void **out, int device) { return *out = &contexts[device], GOOD; }
 EXPORT int cuDevicePrimaryCtxRelease_v2(int device) { return (void)device, GOOD; }
-EXPORT int cuCtxPushCurrent_v2(void *of) { return of ? GOOD : INVALID; }
-EXPORT int cuCtxPopCurrent_v2(void **out) { return *out = &context, GOOD; }
-EXPORT int cuCtxGetDevice(int *device) { return *device = 0, GOOD; }
+EXPORT int cuCtxPushCurrent_v2(void *of) {
+    if (!of || depth == sizeof stack / sizeof *stack) return INVALID;
+    stack[depth++] = (int)((int *)of - contexts);
+    return GOOD;
+}
+EXPORT int cuCtxPopCurrent_v2(void **out) {
+    if (depth == 0) return INVALID;
+    *out = &contexts[stack[--depth]];
+    return GOOD;
+}
+EXPORT int cuCtxGetDevice(int *device) { return *device = current(), depth > 0 ? GOOD : INVALID; }
 EXPORT int cuMemAlloc_v2(uint64_t *address, size_t bytes) {
     unsigned char *memory = NULL;
     int error = bytes > (size_t)1 << 30 ? NO_MEMORY : add_region(bytes, true, &memory);
@@ -385,11 +432,11 @@ EXPORT int cuMemHostAlloc(void **memory, size_t bytes, unsigned flags) {
 }
 EXPORT int cuMemFreeHost(void *memory) { return remove_region(memory); }
 EXPORT int cuPointerGetAttributes(unsigned n, int *attributes, void **values, uint64_t address) {
-    const region *r = region_of(address, 1);
+    const region *r = find_region(address, 1);
     if (n != 2 || !r) return INVALID;
     (void)attributes;
     *(unsigned *)values[0] = r->device ? 2 : 1;
-    *(int *)values[1] = 0;
+    *(int *)values[1] = r->ordinal;
     return GOOD;
 }
 EXPORT int cuMemsetD8Async(uint64_t address, unsigned char value, size_t bytes, void *stream) {
@@ -418,12 +465,14 @@ EXPORT int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void *
 }
 EXPORT int cuStreamCreate(void **stream, unsigned flags) { return (void)flags, *stream = malloc(1), GOOD; }
 EXPORT int cuStreamDestroy_v2(void *stream) { return free(stream), GOOD; }
-EXPORT int cuStreamSynchronize(void *stream) { return (void)stream, GOOD; }
+EXPORT int cuStreamSynchronize(void *stream) { return (void)stream, is_lost(false) ? LOST : GOOD; }
 EXPORT int cuStreamWaitEvent(void *stream, void *event, unsigned flags) {
     (void)stream, (void)flags;
     return event ? GOOD : INVALID;
 }
-EXPORT int cuStreamGetCtx(void *stream, void **out) { return (void)stream, *out = &context, GOOD; }
+EXPORT int cuStreamGetCtx(void *stream, void **out) {
+    return (void)stream, *out = &contexts[current() < 0 ? 0 : current()], GOOD;
+}
 EXPORT int cuEventCreate(void **event, unsigned flags) { return (void)flags, *event = malloc(1), GOOD; }
 EXPORT int cuEventDestroy_v2(void *event) { return free(event), GOOD; }
 EXPORT int cuEventRecord(void *event, void *stream) { return (void)stream, event ? GOOD : INVALID; }

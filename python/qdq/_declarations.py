@@ -705,6 +705,7 @@ FUNCTIONS = {
     "qdq_selection_fit": (c_int, (c_void_p, c_uint64, c_int32, POINTER(qdq_fit),)),
     "qdq_selection_importance": (c_int, (c_void_p, c_uint64, POINTER(c_void_p),)),
     "qdq_selection_gguf_name": (c_int, (c_void_p, c_uint64, c_void_p, c_void_p,)),
+    "qdq_devices_open": (c_int, (c_char_p, c_int, c_uint32, POINTER(c_void_p), c_void_p,)),
     "qdq_pass_create": (c_int, (c_uint32, POINTER(c_void_p), POINTER(qdq_pass_options), POINTER(c_void_p),)),
     "qdq_pass_free": (None, (c_void_p,)),
     "qdq_pass_expect": (None, (c_void_p, c_uint64,)),

@@ -52,6 +52,11 @@ bool qdq_device_fills(const qdq_device *device);
 /* As qdq_buffer_write, of what read brings. The device must fill. Its errors, or read's. */
 qdq_status qdq_buffer_fill(qdq_buffer *buffer, uint64_t offset, uint64_t bytes, qdq_reader *read, void *context);
 
+/* From now on qdq_encoder_wait() keeps the sums of the encoder's tiles, which qdq_encoder_add_sums() then adds to where
+ * they go; it comes before anything else is encoded. So sums of several encoders are added in the caller's order. */
+void qdq_encoder_keep_sums(qdq_encoder *encoder);
+void qdq_encoder_add_sums(qdq_encoder *encoder);
+
 void qdq_device_retain(qdq_device *device);
 /* Ends one use. The last one closes the device. */
 void qdq_device_release(qdq_device *device);

@@ -6,6 +6,7 @@
 #include "api/device.h"
 #include "base/error.h"
 #include "base/format.h"
+#include "base/shared.h"
 #include "base/source.h"
 
 struct qdq_encoder {
@@ -17,6 +18,7 @@ struct qdq_encoder {
     size_t n_held, held_room;
     void *ticket;
     bool committed;
+    bool keeps;           /* sums, until qdq_encoder_add_sums() */
     qdq_status submitted; /* what submit said */
 };
 
@@ -46,11 +48,25 @@ qdq_status qdq_encoder_create_on(qdq_device *device, void *stream, qdq_encoder *
     return create("qdq_encoder_create_on", device, (qdq_queue){backend->check_stream != NULL, stream}, out);
 }
 
-static void clear(qdq_encoder *encoder) {
+static void let_go(qdq_encoder *encoder) {
     for (size_t i = 0; i < encoder->n_held; i++) qdq_storage_release(encoder->held[i]);
-    encoder->n_held = encoder->n_ops = 0;
+    encoder->n_held = 0;
     encoder->committed = false;
     encoder->ticket = NULL;
+}
+
+static void clear(qdq_encoder *encoder) {
+    let_go(encoder);
+    for (size_t i = 0; i < encoder->n_ops; i++) free(encoder->ops[i].kept);
+    encoder->n_ops = 0;
+}
+
+QDQ_SHARED void qdq_encoder_keep_sums(qdq_encoder *encoder) { encoder->keeps = true; }
+
+QDQ_SHARED void qdq_encoder_add_sums(qdq_encoder *encoder) {
+    for (size_t i = 0; i < encoder->n_ops; i++)
+        if (encoder->ops[i].kept) qdq_add_kept_sums(&encoder->ops[i]);
+    clear(encoder);
 }
 
 void qdq_encoder_free(qdq_encoder *encoder) {
@@ -82,7 +98,10 @@ qdq_status qdq_encoder_wait(qdq_encoder *encoder) {
     if (!encoder->committed) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_encoder_wait: nothing is committed");
     qdq_status status = encoder->submitted;
     if (status == QDQ_OK) status = encoder->device->backend->wait(encoder->device->state, encoder->ticket);
-    clear(encoder);
+    if (encoder->keeps && status == QDQ_OK)
+        let_go(encoder);
+    else
+        clear(encoder);
     qdq_parcels_reap(encoder->device);
     return status;
 }
@@ -277,12 +296,16 @@ static qdq_status record(qdq_encoder *encoder, const qdq_op *op, const qdq_buffe
     encoder->ops = ops;
     qdq_status status = encoder->device->backend->build(encoder->device->state, op);
     if (status != QDQ_OK) return status;
+    uint64_t kept_bytes = encoder->keeps ? qdq_kept_bytes(op) : 0;
+    void *kept = kept_bytes > 0 ? malloc((size_t)kept_bytes) : NULL;
+    if (kept_bytes > 0 && !kept) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for the sums of an operation");
     for (int i = 0; i < 3; i++) {
         if (!buffers[i]) continue;
         qdq_storage_retain(buffers[i]->storage);
         held[encoder->n_held++] = buffers[i]->storage;
     }
-    ops[encoder->n_ops++] = *op;
+    ops[encoder->n_ops] = *op;
+    ops[encoder->n_ops++].kept = kept;
     return QDQ_OK;
 }
 

@@ -44,6 +44,8 @@ typedef struct qdq_op {
     qdq_error_totals *totals;
     size_t totals_size;
     qdq_sensitivity_sums *sensitivity; /* likewise */
+    /* Where sums of tiles are kept, instead of being added: of each format those of all tiles, in order. NULL: nowhere. */
+    void *kept;
 } qdq_op;
 
 /* Where work is put: the device's own queue, or a stream that the caller owns. */
@@ -115,5 +117,8 @@ void qdq_add_tile_errors(const qdq_op *op, uint32_t f, const qdq_tile_error *til
 void qdq_add_tile_sensitivities(const qdq_op *op, uint32_t f, const qdq_tile_sensitivity *tiles, uint64_t n);
 /* Once all tiles are added: the elements are counted. */
 void qdq_finish_sums(const qdq_op *op);
+/* Bytes that `kept` needs; 0: the operation has no sums. And what was kept is added now; not for op->kept NULL. */
+uint64_t qdq_kept_bytes(const qdq_op *op);
+void qdq_add_kept_sums(const qdq_op *op);
 
 #endif

@@ -1,5 +1,7 @@
 #include "backends/lower.h"
 
+#include <string.h>
+
 #include "base/format.h"
 
 /* Formats, or pairs, that one kernel sums. */
@@ -215,8 +217,36 @@ uint64_t qdq_step_sum_bytes(const qdq_step *step) {
     return qdq_step_tiles(step) * step->n_formats * sum_size(step->op);
 }
 
+uint64_t qdq_kept_bytes(const qdq_op *op) {
+    return is_sum(op) ? tiles_of(op->count) * op->n_formats * sum_size(op) : 0;
+}
+
+void qdq_add_kept_sums(const qdq_op *op) {
+    qdq_op all = *op;
+    uint64_t tiles = tiles_of(op->count);
+    const char *kept = op->kept;
+    all.kept = NULL;
+    for (uint32_t f = 0; f < op->n_formats; f++, kept += tiles * sum_size(op))
+        if (op->kind == QDQ_OP_ERROR)
+            qdq_add_tile_errors(&all, f, (const qdq_tile_error *)(const void *)kept, tiles);
+        else
+            qdq_add_tile_sensitivities(&all, f, (const qdq_tile_sensitivity *)(const void *)kept, tiles);
+    qdq_finish_sums(&all);
+}
+
+/* A step's sums to the places of its tiles. */
+static void keep_step_sums(const qdq_step *step, const void *sums) {
+    uint64_t size = sum_size(step->op), n = qdq_step_tiles(step) * size, all = tiles_of(step->op->count) * size;
+    char *to = (char *)step->op->kept + step->first / QDQ_TILE * size;
+    for (uint32_t f = 0; f < step->n_formats; f++) memcpy(to + step->format[f] * all, (const char *)sums + f * n, n);
+}
+
 void qdq_add_step_sums(const qdq_step *step, const void *sums) {
     uint64_t tiles = qdq_step_tiles(step);
+    if (step->op->kept && qdq_step_sum_bytes(step) > 0) {
+        keep_step_sums(step, sums);
+        return;
+    }
     for (uint32_t f = 0; f < step->n_formats; f++)
         if (step->kind == QDQ_STEP_ERROR)
             qdq_add_tile_errors(step->op, step->format[f], (const qdq_tile_error *)sums + f * tiles, tiles);

@@ -48,6 +48,7 @@ QDQ_SHARED void qdq_add_tile_errors(const qdq_op *op, uint32_t f, const qdq_tile
 }
 
 QDQ_SHARED void qdq_finish_sums(const qdq_op *op) {
+    if (op->kept) return; /* by who adds them */
     for (uint32_t f = 0; f < op->n_formats; f++) {
         if (op->kind == QDQ_OP_ERROR) (op->error ? &op->error[f] : &totals_of(op, f)->sums)->count += op->count;
         if (op->kind == QDQ_OP_SENSITIVITY) op->sensitivity[f].count += op->count;

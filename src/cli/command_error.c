@@ -128,7 +128,7 @@ static json_t *result(plan *p) {
             json_object_set_new(object, "weighted", json_boolean(qdq_errors_weighted(p->errors, i)));
         json_array_append_new(s->tensors, object);
     }
-    return json_pack("{s:s, s:s, s:o, s:O, s:O}", "schema", "qdq.error/1", "device", s->info.name, "codes",
+    return json_pack("{s:s, s:s, s:o, s:O, s:O}", "schema", "qdq.error/1", "device", s->device_names, "codes",
                      qdq_session_codes(s), "tensors", s->tensors, "skipped", s->skipped);
 }
 

@@ -130,7 +130,7 @@ static json_t *result(const quantization *q, const qdq_file_report *r) {
     return json_pack("{s:s, s:o, s:s?, s:s?, s:b, s:s, s:I, s:o, s:o, s:o*, s:I, s:O, s:O, s:o, s:O}", "schema",
                      "qdq.quantize/1", "format", q->rules == NULL ? json_null() : json_string(name_of(q)), "preset",
                      preset, "rules", preset != NULL ? revision_of(q) : NULL, "dry_run", q->dry_run, "device",
-                     s->info.name, "bytes", (json_int_t)r->bytes, "bits_per_weight",
+                     s->device_names, "bytes", (json_int_t)r->bytes, "bits_per_weight",
                      qdq_json_number(bits_per_weight(r->weight_bytes, r->elements)), "codes", qdq_session_codes(s),
                      "like", qdq_session_like(s), "kept", (json_int_t)r->kept, "tensors", s->tensors, "exceptions",
                      q->other, "unused", unused, "skipped", s->skipped);

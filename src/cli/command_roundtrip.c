@@ -8,7 +8,7 @@ enum { DTYPE = QDQ_LONG_OPTION, IMATRIX, PART, RESUME };
 
 static json_t *result(const qdq_session *s, qdq_format format) {
     return json_pack("{s:s, s:s, s:s, s:o, s:O, s:O}", "schema", "qdq.roundtrip/1", "format", qdq_format_name(format),
-                     "device", s->info.name, "codes", qdq_session_codes(s), "tensors", s->tensors, "skipped",
+                     "device", s->device_names, "codes", qdq_session_codes(s), "tensors", s->tensors, "skipped",
                      s->skipped);
 }
 

@@ -137,7 +137,7 @@ static json_t *result(plan *p) {
                       "absolute", qdq_json_number(s->sums.absolute), "squared", qdq_json_number(s->sums.squared)));
     }
     return json_pack("{s:s, s:s, s:s, s:s, s:o, s:O, s:O}", "schema", "qdq.sensitivity/1", "low",
-                     name_of(p->formats[0]), "high", name_of(p->formats[1]), "device", session->info.name, "codes",
+                     name_of(p->formats[0]), "high", name_of(p->formats[1]), "device", session->device_names, "codes",
                      qdq_session_codes(session), "tensors", session->tensors, "skipped", session->skipped);
 }
 

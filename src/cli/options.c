@@ -32,7 +32,7 @@ static const struct {
     {QDQ_TAKES_DEVICE,
      {DEVICE, "device", "DEVICE", QDQ_ARG_DEVICE, NULL,
       "what computes: auto (the fastest there is, the default), cpu, cuda, cuda:N, metal, metal:N, vulkan, vulkan:N; "
-      "see qdq devices"}},
+      "see qdq devices. A model's work is shared by several: cuda:all, vulkan:all, or a list, cuda:0,cuda:2"}},
     {QDQ_TAKES_THREADS,
      {THREADS, "threads", "N", QDQ_ARG_TEXT, NULL,
       "how many threads the CPU computes with; 0, the default, is one a core. Results do not depend on it"}},

@@ -24,12 +24,25 @@ static bool show_progress(void *context, uint64_t done, uint64_t total) {
     return true;
 }
 
+static qdq_status open_devices(qdq_session *s) {
+    qdq_status status =
+        qdq_devices_open(s->common->device, s->common->threads, QDQ_MAX_DEVICES, s->devices, &s->n_devices);
+    size_t used = 0;
+    for (uint32_t i = 0; i < s->n_devices && status == QDQ_OK && used < sizeof s->device_names; i++) {
+        qdq_device_info info = {.size = sizeof info};
+        status = qdq_device_describe(s->devices[i], &info);
+        used += (size_t)snprintf(s->device_names + used, sizeof s->device_names - used, "%s%s", i > 0 ? "," : "",
+                                 info.name);
+    }
+    return status;
+}
+
 static qdq_status open_pass(qdq_session *s) {
     qdq_pass_options options = {.size = sizeof options,
                                 .threads = s->common->threads,
                                 .allow_non_finite = s->common->allow_non_finite,
                                 .progress = show_progress};
-    return qdq_pass_create(1, &s->device, &options, &s->pass);
+    return qdq_pass_create(s->n_devices, s->devices, &options, &s->pass);
 }
 
 static qdq_status open_imatrix(qdq_session *s, const qdq_session_imatrix *imatrix) {
@@ -109,7 +122,7 @@ static void print_like(const qdq_session *s) {
 
 qdq_status qdq_session_open_filtered(qdq_session *session, const qdq_common *common, const char *input,
                                      const qdq_session_imatrix *imatrix) {
-    *session = (qdq_session){.common = common, .info = {.size = sizeof session->info}};
+    *session = (qdq_session){.common = common};
     qdq_decode_options decode = {.size = sizeof decode,
                                  .via = common->via,
                                  .requantize = common->allow_requantize,
@@ -119,8 +132,7 @@ qdq_status qdq_session_open_filtered(qdq_session *session, const qdq_common *com
     if (status == QDQ_OK) status = open_like(session);
     if (status == QDQ_OK) status = open_imatrix(session, imatrix);
     if (status == QDQ_OK) status = select_tensors(session);
-    if (status == QDQ_OK) status = qdq_common_open_device(common, &session->device);
-    if (status == QDQ_OK) status = qdq_device_describe(session->device, &session->info);
+    if (status == QDQ_OK) status = open_devices(session);
     if (status == QDQ_OK) status = open_pass(session);
     if (status == QDQ_OK) status = qdq_json_open(common->json, &session->json);
     if (status == QDQ_OK) {
@@ -138,7 +150,7 @@ qdq_status qdq_session_open_filtered(qdq_session *session, const qdq_common *com
 void qdq_session_close(qdq_session *session) {
     qdq_progress_end();
     qdq_pass_free(session->pass);
-    qdq_device_close(session->device);
+    for (uint32_t i = 0; i < session->n_devices; i++) qdq_device_close(session->devices[i]);
     qdq_json_abort(&session->json);
     json_decref(session->tensors);
     json_decref(session->skipped);

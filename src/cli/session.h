@@ -4,7 +4,7 @@
 
 #include "cli/cli.h"
 
-enum { QDQ_REASON = 256 };
+enum { QDQ_REASON = 256, QDQ_MAX_DEVICES = 64 };
 
 typedef struct qdq_session {
     const qdq_common *common;
@@ -14,8 +14,9 @@ typedef struct qdq_session {
     qdq_model *model;
     qdq_imatrix *imatrix; /* NULL: none was given */
     qdq_selection *selection;
-    qdq_device *device;
-    qdq_device_info info;
+    qdq_device *devices[QDQ_MAX_DEVICES];
+    uint32_t n_devices;
+    char device_names[256]; /* "cuda:0", "cuda:0,cuda:1" */
     qdq_pass *pass;
     qdq_json_file json;
     json_t *tensors, *skipped; /* arrays of the result; with room for them even when no JSON is wanted */
