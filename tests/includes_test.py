@@ -15,6 +15,7 @@ LEVELS = [
     ["model"],
     ["plan", "proof"],
     ["cli"],
+    ["mpi"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 
@@ -63,8 +64,8 @@ def may_include(path, what):
     if what in PUBLIC:
         return room in PUBLIC[what]
     other = GENERATED.get(what) or room_of(what)
-    if room == "cli":
-        return other == "cli" or what in PLATFORM
+    if room in ("cli", "mpi"):
+        return other in ("cli", room) or what in PLATFORM
     if room == "proof" and other in MODEL:
         return False
     if room == other == "backends":  # one backend knows nothing of another, and what they share of none

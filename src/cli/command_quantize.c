@@ -161,7 +161,7 @@ static qdq_status print_summary(quantization *q, const qdq_file_report *r) {
                    (unsigned long long)r->bytes, QDQ_SIZE(r->bytes), bits);
         else
             printf("%s%s%s: %s, %.4g bits a weight\n", qdq_printable(q->output, name, sizeof name),
-                   q->part.parts > 0 ? ", when it is whole" : "", q->wish.keep_split ? " in the source's shards" : "",
+                   q->part.part > 0 ? ", when it is whole" : "", q->wish.keep_split ? " in the source's shards" : "",
                    QDQ_SIZE(r->bytes), bits);
         if (r->lacking > 0) puts("It needs an importance matrix with entries for all its weights: --imatrix FILE");
         printf("%llu of %llu tensors are %s; %s of %s in the source\n",
@@ -214,6 +214,7 @@ static qdq_status run(quantization *q) {
                                    q->plan != NULL ? qdq_plan_choose : qdq_llama_choose,
                                    q->plan != NULL ? (void *)&plan : (void *)&rules, &options, &report);
     qdq_progress_end();
+    status = qdq_part_finish(&q->part, status, q->output);
     if (status != QDQ_OK && qdq_error_advice() == QDQ_ADVICE_WEIGHTS)
         return qdq_session_nothing(s, "there is nothing to quantize");
     q->seconds = qdq_seconds() - began;
@@ -437,7 +438,7 @@ int qdq_command_quantize(int argc, char **argv) {
         wrong = "what is made with --like is one file: leave out --keep-split";
     if (wrong == NULL && common.like == NULL && q.map != NULL) wrong = "--map goes with --like";
     if (wrong == NULL && q.output == NULL && !q.dry_run) wrong = "no output: say -o OUT.gguf";
-    if (wrong == NULL) wrong = qdq_part_check(&q.part, q.dry_run);
+    if (wrong == NULL) wrong = qdq_part_check(&q.part, &common, q.dry_run);
     common.keep_codes = q.keep_codes;
     if (wrong == NULL) wrong = check_wish(&q, format, &status);
     if (wrong == NULL && q.output != NULL && !q.dry_run && !q.wish.keep_split)

@@ -52,6 +52,7 @@ static qdq_status run(qdq_session *s, qdq_format format, bool source_dtype, cons
     qdq_status status =
         qdq_roundtrip_file(s->pass, s->selection, output, qdq_uniform_choose, &uniform, &options, &report);
     qdq_progress_end();
+    status = qdq_part_finish(part, status, output);
     if (status != QDQ_OK && qdq_error_advice() == QDQ_ADVICE_WEIGHTS)
         return qdq_session_nothing(s, "there is nothing to round-trip");
     if (status == QDQ_OK) status = qdq_json_finish(&s->json);
@@ -76,7 +77,7 @@ int qdq_command_roundtrip(int argc, char **argv) {
         }
     }
     qdq_format made;
-    if (wrong == NULL) wrong = qdq_part_check(&part, false);
+    if (wrong == NULL) wrong = qdq_part_check(&part, &common, false);
     if (wrong != NULL) return qdq_usage_error(&parser, "%s", wrong);
     if (parser.n_operands != 1) return qdq_usage_error(&parser, "one input is wanted, not %d", parser.n_operands);
     if (format == NULL) return qdq_usage_error(&parser, "no format: say -f FORMAT");

@@ -3,6 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
+static qdq_sharing shared; /* parts 0: with nobody */
+
+void qdq_part_share(const qdq_sharing *sharing) { shared = *sharing; }
+
 const char *qdq_part_parse(qdq_part *part, const char *text) {
     static const char wrong[] = "--part is K/N, part K of N, counted from 1: 3/8";
     char first[16];
@@ -16,7 +20,15 @@ const char *qdq_part_parse(qdq_part *part, const char *text) {
     return NULL;
 }
 
-const char *qdq_part_check(const qdq_part *part, bool dry_run) {
+const char *qdq_part_check(qdq_part *part, qdq_common *common, bool dry_run) {
+    if (shared.parts > 0) {
+        if (part->parts > 0) return "the processes of this job share all parts: leave out --part";
+        part->parts = shared.parts;
+        if (shared.silent) {
+            common->quiet = true;
+            common->json = NULL;
+        }
+    }
     if (part->resume && part->parts == 0) return "--resume goes on with parts: say --part K/N too (--part 1/1 for all)";
     if (part->parts > 0 && dry_run) return "--dry-run makes no part: leave out --part";
     return NULL;
@@ -26,11 +38,20 @@ void qdq_part_options(const qdq_part *part, qdq_file_options *options) {
     options->part = part->part;
     options->parts = part->parts;
     options->resume = part->resume;
+    options->next_part = shared.next;
+}
+
+qdq_status qdq_part_finish(const qdq_part *part, qdq_status status, const char *output) {
+    return part->parts > 0 && shared.finish != NULL ? shared.finish(status, output) : status;
 }
 
 void qdq_part_print(const qdq_part *part, const qdq_file_report *r, const char *output) {
     char name[512];
     qdq_printable(output, name, sizeof name);
+    if (shared.parts > 0) {
+        printf("This process made %s of %s of %s\n", QDQ_SIZE(r->part_made), QDQ_SIZE(r->bytes), name);
+        return;
+    }
     printf("Part %u of %u of %s: %s of %s", part->part, part->parts, name, QDQ_SIZE(r->part_bytes), QDQ_SIZE(r->bytes));
     if (r->part_made < r->part_bytes) printf(", of which %s were there", QDQ_SIZE(r->part_bytes - r->part_made));
     printf("\nIt is in %s.parts; when all parts are: qdq join %s\n", name, name);

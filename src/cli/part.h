@@ -14,10 +14,22 @@ enum { QDQ_MAX_PARTS = 1 << 20 };
 /* "K/N"; what is wrong with it, or NULL. */
 const char *qdq_part_parse(qdq_part *part, const char *text);
 /* What is wrong with both options together, or NULL. */
-const char *qdq_part_check(const qdq_part *part, bool dry_run);
+const char *qdq_part_check(qdq_part *part, qdq_common *common, bool dry_run);
 void qdq_part_options(const qdq_part *part, qdq_file_options *options);
+/* What the making has come to; output: as above. */
+qdq_status qdq_part_finish(const qdq_part *part, qdq_status status, const char *output);
 /* The line about a part that was made; output: where the whole will be. */
 void qdq_part_print(const qdq_part *part, const qdq_file_report *report, const char *output);
+
+/* For a program whose processes share the parts (src/mpi): they are made by whoever asks `next` for one, and `finish`,
+ * told of the outcome here, says what it is for all. silent: this process prints failures alone. */
+typedef struct qdq_sharing {
+    uint32_t parts;
+    bool silent;
+    uint32_t (*next)(void *context);
+    qdq_status (*finish)(qdq_status status, const char *output);
+} qdq_sharing;
+void qdq_part_share(const qdq_sharing *sharing);
 
 #define QDQ_PART_HELP                                                                                                  \
     "make part K of N, counted from 1, in the folder OUT.parts, beside other processes or before them, on this "       \
