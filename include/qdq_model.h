@@ -474,6 +474,25 @@ QDQ_API bool qdq_errors_weighted(const qdq_errors *errors, uint64_t index);
 QDQ_API qdq_status qdq_errors_total(const qdq_errors *errors, uint32_t format, bool weighted, qdq_error_sums *sums,
                                     double *bits);
 
+/* ---- Lattices: weights that were made of few codes --------------------------------------------------------------- */
+
+enum { QDQ_LATTICES = 16 }; /* room; there are fewer */
+
+typedef struct qdq_lattice_counts {
+    size_t size;                                     /* sizeof(qdq_lattice_counts), set by the caller */
+    uint32_t lattice;                                /* the first that has all groups; UINT32_MAX: none */
+    uint64_t groups[QDQ_LATTICES], on[QDQ_LATTICES]; /* of a row, its last may be smaller; those on the lattice */
+} qdq_lattice_counts;
+
+/* Its name ("int4"), what it is in words, and the weights of a group, which have one scale; meaning and group may be
+ * NULL. NULL: past the last. They are in order of how much they leave open. */
+QDQ_API const char *qdq_lattice_name(uint32_t lattice, const char **meaning, uint32_t *group);
+/* Which lattices a tensor's weights are on, up to the rounding of their own type: those of a model that was trained for
+ * a format, or that was quantized once and then stored as floats. As other passes, but done at return. QDQ_UNSUPPORTED:
+ * the selection does not take the tensor. */
+QDQ_API qdq_status qdq_pass_lattice(qdq_pass *pass, const qdq_selection *selection, uint64_t index,
+                                    qdq_lattice_counts *counts);
+
 /* ---- Gradients -------------------------------------------------------------------------------------------------- */
 
 /* A file of gradients, in any layout, F32, F16 or BF16, one a tensor, of the tensor's shape. Names may be Hugging

@@ -19,7 +19,7 @@ from command_support import *
 
 
 class TestWords(CommandTest):
-    COMMANDS = ["formats", "devices", "roundtrip", "quantize", "error", "sensitivity"]
+    COMMANDS = ["formats", "devices", "roundtrip", "quantize", "error", "sensitivity", "lattice"]
 
     def test_overview(self):
         for word in ["--help", "-h", "help"]:

@@ -84,6 +84,7 @@ COMMANDS = {
     "quantize-codes": "quantize -f q4_K --allow-requantize --via bf16 --json o.json q8.gguf -o o.gguf",
     "error-scaled": "error -f q4_0,f16 --json o.json scaled",
     "quantize-kept": "quantize -f q8_0 --keep-codes --json o.json kept -o o.gguf",
+    "lattice": "lattice --json o.json m.safetensors",
     "quantize-plan": "quantize --plan p.json m.gguf -o o.gguf",
     "quantize-part": "quantize -f q4_K --imatrix i.dat --part 1/1 --resume m.gguf -o o.gguf",
     "roundtrip-part": "roundtrip -f q8_0 --dtype source --part 2/2 folder -o o.safetensors",

@@ -734,5 +734,71 @@ class TestColumns(CodesTest):
         self.refused(["is of group 4"], dict(good, **{"a.g_idx": ("I32", [128], struct.pack("<128i", *[0] * 127, 4))}), gptq)
 
 
+class TestLattice(CodesTest):
+    """Weights that were made of codes are told from others, whatever floats hold them."""
+
+    ROWS, COLUMNS = 12, 256
+
+    def made(self, seed, levels, group, scale):
+        generator = random.Random(seed)
+        out = []
+        for _ in range(0, self.ROWS * self.COLUMNS, group):
+            s = scale(generator)
+            out += [generator.choice(levels) * s for _ in range(group)]
+        return out
+
+    def test_all(self):
+        any_scale = lambda g: single(g.uniform(0.001, 0.02))
+        fp8 = [e4m3(c) for c in range(256) if c & 127 < 127]
+        made = {
+            "binary": self.made(1, [-1, 1], 128, any_scale),
+            "ternary": self.made(2, [-1, 0, 1], 256, any_scale),
+            "int2": self.made(3, range(-2, 2), 64, any_scale),
+            "int3": self.made(4, range(-4, 4), 32, any_scale),
+            "int4": self.made(5, range(-8, 8), 32, any_scale),
+            "mxfp4": self.made(6, E2M1, 32, lambda g: 2.0 ** g.randint(-12, -4)),
+            "nvfp4": self.made(7, E2M1, 16, any_scale),
+            "fp8": self.made(8, fp8, 128, any_scale),
+            None: gauss(9, self.ROWS * self.COLUMNS, 0.02),
+        }
+        for dtype, pack in [("F32", f32), ("BF16", lambda v: as_via("bf16", v)), ("F16", f16)]:
+            tensors = {"t.%s" % name: (dtype, [self.ROWS, self.COLUMNS], pack([single(x) for x in v])) for name, v in made.items()}
+            tensors["zero"] = (dtype, [2, 64], pack([0.0] * 128))
+            r = {t["name"]: t for t in self.json("lattice", self.checkpoint(tensors))["tensors"]}
+            for name in made:
+                if dtype == "F16" and name in ("fp8", "mxfp4"):
+                    continue  # subnormals lose digits
+                self.assertEqual(r["t.%s" % name]["lattice"], name, (dtype, r["t.%s" % name]["shares"]))
+            self.assertLess(max(r["t.None"]["shares"].values()), 0.01)
+            self.assertEqual(r["zero"]["lattice"], "binary")
+        text = self.done("lattice", self.checkpoint(tensors))
+        self.assertRegex(text, r"(?m)^t.int4 +12 x 256 +F16 +int4 +32 +all$")
+        self.assertRegex(text, r"(?m)^t.None +12 x 256 +F16 +none; \w+ +\d+ +0 %$")
+        self.assertIn("1 tensor is int4: -8 to 7 times a scale, as q4_0 has it", text)
+
+    def test_one_group(self):
+        """One weight beside the grid is seen, and how many groups are on it; codes are looked at as what they mean."""
+        values = self.made(5, range(-8, 8), 32, lambda g: 0.01)
+        values[700] *= 1.01
+        r = self.json("lattice", self.checkpoint({"a": ("F32", [self.ROWS, self.COLUMNS], f32([single(v) for v in values]))}))
+        (tensor,) = r["tensors"]
+        self.assertEqual((tensor["lattice"], tensor["shares"]["int4"]), (None, 95 / 96))
+        both = [x * 0.01 for x in [8, -8, *range(-7, 8)] + [1] * 15]
+        r = self.json("lattice", self.checkpoint({"a": ("F32", [2, 32], f32(2 * both))}))
+        self.assertEqual(r["tensors"][0]["shares"]["int4"], 0)
+        codes = fp8_codes(1, 4 * 256)
+        r = self.json("lattice", self.checkpoint({"a.weight": ("F8_E4M3", [4, 256], codes), "a.weight_scale": ("F32", [], f32([0.37]))}))
+        self.assertEqual((r["tensors"][0]["lattice"], r["codes"][0]["tensors"]), ("fp8", 1))
+
+    def test_of_formats(self):
+        """What Q4_0 made is on its grid, when it comes back as floats."""
+        self.put("a.safetensors", safetensors_bytes({"a.weight": ("F32", [16, 256], f32(gauss(3, 4096)))}))
+        for name, lattice in (("q4_0", "int4"), ("mxfp4", "mxfp4"), ("nvfp4", "nvfp4"), ("q8_0", None)):
+            self.done("roundtrip", "-f", name, "a.safetensors", "-o", "b.safetensors", "--quiet")
+            self.assertEqual(self.json("lattice", "b.safetensors")["tensors"][0]["lattice"], lattice)
+        self.fails(1, "nothing to look at", "lattice", "--include", "zzz", "a.safetensors")
+        self.fails(2, "one input is wanted, not 0", "lattice")
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=1)

@@ -78,6 +78,7 @@ QDQ_FIT_EMPTY = 5
 QDQ_FIT_ROW = 6
 QDQ_FIT_NO_IMPORTANCE = 7
 QDQ_FIT_RULE = 8
+QDQ_LATTICES = 16
 QDQ_SCORE_AUTO = 0
 QDQ_SCORE_ERROR = 1
 QDQ_SCORE_RELATIVE = 2
@@ -416,6 +417,15 @@ class qdq_pass_options(Structure):
 qdq_sink = CFUNCTYPE(c_int, c_void_p, c_void_p, c_uint64)
 
 
+class qdq_lattice_counts(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("lattice", c_uint32),
+        ("groups", c_uint64 * 16),
+        ("on", c_uint64 * 16),
+    ]
+
+
 class qdq_gradients_options(Structure):
     _fields_ = [
         ("size", c_size_t),
@@ -719,6 +729,8 @@ FUNCTIONS = {
     "qdq_errors_find": (c_bool, (c_void_p, c_uint64, c_uint32, c_void_p, POINTER(POINTER(qdq_error_sums)),)),
     "qdq_errors_weighted": (c_bool, (c_void_p, c_uint64,)),
     "qdq_errors_total": (c_int, (c_void_p, c_uint32, c_bool, POINTER(qdq_error_sums), c_void_p,)),
+    "qdq_lattice_name": (c_char_p, (c_uint32, POINTER(c_char_p), c_void_p,)),
+    "qdq_pass_lattice": (c_int, (c_void_p, c_void_p, c_uint64, POINTER(qdq_lattice_counts),)),
     "qdq_gradients_open": (c_int, (c_char_p, c_void_p, POINTER(qdq_gradients_options), POINTER(c_void_p),)),
     "qdq_gradients_close": (None, (c_void_p,)),
     "qdq_gradients_model": (c_void_p, (c_void_p,)),

@@ -4,6 +4,7 @@
 #ifndef QDQ_MODEL_PASS_H
 #define QDQ_MODEL_PASS_H
 
+#include "base/pool.h"
 #include "files/files.h"
 
 typedef enum qdq_work_kind {
@@ -33,6 +34,8 @@ typedef struct qdq_work {
 
 /* Counts bytes that were read otherwise. QDQ_CANCELLED: the caller wants no more. */
 qdq_status qdq_pass_advance(qdq_pass *pass, uint64_t bytes);
+/* The host's threads. */
+qdq_pool *qdq_pass_pool(const qdq_pass *pass);
 /* After a failure the pass can only be freed. */
 qdq_status qdq_pass_put(qdq_pass *pass, const qdq_work *work);
 
