@@ -39,14 +39,11 @@ using namespace metal;
 #define ROLLED _Pragma("clang loop unroll(disable)")
 #define UNROLL
 
-struct REAL {
-    uint bits;
-    REAL() = default;
-    REAL(float value) : bits(as_type<uint>(value)) {}
-};
 typedef int INT;
 typedef uint UINT;
 typedef bool MASK;
+/* A float's bits: no float, which a move might flush, and no class, of which compilers choose with `?:` less freely. */
+enum class REAL : uint {};
 
 #define STRUCT(name)         struct name
 #define BLOCK_IN(x)          thread const REAL *x
@@ -58,19 +55,16 @@ typedef bool MASK;
 
 #define half half_ /* a type of the language, a variable of formats */
 
-#define splat(f)   REAL(float(f))
+#define splat(f)   real_of(float(f))
 #define splat_i(i) int(i)
 #define splat_u(u) uint(u)
 #define INT_OF(u)  int(u)
 #define UINT_OF(i) uint(i)
 
-FN UINT as_uint(REAL x) { return x.bits; }
-FN REAL as_real(UINT u) {
-    REAL x;
-    x.bits = u;
-    return x;
-}
-FN float float_of(REAL x) { return as_type<float>(x.bits); }
+FN UINT as_uint(REAL x) { return UINT(x); }
+FN REAL as_real(UINT u) { return REAL(u); }
+FN float float_of(REAL x) { return as_type<float>(UINT(x)); }
+FN REAL real_of(float x) { return REAL(as_type<uint>(x)); }
 
 /* ---- Arithmetic in integers ---- */
 
@@ -171,49 +165,57 @@ FN INT order_of(UINT u) { return u >> 31 == 1u ? -INT(u & 0x7fffffffu) : INT(u);
 /* ---- Operations ---- */
 
 #if ARITHMETIC == ARITHMETIC_OF_INTEGERS
-FN REAL operator*(REAL a, REAL b) { return as_real(integer_product(a.bits, b.bits)); }
-FN REAL operator+(REAL a, REAL b) { return as_real(integer_sum(a.bits, b.bits)); }
+FN REAL operator*(REAL a, REAL b) { return as_real(integer_product(as_uint(a), as_uint(b))); }
+FN REAL operator+(REAL a, REAL b) { return as_real(integer_sum(as_uint(a), as_uint(b))); }
 FN REAL operator-(REAL a, REAL b) {
-    return as_real(is_nan(b.bits) ? nan_bits(a.bits, b.bits) : integer_sum(a.bits, b.bits ^ 0x80000000u));
+    return as_real(is_nan(as_uint(b)) ? nan_bits(as_uint(a), as_uint(b))
+                                      : integer_sum(as_uint(a), as_uint(b) ^ 0x80000000u));
 }
-FN MASK comparable(REAL a, REAL b) { return !is_nan(a.bits) && !is_nan(b.bits); }
-FN MASK gt(REAL a, REAL b) { return comparable(a, b) && order_of(a.bits) > order_of(b.bits); }
-FN MASK ge(REAL a, REAL b) { return comparable(a, b) && order_of(a.bits) >= order_of(b.bits); }
-FN MASK eq(REAL a, REAL b) { return comparable(a, b) && order_of(a.bits) == order_of(b.bits); }
-FN REAL nearest(REAL x) { return (x + 12582912.0f) - 12582912.0f; }
+FN MASK comparable(REAL a, REAL b) { return !is_nan(as_uint(a)) && !is_nan(as_uint(b)); }
+FN MASK gt(REAL a, REAL b) { return comparable(a, b) && order_of(as_uint(a)) > order_of(as_uint(b)); }
+FN MASK ge(REAL a, REAL b) { return comparable(a, b) && order_of(as_uint(a)) >= order_of(as_uint(b)); }
+FN MASK eq(REAL a, REAL b) { return comparable(a, b) && order_of(as_uint(a)) == order_of(as_uint(b)); }
+FN REAL nearest(REAL x) { return (x + splat(12582912.0f)) - splat(12582912.0f); }
 #else
 FN bool shows(UINT result, UINT least) {
     return ARITHMETIC == ARITHMETIC_OF_DEVICE || (result & 0x7fffffffu) - least <= 0x7f800000u - least;
 }
 FN REAL operator*(REAL a, REAL b) {
-    REAL r = float_of(a) * float_of(b);
-    if (shows(r.bits, 0x00800000u)) return r;
-    return as_real(integer_product(a.bits, b.bits));
+    REAL r = real_of(float_of(a) * float_of(b));
+    if (shows(as_uint(r), 0x00800000u)) return r;
+    return as_real(integer_product(as_uint(a), as_uint(b)));
 }
 FN REAL operator+(REAL a, REAL b) {
-    REAL r = float_of(a) + float_of(b);
-    if (shows(r.bits, 0x0d000000u)) return r;
-    return as_real(integer_sum(a.bits, b.bits));
+    REAL r = real_of(float_of(a) + float_of(b));
+    if (shows(as_uint(r), 0x0d000000u)) return r;
+    return as_real(integer_sum(as_uint(a), as_uint(b)));
 }
 FN REAL operator-(REAL a, REAL b) {
-    REAL r = float_of(a) - float_of(b);
-    if (shows(r.bits, 0x0d000000u)) return r;
-    return as_real(is_nan(b.bits) ? nan_bits(a.bits, b.bits) : integer_sum(a.bits, b.bits ^ 0x80000000u));
+    REAL r = real_of(float_of(a) - float_of(b));
+    if (shows(as_uint(r), 0x0d000000u)) return r;
+    return as_real(is_nan(as_uint(b)) ? nan_bits(as_uint(a), as_uint(b))
+                                      : integer_sum(as_uint(a), as_uint(b) ^ 0x80000000u));
 }
 FN bool both_tiny(REAL a, REAL b) {
-    return ARITHMETIC != ARITHMETIC_OF_DEVICE && ((a.bits | b.bits) & 0x7fffffffu) < 0x00800000u;
+    return ARITHMETIC != ARITHMETIC_OF_DEVICE && ((as_uint(a) | as_uint(b)) & 0x7fffffffu) < 0x00800000u;
 }
-FN MASK gt(REAL a, REAL b) { return both_tiny(a, b) ? order_of(a.bits) > order_of(b.bits) : float_of(a) > float_of(b); }
+FN MASK gt(REAL a, REAL b) {
+    return both_tiny(a, b) ? order_of(as_uint(a)) > order_of(as_uint(b)) : float_of(a) > float_of(b);
+}
 FN MASK ge(REAL a, REAL b) {
-    return both_tiny(a, b) ? order_of(a.bits) >= order_of(b.bits) : float_of(a) >= float_of(b);
+    return both_tiny(a, b) ? order_of(as_uint(a)) >= order_of(as_uint(b)) : float_of(a) >= float_of(b);
 }
 FN MASK eq(REAL a, REAL b) {
-    return both_tiny(a, b) ? order_of(a.bits) == order_of(b.bits) : float_of(a) == float_of(b);
+    return both_tiny(a, b) ? order_of(as_uint(a)) == order_of(as_uint(b)) : float_of(a) == float_of(b);
 }
-FN REAL nearest(REAL x) { return (float_of(x) + 12582912.0f) - 12582912.0f; }
+FN REAL nearest(REAL x) { return real_of((float_of(x) + 12582912.0f) - 12582912.0f); }
 #endif
 
-FN REAL operator-(REAL a) { return as_real(a.bits ^ 0x80000000u); }
+/* Beside a constant. */
+FN REAL operator*(REAL a, float b) { return a * real_of(b); }
+FN REAL operator+(REAL a, float b) { return a + real_of(b); }
+FN REAL operator-(REAL a, float b) { return a - real_of(b); }
+FN REAL operator-(REAL a) { return as_real(as_uint(a) ^ 0x80000000u); }
 FN MASK lt(REAL a, REAL b) { return gt(b, a); }
 FN MASK le(REAL a, REAL b) { return ge(b, a); }
 FN MASK ne(REAL a, REAL b) { return !eq(a, b); }
@@ -225,7 +227,7 @@ FN MASK ne(REAL a, REAL b) { return !eq(a, b); }
 #define or_m(a, b)  ((a) | (b))
 #define not_m(a)    (!(a))
 #define any(m)      (m)
-FN REAL select_r(MASK m, REAL a, REAL b) { return as_real(m ? a.bits : b.bits); }
+FN REAL select_r(MASK m, REAL a, REAL b) { return as_real(m ? as_uint(a) : as_uint(b)); }
 FN INT select_i(MASK m, INT a, INT b) { return m ? a : b; }
 FN UINT select_u(MASK m, UINT a, UINT b) { return m ? a : b; }
 
@@ -237,13 +239,13 @@ FN REAL min_loose(REAL a, REAL b) { return min_r(a, b); }
 FN INT max_i(INT a, INT b) { return max(a, b); }
 FN INT min_i(INT a, INT b) { return min(a, b); }
 FN UINT max_u(UINT a, UINT b) { return max(a, b); }
-FN REAL abs_(REAL x) { return as_real(x.bits & 0x7fffffffu); }
-FN REAL div_rn(REAL a, REAL b) { return as_real(integer_quotient(a.bits, b.bits)); }
-FN REAL sqrt_rn(REAL a) { return as_real(integer_root(a.bits)); }
+FN REAL abs_(REAL x) { return as_real(as_uint(x) & 0x7fffffffu); }
+FN REAL div_rn(REAL a, REAL b) { return as_real(integer_quotient(as_uint(a), as_uint(b))); }
+FN REAL sqrt_rn(REAL a) { return as_real(integer_root(as_uint(a))); }
 FN INT to_int(REAL x) { return int(float_of(x)); }
-FN REAL to_real(INT i) { return REAL(float(i)); }
-FN REAL trunc_r(REAL x) { return REAL(trunc(float_of(x))); }
-FN REAL positive_zero(REAL x) { return as_real((x.bits << 1) == 0u ? 0u : x.bits); }
+FN REAL to_real(INT i) { return real_of(float(i)); }
+FN REAL trunc_r(REAL x) { return real_of(trunc(float_of(x))); }
+FN REAL positive_zero(REAL x) { return as_real((as_uint(x) << 1) == 0u ? 0u : as_uint(x)); }
 FN REAL mul_v(REAL a, REAL b) { return a * b; }
 FN REAL add_v(REAL a, REAL b) { return a + b; }
 FN REAL sub_v(REAL a, REAL b) { return a - b; }

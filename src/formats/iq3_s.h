@@ -77,7 +77,8 @@ FN iq_params iq3_s_fold(iq_part s, PEERS(peers)) {
     iq_params p = iq_fold(s, peers, 1, 8, 1.033f, 2.0f, false);
     MASK gap = lt(s.scale[0], splat(0.0f));
     for (int j = 0; j < 8; j++) gap = or_m(gap, lt(PEER(peers, 0, j), splat(0.0f)));
-    return any(gap) ? iq3_s_move_up(p, peers) : p;
+    if (any(gap)) p = iq3_s_move_up(p, peers);
+    return p;
 }
 FN iq_params iq3_s_fold_weighted(iq_part s, PEERS(peers)) { return iq3_s_fold(s, peers); }
 

@@ -114,5 +114,5 @@ KERNEL(row_squares_kernel) {
 #undef SOURCE
     default: break;
     }
-    ((device uint *)(output + w.output.at))[r] = as_uint(div_rn(sum, REAL(float(w.row))));
+    ((device uint *)(output + w.output.at))[r] = as_uint(div_rn(sum, splat(w.row)));
 }
