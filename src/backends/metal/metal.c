@@ -51,6 +51,7 @@ static void close_device(void *state) {
     qdq_metal_release(device, device->row_sums);
     qdq_metal_release(device, device->queue);
     device->objc->pop(pool);
+    if (device->pool) qdq_pool_free(device->pool);
     qdq_mutex_destroy(&device->mutex);
     free(device);
 }
@@ -183,6 +184,7 @@ const qdq_backend qdq_metal_backend = {.name = "metal",
                                        .address = address,
                                        .write = write_memory,
                                        .read = read_memory,
+                                       .fill = qdq_metal_fill,
                                        .build = qdq_metal_build,
                                        .submit = qdq_metal_submit,
                                        .wait = qdq_metal_wait,

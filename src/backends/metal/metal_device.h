@@ -6,6 +6,7 @@
 #include "backends/metal/metal_args.h"
 #include "backends/metal/objc.h"
 #include "base/platform.h"
+#include "base/pool.h"
 
 /* A kernel, ready to be dispatched; a NULL state: not built. */
 typedef struct qdq_metal_kernel {
@@ -34,6 +35,7 @@ typedef struct qdq_metal_device {
     objc_id scratch[2];      /* round trips of formats that the sums' kernels do not know; NULL until needed */
     objc_id row_sums;        /* likewise, of the rows of one operation */
     uint64_t row_sums_bytes; /* its length */
+    qdq_pool *pool;          /* of those who read into the device's memory; NULL until needed */
 } qdq_metal_device;
 
 typedef struct qdq_metal_memory {
@@ -44,6 +46,9 @@ typedef struct qdq_metal_memory {
 /* A buffer that the host and the device see. The status says of what size, and how much a buffer may have. */
 qdq_status qdq_metal_new_buffer(const qdq_metal_device *device, uint64_t bytes, objc_id *buffer);
 void qdq_metal_release(const qdq_metal_device *device, objc_id object);
+
+/* metal_fill.c */
+qdq_status qdq_metal_fill(void *device, void *memory, uint64_t offset, uint64_t bytes, qdq_reader *read, void *context);
 
 /* metal_kernels.c. The mutex is held. */
 /* What the step runs. */
