@@ -816,6 +816,15 @@ QDQ_API qdq_status qdq_planner_rule(qdq_planner *planner, qdq_plan_rule_kind kin
 /* Measures what is not known yet, all formats of a tensor in one reading. *tensors (may be NULL): how many were read.
  */
 QDQ_API qdq_status qdq_planner_measure(qdq_planner *planner, qdq_pass *pass, uint64_t *tensors);
+/* Measures the tensors of part `part`, counted from 1, of `parts` parts that cost about the same, and keeps what it has
+ * measured in the planner's file of scores; other processes measure the others. Nothing can be solved with it. Also
+ * QDQ_INVALID_ARGUMENT: the planner has no such file, or there is no such part (65,536 at most). */
+QDQ_API qdq_status qdq_planner_measure_part(qdq_planner *planner, qdq_pass *pass, uint32_t part, uint32_t parts,
+                                            uint64_t *tensors);
+/* A file of scores whose sums the next qdq_planner_measure() takes over where it lacks them, as parts have left them:
+ * whoever has measured a tensor, the sums have the same bits, and a file of scores the same bytes. The file is read, and
+ * refused if its inputs are others, by that call. QDQ_OUT_OF_MEMORY. */
+QDQ_API qdq_status qdq_planner_add_scores(qdq_planner *planner, const char *path);
 /* Bytes of the smallest and the largest file, and of the file without tensors; any may be NULL. Measures nothing. */
 QDQ_API qdq_status qdq_planner_range(qdq_planner *planner, uint64_t *floor, uint64_t *ceiling, uint64_t *overhead);
 /* QDQ_INVALID_ARGUMENT: the text is no target, with those that there are. */

@@ -147,6 +147,36 @@ class Parts(unittest.TestCase):
         self.done("join", "--discard", "alike.gguf")
         self.assertFalse(os.path.exists(self.path("alike.gguf.parts")))
 
+    def test_plan(self):
+        """Tensors that are measured in parts give the file of scores, and the plan, of one process."""
+        with open(self.path("g.safetensors"), "wb") as file:
+            file.write(safetensors_bytes({n: (d, s, v) for n, (d, s, v) in tensors(SHAPES, seed=5).items()}))
+        for extra in ((), ("--imatrix", "i.dat"), ("--grad", "g.safetensors")):
+            with self.subTest(extra=extra):
+                command = ("plan", "-d", "cpu", "--formats", "q4_0,q8_0,q4_K", *extra, "m.safetensors")
+                self.done(*command, "--scores", "whole.json", "--target", "6bpw", "-o", "whole-plan.json")
+                for parts in (1, 3, 9):
+                    files = []
+                    for part in range(parts, 0, -1):
+                        files += ["--more-scores", "s%d.json" % part]
+                        self.done(*command, "--scores", "s%d.json" % part, "--part", "%d/%d" % (part, parts))
+                    result = self.done(*command, "--scores", "all.json", *files, "--target", "6bpw", "-o", "plan.json")
+                    self.assertIn("nothing was measured", result.stdout)
+                    self.assertEqual(read(self.path("all.json")), read(self.path("whole.json")))
+                    self.assertEqual(read(self.path("plan.json")), read(self.path("whole-plan.json")))
+                    for name in ["all.json"] + ["s%d.json" % part for part in range(1, parts + 1)]:
+                        os.remove(self.path(name))
+                os.remove(self.path("whole.json"))
+        # One that lacks a part measures the rest; one of another model, or none at all, is refused.
+        command = ("plan", "-d", "cpu", "--formats", "q4_0,q8_0")
+        self.done(*command, "m.safetensors", "--scores", "p.json", "--part", "2/3")
+        result = self.done(*command, "m.safetensors", "--scores", "q.json", "--more-scores", "p.json", "--target", "6bpw", "-o", "plan.json")
+        self.assertIn("tensors were measured", result.stdout)
+        self.refused("stale", *command, "m.gguf", "--more-scores", "p.json", "--target", "6bpw", "-o", "plan.json")
+        self.refused("cannot be read", *command, "m.gguf", "--more-scores", "none.json", "--target", "6bpw", "-o", "plan.json")
+        self.refused("say --scores FILE", *command, "m.gguf", "--part", "1/2", status=2)
+        self.refused("makes no plan", *command, "m.gguf", "--part", "1/2", "--scores", "x.json", "-o", "plan.json", status=2)
+
     # ---- What goes wrong -------------------------------------------------------------------------------------------
 
     def journal_lines(self, folder):

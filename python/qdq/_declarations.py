@@ -773,6 +773,8 @@ FUNCTIONS = {
     "qdq_planner_score": (c_int, (c_void_p,)),
     "qdq_planner_rule": (c_int, (c_void_p, c_int, c_char_p, c_char_p,)),
     "qdq_planner_measure": (c_int, (c_void_p, c_void_p, c_void_p,)),
+    "qdq_planner_measure_part": (c_int, (c_void_p, c_void_p, c_uint32, c_uint32, c_void_p,)),
+    "qdq_planner_add_scores": (c_int, (c_void_p, c_char_p,)),
     "qdq_planner_range": (c_int, (c_void_p, c_void_p, c_void_p, c_void_p,)),
     "qdq_check_target": (c_int, (c_char_p,)),
     "qdq_planner_check": (c_int, (c_void_p, c_char_p,)),

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/part.h"
 #include "cli/session.h"
 
 typedef unsigned long long ull;
@@ -18,6 +19,8 @@ enum {
     MINIMUM,
     ALLOW,
     SCORES,
+    MORE_SCORES,
+    PART,
     RECIPE,
     KEEP_CODES,
     MLX_JSON,
@@ -32,6 +35,8 @@ typedef struct rule {
     char *regex, *formats; /* NULL: every tensor; none */
 } rule;
 
+enum { MAX_MORE = 96 }; /* files of scores */
+
 /* What is asked for. */
 typedef struct request {
     const char *target, *formats, *gradients, *hf, *imatrix, *scores, *recipe, *mlx, *output;
@@ -39,6 +44,9 @@ typedef struct request {
     rule rules[MAX_RULES];
     unsigned n_rules;
     bool keep_codes;
+    qdq_part part;
+    const char *more_scores[MAX_MORE];
+    unsigned n_more;
 } request;
 
 typedef struct planning {
@@ -167,7 +175,23 @@ static qdq_status make_planner(planning *p) {
     if (status == QDQ_OK) status = qdq_planner_create(p->session.selection, &options, &p->planner);
     for (unsigned i = 0; i < r->n_rules && status == QDQ_OK; i++)
         status = qdq_planner_rule(p->planner, r->rules[i].kind, r->rules[i].regex, r->rules[i].formats);
+    for (unsigned i = 0; i < r->n_more && status == QDQ_OK; i++)
+        status = qdq_planner_add_scores(p->planner, r->more_scores[i]);
     return status;
+}
+
+/* A part of the measuring, which ends with the file of scores. */
+static qdq_status run_part(planning *p) {
+    const request *r = p->request;
+    qdq_status status = make_planner(p);
+    qdq_progress_begin("damage", p->session.common->quiet);
+    if (status == QDQ_OK)
+        status = qdq_planner_measure_part(p->planner, p->session.pass, r->part.part, r->part.parts, &p->measured);
+    qdq_progress_end();
+    if (status != QDQ_OK || !qdq_common_tables(p->session.common)) return status;
+    printf("Part %u of %u: %llu tensors were measured; what is known is in %s\n", r->part.part, r->part.parts,
+           (ull)p->measured, qdq_printable(r->scores, (char[256]){0}, 256));
+    return qdq_flush_output();
 }
 
 static qdq_status run(planning *p) {
@@ -242,8 +266,11 @@ static const char *complaint(request *r, int option) {
 /* What is wrong with the whole, or NULL. */
 static const char *check_request(request *r, int n_operands) {
     if (n_operands != 1) return "one input is wanted";
-    if (r->target == NULL) return "no target: say --target 4.5bpw, 6.2GiB or 30%";
-    if (r->output == NULL) return "no output: say -o plan.json";
+    if (r->part.parts > 0 && r->scores == NULL) return "a part leaves scores and no plan: say --scores FILE";
+    if (r->part.parts > 0 && (r->target != NULL || r->output != NULL || r->recipe != NULL || r->mlx != NULL))
+        return "a part measures, and makes no plan: leave out --target, -o, --recipe and --mlx-json";
+    if (r->target == NULL && r->part.parts == 0) return "no target: say --target 4.5bpw, 6.2GiB or 30%";
+    if (r->output == NULL && r->part.parts == 0) return "no output: say -o plan.json";
     if (qdq_score_takes_gradients(r->score) && r->gradients == NULL)
         return "that score is made of gradients: say --grad FILE";
     if (!qdq_score_takes_gradients(r->score) && r->score != QDQ_SCORE_AUTO && r->gradients != NULL)
@@ -251,6 +278,7 @@ static const char *check_request(request *r, int n_operands) {
     if (r->hf != NULL && r->gradients == NULL) return "--hf goes with --grad";
     if (r->keep_codes && r->recipe != NULL)
         return "llama-quantize, for which --recipe is, keeps no codes: leave one out";
+    if (r->part.parts > 0) return NULL;
     if (strcmp(r->output, "-") == 0 && r->mlx != NULL && strcmp(r->mlx, "-") == 0)
         return "-o and --mlx-json cannot both be standard output";
     return qdq_check_target(r->target) == QDQ_OK ? NULL : qdq_error_message();
@@ -258,9 +286,10 @@ static const char *check_request(request *r, int n_operands) {
 
 static int run_request(const request *r, qdq_common *common, const char *input) {
     planning p = {.request = r};
-    if (strcmp(r->output, "-") == 0 || (r->mlx != NULL && strcmp(r->mlx, "-") == 0)) common->quiet = true;
+    bool printed = r->output != NULL && strcmp(r->output, "-") == 0;
+    if (printed || (r->mlx != NULL && strcmp(r->mlx, "-") == 0)) common->quiet = true;
     qdq_status status = qdq_session_open(&p.session, common, input, r->imatrix);
-    if (status == QDQ_OK) status = run(&p);
+    if (status == QDQ_OK) status = r->part.parts > 0 ? run_part(&p) : run(&p);
     int exit_status = status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
     close_planning(&p);
     return exit_status;
@@ -293,6 +322,13 @@ int qdq_command_plan(int argc, char **argv) {
                 wrong = "--score is auto, kinds, error, relative, sized, signed, absolute or squared";
             break;
         case SCORES: r->scores = value; break;
+        case PART: wrong = wrong != NULL ? wrong : qdq_part_parse(&r->part, value); break;
+        case MORE_SCORES:
+            if (r->n_more == MAX_MORE)
+                wrong = "--more-scores is given more than 96 times";
+            else
+                r->more_scores[r->n_more++] = value;
+            break;
         case RECIPE: r->recipe = value; break;
         case KEEP_CODES: r->keep_codes = true; break;
         case MLX_JSON: r->mlx = value; break;
@@ -343,6 +379,11 @@ static const qdq_cli_option options[] = {
      "only those formats; or cpu, cuda, metal: those that llama.cpp can compute with there; may be repeated"},
     {SCORES, "scores", "FILE", QDQ_ARG_OUTPUT, NULL,
      "keep what was measured in that file, and measure only what it lacks; refused when its inputs have changed"},
+    {MORE_SCORES, "more-scores", "FILE", QDQ_ARG_INPUT, NULL,
+     "what that file of scores knows need not be measured; of parts, or of other formats; may be given again"},
+    {PART, "part", "K/N", QDQ_ARG_TEXT, NULL,
+     "measure only part K of N, counted from 1, whole tensors that cost about the same, into --scores FILE; other "
+     "processes, on this machine or others, measure the other parts into files of their own"},
     {KEEP_CODES, "keep-codes", NULL, QDQ_ARG_NONE, NULL,
      "of a checkpoint whose weights are codes: to keep them, INT4 as q4_0, MXFP4 as mxfp4, is a choice without damage"},
     {RECIPE, "recipe", "FILE", QDQ_ARG_OUTPUT, NULL,
@@ -359,6 +400,9 @@ static const qdq_cli_example examples[] = {
      "qdq plan --target 4.5bpw --imatrix imatrix.gguf --recipe types.txt model-f16.gguf -o plan.json"},
     {"6.2 GiB by gradients, q, k and v alike, the output in Q6_K at least",
      "qdq plan --target 6.2GiB --grad gradients.safetensors --same qkv --min '^lm_head=q6_K' model/ -o plan.json"},
+    {"measured in two parts, and planned",
+     "for k in 1 2; do qdq plan --part $k/2 --scores s$k.json in.gguf & done; wait; "
+     "qdq plan --scores s.json --more-scores s1.json --more-scores s2.json --target 4.5bpw in.gguf -o plan.json"},
     {NULL, NULL},
 };
 

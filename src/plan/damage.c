@@ -1,4 +1,5 @@
 /* The damage of a plan's candidates: what is measured, and what a score makes of it. */
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include "model/decoding.h"
 #include "model/format_list.h"
 #include "base/error.h"
+#include "base/platform_files.h"
 #include "files/sorted.h"
 
 typedef unsigned long long ull;
@@ -93,24 +95,53 @@ static void name_gradient(const qdq_gradient *gradient, char text[SOURCE_TEXT]) 
              (ull)gradient->n_parts, (ull)first->heads);
 }
 
+/* Were the scores of the planned tensors measured with what belongs to these now? */
+static qdq_status match_sources(const qdq_planner *p, qdq_scores *of, const char *path) {
+    qdq_status status = QDQ_OK;
+    for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++) {
+        const qdq_item *it = &p->items[i];
+        char gradient[SOURCE_TEXT];
+        if (!qdq_item_planned(it)) continue;
+        if (it->gradient.n_parts > 0) name_gradient(&it->gradient, gradient);
+        status = qdq_scores_match(of, path, it->tensor->name, it->gradient.n_parts > 0 ? gradient : NULL,
+                                  it->importance != NULL ? it->importance->name : NULL);
+    }
+    return status;
+}
+
 /* Kept from one measuring to the next. */
 static qdq_status open_scores(qdq_planner *p) {
     const char *path = p->scores_path;
     qdq_status status =
         p->scores == NULL ? qdq_measure_open(path, p->selection->model, p->gradients, p->selection->imatrix, &p->scores)
                           : QDQ_OK;
-    for (uint64_t i = 0; i < p->n_items && status == QDQ_OK && path != NULL; i++) {
-        const qdq_item *it = &p->items[i];
-        char gradient[SOURCE_TEXT];
-        if (!qdq_item_planned(it)) continue;
-        if (it->gradient.n_parts > 0) name_gradient(&it->gradient, gradient);
-        status = qdq_scores_match(p->scores, path, it->tensor->name, it->gradient.n_parts > 0 ? gradient : NULL,
-                                  it->importance != NULL ? it->importance->name : NULL);
+    return status == QDQ_OK && path != NULL ? match_sources(p, p->scores, path) : status;
+}
+
+/* What other files of scores know of the tensors, in the model's order. */
+static qdq_status take_more_scores(qdq_planner *p, size_t n, const qdq_measured_tensor *tensors) {
+    qdq_status status = QDQ_OK;
+    qdq_scores **others = calloc((size_t)p->n_more_scores + 1, sizeof *others);
+    if (others == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for files of scores");
+    for (uint32_t k = 0; k < p->n_more_scores && status == QDQ_OK; k++) {
+        qdq_file_info info;
+        const char *path = p->more_scores[k];
+        if (!qdq_path_info(path, &info))
+            status = qdq_fail(QDQ_IO_ERROR, "%s: cannot be read: %s", path, strerror(errno));
+        else
+            status = qdq_measure_open(path, p->selection->model, p->gradients, p->selection->imatrix, &others[k]);
+        if (status == QDQ_OK) status = match_sources(p, others[k], path);
     }
+    for (size_t i = 0; i < n && status == QDQ_OK; i++)
+        for (uint32_t k = 0; k < p->n_more_scores && status == QDQ_OK; k++)
+            status = qdq_scores_take(p->scores, others[k], tensors[i].tensor->name);
+    for (uint32_t k = 0; k < p->n_more_scores; k++) qdq_scores_free(others[k]);
+    free(others);
     return status;
 }
 
-static qdq_status measure(qdq_planner *p, qdq_pass *pass, uint64_t *passes) {
+/* part 0: all. */
+static qdq_status measure(qdq_planner *p, qdq_pass *pass, uint32_t part, uint32_t parts, uint64_t *passes) {
     qdq_measured_tensor *tensors = calloc((size_t)p->n_items + 1, sizeof *tensors);
     if (tensors == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu tensors", (ull)p->n_items);
     size_t n = 0;
@@ -121,7 +152,10 @@ static qdq_status measure(qdq_planner *p, qdq_pass *pass, uint64_t *passes) {
         tensors[n++] = (qdq_measured_tensor){it->tensor, it->importance, gradients ? &it->gradient : NULL, it->formats,
                                              it->n_formats};
     }
-    qdq_status status = qdq_measure(pass, p->scores_path, n, tensors, p->scores, passes);
+    qdq_status status = part > 0 ? qdq_measure_part(tensors, &n, part, parts) : QDQ_OK;
+    if (status == QDQ_OK) status = take_more_scores(p, n, tensors);
+    if (status == QDQ_OK)
+        status = qdq_measure(pass, p->scores_path, n, tensors, p->scores, part > 0 || p->n_more_scores > 0, passes);
     free(tensors);
     return status;
 }
@@ -261,10 +295,15 @@ static qdq_status set_damage(qdq_planner *p) {
     return qdq_blame(status, p->scores_path != NULL ? p->scores_path : qdq_model_path(p->selection->model));
 }
 
+qdq_status qdq_planner_measure_only(qdq_planner *p, qdq_pass *pass, uint32_t part, uint32_t parts, uint64_t *passes) {
+    qdq_status status = open_scores(p);
+    return status == QDQ_OK ? measure(p, pass, part, parts, passes) : status;
+}
+
 qdq_status qdq_planner_damage(qdq_planner *p, qdq_pass *pass, uint64_t *passes) {
     if (p->score == QDQ_SCORE_AUTO) p->score = best_score(p);
     qdq_status status = open_scores(p);
-    if (status == QDQ_OK) status = measure(p, pass, passes);
+    if (status == QDQ_OK) status = measure(p, pass, 0, 0, passes);
     bool relative = p->score == QDQ_SCORE_RELATIVE || p->score == QDQ_SCORE_SIZED || p->score == QDQ_SCORE_KINDS;
     if (status == QDQ_OK && relative) status = set_scales(p);
     if (status == QDQ_OK && p->score == QDQ_SCORE_KINDS) status = weigh_kinds(p);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/costs.h"
 #include "model/decoding.h"
 #include "model/format_list.h"
 #include "base/error.h"
@@ -193,8 +194,56 @@ static uint32_t missing(const qdq_scores *scores, const qdq_measured_tensor *m, 
     return n;
 }
 
+/* ---- Parts ------------------------------------------------------------------------------------------------------ */
+
+typedef struct job {
+    double cost;
+    size_t index;
+} job;
+
+static int dearest_first(const void *a, const void *b) {
+    const job *x = a, *y = b;
+    if (x->cost != y->cost) return x->cost > y->cost ? -1 : 1;
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
+static double cost_of(const qdq_measured_tensor *m) {
+    double cost = (double)m->tensor->bytes * qdq_cost(QDQ_FORMAT_NONE, false);
+    for (uint32_t f = 0; f < m->n_formats; f++)
+        cost += (double)m->tensor->elements * qdq_cost(m->formats[f], m->importance != NULL);
+    return cost;
+}
+
+/* The dearest first, each to the part that has least so far: every process comes to the same. */
+qdq_status qdq_measure_part(qdq_measured_tensor *tensors, size_t *n, uint32_t part, uint32_t parts) {
+    size_t bins = *n < parts ? *n : parts, kept = 0;
+    job *jobs = malloc((*n + 1) * sizeof *jobs);
+    double *loads = calloc(bins + 1, sizeof *loads);
+    bool *mine = calloc(*n + 1, sizeof *mine);
+    qdq_status status =
+        jobs != NULL && loads != NULL && mine != NULL ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for parts");
+    for (size_t i = 0; i < *n && status == QDQ_OK; i++) jobs[i] = (job){cost_of(&tensors[i]), i};
+    if (status == QDQ_OK) qsort(jobs, *n, sizeof *jobs, dearest_first);
+    for (size_t i = 0; i < *n && status == QDQ_OK; i++) {
+        size_t least = 0;
+        for (size_t b = 1; b < bins; b++)
+            if (loads[b] < loads[least]) least = b;
+        loads[least] += jobs[i].cost;
+        mine[jobs[i].index] = least + 1 == part;
+    }
+    for (size_t i = 0; i < *n && status == QDQ_OK; i++)
+        if (mine[i]) tensors[kept++] = tensors[i];
+    if (status == QDQ_OK) *n = kept;
+    free(jobs);
+    free(loads);
+    free(mine);
+    return status;
+}
+
+/* ---- All of it -------------------------------------------------------------------------------------------------- */
+
 qdq_status qdq_measure(qdq_pass *pass, const char *path, size_t n, const qdq_measured_tensor *tensors,
-                       qdq_scores *scores, uint64_t *passes) {
+                       qdq_scores *scores, bool changed, uint64_t *passes) {
     qdq_format formats[QDQ_MAX_FORMATS];
     uint64_t bytes = 0;
     *passes = 0;
@@ -203,7 +252,7 @@ qdq_status qdq_measure(qdq_pass *pass, const char *path, size_t n, const qdq_mea
         if (k > 0) bytes += bytes_of(&tensors[i], k);
         if (lacks_energy(scores, &tensors[i])) bytes += tensors[i].tensor->bytes;
     }
-    if (bytes == 0) return QDQ_OK;
+    if (bytes == 0) return changed ? save(path, scores) : QDQ_OK;
     qdq_status status = QDQ_OK;
     double saved = qdq_seconds(), took = 0;
     qdq_pass_expect(pass, bytes);

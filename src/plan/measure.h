@@ -16,9 +16,13 @@ typedef struct qdq_measured_tensor {
 /* The scores of a file that is there, or empty ones. path: NULL: none are kept. */
 qdq_status qdq_measure_open(const char *path, const qdq_model *model, const qdq_gradients *gradients,
                             const qdq_imatrix *imatrix, qdq_scores **scores);
+/* Leaves of the tensors those of one part, counted from 1, of parts that cost about the same: *n of them, in order. */
+enum { QDQ_MEASURE_PARTS = 1 << 16 };
+qdq_status qdq_measure_part(qdq_measured_tensor *tensors, size_t *n, uint32_t part, uint32_t parts);
 /* Measures what scores lack, all formats of a tensor in one reading. Writes the file now and then, so that an
- * interrupted pass can be gone on with, and in the end. *passes: tensors that were read. */
+ * interrupted pass can be gone on with, and in the end, where something was measured or the scores
+ * are changed already. *passes: tensors that were read. */
 qdq_status qdq_measure(qdq_pass *pass, const char *path, size_t n, const qdq_measured_tensor *tensors,
-                       qdq_scores *scores, uint64_t *passes);
+                       qdq_scores *scores, bool changed, uint64_t *passes);
 
 #endif

@@ -1,4 +1,5 @@
 /* Planners, for programs: what is asked for, and from there to plans. */
+#include "plan/measure.h"
 #include "plan/planner.h"
 
 #include <math.h>
@@ -70,6 +71,8 @@ void qdq_planner_free(qdq_planner *p) {
     qdq_scores_free(p->scores);
     free(p->wanted);
     free(p->scores_path);
+    for (uint32_t i = 0; i < p->n_more_scores; i++) free(p->more_scores[i]);
+    free(p->more_scores);
     free(p);
 }
 
@@ -120,6 +123,30 @@ qdq_status qdq_planner_measure(qdq_planner *p, qdq_pass *pass, uint64_t *tensors
     if (status != QDQ_OK) return status;
     p->measured = true;
     if (tensors != NULL) *tensors = passes;
+    return QDQ_OK;
+}
+
+qdq_status qdq_planner_measure_part(qdq_planner *p, qdq_pass *pass, uint32_t part, uint32_t parts, uint64_t *tensors) {
+    uint64_t passes = 0;
+    if (p->scores_path == NULL || pass == NULL || part < 1 || part > parts || parts > QDQ_MEASURE_PARTS)
+        return qdq_fail(QDQ_INVALID_ARGUMENT,
+                        "qdq_planner_measure_part: part %u of %u, or no file of scores, or no pass", (unsigned)part,
+                        (unsigned)parts);
+    qdq_status status = prepare(p);
+    if (status == QDQ_OK) status = qdq_planner_measure_only(p, pass, part, parts, &passes);
+    if (status == QDQ_OK && tensors != NULL) *tensors = passes;
+    return status;
+}
+
+qdq_status qdq_planner_add_scores(qdq_planner *p, const char *path) {
+    if (path == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_planner_add_scores: path is NULL");
+    char *copy = strdup(path), **more = realloc(p->more_scores, (p->n_more_scores + 1) * sizeof *more);
+    if (more != NULL) p->more_scores = more;
+    if (more == NULL || copy == NULL) {
+        free(copy);
+        return no_memory();
+    }
+    p->more_scores[p->n_more_scores++] = copy;
     return QDQ_OK;
 }
 

@@ -55,6 +55,8 @@ struct qdq_planner {
     const qdq_gradients *gradients; /* NULL: none */
     qdq_score score;
     char *wanted, *scores_path; /* the options' texts; NULL: none */
+    char **more_scores;         /* files of qdq_planner_add_scores() */
+    uint32_t n_more_scores;
     bool for_llama_quantize, keep_codes;
     qdq_plan_rule *rules; /* in the order in which they were given */
     uint32_t n_rules;
@@ -91,5 +93,8 @@ qdq_status qdq_planner_rules(qdq_planner *planner);
 /* Measures what the kept scores lack (*passes: tensors read), and gives every candidate its damage. QDQ_SCORE_AUTO
  * becomes the score that did best in docs/planner.md of those that the inputs allow. */
 qdq_status qdq_planner_damage(qdq_planner *planner, qdq_pass *pass, uint64_t *passes);
+/* Only the first of it, and only for the tensors of one part. */
+qdq_status qdq_planner_measure_only(qdq_planner *planner, qdq_pass *pass, uint32_t part, uint32_t parts,
+                                    uint64_t *passes);
 
 #endif

@@ -325,6 +325,26 @@ qdq_status qdq_scores_set_energy(qdq_scores *scores, const char *tensor, double 
     return json_object_set_new(scores->energy, tensor, json_real(energy)) == 0 ? QDQ_OK : no_memory();
 }
 
+qdq_status qdq_scores_take(qdq_scores *scores, const qdq_scores *other, const char *tensor) {
+    json_t *row = json_object_get(other->tensors, tensor), *cell;
+    const char *format;
+    double energy, ours;
+    qdq_status status = QDQ_OK;
+    if (qdq_scores_get_energy(other, tensor, &energy) && !qdq_scores_get_energy(scores, tensor, &ours))
+        status = qdq_scores_set_energy(scores, tensor, energy);
+    json_object_foreach(row, format, cell) {
+        qdq_scores_error error, known;
+        qdq_sensitivity_sums sums, known_sums;
+        if (status == QDQ_OK && qdq_scores_get_error(other, tensor, format, &error) &&
+            !qdq_scores_get_error(scores, tensor, format, &known))
+            status = qdq_scores_set_error(scores, tensor, format, &error);
+        if (status == QDQ_OK && qdq_scores_get_gradient(other, tensor, format, &sums) &&
+            !qdq_scores_get_gradient(scores, tensor, format, &known_sums))
+            status = qdq_scores_set_gradient(scores, tensor, format, &sums);
+    }
+    return status;
+}
+
 char *qdq_scores_text(const qdq_scores *scores) {
     char *text = qdq_json_print(scores->root, JSON_INDENT(1) | JSON_REAL_PRECISION(17)), tail[TAIL];
     if (!text) return NULL;

@@ -47,6 +47,8 @@ qdq_status qdq_scores_set_gradient(qdq_scores *scores, const char *tensor, const
                                    const qdq_sensitivity_sums *sums);
 qdq_status qdq_scores_set_energy(qdq_scores *scores, const char *tensor, double energy);
 
+/* What the other has measured of the tensor, and this one has not. */
+qdq_status qdq_scores_take(qdq_scores *scores, const qdq_scores *other, const char *tensor);
 /* The file's text, to be freed; NULL: no memory. */
 char *qdq_scores_text(const qdq_scores *scores);
 
