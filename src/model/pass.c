@@ -230,7 +230,7 @@ void qdq_pass_expect(qdq_pass *pass, uint64_t bytes) {
     pass->total = bytes;
 }
 
-qdq_pool *qdq_pass_pool(const qdq_pass *pass) { return pass->pool; }
+qdq_pool *qdq_pass_pool(const qdq_pass *pass) { return pass->setting.pool; }
 
 qdq_status qdq_pass_advance(qdq_pass *pass, uint64_t bytes) {
     pass->done += bytes;
