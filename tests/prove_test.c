@@ -77,7 +77,7 @@ static void a_device_is_proved(void **state) {
         return;
     }
     assert_int_equal(t.weighted, 2);
-    assert_true(t.kinds[QDQ_PROOF_PACKING] >= 8 && t.kinds[QDQ_PROOF_DECODING] == 1 && report.blocks > 100);
+    assert_true(t.kinds[QDQ_PROOF_PACKING] >= 8 && t.kinds[QDQ_PROOF_DECODING] == 1 && report.blocks > 0);
 }
 
 static void callbacks_end_a_proof(void **state) {
@@ -107,16 +107,14 @@ static qdq_status own_quantize(void *context, qdq_format format, const float *x,
     qdq_status status = qdq_quantize(format, x, blocks, n);
     qdq_format_info info = {.size = sizeof info};
     assert_ok(qdq_format_describe(format, &info));
-    for (uint64_t i = 0; i < n / info.block_elements; i++)
-        if (x[i * info.block_elements] == 0) ((uint8_t *)blocks)[i * info.block_bytes] ^= e->damage;
+    for (uint64_t i = 0; i < n / info.block_elements; i++) ((uint8_t *)blocks)[i * info.block_bytes] ^= e->damage;
     return status;
 }
 
 static qdq_status own_dequantize(void *context, qdq_format format, const void *blocks, uint64_t n, float *values) {
     const engine *e = context;
     qdq_status status = qdq_dequantize(format, blocks, values, n);
-    for (uint64_t i = 0; i < n && e->damage == 0x80; i++)
-        if (values[i] == 0) values[i] = 0.0f; /* signs of zeros are lost */
+    for (uint64_t i = 0; i < n && e->damage != 0; i++) values[i] = -values[i];
     return status;
 }
 

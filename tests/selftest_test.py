@@ -14,7 +14,7 @@ def run(how, *arguments):
 
 
 def selftest(how, *formats):
-    return run(how, "selftest", "-d", "cpu", "--threads", 2, "-f", ",".join(formats), "--ggml", GGML)
+    return run(how, "selftest", "-d", "cpu", "--threads", 2, "-f", ",".join(formats), "--ggml", GGML, "--elements", 500000)
 
 
 class TestSelftest(unittest.TestCase):
