@@ -1,6 +1,6 @@
-# Writes OUT, a C file of the kernels' texts (metal_texts.h): the drivers' and those of FORMATS (a list with commas), below SOURCE_DIR, with the files that they
-# include in their places, found beside the file, below SOURCE_DIR, or in GENERATED, and without comments. A file that
-# guards itself comes once a text. Metal's compiler reads them on the user's machine.
+# Writes OUT, a C file of the kernels' texts (metal_texts.h): the drivers' and those of FORMATS, a list with commas, below
+# SOURCE_DIR. The files that they include are in their places, found beside the file, below SOURCE_DIR, or in GENERATED;
+# one that guards itself comes once a text. Comments are left out. Metal's compiler reads this on the user's machine.
 cmake_minimum_required(VERSION 3.20)
 
 # Cuts comments out: from each opening to its end.

@@ -1,5 +1,5 @@
-/* One format's kernels: round trip and quantize, without and with importance, and dequantize. Comes after tile.metal and
- * the struct `formats` that has the format's file; FORMAT is its name. */
+/* One format's kernels: round trip and quantize, without and with importance, and dequantize. Comes after tile.metal
+ * and the struct `formats` that has the format's file; FORMAT is its name. */
 #undef FN
 #define FN static inline
 #define JOIN2(a, b) a##_##b
@@ -16,7 +16,7 @@ enum {
     TILE_BYTES = 32 / LANES * F(BYTES),   /* packed */
     CODE_PITCH = 32 * LANES + 4,          /* a block's codes; the next block's begin a bank further */
     CODE_BYTES = (32 / LANES * CODE_PITCH + 15) / 16 * 16,
-    SHARED = 32 * F(SHARED),              /* words: what a tile's lanes show to each other takes the place of its rows, */
+    SHARED = 32 * F(SHARED),              /* words: what a tile's lanes show to each other, in its rows' place, */
     STAGE = SHARED > ROWS ? SHARED : ROWS /* after which are its heads */
 };
 static_assert(CODE_BYTES + TILE_BYTES <= ROWS * 4, "codes and blocks fit into a tile's rows");

@@ -1,6 +1,7 @@
 /* Error and sensitivity: a tile is read once, requantized by one format after another, and summed in a fixed tree. The
- * light formats are compiled in: EACH_LIGHT_FORMAT(X), which the host writes, is X(name, number) for each, and the struct
- * `formats` has their files; of others the round trip is given in memory. And the sums over rows that some fits want. */
+ * light formats are compiled in: EACH_LIGHT_FORMAT(X), which the host writes, is X(name, number) for each, and the
+ * struct `formats` has their files; of others the round trip is given in memory. And the sums over rows that some fits
+ * want. */
 #undef FN
 #define FN static inline
 
@@ -59,8 +60,8 @@ FN void error_of_tile(thread formats &f, work_in w, memory_in input, memory_out 
         make_values(f, w.format[0][k], low, t, rows, v);
         error_sums e = no_errors();
         for (INT i = 0; i < 32; i++) e = with_error(e, i, x[i], v[i], m[i], weighted);
-        UINT all = join_lanes(uint4(as_uint(e.dd.all), as_uint(ww.all), as_uint(e.vv.all), as_uint(e.largest)), t.lane,
-                              rows + ROWS);
+        uint4 own = uint4(as_uint(e.dd.all), as_uint(ww.all), as_uint(e.vv.all), as_uint(e.largest));
+        UINT all = join_lanes(own, t.lane, rows + ROWS);
         if (t.lane % 8 == 0) ((device uint *)(output + w.output.at))[(k * tiles + t.tile) * 4 + t.lane / 8] = all;
     }
 }
@@ -87,7 +88,8 @@ KERNEL(sensitivity_kernel) {
         sensitivity_sums s = no_sensitivities();
         for (INT i = 0; i < 32; i++)
             s = with_difference(s, i, as_real(gradients[PITCH * t.lane + i]), a[i] - b[i]);
-        UINT all = join_lanes(uint4(as_uint(s.t.all), as_uint(s.size.all), as_uint(s.tt.all), 0u), t.lane, rows + 2 * ROWS);
+        uint4 own = uint4(as_uint(s.t.all), as_uint(s.size.all), as_uint(s.tt.all), 0u);
+        UINT all = join_lanes(own, t.lane, rows + 2 * ROWS);
         if (t.lane % 8 == 0 && t.lane < 24)
             ((device uint *)(output + w.output.at))[(k * tiles + t.tile) * 3 + t.lane / 8] = all;
     }

@@ -1,6 +1,6 @@
-/* How tiles reach the lanes. A simdgroup of 32 threads takes a tile of 1,024 elements, a lane 32 consecutive ones: memory
- * is read in pieces of 16 bytes that lie side by side across the simdgroup, and laid down in threadgroup memory as floats'
- * bits in rows of 32, one a lane, 36 apart, so that neither direction meets a bank twice.
+/* How tiles reach the lanes. A simdgroup of 32 threads takes a tile of 1,024 elements, a lane 32 consecutive ones:
+ * memory is read in pieces of 16 bytes that lie side by side across the simdgroup, and laid down in threadgroup memory
+ * as floats' bits in rows of 32, one a lane, 36 apart, so that neither direction meets a bank twice.
  *
  *   element 32 l + e of the tile  ->  rows[36 l + e]
  */
@@ -161,8 +161,8 @@ FN void take_weights(work_in w, memory_in importance, place t, BLOCK_OUT(m)) {
 
 /* ---- Sums ---- */
 
-/* Three sums, and a largest value by its bits, of the lanes', as sums.h has it: lane l takes lane l + 16, then l + 8, 4,
- * 2, 1. Eight lanes each take the first two levels of one of the four, one of them the rest, and returns its bits. */
+/* Three sums, and a largest value by its bits, of the lanes', as sums.h has it: lane l takes lane l + 16, then l + 8,
+ * 4, 2, 1. Eight lanes each take the first two levels of one of the four, one of them the rest, and returns its bits. */
 FN UINT join(INT s, UINT a, UINT b) { return s == 3 ? max(a, b) : as_uint(as_real(a) + as_real(b)); }
 FN UINT join_lanes(uint4 bits, INT lane, threadgroup uint *rows) {
     INT s = lane / 8, l = lane % 8;
@@ -177,7 +177,8 @@ FN UINT join_lanes(uint4 bits, INT lane, threadgroup uint *rows) {
     barrier();
     if (l == 0) {
         threadgroup const uint *c = rows + lane;
-        v = join(s, join(s, join(s, c[0], c[4]), join(s, c[2], c[6])), join(s, join(s, c[1], c[5]), join(s, c[3], c[7])));
+        UINT even = join(s, join(s, c[0], c[4]), join(s, c[2], c[6]));
+        v = join(s, even, join(s, join(s, c[1], c[5]), join(s, c[3], c[7])));
     }
     barrier();
     return v;
