@@ -231,10 +231,15 @@ typedef struct qdq_device_options {
      * stream. Work comes in order with the caller's own there; commits do not wait, and waits are for the encoder's
      * work only. */
     void *stream;
+    /* The revision of the reference, ggml, by which codes are chosen: "2026-08" or "2026-09"; NULL: the newest. They
+     * differ in iq1_m's search alone (docs/exactness.md); what blocks mean is the same. "2026-08" is for the CPU, which
+     * "auto" takes then. */
+    const char *reference;
 } qdq_device_options;
 
 /* As qdq_device_open; options may be NULL. QDQ_INVALID_ARGUMENT: options->size is 0, threads out of range, the stream
- * belongs to another device; QDQ_UNSUPPORTED: on_stream, and the device has no streams. */
+ * belongs to another device, no such revision; QDQ_UNSUPPORTED: on_stream, and the device has no streams; a revision
+ * that it has not. */
 QDQ_API qdq_status qdq_device_open_with(const char *name, const qdq_device_options *options, qdq_device **device);
 /* qdq_device_open_with, of threads alone. */
 QDQ_API qdq_status qdq_device_open_threads(const char *name, int threads, qdq_device **device);
@@ -255,6 +260,7 @@ typedef struct qdq_device_info {
     uint64_t memory;       /* bytes of the device's own or, if shared, of the machine's memory */
     uint32_t shared;       /* 1: host-visible without a copy */
     uint32_t available;    /* 0: description says what is missing */
+    char reference[16];    /* of an open device: the reference's revision, "2026-09" */
 } qdq_device_info;
 
 /* Fills the first info->size bytes. QDQ_INVALID_ARGUMENT: a NULL, or info->size is 0. */

@@ -153,6 +153,7 @@ class qdq_device_options(Structure):
         ("threads", c_int32),
         ("on_stream", c_uint32),
         ("stream", c_void_p),
+        ("reference", c_char_p),
     ]
 
 
@@ -165,6 +166,7 @@ class qdq_device_info(Structure):
         ("memory", c_uint64),
         ("shared", c_uint32),
         ("available", c_uint32),
+        ("reference", c_char * 16),
     ]
 
 

@@ -21,17 +21,31 @@ static const qdq_backend *const backends[] = {
 };
 enum { N_BACKENDS = sizeof backends / sizeof backends[0] };
 
+/* Revisions of the reference. */
+static const char earlier[] = "2026-08", newest[] = "2026-09";
+
+static bool is_earlier(const qdq_device_options *how) { return how->reference && strcmp(how->reference, earlier) == 0; }
+
 static qdq_status open_on(const qdq_backend *backend, uint32_t index, const qdq_device_options *how, qdq_device **out) {
     if (how->on_stream && !backend->open_stream)
         return qdq_fail(QDQ_UNSUPPORTED, "device '%s' has no streams that a caller can own", backend->name);
+    if (is_earlier(how) && !backend->search_as_earlier)
+        return qdq_fail(QDQ_UNSUPPORTED,
+                        "device '%s' chooses codes as the reference of %s does; as that of %s the CPU alone does",
+                        backend->name, newest, earlier);
     qdq_device *device = calloc(1, sizeof *device);
     if (!device) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a device");
     qdq_status status = how->on_stream ? backend->open_stream(index, how->stream, &device->state)
                                        : backend->open(index, how->threads, &device->state);
+    if (status == QDQ_OK && is_earlier(how)) {
+        status = backend->search_as_earlier(device->state);
+        if (status != QDQ_OK) backend->close(device->state);
+    }
     if (status != QDQ_OK) {
         free(device);
         return status;
     }
+    device->earlier = is_earlier(how);
     qdq_mutex_init(&device->waiting);
     qdq_mutex_init(&device->mutex);
     device->backend = backend;
@@ -46,6 +60,7 @@ static qdq_status open_auto(const qdq_device_options *how, qdq_device **device) 
     for (int b = 0; b < N_BACKENDS; b++)
         for (uint32_t i = 0; i < backends[b]->count(); i++) {
             if (backends[b]->recommended && !backends[b]->recommended(i)) continue;
+            if (is_earlier(how) && !backends[b]->search_as_earlier) continue;
             status = open_on(backends[b], i, how, device);
             if (status == QDQ_OK) return QDQ_OK;
         }
@@ -55,6 +70,9 @@ static qdq_status open_auto(const qdq_device_options *how, qdq_device **device) 
 static qdq_status open_named(const char *name, const qdq_device_options *how, qdq_device **device) {
     if (!device) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_device_open: no place for the device");
     *device = NULL;
+    if (how->reference && !is_earlier(how) && strcmp(how->reference, newest) != 0)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "the reference's revisions are %s and %s, not '%.40s'", earlier, newest,
+                        how->reference);
     if (!name || strcmp(name, "auto") == 0) return open_auto(how, device);
     size_t length = strcspn(name, ":");
     for (int b = 0; b < N_BACKENDS; b++) {
@@ -132,6 +150,7 @@ qdq_status qdq_device_describe(const qdq_device *device, qdq_device_info *info) 
         return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_device_describe: a NULL, or info->size is not set");
     qdq_device_info full = {0};
     device->backend->describe_open(device->state, &full);
+    snprintf(full.reference, sizeof full.reference, "%s", device->earlier ? earlier : newest);
     copy_info(info, &full);
     return QDQ_OK;
 }

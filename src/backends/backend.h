@@ -85,6 +85,9 @@ typedef struct qdq_backend {
 
     /* What only some backends have; NULL where not. */
 
+    /* Codes are chosen by the searches that ggml had up to 2026-08 (formats/earlier.def), from now on. Before any work. */
+    qdq_status (*search_as_earlier)(void *device);
+
     /* Would wait return at once? NULL: work is done at submission. */
     bool (*is_done)(void *device, void *ticket);
     /* Whether operations can be put on this stream of the caller's. */

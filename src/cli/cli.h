@@ -76,14 +76,15 @@ enum { QDQ_LONG_OPTION = 256, QDQ_COMMON_OPTION = 1024 };
 
 /* Which of the common options a command takes. -h and --help come by themselves. */
 enum {
-    QDQ_TAKES_DEVICE = 1,  /* -d, --device */
-    QDQ_TAKES_THREADS = 2, /* --threads, --cpu-mask */
-    QDQ_TAKES_FILTER = 4,  /* --include, --exclude */
-    QDQ_TAKES_JSON = 8,    /* --json */
-    QDQ_TAKES_QUIET = 16,  /* --quiet */
-    QDQ_TAKES_FINITE = 32, /* --allow-non-finite */
-    QDQ_TAKES_CODES = 64,  /* --allow-requantize, --via */
-    QDQ_TAKES_LIKE = 128   /* --like, --other-weights */
+    QDQ_TAKES_DEVICE = 1,     /* -d, --device */
+    QDQ_TAKES_THREADS = 2,    /* --threads, --cpu-mask */
+    QDQ_TAKES_FILTER = 4,     /* --include, --exclude */
+    QDQ_TAKES_JSON = 8,       /* --json */
+    QDQ_TAKES_QUIET = 16,     /* --quiet */
+    QDQ_TAKES_FINITE = 32,    /* --allow-non-finite */
+    QDQ_TAKES_CODES = 64,     /* --allow-requantize, --via */
+    QDQ_TAKES_LIKE = 128,     /* --like, --other-weights */
+    QDQ_TAKES_REFERENCE = 256 /* --reference */
 };
 
 typedef struct qdq_cli_example {
@@ -123,8 +124,9 @@ typedef struct qdq_common {
     const char *json;   /* NULL; "-" is standard output, which then has nothing else on it */
     bool quiet;         /* nothing but errors, and the JSON that was asked for */
     bool allow_non_finite, list_skipped, allow_requantize, keep_codes;
-    const char *via;  /* NULL: what is usual for the codes */
-    const char *like; /* NULL: the model's own names */
+    const char *via;       /* NULL: what is usual for the codes */
+    const char *reference; /* NULL: the newest */
+    const char *like;      /* NULL: the model's own names */
     bool other_weights;
     unsigned n_include, n_exclude;
     const char *include[QDQ_MAX_PATTERNS], *exclude[QDQ_MAX_PATTERNS];

@@ -127,10 +127,10 @@ static json_t *result(const quantization *q, const qdq_file_report *r) {
     const char *preset = preset_of(q), *text;
     json_t *unused = json_array();
     for (uint64_t next = 0; (text = next_unused(q, &next)) != NULL;) json_array_append_new(unused, qdq_json_text(text));
-    return json_pack("{s:s, s:o, s:s?, s:s?, s:b, s:s, s:I, s:o, s:o, s:o*, s:I, s:O, s:O, s:o, s:O}", "schema",
+    return json_pack("{s:s, s:o, s:s?, s:s?, s:s, s:b, s:s, s:I, s:o, s:o, s:o*, s:I, s:O, s:O, s:o, s:O}", "schema",
                      "qdq.quantize/1", "format", q->rules == NULL ? json_null() : json_string(name_of(q)), "preset",
-                     preset, "rules", preset != NULL ? revision_of(q) : NULL, "dry_run", q->dry_run, "device",
-                     s->device_names, "bytes", (json_int_t)r->bytes, "bits_per_weight",
+                     preset, "rules", preset != NULL ? revision_of(q) : NULL, "reference", s->reference, "dry_run",
+                     q->dry_run, "device", s->device_names, "bytes", (json_int_t)r->bytes, "bits_per_weight",
                      qdq_json_number(bits_per_weight(r->weight_bytes, r->elements)), "codes", qdq_session_codes(s),
                      "like", qdq_session_like(s), "kept", (json_int_t)r->kept, "tensors", s->tensors, "exceptions",
                      q->other, "unused", unused, "skipped", s->skipped);
@@ -536,7 +536,7 @@ const qdq_cli_command qdq_cli_quantize = {
         "general.description says so.",
     .options = options,
     .takes = QDQ_TAKES_DEVICE | QDQ_TAKES_THREADS | QDQ_TAKES_FILTER | QDQ_TAKES_FINITE | QDQ_TAKES_CODES |
-             QDQ_TAKES_LIKE | QDQ_TAKES_JSON | QDQ_TAKES_QUIET,
+             QDQ_TAKES_REFERENCE | QDQ_TAKES_LIKE | QDQ_TAKES_JSON | QDQ_TAKES_QUIET,
     .examples = examples,
     .run = qdq_command_quantize,
 };

@@ -280,7 +280,7 @@ const qdq_cli_command qdq_cli_sensitivity = {
         "same bits on every device, at any number of threads.",
     .options = options,
     .takes = QDQ_TAKES_DEVICE | QDQ_TAKES_THREADS | QDQ_TAKES_FILTER | QDQ_TAKES_FINITE | QDQ_TAKES_CODES |
-             QDQ_TAKES_JSON | QDQ_TAKES_QUIET,
+             QDQ_TAKES_REFERENCE | QDQ_TAKES_JSON | QDQ_TAKES_QUIET,
     .examples = examples,
     .run = qdq_command_sensitivity,
 };

@@ -22,7 +22,8 @@ enum {
     ALLOW_REQUANTIZE,
     VIA,
     LIKE,
-    OTHER_WEIGHTS
+    OTHER_WEIGHTS,
+    REFERENCE
 };
 
 static const struct {
@@ -62,6 +63,10 @@ static const struct {
      {VIA, "via", "DTYPE", QDQ_ARG_CHOICE, "f32 f16 bf16",
       "of tensors that are codes: what the weights are that they stand for, rounded to nearest, ties to even. Of a "
       "GGUF f32, else bf16"}},
+    {QDQ_TAKES_REFERENCE,
+     {REFERENCE, "reference", "REVISION", QDQ_ARG_CHOICE, "2026-08 2026-09",
+      "by which ggml's searches codes are chosen; the newest is the default. The earlier one, which differs in iq1_m "
+      "alone, is the CPU's"}},
     {QDQ_TAKES_LIKE,
      {LIKE, "like", "TEMPLATE", QDQ_ARG_INPUT, NULL,
       "IN is of safetensors: take its weights as those of this GGUF of the same model, whatever its types, with its "
@@ -93,7 +98,8 @@ bool qdq_common_tables(const qdq_common *common) {
 }
 
 qdq_status qdq_common_open_device(const qdq_common *common, qdq_device **device) {
-    return qdq_device_open_threads(common->device, common->threads, device);
+    qdq_device_options options = {.size = sizeof options, .threads = common->threads, .reference = common->reference};
+    return qdq_device_open_with(common->device, &options, device);
 }
 
 /* ---- Parsing --------------------------------------------------------------------------------------------------- */
@@ -199,6 +205,7 @@ static int take_common(qdq_parser *parser, int id) {
     case LIST_SKIPPED: c->list_skipped = true; return 0;
     case ALLOW_NON_FINITE: c->allow_non_finite = true; return 0;
     case ALLOW_REQUANTIZE: c->allow_requantize = true; return 0;
+    case REFERENCE: c->reference = optarg; return 0;
     case LIKE: c->like = optarg; return 0;
     case OTHER_WEIGHTS: c->other_weights = true; return 0;
     case VIA:

@@ -25,14 +25,19 @@ static bool show_progress(void *context, uint64_t done, uint64_t total) {
 }
 
 static qdq_status open_devices(qdq_session *s) {
+    /* Where an earlier revision is asked for, one device has it: the CPU. */
+    bool pinned = s->common->reference != NULL && strcmp(s->common->reference, "2026-09") != 0;
     qdq_status status =
-        qdq_devices_open(s->common->device, s->common->threads, QDQ_MAX_DEVICES, s->devices, &s->n_devices);
+        pinned ? qdq_common_open_device(s->common, &s->devices[0])
+               : qdq_devices_open(s->common->device, s->common->threads, QDQ_MAX_DEVICES, s->devices, &s->n_devices);
+    if (pinned && status == QDQ_OK) s->n_devices = 1;
     size_t used = 0;
     for (uint32_t i = 0; i < s->n_devices && status == QDQ_OK && used < sizeof s->device_names; i++) {
         qdq_device_info info = {.size = sizeof info};
         status = qdq_device_describe(s->devices[i], &info);
         used += (size_t)snprintf(s->device_names + used, sizeof s->device_names - used, "%s%s", i > 0 ? "," : "",
                                  info.name);
+        memcpy(s->reference, info.reference, sizeof s->reference);
     }
     return status;
 }

@@ -17,6 +17,7 @@ typedef struct qdq_session {
     qdq_device *devices[QDQ_MAX_DEVICES];
     uint32_t n_devices;
     char device_names[256]; /* "cuda:0", "cuda:0,cuda:1" */
+    char reference[16];     /* the revision of ggml by which they choose codes */
     qdq_pass *pass;
     qdq_json_file json;
     json_t *tensors, *skipped; /* arrays of the result; with room for them even when no JSON is wanted */

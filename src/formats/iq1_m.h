@@ -6,8 +6,9 @@
  * 3)
  *
  * Levels 0, 1, 2 are -1, 0, 1, with an eighth added, or taken away where the group is shifted down; a scale is
- * (2 count + 1) D. Source of the algorithm: ggml, quantize_row_iq1_m_impl as of 2026-09 (llama.cpp #28706),
- * dequantize_row_iq1_m; its qsort keeps the order of equal elements, as glibc's did. */
+ * (2 count + 1) D. Source of the algorithm: ggml, quantize_row_iq1_m_impl as of 2026-09 (llama.cpp #28706), or, where
+ * EARLIER is defined, as it was before; dequantize_row_iq1_m; its qsort keeps the order of equal elements, as glibc's
+ * did. */
 #include "iq1.h"
 
 #define iq1_m_LANES        8
@@ -32,6 +33,74 @@ STRUCT(iq1_m_params) {
     UINT point[4], down, step, counts;
 };
 
+/* How a part's elements, in order of size, are cut into three, and its groups shifted: both up, the second down, the
+ * first down, both down. */
+STRUCT(iq1_m_cuts) {
+    REAL scale, best;
+    INT cut[2];
+    UINT shift;
+};
+
+FN iq1_m_cuts iq1_m_uncut(void) {
+    iq1_m_cuts c;
+    c.scale = splat(0.0f);
+    c.best = splat(-3.40282346638528859812e+38f);
+    c.cut[0] = c.cut[1] = splat_i(-1);
+    c.shift = splat_u(0u);
+    return c;
+}
+
+/* Least squares rate a way by its sums of w q x and w q q. */
+FN iq1_m_cuts iq1_m_rate(iq1_m_cuts c, REAL xq, REAL qq, int i, int j, int shift) {
+    MASK better = and_m(gt(qq, splat(0.0f)), gt(xq * xq, c.best * qq));
+    if (!any(better)) return c;
+    c.scale = select_r(better, div_rn(xq, qq), c.scale);
+    c.best = select_r(better, c.scale * xq, c.best);
+    c.cut[0] = select_i(better, splat_i(i), c.cut[0]);
+    c.cut[1] = select_i(better, splat_i(j), c.cut[1]);
+    c.shift = select_u(better, splat_u(shift), c.shift);
+    return c;
+}
+
+#ifdef EARLIER
+
+STRUCT(iq1_m_sums) { REAL xq[4], qq[4]; };
+
+/* An element at level 0, 1 or 2 joins the sums of the four ways to shift. */
+FN iq1_m_sums iq1_m_add(iq1_m_sums s, REAL x, REAL w, MASK first, int level) {
+    float up = level - 0.875f, down = level - 1.125f;
+    REAL xu = w * up * x, xd = w * down * x, qu = w * up * up, qd = w * down * down;
+    s.xq[0] = s.xq[0] + xu;
+    s.xq[1] = s.xq[1] + select_r(first, xu, xd);
+    s.xq[2] = s.xq[2] + select_r(first, xd, xu);
+    s.xq[3] = s.xq[3] + xd;
+    s.qq[0] = s.qq[0] + qu;
+    s.qq[1] = s.qq[1] + select_r(first, qu, qd);
+    s.qq[2] = s.qq[2] + select_r(first, qd, qu);
+    s.qq[3] = s.qq[3] + qd;
+    return s;
+}
+
+/* Every way, its sums added up by themselves. */
+FN iq1_m_cuts iq1_m_cut(iq1_sorted s) {
+    iq1_m_cuts cuts = iq1_m_uncut();
+    iq1_m_sums low;
+    for (int k = 0; k < 4; k++) low.xq[k] = low.qq[k] = splat(0.0f);
+    ROLLED for (int i = 0; i <= 16; i++) {
+        iq1_m_sums middle = low;
+        ROLLED for (int j = i; j <= 16; j++) {
+            iq1_m_sums all = middle;
+            ROLLED for (int e = j; e < 16; e++) all = iq1_m_add(all, s.x[e], s.w[e], lt_i(s.index[e], splat_i(8)), 2);
+            for (int k = 0; k < 4; k++) cuts = iq1_m_rate(cuts, all.xq[k], all.qq[k], i, j, k);
+            if (j < 16) middle = iq1_m_add(middle, s.x[j], s.w[j], lt_i(s.index[j], splat_i(8)), 1);
+        }
+        if (i < 16) low = iq1_m_add(low, s.x[i], s.w[i], lt_i(s.index[i], splat_i(8)), 0);
+    }
+    return cuts;
+}
+
+#else
+
 /* Of a part's elements in order of size, the first n: sums of one half's weights and weighted values, at 17 half + n.
  */
 STRUCT(iq1_m_sums) { REAL x[34], w[34]; };
@@ -50,9 +119,32 @@ FN iq1_m_sums iq1_m_add_up(iq1_sorted s) {
     return sums;
 }
 
-/* Every way to cut a part's elements, in order of size, into three, with all shifts; least squares rates them. The
- * levels of both shifts lie 1 apart, so the sums of w q x are those of all elements at the highest level, less those
- * before each cut; the sums of w q q, with q q of neighbours 0.75 and 1.25 apart, likewise. */
+/* Every way. The levels of both shifts lie 1 apart, so the sums of w q x are those of all elements at the highest
+ * level, less those before each cut; the sums of w q q, with q q of neighbours 0.75 and 1.25 apart, likewise. */
+FN iq1_m_cuts iq1_m_cut(iq1_sorted s) {
+    iq1_m_cuts cuts = iq1_m_uncut();
+    iq1_m_sums sums = iq1_m_add_up(s);
+    ROLLED for (int i = 0; i <= 16; i++) ROLLED for (int j = i; j <= 16; j++) {
+        REAL up[2], down[2], up_2[2], down_2[2]; /* a half's sums, shifted up or down */
+        for (int half = 0; half < 2; half++) {
+            REAL before = sums.x[17 * half + i] + sums.x[17 * half + j], all = sums.w[17 * half + 16];
+            REAL first = sums.w[17 * half + i], second = sums.w[17 * half + j];
+            up[half] = sums.x[17 * half + 16] * 1.125f - before;
+            down[half] = sums.x[17 * half + 16] * 0.875f - before;
+            up_2[half] = all * 1.125f * 1.125f + first * 0.75f + second * -1.25f;
+            down_2[half] = all * 0.875f * 0.875f + first * 1.25f + second * -0.75f;
+        }
+        for (int k = 0; k < 4; k++) {
+            REAL xq = (k < 2 ? up[0] : down[0]) + (k % 2 == 0 ? up[1] : down[1]);
+            REAL qq = (k < 2 ? up_2[0] : down_2[0]) + (k % 2 == 0 ? up_2[1] : down_2[1]);
+            cuts = iq1_m_rate(cuts, xq, qq, i, j, k);
+        }
+    }
+    return cuts;
+}
+
+#endif
+
 LARGE iq1_m_part iq1_m_search(BLOCK_IN(x), BLOCK_IN(w)) {
     iq1_m_part f;
     f.down = splat_u(0u);
@@ -64,41 +156,16 @@ LARGE iq1_m_part iq1_m_search(BLOCK_IN(x), BLOCK_IN(w)) {
         REAL max = abs_(x[16 * part]);
         for (int i = 16 * part + 1; i < 16 * part + 16; i++) max = max_r(max, abs_(x[i]));
         iq1_sorted s = iq1_sort(x, w, 16 * part, 16);
-        iq1_m_sums sums = iq1_m_add_up(s);
-        REAL best = splat(-3.40282346638528859812e+38f), scale = splat(0.0f);
-        INT cut[2];
-        UINT shift = splat_u(0u);
-        cut[0] = cut[1] = splat_i(-1);
-        ROLLED for (int i = 0; i <= 16; i++) ROLLED for (int j = i; j <= 16; j++) {
-            REAL up[2], down[2], up_2[2], down_2[2]; /* a half's sums, shifted up or down */
-            for (int half = 0; half < 2; half++) {
-                REAL before = sums.x[17 * half + i] + sums.x[17 * half + j], all = sums.w[17 * half + 16];
-                REAL first = sums.w[17 * half + i], second = sums.w[17 * half + j];
-                up[half] = sums.x[17 * half + 16] * 1.125f - before;
-                down[half] = sums.x[17 * half + 16] * 0.875f - before;
-                up_2[half] = all * 1.125f * 1.125f + first * 0.75f + second * -1.25f;
-                down_2[half] = all * 0.875f * 0.875f + first * 1.25f + second * -0.75f;
-            }
-            for (int k = 0; k < 4; k++) { /* both up, the second down, the first down, both down */
-                REAL xq = (k < 2 ? up[0] : down[0]) + (k % 2 == 0 ? up[1] : down[1]);
-                REAL qq = (k < 2 ? up_2[0] : down_2[0]) + (k % 2 == 0 ? up_2[1] : down_2[1]);
-                MASK better = and_m(gt(qq, splat(0.0f)), gt(xq * xq, best * qq));
-                if (!any(better)) continue;
-                scale = select_r(better, div_rn(xq, qq), scale);
-                best = select_r(better, scale * xq, best);
-                cut[0] = select_i(better, splat_i(i), cut[0]);
-                cut[1] = select_i(better, splat_i(j), cut[1]);
-                shift = select_u(better, splat_u(k), shift);
-            }
-        }
-        MASK nothing = or_m(lt(max, splat(1e-7f)), lt_i(cut[0], splat_i(0))), turn = lt(scale, splat(0.0f));
-        UINT levels = iq1_levels(s.index, 16, cut[0], cut[1], 0);
+        iq1_m_cuts cuts = iq1_m_cut(s);
+        MASK nothing = or_m(lt(max, splat(1e-7f)), lt_i(cuts.cut[0], splat_i(0)));
+        MASK turn = lt(cuts.scale, splat(0.0f));
+        UINT levels = iq1_levels(s.index, 16, cuts.cut[0], cuts.cut[1], 0);
         levels = select_u(turn, 0xaaaaaaaau - levels, levels);
-        shift = select_u(turn, 3u - shift, shift);
+        UINT shift = select_u(turn, 3u - cuts.shift, cuts.shift);
         UINT down = (shift >> 1 | (shift & 1u) << 1) << (2 * part);
         iq1_pick p;
         for (int g = 0; g < 4; g++) p.point[g] = g % 2 == 0 ? levels & 0xffffu : levels >> 16;
-        p.scale = abs_(scale);
+        p.scale = abs_(cuts.scale);
         p = iq1_on_grid(WORDS_OF(iq1_m), p, x, w, 2 * part, 2, down);
         f.scale[part] = select_r(nothing, splat(0.0f), p.scale);
         f.down = f.down | select_u(nothing, splat_u(0u), down);

@@ -183,6 +183,9 @@ static uint64_t plan_checksum(const parts *p) {
     qdq_checksum_begin(&sum);
     qdq_checksum_text(&sum, r->kind == QDQ_WORK_QUANTIZE ? "quantize" : "roundtrip");
     qdq_checksum_number(&sum, r->source_dtype);
+    char reference[16];
+    qdq_pass_reference(r->pass, reference);
+    qdq_checksum_text(&sum, reference);
     for (uint32_t f = 0; f < p->making.n_files; f++) qdq_checksum_add(&sum, p->headers[f], (size_t)p->header_bytes[f]);
     for (uint64_t i = 0; i < r->n; i++) {
         const qdq_rewritten *t = &r->tensors[i];

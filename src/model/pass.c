@@ -225,6 +225,12 @@ void qdq_pass_free(qdq_pass *pass) {
     free(pass);
 }
 
+void qdq_pass_reference(const qdq_pass *pass, char revision[16]) {
+    qdq_device_info info = {.size = sizeof info};
+    qdq_device_describe(pass->feeders[0].slots[0].device, &info);
+    memcpy(revision, info.reference, sizeof info.reference);
+}
+
 void qdq_pass_expect(qdq_pass *pass, uint64_t bytes) {
     pass->done = 0;
     pass->total = bytes;

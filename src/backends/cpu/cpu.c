@@ -17,6 +17,7 @@
 typedef struct cpu_device {
     qdq_pool *pool;
     const qdq_cpu_kernels *kernels;
+    qdq_cpu_kernels *own; /* the same with earlier searches; NULL: they are not wanted */
 } cpu_device;
 
 typedef struct cpu_memory {
@@ -406,7 +407,30 @@ static qdq_status cpu_open(uint32_t index, int threads, void **state) {
 static void cpu_close(void *state) {
     cpu_device *device = state;
     qdq_pool_free(device->pool);
+    if (device->own) free((void *)(uintptr_t)device->own->formats);
+    free(device->own);
     free(device);
+}
+
+static qdq_status search_as_earlier(void *state) {
+    cpu_device *device = state;
+    size_t bytes = (size_t)qdq_format_count() * sizeof *device->kernels->formats;
+    qdq_cpu_format_kernels *formats = malloc(bytes);
+    qdq_cpu_kernels *own = malloc(sizeof *own);
+    if (!formats || !own) {
+        free(formats);
+        free(own);
+        return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a device");
+    }
+    memcpy(formats, device->kernels->formats, bytes);
+    for (const qdq_cpu_earlier *e = device->kernels->earlier; e->format; e++) {
+        qdq_format format = qdq_format_by_name(e->format);
+        if (format != QDQ_FORMAT_NONE) formats[format].lanes = e->lanes;
+    }
+    *own = *device->kernels;
+    own->formats = formats;
+    device->kernels = device->own = own;
+    return QDQ_OK;
 }
 
 static qdq_status cpu_wrap(void *state, void *bytes, uint64_t size, void **memory) {
@@ -510,5 +534,6 @@ const qdq_backend qdq_cpu_backend = {.name = "cpu",
                                      .read = cpu_read,
                                      .build = cpu_build,
                                      .submit = cpu_submit,
+                                     .search_as_earlier = search_as_earlier,
                                      .wait = cpu_wait,
                                      .dialect = cpu_dialect};

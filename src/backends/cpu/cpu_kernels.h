@@ -33,10 +33,17 @@ typedef struct qdq_cpu_format_kernels {
     const qdq_cpu_format_bytes *bytes;
 } qdq_cpu_format_kernels;
 
+/* A format's lanes by the search that ggml had up to 2026-08. */
+typedef struct qdq_cpu_earlier {
+    const char *format; /* NULL: the end */
+    const qdq_cpu_format_lanes *lanes;
+} qdq_cpu_earlier;
+
 typedef struct qdq_cpu_kernels {
     const char *name;
     const qdq_cpu_tile_kernels *tile;
     const qdq_cpu_format_kernels *formats; /* by qdq_format */
+    const qdq_cpu_earlier *earlier;
 } qdq_cpu_kernels;
 
 /* The strongest tier that the mask allows and this processor has; never NULL. */

@@ -50,14 +50,59 @@ static const qdq_cpu_format_kernels avx512_formats[] = {
 #undef FORMAT
 #endif
 
-static const qdq_cpu_kernels tiers[] = {
-    {"c", &qdq_cpu_c_tile, c_formats},
+#define DECLARE_EARLIER(name, tier) extern const qdq_cpu_format_lanes qdq_cpu_##name##_##tier##_earlier_lanes;
+#define EARLIER_ROW(name, tier)     {#name, &qdq_cpu_##name##_##tier##_earlier_lanes},
+#define END                                                                                                            \
+    { NULL, NULL }
+
+#define EARLIER_SEARCH(name) DECLARE_EARLIER(name, c)
+#include "formats/earlier.def"
+#undef EARLIER_SEARCH
+#define EARLIER_SEARCH(name) EARLIER_ROW(name, c)
+static const qdq_cpu_earlier c_earlier[] = {
+#include "formats/earlier.def"
+    END,
+};
+#undef EARLIER_SEARCH
+
 #ifdef QDQ_TIER_SIMD128
-    {"simd128", &qdq_cpu_simd128_tile, simd128_formats},
+#define EARLIER_SEARCH(name) DECLARE_EARLIER(name, simd128)
+#include "formats/earlier.def"
+#undef EARLIER_SEARCH
+#define EARLIER_SEARCH(name) EARLIER_ROW(name, simd128)
+static const qdq_cpu_earlier simd128_earlier[] = {
+#include "formats/earlier.def"
+    END,
+};
+#undef EARLIER_SEARCH
+#endif
+
+#ifdef QDQ_TIER_X86
+#define EARLIER_SEARCH(name) DECLARE_EARLIER(name, avx2) DECLARE_EARLIER(name, avx512)
+#include "formats/earlier.def"
+#undef EARLIER_SEARCH
+#define EARLIER_SEARCH(name) EARLIER_ROW(name, avx2)
+static const qdq_cpu_earlier avx2_earlier[] = {
+#include "formats/earlier.def"
+    END,
+};
+#undef EARLIER_SEARCH
+#define EARLIER_SEARCH(name) EARLIER_ROW(name, avx512)
+static const qdq_cpu_earlier avx512_earlier[] = {
+#include "formats/earlier.def"
+    END,
+};
+#undef EARLIER_SEARCH
+#endif
+
+static const qdq_cpu_kernels tiers[] = {
+    {"c", &qdq_cpu_c_tile, c_formats, c_earlier},
+#ifdef QDQ_TIER_SIMD128
+    {"simd128", &qdq_cpu_simd128_tile, simd128_formats, simd128_earlier},
 #endif
 #ifdef QDQ_TIER_X86
-    {"avx2", &qdq_cpu_avx2_tile, avx2_formats},
-    {"avx512", &qdq_cpu_avx512_tile, avx512_formats},
+    {"avx2", &qdq_cpu_avx2_tile, avx2_formats, avx2_earlier},
+    {"avx512", &qdq_cpu_avx512_tile, avx512_formats, avx512_earlier},
 #endif
 };
 
