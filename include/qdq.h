@@ -107,7 +107,8 @@ QDQ_API size_t qdq_dtype_size(qdq_dtype dtype);      /* bytes an element; 0 for 
 /* ---- Formats --------------------------------------------------------------------------------------------------- */
 
 /* A format is a small number, valid for this process and not to be stored: a name or ggml type is. Formats are
- * 0 … qdq_format_count() - 1. */
+ * 0 … qdq_format_count() - 1. Those whose blocks have one element (f32, f16, bf16) are conversions, to nearest, ties to
+ * even; only CPU devices take them. */
 typedef int32_t qdq_format;
 #define QDQ_FORMAT_NONE   (-1)
 /* Where a `high` format is asked for: the weights themselves, unquantized. */
@@ -478,7 +479,7 @@ typedef struct qdq_proof_options {
     size_t size;               /* sizeof(qdq_proof_options), set by the caller */
     const char *device;        /* as qdq_device_open() has it */
     const qdq_codec *codec;    /* in the device's place; NULL: the device */
-    const qdq_format *formats; /* n_formats of them; 0: all */
+    const qdq_format *formats; /* n_formats of them, none of blocks of one element; 0: all others */
     uint32_t n_formats;
     int32_t threads; /* that compare, from 1 to 4,096; 0: one a core */
     /* 0: samples, a minute of one core for all formats. 1: each of the 2^32 numbers as a block's extreme and as an

@@ -79,21 +79,18 @@ QDQ_API size_t qdq_disturbance(const char *text);
 
 #define QDQ_MAX_FORMATS 64
 
-/* Reads one format's name or several parted by commas, in any case, each once. f32, f16 and bf16 are known too:
- * conversions to nearest, ties to even. formats: room for QDQ_MAX_FORMATS. QDQ_INVALID_ARGUMENT, and *n = 0: an unknown
- * name (the message lists those there are), a name twice. */
+/* Reads one format's name or several parted by commas, in any case, each once. formats: room for QDQ_MAX_FORMATS.
+ * QDQ_INVALID_ARGUMENT, and *n = 0: an unknown name (the message lists those there are), a name twice. */
 QDQ_API qdq_status qdq_parse_formats(const char *text, qdq_format *formats, uint32_t *n);
 /* What a list of formats may have. */
 enum {
-    QDQ_LIST_FLOATS = 1,  /* f32, f16 and bf16, too */
+    QDQ_LIST_FLOATS = 1,  /* those without blocks, too: f32, f16, bf16 */
     QDQ_LIST_WEIGHTED = 2 /* formats that need an importance matrix: there is one */
 };
 /* As qdq_parse_formats(), with these. NULL and "all" are every format of blocks, without QDQ_LIST_WEIGHTED those that
  * need no importance matrix. QDQ_INVALID_ARGUMENT also: a format that the flags leave out; where it needs an importance
  * matrix, with QDQ_ADVICE_IMATRIX. */
 QDQ_API qdq_status qdq_list_formats(const char *text, uint32_t flags, qdq_format *formats, uint32_t *n);
-/* qdq_format_describe(), of f32, f16 and bf16 as well. */
-QDQ_API qdq_status qdq_target_describe(qdq_format format, qdq_format_info *info);
 
 /* ---- Models, read ---------------------------------------------------------------------------------------------- */
 

@@ -606,7 +606,6 @@ static void kernels_are_built_by_name(void **state) {
                                         "qdq_q4_0_f32_f32",
                                         "qdq_q4_0__bf16",
                                         "qdq_q4_0_u8_bf16",
-                                        "qdq_f16_bf16",
                                         "qdq__f16_bf16",
                                         "quantize_q4_0_f32_bf16",
                                         "dequantize_q4_0_f32_bf16",

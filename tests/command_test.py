@@ -100,6 +100,7 @@ class TestWords(CommandTest):
     def test_formats(self):
         text = self.done("formats")
         self.assertRegex(text, r"(?m)^q4_0 +2 +32 +18 +4.5 ")
+        self.assertNotIn("bf16 ", text)
         self.assertEqual(len(text.splitlines()), len(self.json("formats")["formats"]) + 1)
         self.assertEqual(self.json("formats")["schema"], "qdq.formats/1")
         row = [f for f in self.json("formats")["formats"] if f["name"] == "q8_0"][0]

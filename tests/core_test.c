@@ -3,6 +3,9 @@
 
 #include <math.h>
 
+#include "base/format.h"
+#include "base/source.h"
+
 static qdq_format format_named(const char *name) {
     qdq_format f = qdq_format_by_name(name);
     assert_int_not_equal(f, QDQ_FORMAT_NONE);
@@ -161,7 +164,7 @@ static void check_golden(const char *suffix, const float *importance) {
         assert_ok(
             qdq_buffer_wrap(device, QDQ_F32, 1, (uint64_t[]){1024}, (void *)(uintptr_t)importance, 4096, &weights));
     qdq_options options = {.size = sizeof options, .importance = weights};
-    for (qdq_format f = 0; f < qdq_format_count(); f++) {
+    for (qdq_format f = 0; f < qdq_block_format_count(); f++) {
         qdq_format_info info = describe(f);
         char name[64];
         snprintf(name, sizeof name, "%s%s.blk", info.name, suffix);
@@ -228,7 +231,7 @@ static void check_overflow(const char *suffix, const float *importance) {
         assert_ok(
             qdq_buffer_wrap(device, QDQ_F32, 1, (uint64_t[]){1024}, (void *)(uintptr_t)importance, 4096, &weights));
     qdq_options options = {.size = sizeof options, .importance = weights};
-    for (qdq_format f = 0; f < qdq_format_count(); f++) {
+    for (qdq_format f = 0; f < qdq_block_format_count(); f++) {
         qdq_format_info info = describe(f);
         if (info.importance == 2 && !importance) continue;
         char key[64];
@@ -629,13 +632,57 @@ static void test_kernel_names(void **state) {
     qdq_device_close(device);
 }
 
+/* f32, f16 and bf16: each element by itself, any number of them. */
+static void test_sources_as_formats(void **state) {
+    enum { N = 3 * QDQ_TILE + 77 };
+    static float x[N], y[N], expected[N];
+    static unsigned char blocks[4 * N], stored[4 * N];
+    uint64_t seed = 77;
+    for (size_t i = 0; i < N; i++) {
+        uint32_t bits = (uint32_t)(next_random(&seed) >> 32); /* NaNs, infinities and subnormals among them */
+        memcpy(&x[i], &bits, sizeof bits);
+        if (i % 3 == 0) x[i] = random_float(&seed);
+        if (i % 5 == 0) x[i] = ldexpf(random_float(&seed), -20);
+    }
+    const qdq_source *source;
+    for (uint32_t s = 0; (source = qdq_source_at(s)) != NULL; s++) {
+        qdq_format f = format_named(source->name);
+        qdq_format_info info = describe(f);
+        assert_int_equal(info.block_elements, 1);
+        assert_int_equal(info.block_bytes, source->bytes);
+        assert_int_equal(info.importance, QDQ_IMPORTANCE_UNUSED);
+        assert_true(f >= qdq_block_format_count());
+        for (size_t n = 1; n <= N; n = n < 70 ? n + 1 : n + 1000) {
+            qdq_source_store(source, x, stored, n);
+            qdq_source_load(source, stored, expected, n);
+            memset(blocks, 0xee, sizeof blocks);
+            assert_ok(qdq_quantize(f, x, blocks, n));
+            assert_memory_equal(blocks, stored, n * source->bytes);
+            assert_int_equal(blocks[n * source->bytes], 0xee);
+            assert_ok(qdq_roundtrip(f, x, y, n));
+            assert_memory_equal(y, expected, n * 4);
+            assert_ok(qdq_dequantize(f, stored, y, n));
+            assert_memory_equal(y, expected, n * 4);
+        }
+    }
+    qdq_error_sums sums = {0}, exact = {0};
+    qdq_sensitivity_sums scores = {0};
+    const float some[4] = {1.0f, 1.0f + 0x1p-9f, 1.0f + 0x1p-12f, -3.0f}, gradient[4] = {2.0f, 4.0f, -8.0f, 1.0f};
+    assert_ok(qdq_error(format_named("f32"), some, 4, &exact));
+    assert_true(exact.err2 == 0.0 && exact.count == 4);
+    assert_ok(qdq_error(format_named("bf16"), some, 4, &sums));
+    assert_true(sums.err2 == 0x1p-18 + 0x1p-24 && sums.max_abs == 0x1p-9);
+    assert_ok(qdq_sensitivity(format_named("bf16"), format_named("f16"), some, gradient, 4, &scores));
+    assert_true(scores.signed_sum == -4 * 0x1p-9);
+}
+
 static void test_formats(void **state) {
     for (qdq_format f = 0; f < qdq_format_count(); f++) {
         qdq_format_info info = describe(f);
         assert_int_equal(qdq_format_by_name(info.name), f);
         assert_int_equal(qdq_format_by_ggml_type(info.ggml_type), f);
         assert_int_equal(qdq_format_bytes(f, info.block_elements * 3ull), info.block_bytes * 3ull);
-        assert_int_equal(qdq_format_bytes(f, info.block_elements * 3ull + 1), 0);
+        if (info.block_elements > 1) assert_int_equal(qdq_format_bytes(f, info.block_elements * 3ull + 1), 0);
     }
     assert_int_equal(qdq_format_by_name("Q4_0"), qdq_format_by_name("q4_0"));
     assert_int_equal(qdq_format_by_name("q4"), QDQ_FORMAT_NONE);
@@ -669,6 +716,7 @@ int main(void) {
         cmocka_unit_test(test_source_dtypes),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_kernel_names),
+        cmocka_unit_test(test_sources_as_formats),
         cmocka_unit_test(test_formats),
     };
     printf("CPU tier: %s\n", qdq_cpu_tier());

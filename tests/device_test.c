@@ -11,6 +11,7 @@
 #include "backends/vulkan/vulkan_proof.h"
 #include "api/device.h"
 #include "base/error.h"
+#include "base/format.h"
 
 static const char *device_name = "cpu";
 static qdq_device *device, *cpu;
@@ -188,7 +189,7 @@ static void check_case(const test_case *c, bool specials) {
                  expected.to_source.signed_sum);
 }
 
-static qdq_format next_format(qdq_format f) { return (f + 1) % qdq_format_count(); }
+static qdq_format next_format(qdq_format f) { return (f + 1) % qdq_block_format_count(); }
 
 /* The next format that runs, whose blocks divide n. */
 static qdq_format second_format(qdq_format f, uint64_t n, bool with_importance) {
@@ -198,7 +199,7 @@ static qdq_format second_format(qdq_format f, uint64_t n, bool with_importance) 
 }
 
 #define FOR_FORMATS(f, with_importance)                                                                                \
-    for (qdq_format f = 0; f < qdq_format_count(); f++)                                                                \
+    for (qdq_format f = 0; f < qdq_block_format_count(); f++)                                                          \
         if (runs(f, with_importance))
 
 /* ---- Tests ---- */
@@ -577,6 +578,26 @@ static void two_devices_at_once(void **state) {
         qdq_buffer_free(out[i]);
     }
     qdq_device_close(other);
+}
+
+static void only_a_cpu_takes_sources_as_formats(void **state) {
+    (void)state;
+    static const float x[64];
+    qdq_format f = qdq_format_by_name("f16");
+    qdq_buffer *in = make_buffer(device, QDQ_F32, 64, x), *out = make_buffer(device, QDQ_F32, 64, NULL);
+    qdq_encoder *encoder;
+    assert_ok(qdq_encoder_create(device, &encoder));
+    qdq_status status = qdq_encode_roundtrip(encoder, f, in, out, NULL);
+    if (strncmp(device_name, "cpu", 3) == 0) {
+        assert_ok(status);
+        assert_ok(qdq_encoder_commit_and_wait(encoder));
+    } else {
+        assert_refused(status, QDQ_UNSUPPORTED, "has no kernels of f16, which has no blocks; a CPU device takes it");
+        assert_refused(qdq_device_build_kernel(device, "quantize_f16_f32"), QDQ_UNSUPPORTED, "a CPU device takes it");
+    }
+    qdq_encoder_free(encoder);
+    qdq_buffer_free(in);
+    qdq_buffer_free(out);
 }
 
 static void wrong_use_is_refused(void **state) {
@@ -1111,6 +1132,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(two_encoders_from_two_threads),
         cmocka_unit_test(two_devices_at_once),
         cmocka_unit_test(wrong_use_is_refused),
+        cmocka_unit_test(only_a_cpu_takes_sources_as_formats),
         cmocka_unit_test(halves_are_roundings_of_floats),
         cmocka_unit_test(several_sensitivities_at_once),
         cmocka_unit_test(rows_with_a_pitch),

@@ -4,6 +4,7 @@
 #include "support.h"
 
 #include "proof/inputs.h"
+#include "base/format.h"
 
 enum { BLOCKS = 320, COLUMNS = 256 };
 
@@ -104,7 +105,7 @@ static void blocks_do_not_see_their_neighbours(void **state) {
     static outcome expected, got;
     make_importances();
     uint32_t mask = qdq_cpu_mask(UINT32_MAX);
-    for (qdq_format f = 0; f < qdq_format_count(); f++) {
+    for (qdq_format f = 0; f < qdq_block_format_count(); f++) {
         qdq_format_info info = describe(f);
         for (int i = 0; i < IMPORTANCES; i++) {
             const importance *m = &importances[i];

@@ -258,7 +258,7 @@ static void the_device_is_proved(void **state) {
     assert_ok(qdq_device_quantizer(name, QDQ_F32, WORKERS, &device));
     assert_ok(qdq_scalar_quantizer(WORKERS, &scalar));
     static qdq_verdict verdict;
-    for (qdq_format f = 0; f < qdq_format_count(); f++) {
+    for (qdq_format f = 0; f < qdq_block_format_count(); f++) {
         const qdq_format_row *row = qdq_format_get(f);
         if (row->importance == 2) continue;
         qdq_inputs inputs[] = {qdq_inputs_random(11, 300), qdq_inputs_adversarial(11, 1000), qdq_inputs_scales(4000037),

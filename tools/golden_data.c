@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "proof/quantizers.h"
 
 enum { ROW = 1024, MOST_LINES = 1024 };
@@ -44,12 +45,6 @@ static void write_file(const char *name, const void *bytes, size_t size) {
     if (fwrite(bytes, 1, size, file) != size || fclose(file) != 0) stop(name, "cannot be written");
 }
 
-static uint64_t hash_bytes(const void *bytes, size_t size) {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < size; i++) h = (h ^ ((const unsigned char *)bytes)[i]) * 0x100000001b3u;
-    return h;
-}
-
 static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 /* The line takes the place of the one with its name, or its own among the sorted others below the title. */
@@ -73,7 +68,8 @@ static void put_hashes(const char *file, const char *name, const void *bytes, si
     if (!line) stop(name, "no memory");
     int used = sprintf(line, "%.60s", name);
     for (size_t i = 0; i < pieces; i++)
-        used += sprintf(line + used, " %016llx", (unsigned long long)hash_bytes((const char *)bytes + i * size, size));
+        used += sprintf(line + used, " %016llx",
+                        (unsigned long long)qdq_hash(QDQ_HASH_OF_NOTHING, (const char *)bytes + i * size, size));
     put_line(file, line);
     free(line);
 }

@@ -669,7 +669,6 @@ FUNCTIONS = {
     "qdq_disturbance": (c_size_t, (c_char_p,)),
     "qdq_parse_formats": (c_int, (c_char_p, c_void_p, c_void_p,)),
     "qdq_list_formats": (c_int, (c_char_p, c_uint32, c_void_p, c_void_p,)),
-    "qdq_target_describe": (c_int, (c_int32, POINTER(qdq_format_info),)),
     "qdq_model_open": (c_int, (c_char_p, POINTER(c_void_p),)),
     "qdq_model_parse": (c_int, (c_int, c_void_p, c_uint64, c_char_p, POINTER(c_void_p),)),
     "qdq_model_close": (None, (c_void_p,)),

@@ -63,8 +63,8 @@ _NUMBERS = {f.name: number for number, f in enumerate(_FORMATS)}
 
 
 def formats() -> Tuple[Format, ...]:
-    """Every format of this library."""
-    return _FORMATS
+    """Every format of blocks. f32, f16 and bf16 are known by name, too: to the nearest, on the CPU."""
+    return tuple(f for f in _FORMATS if f.block_elements > 1)
 
 
 def find(name: FormatLike) -> Format:

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "api/device.h"
 #include "base/error.h"
 #include "base/format.h"
 
@@ -47,6 +48,24 @@ qdq_status qdq_check_formats(char kernel[QDQ_KERNEL_NAME], const qdq_op *op) {
         if (status != QDQ_OK) return status;
     }
     return QDQ_OK;
+}
+
+static qdq_status check_source(const qdq_device *device, const qdq_op *op, qdq_format format) {
+    const qdq_format_row *row = qdq_format_get(format); /* NULL: QDQ_FORMAT_SOURCE */
+    if (!row || !row->is_source || device->backend->takes_sources) return QDQ_OK;
+    char kernel[QDQ_KERNEL_NAME];
+    qdq_kernel_name(kernel, op->kind, format, op->input.dtype, op->output.dtype);
+    return qdq_fail(QDQ_UNSUPPORTED, "%s: a %s device has no kernels of %s, which has no blocks; a CPU device takes it",
+                    kernel, device->backend->name, row->name);
+}
+
+qdq_status qdq_build_op(const qdq_device *device, const qdq_op *op) {
+    qdq_status status = QDQ_OK;
+    for (uint32_t f = 0; f < op->n_formats && status == QDQ_OK; f++) {
+        status = check_source(device, op, op->format[f]);
+        if (status == QDQ_OK && op->kind == QDQ_OP_SENSITIVITY) status = check_source(device, op, op->high[f]);
+    }
+    return status == QDQ_OK ? device->backend->build(device->state, op) : status;
 }
 
 qdq_status qdq_check_overlap(const char *kernel, const char *what, qdq_extent read, qdq_extent output, bool in_place) {

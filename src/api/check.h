@@ -14,6 +14,8 @@ void qdq_kernel_name(char name[QDQ_KERNEL_NAME], qdq_op_kind kind, qdq_format fo
 /* The operation's formats exist and take its count of elements, and there is an importance matrix where one is needed.
  * Leaves in `kernel` the name of what was refused. */
 qdq_status qdq_check_formats(char kernel[QDQ_KERNEL_NAME], const qdq_op *op);
+/* The backend's build. QDQ_UNSUPPORTED, too, for a source as a format where the device takes none. */
+qdq_status qdq_build_op(const qdq_device *device, const qdq_op *op);
 
 /* Bytes in a space of addresses. */
 typedef struct qdq_extent {

@@ -294,7 +294,7 @@ static qdq_status record(qdq_encoder *encoder, const qdq_op *op, const qdq_buffe
     qdq_op *ops = held ? make_room(encoder->ops, encoder->n_ops, 1, &encoder->ops_room, sizeof *ops) : NULL;
     if (!ops) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory to record an operation");
     encoder->ops = ops;
-    qdq_status status = encoder->device->backend->build(encoder->device->state, op);
+    qdq_status status = qdq_build_op(encoder->device, op);
     if (status != QDQ_OK) return status;
     uint64_t kept_bytes = encoder->keeps ? qdq_kept_bytes(op) : 0;
     void *kept = kept_bytes > 0 ? malloc((size_t)kept_bytes) : NULL;

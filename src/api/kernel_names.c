@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/check.h"
 #include "api/device.h"
 #include "base/error.h"
 #include "base/format.h"
@@ -95,9 +96,9 @@ qdq_status qdq_device_build_kernel(qdq_device *device, const char *name) {
         if (row && row->importance == QDQ_IMPORTANCE_NEEDED) plain = false;
         if (row && row->importance != QDQ_IMPORTANCE_UNUSED) weighted = true;
     }
-    qdq_status status = plain ? device->backend->build(device->state, &op) : QDQ_OK;
+    qdq_status status = plain ? qdq_build_op(device, &op) : QDQ_OK;
     if (status != QDQ_OK || !weighted) return status;
     static char given;
     op.importance = (qdq_span){.memory = &given, .dtype = QDQ_F32};
-    return device->backend->build(device->state, &op);
+    return qdq_build_op(device, &op);
 }

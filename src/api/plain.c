@@ -59,7 +59,7 @@ static qdq_status run(qdq_op *op, const host_array *arrays, int n) {
         if (status != QDQ_OK) break;
     }
     void *ticket;
-    if (status == QDQ_OK) status = device->backend->build(device->state, op);
+    if (status == QDQ_OK) status = qdq_build_op(device, op);
     if (status == QDQ_OK) status = device->backend->submit(device->state, (qdq_queue){0}, op, 1, &ticket);
     if (status == QDQ_OK) status = device->backend->wait(device->state, ticket);
     while (wrapped-- > 0) device->backend->free(device->state, arrays[wrapped].span->memory);

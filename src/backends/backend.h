@@ -59,6 +59,7 @@ typedef qdq_status qdq_reader(void *context, uint64_t at, void *to, size_t n);
 
 typedef struct qdq_backend {
     const char *name;
+    bool takes_sources;                  /* as formats */
     uint32_t (*count)(void);             /* devices; 0 when the backend is absent */
     bool (*recommended)(uint32_t index); /* may "auto" take it? NULL: yes */
     /* Fills info for device index; for index 0 of an absent backend, says what is missing (available = 0). */

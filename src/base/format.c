@@ -27,12 +27,29 @@
      .row_sums = format##_WEIGHTED_SUM == SUM_ROW,                                                                     \
      .light = format##_LIGHT,                                                                                          \
      .unrolled = format##_UNROLLED},
+#define SOURCE(source, number, type, file_type, spelling)                                                              \
+    {.name = #source,                                                                                                  \
+     .ggml_type = type,                                                                                                \
+     .ggml_file_type = file_type,                                                                                      \
+     .block_elements = 1,                                                                                              \
+     .block_bytes = source##_BYTES,                                                                                    \
+     .is_source = true,                                                                                                \
+     .dtype = (qdq_dtype)number},
 static const qdq_format_row rows[] = {
+#include "formats/formats.def"
+#include "sources/sources.def"
+};
+#undef FORMAT
+#undef SOURCE
+
+#define FORMAT(...) +1
+enum {
+    N_ROWS = sizeof rows / sizeof rows[0],
+    N_BLOCK_FORMATS = 0
 #include "formats/formats.def"
 };
 #undef FORMAT
-
-_Static_assert(sizeof rows / sizeof rows[0] <= QDQ_MAX_FORMATS, "formats.def: more formats than QDQ_MAX_FORMATS");
+_Static_assert(N_ROWS <= QDQ_MAX_FORMATS, "formats.def, sources.def: more formats than QDQ_MAX_FORMATS");
 
 /* ggml's ids as of version 0.9 (2026-08). */
 static const qdq_ggml_type ggml_types[] = {
@@ -60,7 +77,9 @@ QDQ_SHARED const qdq_ggml_type *qdq_ggml_type_by_name(const char *name, size_t l
     return NULL;
 }
 
-int32_t qdq_format_count(void) { return (int32_t)(sizeof rows / sizeof rows[0]); }
+int32_t qdq_format_count(void) { return N_ROWS; }
+
+qdq_format qdq_block_format_count(void) { return N_BLOCK_FORMATS; }
 
 const qdq_format_row *qdq_format_get(qdq_format format) {
     return format >= 0 && format < qdq_format_count() ? &rows[format] : NULL;

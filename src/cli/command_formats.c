@@ -1,4 +1,4 @@
-/* qdq formats: what formats there are. */
+/* qdq formats: what formats of blocks there are. */
 #include "cli/cli.h"
 
 static const char *importance_word(uint32_t importance) {
@@ -9,6 +9,7 @@ static json_t *make_json(void) {
     json_t *list = json_array();
     for (qdq_format f = 0; f < qdq_format_count(); f++) {
         qdq_format_info info = qdq_format_facts(f);
+        if (info.block_elements == 1) continue;
         json_array_append_new(list,
                               json_pack("{s:s, s:I, s:I, s:I, s:f, s:s, s:b}", "name", info.name, "ggml_type",
                                         (json_int_t)info.ggml_type, "block_elements", (json_int_t)info.block_elements,
@@ -19,10 +20,11 @@ static json_t *make_json(void) {
     return json_pack("{s:s, s:o}", "schema", "qdq.formats/1", "formats", list);
 }
 
-/* The fewest bits first. */
+/* Those of blocks, the fewest bits first. */
 static uint32_t by_bits(qdq_format order[QDQ_MAX_FORMATS]) {
     uint32_t n = 0;
     for (qdq_format f = 0; f < qdq_format_count() && n < QDQ_MAX_FORMATS; f++) {
+        if (qdq_format_facts(f).block_elements == 1) continue;
         uint32_t at = n++;
         for (; at > 0 && qdq_format_bits(order[at - 1]) > qdq_format_bits(f); at--) order[at] = order[at - 1];
         order[at] = f;
@@ -71,8 +73,8 @@ const qdq_cli_command qdq_cli_formats = {
             "whether an importance "
             "matrix changes what is chosen (used), must be given (needed) or makes no difference (not used); of some "
             "that use one, quantize "
-            "makes no file without, as llama-quantize. quantize, "
-            "roundtrip and error also take f32, f16 and bf16.",
+            "makes no file without, as llama-quantize. f32, f16 and bf16 "
+            "have no blocks: quantize, roundtrip and error take them.",
     .takes = QDQ_TAKES_JSON | QDQ_TAKES_QUIET,
     .examples = examples,
     .run = qdq_command_formats,

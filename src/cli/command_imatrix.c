@@ -187,7 +187,7 @@ static qdq_status hold_tensor(inspection *in, uint64_t index, const char **names
     if (status == QDQ_OK) status = qdq_llama_choose(&chooser, index, &choice);
     if (status != QDQ_OK) return status;
     if (entry != NULL) names[(*n)++] = qdq_imatrix_entry_name(entry);
-    if (choice.format == QDQ_FORMAT_NONE || choice.format >= qdq_format_count() || choice.format < 0) return QDQ_OK;
+    if (choice.format == QDQ_FORMAT_NONE || qdq_format_facts(choice.format).block_elements == 1) return QDQ_OK;
     in->wanting++;
     if (entry != NULL) return QDQ_OK;
     in->n_lacking++;

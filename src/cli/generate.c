@@ -166,8 +166,9 @@ void qdq_print_man_page(void) {
 
 /* The words that stand for a format, parted by spaces. */
 static void print_formats(const qdq_cli_option *o) {
-    for (qdq_format f = 0; f < qdq_format_count(); f++) printf("%s%s", f > 0 ? " " : "", qdq_format_facts(f).name);
-    if (o->arg == QDQ_ARG_TARGET) fputs(" f32 f16 bf16", stdout);
+    for (qdq_format f = 0; f < qdq_format_count(); f++)
+        if (o->arg == QDQ_ARG_TARGET || qdq_format_facts(f).block_elements > 1)
+            printf("%s%s", f > 0 ? " " : "", qdq_format_facts(f).name);
     if (o->choices != NULL) printf(" %s", o->choices);
 }
 

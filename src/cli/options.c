@@ -278,7 +278,7 @@ int qdq_parse_next(qdq_parser *parser) {
 
 qdq_format_info qdq_format_facts(qdq_format format) {
     qdq_format_info info = {.size = sizeof info};
-    qdq_target_describe(format, &info);
+    qdq_format_describe(format, &info);
     return info;
 }
 

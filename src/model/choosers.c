@@ -61,10 +61,10 @@ qdq_status qdq_llama_fallback(qdq_format format, uint64_t row, qdq_format *writt
     uint32_t type = 0;
     if (written == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_llama_fallback: a NULL argument");
     *written = QDQ_FORMAT_NONE;
-    qdq_status status = qdq_target_describe(format, &info);
+    qdq_status status = qdq_format_describe(format, &info);
     if (status == QDQ_OK) status = qdq_rules_fallback(QDQ_RULES_NEWEST, info.ggml_type, row, &type);
     if (status != QDQ_OK) return status;
-    *written = qdq_target_by_ggml_type(type);
+    *written = qdq_format_by_ggml_type(type);
     if (*written != QDQ_FORMAT_NONE) return QDQ_OK;
     return qdq_fail(QDQ_UNSUPPORTED, "llama-quantize writes %s there, which this version cannot make",
                     qdq_ggml_type_by_id(type)->name);
@@ -72,7 +72,7 @@ qdq_status qdq_llama_fallback(qdq_format format, uint64_t row, qdq_format *writt
 
 bool qdq_llama_needs_importance(qdq_format format) {
     qdq_format_info info = {.size = sizeof info};
-    return qdq_target_describe(format, &info) == QDQ_OK &&
+    return qdq_format_describe(format, &info) == QDQ_OK &&
            (info.importance == QDQ_IMPORTANCE_NEEDED ||
             qdq_rules_needs_imatrix("", info.ggml_type, info.ggml_file_type));
 }
@@ -119,7 +119,7 @@ static qdq_status take_options(qdq_llama *l, const qdq_llama_options *o) {
     qdq_status status = QDQ_OK;
     if (o->preset != NULL)
         status = find_preset(o->preset, t);
-    else if (qdq_format_is_float(o->format, NULL) || (o->format >= 0 && o->format < qdq_format_count()))
+    else if (o->format >= 0 && o->format < qdq_format_count())
         t->format = o->format;
     else
         status = qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_llama_create: no format %d", (int)o->format);
@@ -211,7 +211,7 @@ static qdq_status grow_counts(qdq_llama *l) {
 
 static bool makes_floats(const qdq_targets *t) {
     return t->preset != NULL ? !qdq_ggml_type_is_quantized(qdq_ggml_type_by_id(t->preset->type))
-                             : qdq_format_is_float(t->format, NULL);
+                             : qdq_format_is_source(t->format);
 }
 
 static qdq_status begin_exceptions(qdq_llama *l, const void *argument) {

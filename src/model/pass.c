@@ -11,6 +11,7 @@
 
 #include "model/advice.h"
 #include "model/decoding.h"
+#include "model/format_list.h"
 #include "model/piece.h"
 #include "base/error.h"
 #include "base/platform.h"
@@ -219,6 +220,7 @@ void qdq_pass_free(qdq_pass *pass) {
         for (uint32_t k = 0; f->slots != NULL && k < pass->n_slots; k++) qdq_slot_close(&f->slots[k]);
         free(f->slots);
     }
+    qdq_device_close(pass->setting.cpu);
     if (pass->setting.pool != NULL) qdq_pool_free(pass->setting.pool);
     free(pass->feeders);
     free(pass->entries);
@@ -304,6 +306,7 @@ static qdq_status put_piece(qdq_pass *pass, const qdq_work *work, uint64_t first
     memcpy(piece.formats, work->formats, work->n_formats * sizeof *work->formats);
     piece.bytes = qdq_tensor_part(work->tensor, first, count).bytes;
     if (work->gradient != NULL) piece.bytes += count * qdq_dtype_size(work->gradient->dtype);
+    if (work->again) piece.bytes = 0;
     if (belongs_here(pass, &piece)) return do_it_here(pass, &piece);
     qdq_status status = start_feeders(pass);
     if (status == QDQ_OK && pass->put - pass->delivered == pass->capacity) status = deliver(pass);
@@ -337,10 +340,9 @@ static uint64_t piece_elements(const qdq_pass *pass, const qdq_work *work, uint6
     return unit < wanted ? wanted / unit * unit : unit;
 }
 
-qdq_status qdq_pass_put(qdq_pass *pass, const qdq_work *work) {
+static qdq_status put_tensor(qdq_pass *pass, const qdq_work *work) {
     const qdq_tensor *t = work->tensor;
     uint64_t row = t->shape[t->n_dims - 1], matrix = t->elements, experts = 1;
-    if (pass->leaving) return qdq_fail(QDQ_INVALID_ARGUMENT, "the pass has failed, and can only be freed");
     if (work->importance != NULL) {
         /* Each expert's matrix has weights of its own. */
         if (t->n_dims >= 3) experts = t->shape[t->n_dims - 3];
@@ -354,6 +356,35 @@ qdq_status qdq_pass_put(qdq_pass *pass, const qdq_work *work) {
         uint64_t count = last - at < most ? last - at : most;
         status = put_piece(pass, work, at, count, m % experts * row, work->importance != NULL ? row : 0);
         at += count;
+    }
+    return status;
+}
+
+/* The device for sources as formats, which only CPUs take. */
+static qdq_status open_cpu(qdq_pass *pass) {
+    if (pass->setting.cpu != NULL) return QDQ_OK;
+    return qdq_device_open_threads("cpu", pass->options.threads, &pass->setting.cpu);
+}
+
+/* Where not every device takes sources as formats, errors of these and of others are works of their own. */
+qdq_status qdq_pass_put(qdq_pass *pass, const qdq_work *work) {
+    if (pass->leaving) return qdq_fail(QDQ_INVALID_ARGUMENT, "the pass has failed, and can only be freed");
+    if (pass->on_cpu) return put_tensor(pass, work);
+    bool parts = work->kind == QDQ_WORK_ERROR;
+    qdq_work part = *work;
+    qdq_status status = QDQ_OK;
+    for (uint32_t f = 0, end; f < work->n_formats && status == QDQ_OK; f = end) {
+        bool sources = qdq_format_is_source(work->formats[f]);
+        end = parts ? f + 1 : work->n_formats;
+        while (end < work->n_formats && qdq_format_is_source(work->formats[end]) == sources) end++;
+        if (parts) {
+            part.n_formats = end - f;
+            part.formats = work->formats + f;
+            part.error = work->error + f;
+            part.again = f > 0;
+        }
+        if (sources) status = open_cpu(pass);
+        if (status == QDQ_OK) status = put_tensor(pass, &part);
     }
     return status;
 }

@@ -30,6 +30,7 @@ typedef struct qdq_work {
     qdq_sensitivity_sums *sensitivity; /* one a low format, added to */
     qdq_sink *sink;                    /* of round trip (floats) and quantize (blocks) */
     void *context;
+    bool again; /* the tensor's bytes are counted already */
 } qdq_work;
 
 /* Counts bytes that were read otherwise. QDQ_CANCELLED: the caller wants no more. */

@@ -8,7 +8,6 @@
 #include "model/advice.h"
 #include "model/decoding.h"
 #include "model/finite.h"
-#include "model/floats.h"
 #include "model/format_list.h"
 #include "model/keep_codes.h"
 #include "api/device.h"
@@ -32,6 +31,8 @@ qdq_status qdq_slot_open(qdq_slot *s, const qdq_piece_setting *setting, qdq_devi
 }
 
 void qdq_slot_close(qdq_slot *s) {
+    if (s->beside != NULL) qdq_slot_close(s->beside);
+    free(s->beside);
     qdq_encoder_free(s->encoder); /* first: it waits for what uses the buffers */
     for (int d = 0; d < QDQ_SLOT_DTYPES; d++) {
         qdq_buffer_free(s->input[d]);
@@ -211,17 +212,6 @@ static qdq_status bring_importance(qdq_slot *s, const qdq_imatrix_entry *entry, 
     return qdq_buffer_write(s->importance, 0, s->weights, row * sizeof *s->weights);
 }
 
-/* Errors of the formats that the device has kernels for; floats among them part the list into runs. */
-static qdq_status encode_errors(qdq_slot *s, qdq_buffer *input, const qdq_options *options) {
-    const qdq_work *work = &s->piece.work;
-    qdq_status status = QDQ_OK;
-    for (uint32_t f = 0, end; f < work->n_formats && status == QDQ_OK; f = end + 1) {
-        for (end = f; end < work->n_formats && !qdq_format_is_float(work->formats[end], NULL);) end++;
-        if (end > f) status = qdq_encode_error(s->encoder, end - f, work->formats + f, input, work->error + f, options);
-    }
-    return status;
-}
-
 static qdq_status encode_sensitivities(qdq_slot *s, qdq_buffer *input, qdq_buffer *gradient,
                                        const qdq_options *options) {
     const qdq_work *work = &s->piece.work;
@@ -236,7 +226,8 @@ static qdq_status encode_sensitivities(qdq_slot *s, qdq_buffer *input, qdq_buffe
 static qdq_status encode(qdq_slot *s, qdq_buffer *input, qdq_buffer *gradient, const qdq_options *options) {
     const qdq_work *work = &s->piece.work;
     uint64_t count = qdq_buffer_count(input);
-    if (work->kind == QDQ_WORK_ERROR) return encode_errors(s, input, options);
+    if (work->kind == QDQ_WORK_ERROR)
+        return qdq_encode_error(s->encoder, work->n_formats, work->formats, input, work->error, options);
     if (work->kind == QDQ_WORK_SENSITIVITY) return encode_sensitivities(s, input, gradient, options);
     bool quantize = work->kind == QDQ_WORK_QUANTIZE;
     qdq_dtype dtype = quantize ? QDQ_U8 : QDQ_F32;
@@ -248,40 +239,25 @@ static qdq_status encode(qdq_slot *s, qdq_buffer *input, qdq_buffer *gradient, c
                     : qdq_encode_roundtrip(s->encoder, work->formats[0], input, s->result, options);
 }
 
-/* ---- Floats as targets: on the host ---------------------------------------------------------------------------- */
+/* ---- What is no work of the device ------------------------------------------------------------------------------- */
 
-/* Whatever else the device computes, errors of floats are added here, in the order of pieces. */
-static qdq_status add_float_errors(qdq_slot *s) {
-    const qdq_work *work = &s->piece.work;
-    const unsigned char *from;
-    qdq_status status = QDQ_OK;
-    for (uint32_t f = 0; f < work->n_formats && status == QDQ_OK; f++) {
-        qdq_dtype target;
-        if (!qdq_format_is_float(work->formats[f], &target)) continue;
-        status = elements(s, work->tensor, s->piece.first, s->piece.count, &from);
-        if (status == QDQ_OK)
-            status = qdq_floats_error(s->setting->pool, work->tensor->dtype, from, target, s->piece.count,
-                                      s->piece.row > 0 ? s->weights : NULL, s->piece.row, &work->error[f]);
-    }
-    return status;
+/* Formats of a piece are all sources, or none is. */
+static bool device_takes(const qdq_slot *s, const qdq_piece *piece) {
+    return s->on_cpu || piece->work.kind == QDQ_WORK_KEEP || !qdq_format_is_source(piece->formats[0]);
 }
 
-/* The piece's round trip or conversion. */
-static qdq_status convert(qdq_slot *s, qdq_dtype target) {
-    const qdq_work *work = &s->piece.work;
-    bool store = work->kind == QDQ_WORK_QUANTIZE;
-    uint64_t bytes = s->piece.count * (store ? qdq_dtype_size(target) : sizeof(float));
-    if (!host_room(s, bytes)) return no_room(bytes);
-    const unsigned char *from;
-    qdq_status status = elements(s, work->tensor, s->piece.first, s->piece.count, &from);
-    if (status != QDQ_OK) return status;
-    if (store)
-        qdq_floats_store(s->setting->pool, work->tensor->dtype, from, target, s->host, s->piece.count);
-    else
-        qdq_floats_roundtrip(s->setting->pool, work->tensor->dtype, from, target, s->host, s->piece.count);
-    s->data = s->host;
-    s->data_bytes = bytes;
-    return QDQ_OK;
+static qdq_status begin_beside(qdq_slot *s, const qdq_piece *piece) {
+    if (s->beside == NULL) {
+        qdq_slot *beside = calloc(1, sizeof *beside);
+        if (beside == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for a pass over a model");
+        qdq_status status = qdq_slot_open(beside, s->setting, s->setting->cpu);
+        if (status != QDQ_OK) {
+            free(beside);
+            return status;
+        }
+        s->beside = beside;
+    }
+    return qdq_piece_begin(s->beside, piece);
 }
 
 static qdq_status keep(qdq_slot *s) {
@@ -303,14 +279,12 @@ qdq_status qdq_piece_begin(qdq_slot *s, const qdq_piece *piece) {
     s->data = NULL;
     const qdq_work *work = &s->piece.work;
     uint64_t first = piece->first, count = piece->count;
-    qdq_dtype target;
-    bool stores = work->kind == QDQ_WORK_QUANTIZE || work->kind == QDQ_WORK_ROUNDTRIP;
-    bool keeps = work->kind == QDQ_WORK_KEEP;
-    bool on_host = keeps || (stores && qdq_format_is_float(work->formats[0], &target));
-    bool scan = scans(work) && !s->setting->allow_non_finite, before = on_host || !s->fills;
+    bool keeps = work->kind == QDQ_WORK_KEEP, scan = scans(work) && !s->setting->allow_non_finite;
     qdq_status status = QDQ_OK;
-    if (scan && before) status = check_finite(s, work->tensor, "weight", first, count);
-    if (status == QDQ_OK && on_host) return keeps ? keep(s) : convert(s, target);
+    s->goes_beside = !device_takes(s, piece);
+    if (s->goes_beside) return begin_beside(s, piece);
+    if (scan && !s->fills) status = check_finite(s, work->tensor, "weight", first, count);
+    if (status == QDQ_OK && keeps) return keep(s);
     qdq_buffer *input = NULL, *gradient = NULL;
     qdq_options options = {.size = sizeof options, .row = piece->row};
     if (status == QDQ_OK) status = bring(s, work->tensor, first, count, scan, s->input, s->input_room, &input);
@@ -329,6 +303,7 @@ qdq_status qdq_piece_begin(qdq_slot *s, const qdq_piece *piece) {
 }
 
 qdq_status qdq_piece_finish(qdq_slot *s) {
+    if (s->goes_beside) return qdq_piece_finish(s->beside);
     if (!s->committed) return QDQ_OK; /* it was done on the host */
     s->committed = false;
     qdq_status status = qdq_encoder_wait(s->encoder);
@@ -343,10 +318,9 @@ qdq_status qdq_piece_finish(qdq_slot *s) {
 
 qdq_status qdq_piece_deliver(qdq_slot *s) {
     const qdq_work *work = &s->piece.work;
-    qdq_status status = QDQ_OK;
+    if (s->goes_beside) return qdq_piece_deliver(s->beside);
     qdq_encoder_add_sums(s->encoder);
-    if (work->kind == QDQ_WORK_ERROR) status = add_float_errors(s);
-    if (status == QDQ_OK) status = check_sums(s);
+    qdq_status status = check_sums(s);
     if (status == QDQ_OK && s->data != NULL) status = work->sink(work->context, s->data, s->data_bytes);
     qdq_buffer_free(s->result);
     s->result = NULL;

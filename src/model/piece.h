@@ -17,7 +17,8 @@ typedef struct qdq_piece {
 
 /* What all slots of a pass share. */
 typedef struct qdq_piece_setting {
-    qdq_pool *pool; /* of the host's own work */
+    qdq_pool *pool;  /* of the host's own work */
+    qdq_device *cpu; /* NULL, or for what other devices do not take: sources as formats */
     bool allow_non_finite;
 } qdq_piece_setting;
 
@@ -42,6 +43,8 @@ typedef struct qdq_slot {
     const void *data;   /* what the sink gets, or NULL */
     uint64_t data_bytes;
     qdq_piece piece;
+    struct qdq_slot *beside; /* on setting->cpu, made when first needed */
+    bool goes_beside;        /* the piece is that one's */
 } qdq_slot;
 
 qdq_status qdq_slot_open(qdq_slot *slot, const qdq_piece_setting *setting, qdq_device *device);

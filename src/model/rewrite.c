@@ -36,7 +36,7 @@ qdq_status qdq_rewrite_add(qdq_rewrite *rewrite, uint64_t index, const char *nam
                          .importance = importance,
                          .made = format};
     if (format == QDQ_FORMAT_NONE && is_decoded(t, rewrite->kind))
-        r->made = qdq_target_by_ggml_type(qdq_source_get(t->dtype)->ggml_type);
+        r->made = qdq_format_by_ggml_type(qdq_source_get(t->dtype)->ggml_type);
     qdq_status status =
         qdq_writer_add_tensor(rewrite->writer, name != NULL ? name : t->name,
                               qdq_rewritten_type(t, format, rewrite->kind, rewrite->source_dtype), t->n_dims, t->shape);

@@ -235,7 +235,7 @@ qdq_status qdq_selection_fit(const qdq_selection *s, uint64_t index, qdq_format 
     if (index >= qdq_model_tensor_count(s->model))
         return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_selection_fit: no tensor %llu: there are %llu",
                         (unsigned long long)index, (unsigned long long)qdq_model_tensor_count(s->model));
-    if (format != QDQ_FORMAT_NONE && !qdq_format_is_float(format, NULL) && (format < 0 || format >= qdq_format_count()))
+    if (format != QDQ_FORMAT_NONE && (format < 0 || format >= qdq_format_count()))
         return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_selection_fit: no format %d", (int)format);
     qdq_fit all;
     const qdq_imatrix_entry *importance;

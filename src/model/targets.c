@@ -159,7 +159,7 @@ static qdq_status set_format(const qdq_targets *targets, const qdq_selection *se
         if (choice->reason[0] == '\0') snprintf(choice->reason, QDQ_REASON, "it is %s already", t->type_name);
         return QDQ_OK;
     }
-    qdq_format format = qdq_target_by_ggml_type(type);
+    qdq_format format = qdq_format_by_ggml_type(type);
     const qdq_ggml_type *wanted = qdq_ggml_type_by_id(type);
     if (format == QDQ_FORMAT_NONE)
         return qdq_fail(QDQ_UNSUPPORTED, "tensor \"%s\": this version cannot make %s", SHOWN(t->name, 256),

@@ -63,10 +63,12 @@ qdq_status qdq_pass_sensitivity(qdq_pass *pass, const qdq_selection *selection, 
         return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_pass_sensitivity: %u formats, or a NULL argument", (unsigned)n_low);
     qdq_status status = high != QDQ_FORMAT_SOURCE ? prepare(pass, selection, index, 1, &high, &work) : QDQ_OK;
     if (status == QDQ_OK) status = prepare(pass, selection, index, n_low, low, &work);
-    for (uint32_t f = 0; f <= n_low && status == QDQ_OK; f++)
-        if (qdq_format_is_float(f < n_low ? low[f] : high, NULL))
+    for (uint32_t f = 0; f <= n_low && status == QDQ_OK; f++) {
+        qdq_format format = f < n_low ? low[f] : high;
+        if (format != QDQ_FORMAT_SOURCE && qdq_format_is_source(format))
             status = qdq_fail(QDQ_UNSUPPORTED, "sensitivities are of formats of blocks, not of %s",
-                              qdq_describe_format(f < n_low ? low[f] : high).name);
+                              qdq_describe_format(format).name);
+    }
     qdq_gradient gradient = {0};
     if (status == QDQ_OK) status = qdq_gradients_of(gradients, work.tensor, &gradient);
     if (status == QDQ_OK && gradient.n_parts == 0)

@@ -93,7 +93,9 @@ qdq_status qdq_planner_check_formats(qdq_planner *p) {
     } else {
         for (qdq_format f = 0; f < qdq_format_count() && status == QDQ_OK; f++) {
             qdq_format_info info = qdq_describe_format(f);
-            if (only_by_name(info.name) || (info.importance == 2 && p->selection->imatrix == NULL)) continue;
+            if (info.block_elements == 1 || only_by_name(info.name) ||
+                (info.importance == 2 && p->selection->imatrix == NULL))
+                continue;
             status = add_format(p, info.name, strlen(info.name), true);
         }
     }

@@ -10,40 +10,34 @@
 #include "model/decoding.h"
 #include "model/format_list.h"
 #include "base/error.h"
+#include "base/hash.h"
 #include "base/platform.h"
 #include "base/platform_files.h"
 
 /* ---- Fingerprints ---------------------------------------------------------------------------------------------- */
 
-/* Of a model: FNV-1a of each file's size and time of change, each tensor's name, type, shape, place and first bytes.
+/* Of a model: a hash of each file's size and time of change, each tensor's name, type, shape, place and first bytes.
  * Contents as a whole are not read, that would take as long as to measure them: whoever writes into a file and then
  * sets its old time again is believed. */
 enum { FINGERPRINT = 32, PROBE = 64 };
-
-static uint64_t mix(uint64_t hash, const void *bytes, size_t n) {
-    for (const unsigned char *at = bytes; n-- > 0;) hash = (hash ^ *at++) * UINT64_C(0x100000001b3);
-    return hash;
-}
 
 static qdq_status mix_file(const char *path, uint64_t *hash) {
     qdq_file_info info;
     if (!qdq_path_info(path, &info)) return qdq_fail(QDQ_IO_ERROR, "%s: %s", path, strerror(errno));
     uint64_t facts[] = {info.bytes, (uint64_t)info.changed, (uint64_t)info.changed_ns};
-    *hash = mix(*hash, facts, sizeof facts);
+    *hash = qdq_hash(*hash, facts, sizeof facts);
     return QDQ_OK;
 }
 
 static uint64_t mix_data(const qdq_tensor *t, uint64_t hash) {
     const qdq_decoding *d = t->decoding;
-    if (d == NULL) return mix(hash, t->data, t->bytes < PROBE ? (size_t)t->bytes : PROBE);
-    hash = mix(hash, &t->dtype, sizeof t->dtype);
-    return mix(hash, d->codes, d->code_bytes < PROBE ? (size_t)d->code_bytes : PROBE);
+    if (d == NULL) return qdq_hash(hash, t->data, t->bytes < PROBE ? (size_t)t->bytes : PROBE);
+    hash = qdq_hash(hash, &t->dtype, sizeof t->dtype);
+    return qdq_hash(hash, d->codes, d->code_bytes < PROBE ? (size_t)d->code_bytes : PROBE);
 }
 
-static const uint64_t first_hash = UINT64_C(0xcbf29ce484222325);
-
 static qdq_status fingerprint_model(const qdq_model *model, char text[FINGERPRINT]) {
-    uint64_t hash = first_hash;
+    uint64_t hash = QDQ_HASH_OF_NOTHING;
     const char *path = NULL;
     for (uint64_t i = 0; i < qdq_model_tensor_count(model); i++) {
         const qdq_tensor *t = qdq_model_tensor(model, i);
@@ -51,10 +45,10 @@ static qdq_status fingerprint_model(const qdq_model *model, char text[FINGERPRIN
             qdq_status status = mix_file(path = t->path, &hash);
             if (status != QDQ_OK) return status;
         }
-        hash = mix(hash, t->name, strlen(t->name) + 1);
-        hash = mix(hash, t->type_name, strlen(t->type_name) + 1);
-        hash = mix(hash, t->shape, t->n_dims * sizeof *t->shape);
-        hash = mix(hash, &t->offset, sizeof t->offset);
+        hash = qdq_hash(hash, t->name, strlen(t->name) + 1);
+        hash = qdq_hash(hash, t->type_name, strlen(t->type_name) + 1);
+        hash = qdq_hash(hash, t->shape, t->n_dims * sizeof *t->shape);
+        hash = qdq_hash(hash, &t->offset, sizeof t->offset);
         hash = mix_data(t, hash);
     }
     snprintf(text, FINGERPRINT, "%016" PRIx64, hash);
@@ -63,15 +57,15 @@ static qdq_status fingerprint_model(const qdq_model *model, char text[FINGERPRIN
 
 /* An importance matrix is small: all that is used of it. */
 static qdq_status fingerprint_importance(const qdq_imatrix *imatrix, char text[FINGERPRINT]) {
-    uint64_t hash = first_hash;
+    uint64_t hash = QDQ_HASH_OF_NOTHING;
     for (uint64_t i = 0; i < qdq_imatrix_count(imatrix); i++) {
         const qdq_imatrix_entry *entry = qdq_imatrix_entry_at(imatrix, i);
         float *weights = malloc((size_t)entry->count * sizeof *weights + 1);
         if (weights == NULL)
             return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %" PRIu64 " importances", entry->count);
         qdq_imatrix_weights(entry, 0, entry->count, weights);
-        hash = mix(hash, entry->name, strlen(entry->name) + 1);
-        hash = mix(hash, weights, (size_t)entry->count * sizeof *weights);
+        hash = qdq_hash(hash, entry->name, strlen(entry->name) + 1);
+        hash = qdq_hash(hash, weights, (size_t)entry->count * sizeof *weights);
         free(weights);
     }
     snprintf(text, FINGERPRINT, "%016" PRIx64, hash);

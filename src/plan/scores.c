@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "files/json_io.h"
 
 static const char schema[] = "qdq.scores/1";
@@ -158,11 +159,9 @@ static qdq_status check_tensors(const char *path, const json_t *formats, json_t 
 
 enum { TAIL = 64 };
 
-/* What ends the file, after the text's first `length` bytes: a checksum of them. FNV-1a: no change of a single byte
- * leaves it as it was. */
+/* What ends the file, after the text's first `length` bytes: a checksum of them. */
 static size_t tail_of(const char *text, size_t length, char tail[TAIL]) {
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (size_t i = 0; i < length; i++) hash = (hash ^ (unsigned char)text[i]) * UINT64_C(0x100000001b3);
+    uint64_t hash = qdq_hash(QDQ_HASH_OF_NOTHING, text, length);
     return (size_t)snprintf(tail, TAIL, ",\n \"checksum\": \"%016" PRIx64 "\"\n}", hash);
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/format.h"
+#include "base/hash.h"
 #include "base/platform.h"
 #include "base/platform_files.h"
 
@@ -124,8 +125,7 @@ void qdq_ggml_probe(float x[QDQ_PROBE]) {
 }
 
 qdq_ggml_revision qdq_ggml_revision_of_block(const uint8_t block[QDQ_PROBE_BYTES]) {
-    uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
-    for (int i = 0; i < QDQ_PROBE_BYTES; i++) hash = (hash ^ block[i]) * UINT64_C(0x100000001b3);
+    uint64_t hash = qdq_hash(QDQ_HASH_OF_NOTHING, block, QDQ_PROBE_BYTES);
     if (hash == UINT64_C(0x307bc831c87f3ad2)) return QDQ_GGML_2026_08;
     return hash == UINT64_C(0x6935fc9ff38aa6cf) ? QDQ_GGML_2026_09 : QDQ_GGML_OTHER;
 }

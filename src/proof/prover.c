@@ -20,9 +20,11 @@ static qdq_status read_options(qdq_prover *p, const qdq_proof_options *options) 
         return qdq_fail(QDQ_INVALID_ARGUMENT, "a proof: %d threads; from 0 to 4096 are allowed", (int)p->wish.threads);
     if (p->wish.n_formats > 0 && !p->wish.formats)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "a proof: formats is NULL, n_formats is not 0");
-    for (uint32_t i = 0; i < p->wish.n_formats; i++)
-        if (!qdq_format_get(p->wish.formats[i]))
-            return qdq_fail(QDQ_INVALID_ARGUMENT, "a proof: there is no format %d", (int)p->wish.formats[i]);
+    for (uint32_t i = 0; i < p->wish.n_formats; i++) {
+        const qdq_format_row *row = qdq_format_get(p->wish.formats[i]);
+        if (!row) return qdq_fail(QDQ_INVALID_ARGUMENT, "a proof: there is no format %d", (int)p->wish.formats[i]);
+        if (row->is_source) return qdq_fail(QDQ_INVALID_ARGUMENT, "a proof: %s has no blocks", row->name);
+    }
     p->workers = p->wish.threads ? p->wish.threads : qdq_online_cores();
     return QDQ_OK;
 }
@@ -44,7 +46,7 @@ void qdq_prover_close(qdq_prover *p) { qdq_quantizer_close(&p->subject); }
 
 qdq_format qdq_prover_format(const qdq_prover *p, uint32_t index) {
     if (p->wish.n_formats > 0) return index < p->wish.n_formats ? p->wish.formats[index] : QDQ_FORMAT_NONE;
-    return index < (uint32_t)qdq_format_count() ? (qdq_format)index : QDQ_FORMAT_NONE;
+    return index < (uint32_t)qdq_block_format_count() ? (qdq_format)index : QDQ_FORMAT_NONE;
 }
 
 /* ---- Comparing -------------------------------------------------------------------------------------------------- */

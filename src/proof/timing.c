@@ -11,6 +11,7 @@
 #include "proof/ggml_library.h"
 #include "proof/inputs.h"
 #include "base/pool.h"
+#include "api/check.h"
 #include "api/device.h"
 #include "base/error.h"
 #include "base/format.h"
@@ -266,7 +267,7 @@ static qdq_status prepare(bench *b, qdq_timing *t, contender *c, double budget) 
     t->elements = b->elements < 65536 ? b->elements : 65536;
     qdq_op op = op_of(b, t);
     double once;
-    qdq_status status = b->device->backend->build(b->device->state, &op);
+    qdq_status status = qdq_build_op(b->device, &op);
     if (status == QDQ_OK) status = run_ops(b, &op, 1, &once);
     if (status == QDQ_OK) status = run_ops(b, &op, 1, &once);
     while (status == QDQ_OK && once < budget / 16 && t->elements < b->elements) {

@@ -42,16 +42,28 @@ cmp ../toy8.gguf ../again.gguf || fail "other blocks of TOY8 than of F32"
 run sensitivity --low q4_0 --high q8_0 --grad $toy8 -d cpu --json ../sensitivity.json $toy8
 run formats
 
+# It is a format, too: what it makes of itself is itself.
+run quantize -f toy8 -d cpu ../toy8_f32.gguf -o ../itself.gguf
+run error -f toy8 -d cpu --json ../itself.json $toy8
+holds ../itself.json '"rmse": 0.0'
+run error -f toy8,q8_0 -d cpu --json ../formats.json $model
+
 # And on a Vulkan device, where there is one.
+same() { # $1 and $2 but for their devices
+    grep -v '"device"' "$1" >../first.txt
+    grep -v '"device"' "$2" | diff ../first.txt - || fail "other $3 on Vulkan"
+}
 if $qdq error -f q8_0 -d vulkan ../toy8_f32.gguf >../command.log 2>&1; then
     run error -f q8_0,q4_1 -d vulkan --json ../bytes.json $toy8
-    grep -v '"device"' ../floats.json >../floats.txt
-    grep -v '"device"' ../bytes.json | diff ../floats.txt - || fail "other errors of TOY8 on Vulkan"
+    same ../floats.json ../bytes.json "errors of TOY8"
     run roundtrip -f q8_0 --dtype source -d vulkan $toy8 -o ../vulkan8.safetensors
     cmp ../low8.safetensors ../vulkan8.safetensors || fail "other round trips of TOY8 on Vulkan"
     run sensitivity --low q4_0 --high q8_0 --grad $toy8 -d vulkan --json ../bytes.json $toy8
-    grep -v '"device"' ../sensitivity.json >../floats.txt
-    grep -v '"device"' ../bytes.json | diff ../floats.txt - || fail "other sensitivities of TOY8 on Vulkan"
+    same ../sensitivity.json ../bytes.json "sensitivities of TOY8"
+    run error -f toy8,q8_0 -d vulkan --json ../bytes.json $model
+    same ../formats.json ../bytes.json "errors of toy8, as a format,"
+    run quantize -f toy8 -d vulkan ../toy8_f32.gguf -o ../vulkan.gguf
+    cmp ../itself.gguf ../vulkan.gguf || fail "other bytes of toy8, as a format, on Vulkan"
 else
     echo "walk: no Vulkan device here"
 fi

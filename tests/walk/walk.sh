@@ -24,7 +24,7 @@ holds() {
 
 rm -rf "$work"
 mkdir -p "$work/copy"
-for part in CMakeLists.txt cmake include src tests tools fuzz examples; do cp -R "$project/$part" "$work/copy/"; done
+for part in CMakeLists.txt cmake include src tests tools fuzz examples python; do cp -R "$project/$part" "$work/copy/"; done
 cd "$work/copy"
 grep -vE '^FORMAT\(' src/formats/formats.def >formats.def.new || true
 grep -E '^FORMAT\((q4_0|q4_1|q5_1|q8_0),' src/formats/formats.def >>formats.def.new

@@ -135,12 +135,26 @@ static void load_weights(const job *j, uint64_t tile, tile_weights *w) {
         w->row_sums[l] = l * 32 < n ? j->row_sums[(tile * QDQ_TILE + l * 32) / j->op->row - j->step->first_row] : 0.0f;
 }
 
+static bool is_source(qdq_format format) { return qdq_format_get(format)->is_source; }
+
 static bool weighs(const job *j, qdq_format format) {
-    return j->importance && j->kernels->formats[format].lanes->weighted_roundtrip;
+    return j->importance && !is_source(format) && j->kernels->formats[format].lanes->weighted_roundtrip;
+}
+
+/* n floats, as elements of a source have them. */
+static void round_to_source(const job *j, qdq_format format, const float *x, float *y, size_t n) {
+    qdq_dtype dtype = qdq_format_get(format)->dtype;
+    uint32_t elements[QDQ_TILE];
+    j->kernels->tile->narrow(dtype, x, elements, n);
+    j->kernels->tile->widen(dtype, elements, y, n);
 }
 
 /* The round trip of a transposed tile. */
 static void requantize(const job *j, qdq_format format, const float *x, const tile_weights *w, float *y) {
+    if (is_source(format)) {
+        round_to_source(j, format, x, y, QDQ_TILE);
+        return;
+    }
     const qdq_cpu_format_lanes *lanes = j->kernels->formats[format].lanes;
     if (weighs(j, format))
         lanes->weighted_roundtrip(x, w->importance, w->row_sums, y);
@@ -226,6 +240,31 @@ static void dequantize_chunk(void *context, uint64_t chunk) {
         size_t n = tile_count(j, t) / row->block_elements;
         format->bytes->codes(blocks, codes, n);
         format->lanes->decode(blocks, codes, out, n);
+        if (!direct) store_floats(j, result, t);
+    }
+}
+
+/* Round trip, quantize and dequantize of a source as a format. */
+static void convert_chunk(void *context, uint64_t chunk) {
+    const job *j = context;
+    qdq_format format = j->op->format[0];
+    const qdq_format_row *row = qdq_format_get(format);
+    const qdq_cpu_tile_kernels *k = j->kernels->tile;
+    uint64_t first, end = chunk_end(j, chunk, &first);
+    _Alignas(64) float widened[QDQ_TILE], result[QDQ_TILE];
+    bool direct = takes_floats(j);
+    for (uint64_t t = first; t < end; t++) {
+        size_t n = tile_count(j, t);
+        uint64_t at = t * QDQ_TILE * row->block_bytes; /* of blocks */
+        float *out = direct ? (float *)(void *)(j->output + t * QDQ_TILE * 4) : result;
+        if (j->op->kind == QDQ_OP_QUANTIZE) {
+            k->narrow(row->dtype, tile_floats(j, j->input, &j->op->input, t, widened), j->output + at, n);
+            continue;
+        }
+        if (j->op->kind == QDQ_OP_DEQUANTIZE)
+            k->widen(row->dtype, j->input + at, out, n);
+        else
+            round_to_source(j, format, tile_floats(j, j->input, &j->op->input, t, widened), out, n);
         if (!direct) store_floats(j, result, t);
     }
 }
@@ -321,6 +360,7 @@ static qdq_status run_step(void *context, const qdq_step *step) {
     j->tiles = qdq_step_tiles(step);
     j->first_tile = step->first / QDQ_TILE;
     uint64_t rows = step->kind == QDQ_STEP_ROW_SQUARES ? step->count / j->op->row + 2 : 0;
+    bool converts = is_source(j->op->format[0]);
     qdq_status status = need(j, rows, qdq_step_sum_bytes(step));
     if (status != QDQ_OK) return status;
     switch (step->kind) {
@@ -332,10 +372,14 @@ static qdq_status run_step(void *context, const qdq_step *step) {
     }
     case QDQ_STEP_ROUNDTRIP:
         j->stream = takes_floats(j) && j->op->count * 8 > far_over_the_cache() && (uintptr_t)j->output % 16 == 0;
-        qdq_pool_run(j->pool, chunks(j->tiles), roundtrip_chunk, j);
+        qdq_pool_run(j->pool, chunks(j->tiles), converts ? convert_chunk : roundtrip_chunk, j);
         break;
-    case QDQ_STEP_QUANTIZE: qdq_pool_run(j->pool, chunks(j->tiles), quantize_chunk, j); break;
-    case QDQ_STEP_DEQUANTIZE: qdq_pool_run(j->pool, chunks(j->tiles), dequantize_chunk, j); break;
+    case QDQ_STEP_QUANTIZE:
+        qdq_pool_run(j->pool, chunks(j->tiles), converts ? convert_chunk : quantize_chunk, j);
+        break;
+    case QDQ_STEP_DEQUANTIZE:
+        qdq_pool_run(j->pool, chunks(j->tiles), converts ? convert_chunk : dequantize_chunk, j);
+        break;
     case QDQ_STEP_ERROR:
         qdq_pool_run(j->pool, chunks(j->tiles), error_chunk, j);
         qdq_add_step_sums(step, j->sums);
@@ -520,6 +564,7 @@ static qdq_status cpu_dialect(void *state, qdq_dialect_operation operation, cons
 }
 
 const qdq_backend qdq_cpu_backend = {.name = "cpu",
+                                     .takes_sources = true,
                                      .count = cpu_count,
                                      .describe = cpu_describe,
                                      .open = cpu_open,

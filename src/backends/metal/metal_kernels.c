@@ -85,7 +85,7 @@ static text format_text(qdq_format format) {
 static text sums_text(void) {
     text t = begin_text();
     add(&t, "#define EACH_LIGHT_FORMAT(X)");
-    for (qdq_format f = 0; f < qdq_format_count(); f++)
+    for (qdq_format f = 0; f < qdq_block_format_count(); f++)
         if (qdq_format_get(f)->light) {
             char one[64];
             snprintf(one, sizeof one, " X(%s, %u)", qdq_format_get(f)->name, (unsigned)f);
@@ -93,7 +93,7 @@ static text sums_text(void) {
         }
     add(&t, "\n");
     begin_formats(&t);
-    for (qdq_format f = 0; f < qdq_format_count(); f++)
+    for (qdq_format f = 0; f < qdq_block_format_count(); f++)
         if (qdq_format_get(f)->light) add(&t, qdq_metal_format_texts[f]);
     end_formats(&t);
     add(&t, qdq_metal_sums_text);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "backends/vulkan/vulkan_device.h"
+#include "base/hash.h"
 #include "base/platform_files.h"
 
 /* Before the driver's bytes: drivers are not made for damaged ones. */
@@ -14,13 +15,6 @@ typedef struct header {
 } header;
 static const char MAGIC[8] = "qdqvk01";
 static const size_t MAX_BYTES = (size_t)64 << 20;
-
-/* FNV-1a, 64 bits. */
-static uint64_t checksum(const unsigned char *data, size_t bytes) {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < bytes; i++) h = (h ^ data[i]) * 0x100000001b3u;
-    return h;
-}
 
 /* The file's path; with make, its folders are made. */
 static bool file_path(const qdq_vk_physical *physical, bool make, char path[QDQ_PATH_ROOM]) {
@@ -48,7 +42,7 @@ void *qdq_vk_cache_load(const qdq_vk_physical *physical, size_t *bytes) {
         h.bytes <= MAX_BYTES)
         data = malloc((size_t)h.bytes);
     if (data && (qdq_file_read(file, data, (size_t)h.bytes, sizeof h) != (int64_t)h.bytes ||
-                 checksum(data, (size_t)h.bytes) != h.checksum)) {
+                 qdq_hash(QDQ_HASH_OF_NOTHING, data, (size_t)h.bytes) != h.checksum)) {
         free(data);
         data = NULL;
     }
@@ -64,7 +58,7 @@ void qdq_vk_cache_save(const qdq_vk_physical *physical, const void *data, size_t
     if (n < 0 || n >= QDQ_PATH_ROOM) return;
     qdq_file file = qdq_file_create(temporary, 0600);
     if (file == QDQ_NO_FILE) return;
-    header h = {.bytes = bytes, .checksum = checksum(data, bytes)};
+    header h = {.bytes = bytes, .checksum = qdq_hash(QDQ_HASH_OF_NOTHING, data, bytes)};
     memcpy(h.magic, MAGIC, sizeof MAGIC);
     bool good = qdq_file_write(file, &h, sizeof h, 0) == sizeof h &&
                 qdq_file_write(file, data, bytes, sizeof h) == (int64_t)bytes;
