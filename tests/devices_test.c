@@ -17,7 +17,8 @@
 enum { EXPERTS = 13, ROWS = 64, COLUMNS = 1024, LARGE = 1500, TENSORS = 9 };
 
 static const char *list = "cpu,cpu,cpu";
-static char folder[] = "/tmp/qdq-devices-XXXXXX", source[64], slopes[64], importance[64], one[64], several[64];
+static char folder[] = "/tmp/qdq-devices-XXXXXX", source[64], slopes[64], importance[64], one[64], several[64],
+            packed[64];
 
 static const uint64_t shapes[TENSORS][3] = {
     {LARGE, COLUMNS}, {EXPERTS, ROWS, COLUMNS}, {ROWS, COLUMNS},     {3, COLUMNS}, {5 * ROWS, COLUMNS / 4},
@@ -76,6 +77,7 @@ static int open_world(void **state) {
     snprintf(importance, sizeof importance, "%s/i.dat", folder);
     snprintf(one, sizeof one, "%s/one", folder);
     snprintf(several, sizeof several, "%s/several", folder);
+    snprintf(packed, sizeof packed, "%s/packed.gguf", folder);
     write_model(source, 7);
     write_model(slopes, 8);
     write_importance();
@@ -185,6 +187,38 @@ static void files(void **state) {
     }
 }
 
+/* Weights that are codes are decoded where they are read: on the host, or on their way to a device. */
+static void codes(void **state) {
+    const world *w = *state;
+    const char *const vias[] = {"f32", "f16", "bf16"};
+    make(w, "cpu", packed, false);
+    for (size_t i = 0; i < sizeof vias / sizeof *vias; i++) {
+        world v = {.imatrix = w->imatrix};
+        qdq_selection_options options = {.size = sizeof options, .imatrix = w->imatrix};
+        qdq_decode_options decode = {.size = sizeof decode, .via = vias[i], .requantize = true};
+        qdq_error_sums a[2][FORMATS] = {0}, b[2][FORMATS] = {0};
+        qdq_sensitivity_sums x = {0}, y = {0};
+        assert_int_equal(qdq_model_open(packed, &v.model), QDQ_OK);
+        assert_int_equal(qdq_model_decode(v.model, &decode), QDQ_OK);
+        assert_int_equal(qdq_selection_create(v.model, NULL, &v.plain), QDQ_OK);
+        assert_int_equal(qdq_selection_create(v.model, &options, &v.weighted), QDQ_OK);
+        assert_int_equal(qdq_gradients_open(slopes, v.plain, NULL, &v.gradients), QDQ_OK);
+        measure(&v, "cpu", a, &x);
+        measure(&v, list, b, &y);
+        assert_true(a[0][1].err2 > 0 && x.squared > 0);
+        assert_memory_equal(a, b, sizeof a);
+        assert_memory_equal(&x, &y, sizeof x);
+        make(&v, "cpu", one, true);
+        make(&v, list, several, true);
+        assert_same_files();
+        qdq_gradients_close(v.gradients);
+        qdq_selection_free(v.plain);
+        qdq_selection_free(v.weighted);
+        qdq_model_close(v.model);
+    }
+    unlink(packed);
+}
+
 static void lost(void **state) {
     const world *w = *state;
     if (strstr(list, "cuda") == NULL) skip();
@@ -256,8 +290,8 @@ static void lists(void **state) {
 }
 
 int main(int argc, char **argv) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(lists), cmocka_unit_test(sums), cmocka_unit_test(files),
-                                       cmocka_unit_test(ends_early), cmocka_unit_test(lost)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(lists), cmocka_unit_test(sums),       cmocka_unit_test(files),
+                                       cmocka_unit_test(codes), cmocka_unit_test(ends_early), cmocka_unit_test(lost)};
     if (argc > 1) list = argv[1];
     return cmocka_run_group_tests(tests, open_world, close_world);
 }

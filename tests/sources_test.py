@@ -361,6 +361,26 @@ class TestFP8(CodesTest):
         self.done("quantize", "--plan", "plan.json", model, "-o", "o.gguf", "--quiet")
         self.assertEqual(os.path.getsize(self.path("o.gguf")), plan["bytes"])
 
+    def test_rows_of_the_checkpoint(self):
+        """Codes tell in which order the rows of gradients stand, as floats do."""
+        codes = fp8_codes(17, 16 * 64)
+        values = [e4m3(c) / 2 for c in codes]
+        name = "model.layers.0.self_attn.q_proj.weight"
+        hf = self.checkpoint({name: ("F8_E4M3", [16, 64], codes), name + "_scale_inv": ("F32", [], f32([0.5]))},
+                             dict(FP8, architectures=["LlamaForCausalLM"]))
+        moved = [values[64 * (r - r % 8 + r % 8 % 2 * 4 + r % 8 // 2) + c] for r in range(16) for c in range(64)]
+        model = self.put("m.gguf", gguf_bytes({"blk.0.attn_q.weight": ("BF16", [16, 64], as_via("bf16", moved))}, [
+            ("general.architecture", STRING, "llama"), ("llama.attention.head_count", U32, 2), ("llama.attention.head_count_kv", U32, 2)]))
+        gradient = gauss(18, 1024)
+        gradients = self.put("g.safetensors", safetensors_bytes({name: ("F32", [16, 64], f32(gradient))}))
+        turned = [gradient[64 * (r - r % 8 + r % 8 % 2 * 4 + r % 8 // 2) + c] for r in range(16) for c in range(64)]
+        other = self.put("h.safetensors", safetensors_bytes({"blk.0.attn_q.weight": ("F32", [16, 64], f32(turned))}))
+        plans = []
+        for arguments in (["--grad", gradients, "--hf", hf], ["--grad", other]):
+            self.done("plan", "--target", "6bpw", "--formats", "q4_0,q8_0,q5_0", *arguments, model, "-o", "p.json", "--quiet")
+            plans.append(json.loads(read(self.path("p.json")))["tensors"])
+        self.assertEqual(*plans)
+
     def test_gradients(self):
         codes = fp8_codes(15, 8 * 64)
         model = self.checkpoint({"a.weight": ("F8_E4M3", [8, 64], codes), "a.weight_scale_inv": ("F32", [], f32([0.5]))}, FP8)

@@ -30,6 +30,7 @@ qdq_status qdq_gradients_open(const char *path, const qdq_selection *selection, 
     *g = (qdq_gradients){.model = selection->model, .names = selection->names};
     qdq_status status = qdq_model_open(path, &g->gradients);
     if (status == QDQ_OK && options != NULL && options->hf != NULL) status = qdq_model_open(options->hf, &g->hf);
+    if (status == QDQ_OK && g->hf != NULL) status = qdq_model_decode(g->hf, NULL);
     if (status != QDQ_OK) {
         qdq_gradients_close(g);
         return status;

@@ -497,8 +497,8 @@ static qdq_status pair(pairing *p, const qdq_tensor *t, bool *paired) {
 /* Scales of activations and caches, which no weight has a use for. */
 static bool is_for_activations(const char *name) {
     static const char *const ends[] = {
-        ".input_scale",  ".activation_scale", "_activation_scale", ".qscale_act", ".input_global_scale",
-        ".output_scale", ".k_scale",          ".v_scale",          ".q_scale"};
+        ".input_scale", ".activation_scale", "_activation_scale", ".qscale_act", ".input_global_scale", ".output_scale",
+        ".k_scale",     ".v_scale",          ".q_scale",          ".kv_scale",   ".prob_output_scale"};
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         if (ends_with(name, ends[i])) return true;
     return false;
