@@ -35,7 +35,8 @@ using namespace metal;
 #include "dialect/metal_arithmetic.h"
 
 #define FN     static inline
-#define LARGE  static __attribute__((noinline))
+#define LARGE  FN                               /* a call would put the lane's elements into memory */
+#define SELDOM static __attribute__((noinline)) /* what is called from many places, and seldom */
 #define ROLLED _Pragma("clang loop unroll(disable)")
 #define UNROLL
 
@@ -72,6 +73,11 @@ FN REAL real_of(float x) { return REAL(as_type<uint>(x)); }
 FN bool is_nan(UINT a) { return (a & 0x7fffffffu) > 0x7f800000u; }
 FN UINT nan_bits(UINT a, UINT b) { return is_nan(a) ? a | 0x00400000u : is_nan(b) ? b | 0x00400000u : 0xffc00000u; }
 
+FN INT leading_zeros(ulong x) { /* x is not 0 */
+    UINT high = UINT(x >> 32);
+    return INT(high > 0u ? clz(high) : 32u + clz(UINT(x)));
+}
+
 /* The significand of the finite, non-zero magnitude u as 24 bits m, and its exponent e: u is the bits of
  * m 2^(e - 150), where a subnormal has an e below 1. */
 FN UINT significand(UINT u, thread INT &e) {
@@ -98,7 +104,7 @@ FN UINT round_bits(UINT sign, INT e, ulong s) {
     return sign | ((e > 0 ? (UINT(e) << 23) + (kept - 0x00800000u) : kept) + up);
 }
 
-LARGE UINT integer_product(UINT a, UINT b) {
+SELDOM UINT integer_product(UINT a, UINT b) {
     UINT sign = (a ^ b) & 0x80000000u, ua = a & 0x7fffffffu, ub = b & 0x7fffffffu;
     if (is_nan(a) || is_nan(b)) return nan_bits(a, b);
     if (ua == 0u || ub == 0u) return max(ua, ub) == 0x7f800000u ? 0xffc00000u : sign;
@@ -106,11 +112,11 @@ LARGE UINT integer_product(UINT a, UINT b) {
     INT ea, eb;
     UINT ma = significand(ua, ea), mb = significand(ub, eb);
     ulong p = ulong(ma) * mb;
-    INT zeros = INT(clz(p)); /* 16 or 17 */
+    INT zeros = leading_zeros(p); /* 16 or 17 */
     return round_bits(sign, ea + eb - 110 - zeros, p << (zeros - 1));
 }
 
-LARGE UINT integer_sum(UINT a, UINT b) {
+SELDOM UINT integer_sum(UINT a, UINT b) {
     UINT ua = a & 0x7fffffffu, ub = b & 0x7fffffffu;
     if (is_nan(a) || is_nan(b)) return nan_bits(a, b);
     if (ub == 0u) return ua == 0u ? a & b : a;
@@ -130,11 +136,11 @@ LARGE UINT integer_sum(UINT a, UINT b) {
     UINT ma = significand(ua, ea), mb = significand(ub, eb);
     ulong large = ulong(ma) << 38, small = shift_right(ulong(mb) << 38, ea - eb);
     ulong s = differ ? large - small : large + small;
-    INT zeros = INT(clz(s));
+    INT zeros = leading_zeros(s);
     return round_bits(a & 0x80000000u, ea + 2 - zeros, s << (zeros - 1));
 }
 
-LARGE UINT integer_quotient(UINT a, UINT b) {
+SELDOM UINT integer_quotient(UINT a, UINT b) {
     UINT sign = (a ^ b) & 0x80000000u, ua = a & 0x7fffffffu, ub = b & 0x7fffffffu;
     if (max(ua, ub) > 0x7f800000u || (ua == ub && (ua == 0u || ua == 0x7f800000u))) return nan_bits(a, b);
     if (ua == 0x7f800000u || ub == 0u) return sign | 0x7f800000u;
@@ -143,13 +149,13 @@ LARGE UINT integer_quotient(UINT a, UINT b) {
     UINT ma = significand(ua, ea), mb = significand(ub, eb);
     ulong n = ulong(ma) << 38, q = n / mb;
     q |= ulong(q * mb != n);
-    INT zeros = INT(clz(q)); /* 25 or 26 */
+    INT zeros = leading_zeros(q); /* 25 or 26 */
     return round_bits(sign, ea - eb + 152 - zeros, q << (zeros - 1));
 }
 
 /* s = floor(sqrt(m 2^k)) has 24 bits; the device's guess may be some units off. The root is above s + 1/2 exactly when
  * the rest is above s. */
-LARGE UINT integer_root(UINT u) {
+SELDOM UINT integer_root(UINT u) {
     if ((u << 1) == 0u || u == 0x7f800000u) return u;
     if (u > 0x7f800000u) return is_nan(u) ? u | 0x00400000u : 0xffc00000u;
     INT e;

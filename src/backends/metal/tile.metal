@@ -203,6 +203,4 @@ FN UINT join_lanes(uint4 bits, INT lane, threadgroup uint *rows) {
 
 /* The host puts formats' files into a struct from here on, each once: formats are its members. */
 #undef FN
-#undef LARGE
-#define FN    inline
-#define LARGE __attribute__((noinline))
+#define FN inline
