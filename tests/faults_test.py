@@ -91,6 +91,8 @@ COMMANDS = {
     "quantize-part": "quantize -f q4_K --imatrix i.dat --part 1/1 --resume m.gguf -o o.gguf",
     "roundtrip-part": "roundtrip -f q8_0 --dtype source --part 2/2 folder -o o.safetensors",
     "join": "join o.gguf made.parts",
+    "quantize-dry": "quantize --dry-run m.gguf Q4_K_M",
+    "quantize-tensors": "quantize --dry-run --list-tensors m.gguf Q4_K_M",
     "quantize-like": "quantize --like t.gguf --map map.txt --json o.json -f q8_0 m.safetensors -o o.gguf",
     "plan": "plan --target 9bpw --formats q4_0,q5_0,q8_0,source --imatrix i.dat --pin attn_k=q8_0 --min embd=q5_0 "
             "--allow attn_q=q4_0,q8_0,q5_0 --same blk.(.).attn_q --scores s.json --recipe r.txt --mlx-json x.json m.gguf -o o.json",

@@ -5,6 +5,7 @@
 
 #include "base/platform_files.h"
 #include "cli/part.h"
+#include "cli/groups.h"
 #include "cli/session.h"
 
 enum {
@@ -27,7 +28,8 @@ enum {
     RULES,
     PART,
     RESUME,
-    MAP
+    MAP,
+    LIST_TENSORS
 };
 
 enum { MAX_PRUNED = 512, MAX_PARTS = 64, MAX_WORDS = 256 };
@@ -46,7 +48,9 @@ typedef struct quantization {
     qdq_plan *plan;
     const char *imatrix, *output, *map;
     char *made_output; /* the name of an output that was not named */
-    bool dry_run, keep_codes;
+    bool dry_run, keep_codes, list_tensors;
+    qdq_groups groups;    /* of a dry run: all tensors, kind by kind, */
+    qdq_table *all_table; /* or one by one */
     qdq_part part;
     words overrides, include_weights, exclude_weights;
     struct {
@@ -99,6 +103,30 @@ static void say_which(const quantization *q) {
     }
 }
 
+static uint64_t bytes_of(const qdq_tensor *t, qdq_format format) {
+    if (format == QDQ_FORMAT_NONE) return t->data != NULL ? t->bytes : t->elements * qdq_dtype_size(t->dtype);
+    qdq_format_info info = qdq_format_facts(format);
+    return t->elements / info.block_elements * info.block_bytes;
+}
+
+/* For the tables of a dry run. */
+static void note_tensor(quantization *q, const qdq_tensor *t, const char *name, const qdq_choice *choice,
+                        const char *type) {
+    uint64_t bytes = bytes_of(t, choice->format);
+    bool made = choice->format != QDQ_FORMAT_NONE;
+    const char *reason = !made || choice->exception ? choice->text : "";
+    if (!q->dry_run || !qdq_common_tables(q->session.common)) return;
+    if (!q->list_tensors) {
+        qdq_groups_add(&q->groups, name, type, bytes, reason);
+        return;
+    }
+    qdq_table_name(q->all_table, name);
+    qdq_table_cell(q->all_table, "%s", QDQ_EXTENTS(t));
+    qdq_table_cell(q->all_table, "%s", type);
+    qdq_table_cell(q->all_table, "%llu", (unsigned long long)bytes);
+    qdq_table_name(q->all_table, reason);
+}
+
 static qdq_status decided(void *context, uint64_t index, const char *name, const qdq_choice *choice, const char *type) {
     quantization *q = context;
     const qdq_tensor *t = qdq_model_tensor(q->session.model, index);
@@ -110,6 +138,7 @@ static qdq_status decided(void *context, uint64_t index, const char *name, const
         qdq_table_cell(q->other_table, "%s", type);
         qdq_table_name(q->other_table, choice->text);
     }
+    note_tensor(q, t, name, choice, type);
     return qdq_session_decided(&q->session, index, name, choice, type);
 }
 
@@ -141,10 +170,13 @@ static qdq_status print_other(quantization *q) {
     const char *text;
     for (uint64_t next = 0; (text = next_unused(q, &next)) != NULL;)
         printf("--tensor-type %s decides for no tensor.\n", qdq_printable(text, (char[256]){0}, 256));
-    if (n == 0) return QDQ_OK;
-    printf("\n%lu tensor%s in another format than %s:\n", n, n == 1 ? "" : "s", name_of(q));
-    qdq_table *table = q->other_table;
-    q->other_table = NULL;
+    if (n == 0 && !q->dry_run) return QDQ_OK;
+    if (q->dry_run)
+        putchar('\n');
+    else
+        printf("\n%lu tensor%s in another format than %s:\n", n, n == 1 ? "" : "s", name_of(q));
+    qdq_table **shown = q->dry_run ? &q->all_table : &q->other_table, *table = *shown;
+    *shown = NULL;
     qdq_status status = qdq_table_print(table);
     putchar('\n');
     return status;
@@ -192,6 +224,9 @@ static qdq_status print_summary(quantization *q, const qdq_file_report *r) {
 static qdq_status ready(void *context, const qdq_file_report *report) {
     quantization *q = context;
     qdq_status status = qdq_session_check(&q->session, q->other_table);
+    if (status == QDQ_OK && q->dry_run && !q->list_tensors && qdq_common_tables(q->session.common))
+        status = qdq_groups_table(&q->groups, &q->all_table);
+    if (status == QDQ_OK) status = qdq_table_check(q->all_table);
     return status == QDQ_OK ? qdq_json_prepare(&q->session.json, result(q, report)) : status;
 }
 
@@ -207,6 +242,8 @@ static qdq_status run(quantization *q) {
     q->other = json_array();
     if (q->other == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the results");
     if (qdq_common_tables(s->common)) q->other_table = qdq_table_create("tensor|shape|format|reason");
+    if (qdq_common_tables(s->common) && q->dry_run && q->list_tensors)
+        q->all_table = qdq_table_create("tensor|shape|format|>bytes|reason");
     qdq_status status = q->plan != NULL ? qdq_plan_check(q->plan, s->selection) : QDQ_OK;
     qdq_progress_begin("quantize", s->common->quiet);
     if (status == QDQ_OK)
@@ -277,6 +314,7 @@ static const char *check_wish(quantization *q, const char *format, qdq_status *s
     if (q->plan_path != NULL && w->n_prune > 0) return "a plan is for all layers: leave out --prune-layers";
     if (q->plan_path != NULL && q->overrides.n > 0)
         return "a plan's size counts on the metadata: leave out --override-kv";
+    if (q->list_tensors && !q->dry_run) return "--list-tensors goes with --dry-run";
     if (q->include_weights.n > 0 && q->exclude_weights.n > 0)
         return "--include-weights and --exclude-weights do not go together";
     if (q->imatrix == NULL && (q->include_weights.n > 0 || q->exclude_weights.n > 0))
@@ -340,6 +378,8 @@ static void close_all(quantization *q) {
     free(q->made_output);
     json_decref(q->other);
     qdq_table_free(q->other_table);
+    qdq_table_free(q->all_table);
+    qdq_groups_free(&q->groups);
 }
 
 static int run_wish(quantization *q, const qdq_common *common, const char *input, qdq_status status) {
@@ -400,6 +440,7 @@ static const char *take_option(quantization *q, int option, const char *value) {
     case PURE: q->wish.pure = true; return NULL;
     case LEAVE_OUTPUT: q->wish.leave_output = true; return NULL;
     case DRY_RUN: q->dry_run = true; return NULL;
+    case LIST_TENSORS: q->list_tensors = true; return NULL;
     case PART: return qdq_part_parse(&q->part, value);
     case RESUME: q->part.resume = true; return NULL;
     case KEEP_SPLIT: q->wish.keep_split = true; return NULL;
@@ -479,7 +520,8 @@ static const qdq_cli_option options[] = {
     {OVERRIDE_KV, "override-kv", "KEY=T:VALUE", QDQ_ARG_TEXT, NULL,
      "set an entry of the metadata: T is int, float, bool or str; may be given again"},
     {DRY_RUN, "dry-run", NULL, QDQ_ARG_NONE, NULL,
-     "write nothing: say what each tensor would become, and the file's size"},
+     "write nothing: say what tensors of each kind would become, why, and the file's size"},
+    {LIST_TENSORS, "list-tensors", NULL, QDQ_ARG_NONE, NULL, "with --dry-run: one line a tensor"},
     {KEEP_CODES, "keep-codes", NULL, QDQ_ARG_NONE, NULL,
      "of checkpoints whose weights are codes: those that a format of GGUF has as well stay as they are, INT4 as q4_0, "
      "MXFP4 as mxfp4, NVFP4 as nvfp4 with its outer scales as tensors; refused where a weight would change. The rest "
