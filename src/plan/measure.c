@@ -129,45 +129,58 @@ static bool lacks(const qdq_scores *scores, const qdq_measured_tensor *m, qdq_fo
                                : !qdq_scores_get_error(scores, m->tensor->name, name_of(format), &error);
 }
 
-static qdq_status measure_sensitivity(qdq_pass *pass, const qdq_measured_tensor *m, const qdq_format *formats,
-                                      uint32_t n, qdq_scores *scores) {
-    qdq_sensitivity_sums sums[QDQ_MAX_FORMATS] = {{0}};
-    qdq_status status =
-        qdq_gradients_score(pass, m->tensor, m->gradient, m->importance, n, formats, QDQ_FORMAT_SOURCE, sums);
-    if (status == QDQ_OK) status = qdq_pass_flush(pass);
-    for (uint32_t f = 0; f < n && status == QDQ_OK; f++)
-        status = qdq_scores_set_gradient(scores, m->tensor->name, name_of(formats[f]), &sums[f]);
-    return status;
-}
+/* Tensors under way together: several devices would wait for one another at the end of each. */
+enum { TOGETHER = 32 };
 
-static qdq_status measure_error(qdq_pass *pass, const qdq_measured_tensor *m, const qdq_format *formats, uint32_t n,
-                                qdq_scores *scores) {
-    qdq_error_sums sums[QDQ_MAX_FORMATS] = {{0}};
-    qdq_work work = {.kind = QDQ_WORK_ERROR,
-                     .tensor = m->tensor,
-                     .n_formats = n,
-                     .formats = formats,
-                     .importance = m->importance,
-                     .error = sums};
-    qdq_status status = qdq_pass_put(pass, &work);
-    if (status == QDQ_OK) status = qdq_pass_flush(pass);
-    for (uint32_t f = 0; f < n && status == QDQ_OK; f++) {
-        qdq_scores_error error = {sums[f].err2, sums[f].ww};
-        status = qdq_scores_set_error(scores, m->tensor->name, name_of(formats[f]), &error);
-    }
-    return status;
-}
+typedef struct under_way {
+    const qdq_measured_tensor *tensor;
+    uint32_t n; /* formats that it lacks */
+    bool energy;
+    qdq_format formats[QDQ_MAX_FORMATS], any; /* any: for its energy */
+    qdq_error_sums errors[QDQ_MAX_FORMATS], energies;
+    qdq_sensitivity_sums sensitivities[QDQ_MAX_FORMATS];
+} under_way;
 
 /* Any format will do that takes the tensor as it is. */
-static qdq_status measure_energy(qdq_pass *pass, const qdq_measured_tensor *m, qdq_scores *scores) {
+static qdq_format format_for_energy(const qdq_measured_tensor *m) {
     qdq_format format = qdq_format_by_name("q8_0"); /* its block divides that of every format which needs importance */
     for (uint32_t f = 0; f < m->n_formats; f++)
         if (qdq_describe_format(m->formats[f]).importance < 2) format = m->formats[f];
-    qdq_error_sums sums = {0};
-    qdq_work work = {.kind = QDQ_WORK_ERROR, .tensor = m->tensor, .n_formats = 1, .formats = &format, .error = &sums};
-    qdq_status status = qdq_pass_put(pass, &work);
-    if (status == QDQ_OK) status = qdq_pass_flush(pass);
-    return status == QDQ_OK ? qdq_scores_set_energy(scores, m->tensor->name, sums.ww) : status;
+    return format;
+}
+
+static qdq_status put(qdq_pass *pass, under_way *u) {
+    const qdq_measured_tensor *m = u->tensor;
+    qdq_work work = {.kind = QDQ_WORK_ERROR, .tensor = m->tensor};
+    qdq_status status = QDQ_OK;
+    if (u->energy) {
+        u->any = format_for_energy(m);
+        work.n_formats = 1;
+        work.formats = &u->any;
+        work.error = &u->energies;
+        status = qdq_pass_put(pass, &work);
+    }
+    if (u->n == 0 || status != QDQ_OK) return status;
+    if (m->gradient != NULL)
+        return qdq_gradients_score(pass, m->tensor, m->gradient, m->importance, u->n, u->formats, QDQ_FORMAT_SOURCE,
+                                   u->sensitivities);
+    work.n_formats = u->n;
+    work.formats = u->formats;
+    work.importance = m->importance;
+    work.error = u->errors;
+    return qdq_pass_put(pass, &work);
+}
+
+static qdq_status keep(const under_way *u, qdq_scores *scores) {
+    const char *name = u->tensor->tensor->name;
+    qdq_status status = u->energy ? qdq_scores_set_energy(scores, name, u->energies.ww) : QDQ_OK;
+    for (uint32_t f = 0; f < u->n && status == QDQ_OK; f++) {
+        qdq_scores_error error = {u->errors[f].err2, u->errors[f].ww};
+        status = u->tensor->gradient != NULL
+                     ? qdq_scores_set_gradient(scores, name, name_of(u->formats[f]), &u->sensitivities[f])
+                     : qdq_scores_set_error(scores, name, name_of(u->formats[f]), &error);
+    }
+    return status;
 }
 
 static bool lacks_energy(const qdq_scores *scores, const qdq_measured_tensor *m) {
@@ -247,24 +260,32 @@ qdq_status qdq_measure(qdq_pass *pass, const char *path, size_t n, const qdq_mea
         if (lacks_energy(scores, &tensors[i])) bytes += tensors[i].tensor->bytes;
     }
     if (bytes == 0) return changed ? save(path, scores) : QDQ_OK;
+    under_way *all = malloc(TOGETHER * sizeof *all);
+    if (all == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for what is measured");
     qdq_status status = QDQ_OK;
     double saved = qdq_seconds(), took = 0;
     qdq_pass_expect(pass, bytes);
-    for (size_t i = 0; i < n && status == QDQ_OK; i++) {
-        const qdq_measured_tensor *m = &tensors[i];
-        uint32_t k = missing(scores, m, formats);
-        bool energy = lacks_energy(scores, m);
-        if (k == 0 && !energy) continue;
-        ++*passes;
-        if (energy) status = measure_energy(pass, m, scores);
-        if (k == 0 || status != QDQ_OK) continue;
-        status = m->gradient != NULL ? measure_sensitivity(pass, m, formats, k, scores)
-                                     : measure_error(pass, m, formats, k, scores);
+    for (size_t i = 0; i < n && status == QDQ_OK;) {
+        size_t together = 0;
+        bool due = false;
+        for (; i < n && together < TOGETHER && !due && status == QDQ_OK; i++) {
+            under_way *u = &all[together];
+            *u = (under_way){.tensor = &tensors[i], .energy = lacks_energy(scores, &tensors[i])};
+            u->n = missing(scores, u->tensor, u->formats);
+            if (u->n == 0 && !u->energy) continue;
+            together++;
+            status = put(pass, u);
+            due = path != NULL && is_time_to_save(saved, took);
+        }
+        if (status == QDQ_OK) status = qdq_pass_flush(pass);
+        for (size_t k = 0; k < together && status == QDQ_OK; k++) status = keep(&all[k], scores);
+        *passes += together;
         if (status != QDQ_OK || path == NULL || !is_time_to_save(saved, took)) continue;
         double before = qdq_seconds();
         status = save(path, scores);
         saved = qdq_seconds();
         took = saved - before;
     }
+    free(all);
     return status == QDQ_OK ? save(path, scores) : status;
 }
