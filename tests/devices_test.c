@@ -191,7 +191,7 @@ static void files(void **state) {
 static void codes(void **state) {
     const world *w = *state;
     const char *const vias[] = {"f32", "f16", "bf16"};
-    make(w, "cpu", packed, false);
+    make(w, "cpu", packed, "q4_0", false);
     for (size_t i = 0; i < sizeof vias / sizeof *vias; i++) {
         world v = {.imatrix = w->imatrix};
         qdq_selection_options options = {.size = sizeof options, .imatrix = w->imatrix};
@@ -208,8 +208,8 @@ static void codes(void **state) {
         assert_true(a[0][1].err2 > 0 && x.squared > 0);
         assert_memory_equal(a, b, sizeof a);
         assert_memory_equal(&x, &y, sizeof x);
-        make(&v, "cpu", one, true);
-        make(&v, list, several, true);
+        make(&v, "cpu", one, "q4_0", true);
+        make(&v, list, several, "q4_0", true);
         assert_same_files();
         qdq_gradients_close(v.gradients);
         qdq_selection_free(v.plain);
