@@ -8,6 +8,8 @@
 #include "base/error.h"
 #include "base/format.h"
 
+static const char *const revisions[] = {[QDQ_GGML_2026_08] = "2026-08", [QDQ_GGML_2026_09] = "2026-09"};
+
 /* ---- What it is ------------------------------------------------------------------------------------------------- */
 
 /* The reference has revisions. They differ in one search, IQ1_M's, so a block of that format tells. */
@@ -68,7 +70,6 @@ static qdq_status describe(qdq_ggml *ggml, qdq_ggml_revision *revision, qdq_ggml
 }
 
 qdq_status qdq_ggml_describe(const char *path, qdq_ggml_info *info) {
-    static const char *const revisions[] = {[QDQ_GGML_2026_08] = "2026-08", [QDQ_GGML_2026_09] = "2026-09"};
     if (!path || !info || info->size == 0)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_ggml_describe: a NULL, or info->size is not set");
     qdq_ggml *ggml;
@@ -90,11 +91,18 @@ typedef struct proving {
     qdq_prover p;
     qdq_ggml *ggml;
     qdq_quantizer library;
+    qdq_quantizer earlier; /* the device by the library's revision, where that is an earlier one; or nothing */
     qdq_ggml_revision revision;
 } proving;
 
+/* Formats that the library's revision rightly packs otherwise. */
+static bool is_packed_otherwise(const proving *s, qdq_format format) {
+    return s->revision == QDQ_GGML_2026_08 && format == qdq_format_by_name("iq1_m");
+}
+
 static qdq_status prove_inputs(proving *s, qdq_format format, const char *name, qdq_inputs inputs,
                                const float *weights) {
+    const qdq_quantizer *subject = s->earlier.quantize && is_packed_otherwise(s, format) ? &s->earlier : &s->p.subject;
     const qdq_proof_options *wish = &s->p.wish;
     qdq_comparison c = {.format = format,
                         .inputs = inputs,
@@ -104,8 +112,8 @@ static qdq_status prove_inputs(proving *s, qdq_format format, const char *name, 
                         .count_all = true};
     double seconds = wish->seconds > 0 ? wish->seconds : wish->full ? 0 : 0.3;
     if (!inputs.packed && wish->elements > 0) seconds = 0;
-    qdq_status status = qdq_prover_fit_time(&s->p, &c, &s->p.subject, &s->library, seconds);
-    if (status == QDQ_OK) status = qdq_prover_compare(&s->p, &c, &s->p.subject, &s->library, name);
+    qdq_status status = qdq_prover_fit_time(&s->p, &c, subject, &s->library, seconds);
+    if (status == QDQ_OK) status = qdq_prover_compare(&s->p, &c, subject, &s->library, name);
     if (status == QDQ_BAD_DATA) { /* the library's process has ended */
         char why[192];
         snprintf(why, sizeof why, "%s%s: %.128s", name, weights ? " with importance" : "", qdq_error_message());
@@ -143,7 +151,7 @@ static qdq_status prove_format(proving *s, qdq_format format) {
     const char *lacks = qdq_ggml_lacks(s->ggml, format);
     if (lacks) return qdq_prover_pass_over(&s->p, QDQ_PROOF_PACKING, format, lacks);
     qdq_status status = QDQ_OK;
-    if (s->revision == QDQ_GGML_2026_08 && format == qdq_format_by_name("iq1_m")) /* rightly packed otherwise */
+    if (is_packed_otherwise(s, format) && !s->earlier.quantize)
         status = qdq_prover_pass_over(&s->p, QDQ_PROOF_PACKING, format,
                                       "the library's search is that of 2026-08, before llama.cpp #28706; this one's is "
                                       "that of 2026-09: only decoding is compared");
@@ -158,6 +166,12 @@ static qdq_status prove_format(proving *s, qdq_format format) {
     return status;
 }
 
+static qdq_status open_earlier(proving *s) {
+    if (s->revision != QDQ_GGML_2026_08 || s->p.wish.codec) return QDQ_OK;
+    qdq_status status = qdq_earlier_quantizer(s->p.wish.device, revisions[s->revision], s->p.workers, &s->earlier);
+    return status == QDQ_UNSUPPORTED ? QDQ_OK : status;
+}
+
 qdq_status qdq_prove_ggml(const char *path, const qdq_proof_options *options, qdq_proof_report *report) {
     proving s = {.revision = QDQ_GGML_OTHER};
     qdq_ggml_fusion fusion;
@@ -166,10 +180,12 @@ qdq_status qdq_prove_ggml(const char *path, const qdq_proof_options *options, qd
     qdq_status status = qdq_prover_open(&s.p, options, report);
     if (status == QDQ_OK) status = qdq_ggml_open(path, &s.ggml);
     if (status == QDQ_OK) status = describe(s.ggml, &s.revision, &fusion);
+    if (status == QDQ_OK) status = open_earlier(&s);
     if (status == QDQ_OK) status = qdq_ggml_quantizer(s.ggml, s.p.workers, &s.library);
     for (uint32_t i = 0; status == QDQ_OK && (format = qdq_prover_format(&s.p, i)) != QDQ_FORMAT_NONE; i++)
         status = prove_format(&s, format);
     qdq_quantizer_close(&s.library);
+    qdq_quantizer_close(&s.earlier);
     qdq_ggml_close(s.ggml);
     return qdq_prover_end(&s.p, status, report);
 }

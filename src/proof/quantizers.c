@@ -132,7 +132,9 @@ static qdq_status device_dequantize(void *context, int worker, qdq_format format
     return status;
 }
 
-qdq_status qdq_device_quantizer(const char *device, qdq_dtype dtype, int workers, qdq_quantizer *q) {
+static qdq_status open_workers(const char *device, qdq_dtype dtype, const char *reference, int workers,
+                               qdq_quantizer *q) {
+    qdq_device_options options = {.size = sizeof options, .threads = 1, .reference = reference};
     memset(q, 0, sizeof *q);
     device_context *c = calloc(1, sizeof *c + (size_t)workers * sizeof c->worker[0]);
     if (!c) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for a device");
@@ -144,7 +146,7 @@ qdq_status qdq_device_quantizer(const char *device, qdq_dtype dtype, int workers
         device_worker *d = &c->worker[w];
         /* A CPU device runs one loop at a time, so each worker has its own. Others take many callers at once. */
         if (w == 0 || strcmp(info.name, "cpu") == 0) {
-            status = qdq_device_open_threads(w ? info.name : device, 1, &d->device);
+            status = qdq_device_open_with(w ? info.name : device, &options, &d->device);
         } else {
             d->device = c->worker[0].device;
             qdq_device_retain(d->device);
@@ -160,6 +162,14 @@ qdq_status qdq_device_quantizer(const char *device, qdq_dtype dtype, int workers
                          .close = close_device};
     if (status != QDQ_OK) qdq_quantizer_close(q);
     return status;
+}
+
+qdq_status qdq_device_quantizer(const char *device, qdq_dtype dtype, int workers, qdq_quantizer *q) {
+    return open_workers(device, dtype, NULL, workers, q);
+}
+
+qdq_status qdq_earlier_quantizer(const char *device, const char *reference, int workers, qdq_quantizer *q) {
+    return open_workers(device, QDQ_F32, reference, workers, q);
 }
 
 qdq_status qdq_scalar_quantizer(int workers, qdq_quantizer *q) {

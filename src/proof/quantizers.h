@@ -23,6 +23,8 @@ struct qdq_quantizer {
 /* The device through the public interface, its inputs handed over as dtype, which must hold them exactly. workers: how
  * many threads will call; a CPU device gets one thread for each. */
 qdq_status qdq_device_quantizer(const char *device, qdq_dtype dtype, int workers, qdq_quantizer *quantizer);
+/* The device, of f32, by an earlier revision of the reference. QDQ_UNSUPPORTED: it does not have that. */
+qdq_status qdq_earlier_quantizer(const char *device, const char *reference, int workers, qdq_quantizer *quantizer);
 /* Code of the caller's, which must outlive it. Without dequantize its blocks have the values that this library gives.
  */
 qdq_status qdq_codec_quantizer(const qdq_codec *codec, qdq_quantizer *quantizer);
