@@ -1,5 +1,5 @@
 /* JSON under failing allocations: whole or "out of memory", never a part, a complaint about the text, or an end of the
- * process. And the builder of texts. */
+ * process. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -8,7 +8,6 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "files/builder.h"
 #include "files/json_io.h"
 
 /* An allocator of the program's own, which the library passes on to. */
@@ -109,38 +108,13 @@ static void names_that_are_no_text_are_escaped(void **unused) {
     json_decref(odd);
 }
 
-static void a_builder_keeps_its_pieces(void **unused) {
-    (void)unused;
-    qdq_builder b = {0};
-    char expected[20001] = "";
-    for (int i = 0; i < 1000; i++) {
-        qdq_builder_format(&b, "%s%04d%s", "ab", i, "cdef");
-        qdq_builder_text(&b, "0123456");
-        qdq_builder_character(&b, 'x');
-        qdq_builder_add(&b, "yz", 2);
-        snprintf(expected + 20 * i, 21, "ab%04dcdef0123456xyz", i);
-    }
-    assert_int_equal(b.n, 20000);
-    char *made = qdq_builder_take(&b);
-    assert_string_equal(made, expected);
-    free(made);
-    qdq_builder_format(&b, "%9000d", 7); /* more than its room */
-    assert_int_equal(b.n, 9000);
-    b.failed = true;
-    qdq_builder_text(&b, "lost");
-    assert_int_equal(b.n, 9000);
-    assert_null(qdq_builder_take(&b));
-    made = qdq_builder_take(&b);
-    assert_string_equal(made, "");
-    free(made);
-}
-
 int main(void) {
     json_set_alloc_funcs(failing_malloc, failing_free);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_parse_is_whole_or_out_of_memory),  cmocka_unit_test(a_text_is_whole_or_none),
-        cmocka_unit_test(damage_is_told_from_want_of_memory), cmocka_unit_test(names_that_are_no_text_are_escaped),
-        cmocka_unit_test(a_builder_keeps_its_pieces),
+        cmocka_unit_test(a_parse_is_whole_or_out_of_memory),
+        cmocka_unit_test(a_text_is_whole_or_none),
+        cmocka_unit_test(damage_is_told_from_want_of_memory),
+        cmocka_unit_test(names_that_are_no_text_are_escaped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 #ifndef QDQ_FILES_INTERNAL_H
 #define QDQ_FILES_INTERNAL_H
 
+#include "arena.h"
 #include "files.h"
 #include "../base/error.h"
 #include "../base/platform_files.h"
@@ -23,19 +24,6 @@ float qdq_le_float(const uint8_t *p);
 
 /* UTF-8 without NUL. */
 bool qdq_is_text(const void *bytes, uint64_t n);
-
-/* ---- Memory that goes all at once ------------------------------------------------------------------------------ */
-
-typedef struct qdq_arena {
-    struct qdq_arena_block *blocks;
-} qdq_arena;
-
-void *qdq_arena_alloc(qdq_arena *arena, uint64_t bytes);                    /* zeroed, aligned to 16; NULL: no memory */
-char *qdq_arena_text(qdq_arena *arena, const void *bytes, uint64_t length); /* with a NUL added */
-void qdq_arena_free(qdq_arena *arena);
-
-/* Grows *items (of `size` bytes each) so that one more than n fits; false: no memory. */
-bool qdq_grow(void **items, uint64_t n, uint64_t *capacity, size_t size);
 
 /* ---- Element types --------------------------------------------------------------------------------------------- */
 

@@ -1,6 +1,7 @@
 /* The grammar is RFC 8259's. */
 #include "json_reader.h"
 
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -205,10 +206,42 @@ bool qdq_json_whole(qdq_json_reader *r, uint64_t *value) {
     return !fraction;
 }
 
-static void skip_scalar(qdq_json_reader *r) {
-    static const char *const words[] = {"true", "false", "null"};
+/* Digits past these change no double by more than its last bit, and nobody writes them. */
+enum { NUMBER_LIMIT = 500 };
+
+bool qdq_json_real(qdq_json_reader *r, double *value) {
     int c = peek(r);
+    uint64_t from = r->at;
     bool fraction;
+    char digits[NUMBER_LIMIT + 1];
+    if ((c != '-' && (c < '0' || c > '9')) || !take_number(r, &fraction)) return false;
+    if (r->at - from > NUMBER_LIMIT) return fail(r, "a number of more than 500 bytes");
+    memcpy(digits, r->bytes + from, (size_t)(r->at - from));
+    digits[r->at - from] = '\0';
+    char *point = strchr(digits, '.');
+    if (point != NULL) *point = *localeconv()->decimal_point; /* of the program, which strtod() follows */
+    *value = strtod(digits, NULL);
+    return true;
+}
+
+/* Is that word next? Then it is passed. */
+static bool take_word(qdq_json_reader *r, const char *word) {
+    size_t n = strlen(word);
+    if (peek(r) != word[0] || r->length - r->at < n || memcmp(r->bytes + r->at, word, n) != 0) return false;
+    r->at += n;
+    return true;
+}
+
+bool qdq_json_bool(qdq_json_reader *r, bool *value) {
+    *value = take_word(r, "true");
+    return *value || take_word(r, "false");
+}
+
+bool qdq_json_null(qdq_json_reader *r) { return take_word(r, "null"); }
+
+static void skip_scalar(qdq_json_reader *r) {
+    int c = peek(r);
+    bool fraction, value;
     if (c == '"') {
         take_string(r, &r->text, &r->text_room, UINT64_MAX, NULL);
         return;
@@ -217,12 +250,7 @@ static void skip_scalar(qdq_json_reader *r) {
         take_number(r, &fraction);
         return;
     }
-    for (size_t i = 0; i < 3 && c >= 0; i++) {
-        size_t n = strlen(words[i]);
-        if (r->length - r->at < n || memcmp(r->bytes + r->at, words[i], n) != 0) continue;
-        r->at += n;
-        return;
-    }
+    if (qdq_json_bool(r, &value) || qdq_json_null(r)) return;
     fail(r, "a value is wanted");
 }
 

@@ -45,6 +45,12 @@ bool qdq_json_item(qdq_json_reader *reader);
 bool qdq_json_string(qdq_json_reader *reader, const char **text, size_t *length);
 /* Is the next value a whole number, 0 … 2^63 - 1, written without fraction and exponent? */
 bool qdq_json_whole(qdq_json_reader *reader, uint64_t *value);
+/* Is the next value a number? Then *value is the nearest double, infinite if it is too large. */
+bool qdq_json_real(qdq_json_reader *reader, double *value);
+/* Is it true or false? */
+bool qdq_json_bool(qdq_json_reader *reader, bool *value);
+/* Is it null? */
+bool qdq_json_null(qdq_json_reader *reader);
 /* The next value, whatever it is. */
 void qdq_json_skip(qdq_json_reader *reader);
 /* Nothing but white space is left. */

@@ -1,7 +1,7 @@
 /* Models written: header from what was declared, then the data, tensor after tensor. */
 #include "builder.h"
 #include "internal.h"
-#include "json_io.h"
+#include "json_writer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -267,51 +267,48 @@ static void place_by_width(const qdq_writer *writer, uint64_t *data, bool *overf
     }
 }
 
-static json_t *metadata_object(const qdq_writer *writer) {
-    json_t *object = json_object();
-    for (uint64_t i = 0; i < writer->kvs.n && object != NULL; i++) {
+static void put_metadata(qdq_json_writer *w, const qdq_writer *writer) {
+    qdq_json_put_open(w, "__metadata__", '{');
+    for (uint64_t i = 0; i < writer->kvs.n; i++) {
         const char *text;
         uint64_t length;
-        if (!qdq_kv_string(&writer->kvs.items[i], &text, &length) ||
-            json_object_set_new(object, writer->kvs.items[i].key, json_stringn(text, (size_t)length)) != 0) {
-            json_decref(object);
-            object = NULL;
-        }
+        if (qdq_kv_string(&writer->kvs.items[i], &text, &length))
+            qdq_json_put_bytes(w, writer->kvs.items[i].key, text, length);
     }
-    return object;
+    qdq_json_put_close(w);
 }
 
-static json_t *tensor_object(const entry *e) {
-    json_t *shape = json_array();
-    for (uint32_t d = 0; d < e->n_dims; d++)
-        if (json_array_append_new(shape, json_integer((json_int_t)e->shape[d])) != 0) {
-            json_decref(shape);
-            return NULL;
-        }
-    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", e->type.safetensors, "shape", shape, "data_offsets",
-                     (json_int_t)e->offset, (json_int_t)(e->offset + e->bytes));
+static void put_tensor(qdq_json_writer *w, const entry *e) {
+    qdq_json_put_open(w, e->name, '{');
+    qdq_json_put_text(w, "dtype", e->type.safetensors);
+    qdq_json_put_open(w, "shape", '[');
+    for (uint32_t d = 0; d < e->n_dims; d++) qdq_json_put_whole(w, NULL, e->shape[d]);
+    qdq_json_put_close(w);
+    qdq_json_put_open(w, "data_offsets", '[');
+    qdq_json_put_whole(w, NULL, e->offset);
+    qdq_json_put_whole(w, NULL, e->offset + e->bytes);
+    qdq_json_put_close(w);
+    qdq_json_put_close(w);
 }
 
 static qdq_status lay_out_safetensors(const qdq_writer *writer, qdq_builder *b, uint64_t *start, uint64_t *data) {
     bool overflow;
     place_by_width(writer, data, &overflow);
     if (overflow) return too_large();
-    uint64_t before = qdq_json_failures();
-    json_t *root = json_object();
-    bool ok = root != NULL;
-    if (ok && writer->kvs.n > 0) ok = json_object_set_new(root, "__metadata__", metadata_object(writer)) == 0;
-    for (uint64_t i = 0; i < writer->n && ok; i++)
-        ok = json_object_set_new(root, writer->entries[i].name, tensor_object(&writer->entries[i])) == 0;
-    ok = ok && qdq_json_failures() == before;
-    char *text = ok ? qdq_json_print(root, JSON_COMPACT) : NULL;
-    json_decref(root);
-    if (text == NULL) return no_memory();
-    uint64_t length = strlen(text), padded = (length + 7) & ~(uint64_t)7;
-    put_integer(b, padded, 8);
-    qdq_builder_add(b, text, length);
+    uint64_t at = b->n, length, padded;
+    put_integer(b, 0, 8);
+    qdq_json_writer w = {.out = b};
+    qdq_json_put_open(&w, NULL, '{');
+    if (writer->kvs.n > 0) put_metadata(&w, writer);
+    for (uint64_t i = 0; i < writer->n; i++) put_tensor(&w, &writer->entries[i]);
+    qdq_json_put_close(&w);
+    if (b->failed) return no_memory();
+    length = b->n - at - 8;
+    padded = (length + 7) & ~(uint64_t)7;
     qdq_builder_add(b, "        ", padded - length);
+    if (b->failed) return no_memory();
+    for (int i = 0; i < 8; i++) b->bytes[at + (uint64_t)i] = (char)(padded >> 8 * i);
     *start = b->n;
-    free(text);
     if (padded > 100000000)
         return qdq_fail(QDQ_UNSUPPORTED, "the header has %llu bytes; safetensors allows 100000000", (ull)padded);
     return QDQ_OK;

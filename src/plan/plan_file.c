@@ -8,7 +8,8 @@
 #include <strings.h>
 
 #include "files/files.h"
-#include "files/json_io.h"
+#include "files/json_fields.h"
+#include "files/json_writer.h"
 #include "base/error.h"
 
 static const char schema[] = "qdq.plan/1";
@@ -50,128 +51,113 @@ uint64_t qdq_target_bytes(const qdq_target *target, uint64_t overhead, uint64_t 
 
 /* ---- Writing ---- */
 
-static json_t *text_or_null(const char *text) { return text ? qdq_json_escaped(text) : json_null(); }
-
-static json_t *tensor_json(const qdq_plan_tensor *t) {
-    json_t *shape = json_array(), *choices = json_array();
-    bool whole = true;
-    for (uint32_t d = 0; d < t->n_dims; d++)
-        whole &= json_array_append_new(shape, json_integer((json_int_t)t->shape[d])) == 0;
-    for (uint32_t c = 0; c < t->n_choices; c++)
-        whole &= json_array_append_new(choices,
-                                       json_pack("{s:s, s:I, s:f}", "format", t->choices[c].format, "bytes",
-                                                 (json_int_t)t->choices[c].bytes, "damage", t->choices[c].damage)) == 0;
-    if (!whole) {
-        json_decref(shape);
-        json_decref(choices);
-        return NULL;
+static void put_tensor(qdq_json_writer *w, const qdq_plan_tensor *t) {
+    qdq_json_put_open(w, NULL, '{');
+    qdq_json_put_text(w, "name", t->name);
+    qdq_json_put_text(w, "gguf", t->gguf);
+    qdq_json_put_text(w, "dtype", t->dtype);
+    qdq_json_put_open(w, "shape", '[');
+    for (uint32_t d = 0; d < t->n_dims; d++) qdq_json_put_whole(w, NULL, t->shape[d]);
+    qdq_json_put_close(w);
+    qdq_json_put_text(w, "group", t->group);
+    qdq_json_put_text(w, "reason", t->reason);
+    qdq_json_put_text(w, "format", t->reason ? QDQ_PLAN_SOURCE : t->choices[t->chosen].format);
+    qdq_json_put_whole(w, "bytes", t->bytes);
+    qdq_json_put_open(w, "choices", '[');
+    for (uint32_t c = 0; c < t->n_choices; c++) {
+        qdq_json_put_open(w, NULL, '{');
+        qdq_json_put_text(w, "format", t->choices[c].format);
+        qdq_json_put_whole(w, "bytes", t->choices[c].bytes);
+        qdq_json_put_real(w, "damage", t->choices[c].damage);
+        qdq_json_put_close(w);
     }
-    return json_pack("{s:s, s:o, s:s, s:o, s:o, s:o, s:s, s:I, s:o}", "name", t->name, "gguf", text_or_null(t->gguf),
-                     "dtype", t->dtype, "shape", shape, "group", text_or_null(t->group), "reason",
-                     text_or_null(t->reason), "format", t->reason ? QDQ_PLAN_SOURCE : t->choices[t->chosen].format,
-                     "bytes", (json_int_t)t->bytes, "choices", choices);
+    qdq_json_put_close(w);
+    qdq_json_put_close(w);
 }
 
-json_t *qdq_plan_json(const qdq_plan *p) {
-    uint64_t before = qdq_json_failures();
-    json_t *tensors = json_array();
-    for (size_t i = 0; i < p->n_tensors; i++) {
-        json_t *tensor = tensor_json(&p->tensors[i]);
-        if (!tensor || json_array_append_new(tensors, tensor) != 0) {
-            json_decref(tensors);
-            return NULL;
-        }
-    }
-    json_t *plan = json_pack(
-        "{s:s, s:s, s:o, s:o, s:o, s:b, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:b, s:o}", "schema", schema,
-        "version", qdq_version(), "model", qdq_json_escaped(p->model), "imatrix", text_or_null(p->imatrix), "via",
-        text_or_null(p->via), "keep_codes", (int)p->keep_codes, "score", p->score, "target", p->target, "budget",
-        (json_int_t)p->budget, "bytes", (json_int_t)p->bytes, "floor", (json_int_t)p->floor, "ceiling",
-        (json_int_t)p->ceiling, "overhead", (json_int_t)p->overhead, "elements", (json_int_t)p->elements, "damage",
-        p->damage, "lower_bound", p->lower_bound, "proven", (int)p->proven, "tensors", tensors);
-    if (plan && qdq_json_failures() == before) return plan;
-    json_decref(plan);
-    return NULL;
+void qdq_plan_put(const qdq_plan *p, unsigned indent, qdq_builder *out) {
+    qdq_json_writer w = {.out = out, .indent = indent};
+    qdq_json_put_open(&w, NULL, '{');
+    qdq_json_put_text(&w, "schema", schema);
+    qdq_json_put_text(&w, "version", qdq_version());
+    qdq_json_put_text(&w, "model", p->model);
+    qdq_json_put_text(&w, "imatrix", p->imatrix);
+    qdq_json_put_text(&w, "via", p->via);
+    qdq_json_put_bool(&w, "keep_codes", p->keep_codes);
+    qdq_json_put_text(&w, "score", p->score);
+    qdq_json_put_text(&w, "target", p->target);
+    qdq_json_put_whole(&w, "budget", p->budget);
+    qdq_json_put_whole(&w, "bytes", p->bytes);
+    qdq_json_put_whole(&w, "floor", p->floor);
+    qdq_json_put_whole(&w, "ceiling", p->ceiling);
+    qdq_json_put_whole(&w, "overhead", p->overhead);
+    qdq_json_put_whole(&w, "elements", p->elements);
+    qdq_json_put_real(&w, "damage", p->damage);
+    qdq_json_put_real(&w, "lower_bound", p->lower_bound);
+    qdq_json_put_bool(&w, "proven", p->proven);
+    qdq_json_put_open(&w, "tensors", '[');
+    for (size_t i = 0; i < p->n_tensors; i++) put_tensor(&w, &p->tensors[i]);
+    qdq_json_put_close(&w);
+    qdq_json_put_close(&w);
 }
 
 /* ---- Reading ---- */
 
-static bool get_text(const json_t *object, const char *key, const char **text) {
-    *text = json_string_value(json_object_get(object, key));
-    return *text != NULL;
+enum { DIMS_LIMIT = 64, CHOICES_LIMIT = 1024 };
+
+/* What is read, and where it goes. */
+typedef struct reading {
+    qdq_json_reader json;
+    const char *path;
+    qdq_plan *plan;
+} reading;
+
+static qdq_status no_memory(const reading *r) {
+    return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory for a plan", r->path);
 }
 
-/* A text, or null or nothing: NULL. */
-static bool get_optional(const json_t *object, const char *key, const char **text) {
-    const json_t *value = json_object_get(object, key);
-    *text = json_string_value(value);
-    return *text != NULL || !value || json_is_null(value);
+static bool copy(reading *r, const void *items, size_t bytes, void *to) {
+    void *kept = qdq_arena_alloc(&r->plan->arena, bytes + 1);
+    r->json.memory |= kept == NULL;
+    if (kept != NULL) memcpy(kept, items, bytes);
+    memcpy(to, &kept, sizeof kept);
+    return kept != NULL;
 }
 
-static bool get_count(const json_t *object, const char *key, uint64_t *count) {
-    const json_t *value = json_object_get(object, key);
-    if (!json_is_integer(value) || json_integer_value(value) < 0) return false;
-    *count = (uint64_t)json_integer_value(value);
-    return true;
-}
-
-static bool get_damage(const json_t *object, const char *key, double *damage) {
-    const json_t *value = json_object_get(object, key);
-    if (!json_is_number(value)) return false;
-    *damage = json_number_value(value);
-    return isfinite(*damage) && *damage >= 0;
-}
-
-static bool read_shape(const json_t *object, qdq_plan_tensor *t) {
-    const json_t *shape = json_object_get(object, "shape");
-    size_t n = json_array_size(shape);
-    uint64_t *extents = calloc(n + 1, sizeof *extents);
-    t->shape = extents;
-    if (!json_is_array(shape) || n > 64 || !extents) return false;
-    t->n_dims = (uint32_t)n;
+static bool read_shape(reading *r, qdq_plan_tensor *t) {
+    uint64_t extents[DIMS_LIMIT];
     t->elements = 1;
-    for (size_t d = 0; d < n; d++) {
-        const json_t *extent = json_array_get(shape, d);
-        if (!json_is_integer(extent) || json_integer_value(extent) < 0) return false;
-        extents[d] = (uint64_t)json_integer_value(extent);
-        if (__builtin_mul_overflow(t->elements, extents[d], &t->elements)) return false;
+    if (t->shape != NULL || !qdq_json_enter(&r->json, '[')) return false;
+    while (qdq_json_item(&r->json)) {
+        if (t->n_dims == DIMS_LIMIT || !qdq_json_whole(&r->json, &extents[t->n_dims])) return false;
+        if (__builtin_mul_overflow(t->elements, extents[t->n_dims++], &t->elements)) return false;
     }
-    return true;
+    return copy(r, extents, t->n_dims * sizeof *extents, &t->shape);
 }
 
-static bool read_choices(const json_t *object, qdq_plan_tensor *t) {
-    const json_t *choices = json_object_get(object, "choices");
-    size_t n = json_array_size(choices);
-    qdq_plan_choice *table = calloc(n + 1, sizeof *table);
-    t->choices = table;
-    if (!json_is_array(choices) || n > 1024 || !table) return false;
-    t->n_choices = (uint32_t)n;
-    for (size_t c = 0; c < n; c++) {
-        const json_t *choice = json_array_get(choices, c);
-        if (!get_text(choice, "format", &table[c].format) || !get_count(choice, "bytes", &table[c].bytes) ||
-            !get_damage(choice, "damage", &table[c].damage))
-            return false;
-    }
-    return true;
+static bool read_choice(reading *r, qdq_plan_choice *choice) {
+    const qdq_json_field fields[] = {{"format", QDQ_JSON_TEXT, &choice->format},
+                                     {"bytes", QDQ_JSON_WHOLE, &choice->bytes},
+                                     {"damage", QDQ_JSON_DAMAGE, &choice->damage}};
+    enum { N = sizeof fields / sizeof *fields };
+    uint64_t seen = 0;
+    const char *key;
+    if (!qdq_json_enter(&r->json, '{')) return false;
+    while (qdq_json_key(&r->json, &key))
+        if (!qdq_json_field_read(&r->json, &r->plan->arena, key, fields, N, &seen)) return false;
+    return qdq_json_fields_all(fields, N, seen);
 }
 
-static qdq_status read_tensor(const char *path, const json_t *object, size_t index, qdq_plan_tensor *t) {
-    const char *format;
-    if (!get_text(object, "name", &t->name))
-        return qdq_fail(QDQ_BAD_DATA, "%s: tensor %zu has no \"name\"", path, index);
-    if (!get_text(object, "dtype", &t->dtype) || !get_optional(object, "gguf", &t->gguf) ||
-        !get_optional(object, "group", &t->group) || !get_optional(object, "reason", &t->reason) ||
-        !get_count(object, "bytes", &t->bytes) || !get_text(object, "format", &format))
-        return qdq_fail(QDQ_BAD_DATA,
-                        "%s: tensor \"%.200s\": \"dtype\", \"gguf\", \"group\", \"reason\", \"bytes\" or \"format\" is "
-                        "missing or of another type",
-                        path, t->name);
-    bool shape = read_shape(object, t), choices = shape && read_choices(object, t);
-    if (!t->shape || (shape && !t->choices))
-        return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory for tensor \"%.200s\"", path, t->name);
-    if (!choices)
-        return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%.200s\": \"shape\" or \"choices\" is not what a plan has", path,
-                        t->name);
+static bool read_choices(reading *r, qdq_plan_tensor *t) {
+    qdq_plan_choice choices[CHOICES_LIMIT];
+    if (t->choices != NULL || !qdq_json_enter(&r->json, '[')) return false;
+    while (qdq_json_item(&r->json))
+        if (t->n_choices == CHOICES_LIMIT || !read_choice(r, &choices[t->n_choices++])) return false;
+    return copy(r, choices, t->n_choices * sizeof *choices, &t->choices);
+}
+
+/* Do the parts of a tensor that was read fit together? */
+static qdq_status check_tensor(const char *path, qdq_plan_tensor *t, const char *format) {
     if (t->reason) {
         if (strcmp(format, QDQ_PLAN_SOURCE) == 0 && t->n_choices == 0) return QDQ_OK;
         return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%.200s\" is kept, and yet has a format or choices", path, t->name);
@@ -186,63 +172,106 @@ static qdq_status read_tensor(const char *path, const json_t *object, size_t ind
     return QDQ_OK;
 }
 
-static qdq_status read_plan(const char *path, qdq_plan *p) {
-    const json_t *root = p->root, *tensors = json_object_get(root, "tensors");
-    const char *named = json_string_value(json_object_get(root, "schema"));
-    if (!named || strcmp(named, schema) != 0)
-        return qdq_fail(QDQ_BAD_DATA, "%s: no plan: its \"schema\" is not \"%s\"", path, schema);
-    if (!get_text(root, "model", &p->model) || !get_text(root, "score", &p->score) ||
-        !get_text(root, "target", &p->target) || !get_optional(root, "imatrix", &p->imatrix) ||
-        !get_optional(root, "via", &p->via) || !get_count(root, "budget", &p->budget) ||
-        !get_count(root, "bytes", &p->bytes) || !get_count(root, "floor", &p->floor) ||
-        !get_count(root, "ceiling", &p->ceiling) || !get_count(root, "overhead", &p->overhead) ||
-        !get_count(root, "elements", &p->elements) || !get_damage(root, "damage", &p->damage) ||
-        !get_damage(root, "lower_bound", &p->lower_bound) || !json_is_array(tensors))
-        return qdq_fail(QDQ_BAD_DATA, "%s: a figure of the plan is missing, or of another type", path);
-    p->proven = json_is_true(json_object_get(root, "proven"));
-    p->keep_codes = json_is_true(json_object_get(root, "keep_codes"));
-    size_t n = json_array_size(tensors);
-    qdq_plan_tensor *table = calloc(n + 1, sizeof *table);
-    if (!table) return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory for %zu tensors", path, n);
-    p->tensors = table;
-    p->n_tensors = n;
-    uint64_t sum = p->overhead;
-    for (size_t i = 0; i < n; i++) {
-        qdq_status status = read_tensor(path, json_array_get(tensors, i), i, &table[i]);
-        if (status != QDQ_OK) return status;
-        if (__builtin_add_overflow(sum, table[i].bytes, &sum)) sum = UINT64_MAX;
+static qdq_status read_tensor(reading *r, size_t index, qdq_plan_tensor *t) {
+    const char *format = NULL, *key;
+    const qdq_json_field fields[] = {{"name", QDQ_JSON_TEXT, &t->name},         {"dtype", QDQ_JSON_TEXT, &t->dtype},
+                                     {"gguf", QDQ_JSON_OPTIONAL, &t->gguf},     {"group", QDQ_JSON_OPTIONAL, &t->group},
+                                     {"reason", QDQ_JSON_OPTIONAL, &t->reason}, {"bytes", QDQ_JSON_WHOLE, &t->bytes},
+                                     {"format", QDQ_JSON_TEXT, &format}};
+    enum { N = sizeof fields / sizeof *fields };
+    uint64_t seen = 0;
+    bool good = qdq_json_enter(&r->json, '{'), tables = true;
+    while (good && tables && qdq_json_key(&r->json, &key)) {
+        if (strcmp(key, "shape") == 0)
+            tables = read_shape(r, t);
+        else if (strcmp(key, "choices") == 0)
+            tables = read_choices(r, t);
+        else
+            good = qdq_json_field_read(&r->json, &r->plan->arena, key, fields, N, &seen);
     }
-    if (sum != p->bytes)
-        return qdq_fail(QDQ_BAD_DATA, "%s: \"bytes\" is %" PRIu64 ", but overhead and tensors have %" PRIu64, path,
-                        p->bytes, sum);
+    if (r->json.memory) return no_memory(r);
+    if (r->json.why != NULL) return qdq_json_failure(r->path, &r->json);
+    if (t->name == NULL) return qdq_fail(QDQ_BAD_DATA, "%s: tensor %zu has no \"name\"", r->path, index);
+    if (!tables || (good && (t->shape == NULL || t->choices == NULL)))
+        return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%.200s\": \"shape\" or \"choices\" is not what a plan has", r->path,
+                        t->name);
+    if (!good || !qdq_json_fields_all(fields, N, seen))
+        return qdq_fail(QDQ_BAD_DATA,
+                        "%s: tensor \"%.200s\": \"dtype\", \"gguf\", \"group\", \"reason\", \"bytes\" or \"format\" is "
+                        "missing or of another type",
+                        r->path, t->name);
+    return check_tensor(r->path, t, format);
+}
+
+static qdq_status read_tensors(reading *r) {
+    qdq_plan *p = r->plan;
+    uint64_t room = 0;
+    while (qdq_json_item(&r->json)) {
+        if (!qdq_grow((void **)&p->tensors, p->n_tensors, &room, sizeof *p->tensors)) return no_memory(r);
+        qdq_plan_tensor *t = (qdq_plan_tensor *)&p->tensors[p->n_tensors];
+        *t = (qdq_plan_tensor){0};
+        qdq_status status = read_tensor(r, p->n_tensors++, t);
+        if (status != QDQ_OK) return status;
+    }
     return QDQ_OK;
 }
 
-qdq_status qdq_plan_from_json(const char *path, json_t *root, qdq_plan *plan) {
-    *plan = (qdq_plan){.root = root, .path = strdup(path)};
-    qdq_status status = root && plan->path ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory for a plan", path);
-    if (status == QDQ_OK) status = read_plan(path, plan);
+static qdq_status check_sum(const reading *r) {
+    const qdq_plan *p = r->plan;
+    uint64_t sum = p->overhead;
+    for (size_t i = 0; i < p->n_tensors; i++)
+        if (__builtin_add_overflow(sum, p->tensors[i].bytes, &sum)) sum = UINT64_MAX;
+    if (sum == p->bytes) return QDQ_OK;
+    return qdq_fail(QDQ_BAD_DATA, "%s: \"bytes\" is %" PRIu64 ", but overhead and tensors have %" PRIu64, r->path,
+                    p->bytes, sum);
+}
+
+static qdq_status read_plan(reading *r) {
+    qdq_plan *p = r->plan;
+    const qdq_json_field fields[] = {
+        {"model", QDQ_JSON_TEXT, &p->model},        {"score", QDQ_JSON_TEXT, &p->score},
+        {"target", QDQ_JSON_TEXT, &p->target},      {"imatrix", QDQ_JSON_OPTIONAL, &p->imatrix},
+        {"via", QDQ_JSON_OPTIONAL, &p->via},        {"keep_codes", QDQ_JSON_BOOL, &p->keep_codes},
+        {"budget", QDQ_JSON_WHOLE, &p->budget},     {"bytes", QDQ_JSON_WHOLE, &p->bytes},
+        {"floor", QDQ_JSON_WHOLE, &p->floor},       {"ceiling", QDQ_JSON_WHOLE, &p->ceiling},
+        {"overhead", QDQ_JSON_WHOLE, &p->overhead}, {"elements", QDQ_JSON_WHOLE, &p->elements},
+        {"damage", QDQ_JSON_DAMAGE, &p->damage},    {"lower_bound", QDQ_JSON_DAMAGE, &p->lower_bound},
+        {"proven", QDQ_JSON_BOOL, &p->proven}};
+    enum { N = sizeof fields / sizeof *fields };
+    uint64_t seen = 0;
+    const char *key;
+    bool good = qdq_json_enter(&r->json, '{'), tensors = false;
+    while (good && qdq_json_key(&r->json, &key)) {
+        if (strcmp(key, "tensors") != 0) {
+            good = qdq_json_field_read(&r->json, &p->arena, key, fields, N, &seen);
+            continue;
+        }
+        good = !tensors && qdq_json_enter(&r->json, '[');
+        tensors = true;
+        qdq_status status = good ? read_tensors(r) : QDQ_OK;
+        if (status != QDQ_OK) return status;
+    }
+    if (good) qdq_json_end(&r->json);
+    if (r->json.memory) return no_memory(r);
+    if (r->json.why != NULL) return qdq_json_failure(r->path, &r->json);
+    if (good && tensors && qdq_json_fields_all(fields, N, seen)) return check_sum(r);
+    return qdq_fail(QDQ_BAD_DATA, "%s: a figure of the plan is missing, or of another type", r->path);
+}
+
+qdq_status qdq_plan_read(const char *path, const char *text, size_t length, qdq_plan *plan) {
+    *plan = (qdq_plan){.path = strdup(path)};
+    reading r = {.json = {.bytes = (const uint8_t *)text, .length = length}, .path = path, .plan = plan};
+    qdq_status status = plan->path ? qdq_json_check_schema(path, text, length, schema, "plan") : no_memory(&r);
+    if (status == QDQ_OK) status = read_plan(&r);
+    qdq_json_free(&r.json);
     if (status != QDQ_OK) qdq_plan_clear(plan);
     return status;
 }
 
-qdq_status qdq_plan_read(const char *path, const char *text, size_t length, qdq_plan *plan) {
-    json_error_t error;
-    json_t *root;
-    *plan = (qdq_plan){0};
-    qdq_status status = qdq_json_parse(path, text, length, &root, &error);
-    if (status == QDQ_BAD_DATA) return qdq_fail(QDQ_BAD_DATA, "%s: no JSON: line %d: %s", path, error.line, error.text);
-    return status == QDQ_OK ? qdq_plan_from_json(path, root, plan) : status;
-}
-
 void qdq_plan_clear(qdq_plan *plan) {
-    for (size_t i = 0; i < plan->n_tensors; i++) {
-        free((void *)plan->tensors[i].shape);
-        free((void *)plan->tensors[i].choices);
-    }
+    qdq_arena_free(&plan->arena);
     free((void *)plan->tensors);
     free(plan->path);
-    json_decref(plan->root);
     *plan = (qdq_plan){0};
 }
 
@@ -283,18 +312,12 @@ void qdq_plan_free(qdq_plan *plan) {
 
 qdq_status qdq_plan_text(const qdq_plan *plan, char **text, size_t *length) {
     if (!plan || !text || !length) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_plan_text: a NULL argument");
-    json_t *root = qdq_plan_json(plan);
-    char *made = qdq_json_print(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
-    json_decref(root);
-    size_t n = made ? strlen(made) : 0;
-    *text = made ? realloc(made, n + 2) : NULL;
-    *length = n + 1;
-    if (!*text) {
-        free(made);
-        return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the text of a plan");
-    }
-    memcpy(*text + n, "\n", 2);
-    return QDQ_OK;
+    qdq_builder made = {0};
+    qdq_plan_put(plan, 2, &made);
+    qdq_builder_character(&made, '\n');
+    *length = made.n;
+    *text = qdq_builder_take(&made);
+    return *text ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the text of a plan");
 }
 
 qdq_status qdq_plan_write(const qdq_plan *plan, const char *path) {

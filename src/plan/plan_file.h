@@ -3,8 +3,8 @@
 #ifndef QDQ_PLAN_PLAN_FILE_H
 #define QDQ_PLAN_PLAN_FILE_H
 
-#include <jansson.h>
-
+#include "files/arena.h"
+#include "files/builder.h"
 #include "qdq_model.h"
 
 /* ---- What was asked for ---- */
@@ -37,15 +37,13 @@ struct qdq_plan {
     bool proven;
     size_t n_tensors; /* all of the model's, in its order */
     const qdq_plan_tensor *tensors;
-    json_t *root; /* of a plan that was read: what the texts are in */
+    qdq_arena arena; /* of a plan that was read: all that it points to */
 };
 
-/* The file; NULL: no memory. */
-json_t *qdq_plan_json(const qdq_plan *plan);
+/* Adds the file's text. indent: blanks a level; 0: no blank anywhere. */
+void qdq_plan_put(const qdq_plan *plan, unsigned indent, qdq_builder *out);
 /* path: for messages. QDQ_BAD_DATA: no JSON, no plan, figures that do not add up. */
 qdq_status qdq_plan_read(const char *path, const char *text, size_t length, qdq_plan *plan);
-/* The same from what qdq_plan_json() made, which it takes; NULL is a lack of memory. */
-qdq_status qdq_plan_from_json(const char *path, json_t *root, qdq_plan *plan);
 /* Of a plan that was read; one of zeros is allowed. */
 void qdq_plan_clear(qdq_plan *plan);
 /* The format of a tensor; QDQ_FORMAT_NONE: it stays as it is. */

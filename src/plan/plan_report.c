@@ -1,4 +1,5 @@
 /* From a plan to its report: tensors, uniform formats, the curve of all budgets. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -3,6 +3,7 @@
 #include "plan/planner.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -285,7 +286,11 @@ static qdq_status make_plan(const qdq_planner *p, const char *target, uint64_t b
                      .n_tensors = tensors != NULL ? (size_t)p->n_items : 0,
                      .tensors = tensors};
     qdq_status status = tensors != NULL ? fill_tensors(p, tensors, &made.bytes) : no_memory();
-    if (status == QDQ_OK) status = qdq_plan_from_json("the plan", qdq_plan_json(&made), plan);
+    qdq_builder text = {0};
+    if (status == QDQ_OK) qdq_plan_put(&made, 0, &text);
+    if (text.failed) status = no_memory();
+    if (status == QDQ_OK) status = qdq_plan_read("the plan", text.bytes, text.n, plan);
+    qdq_builder_free(&text);
     for (uint64_t i = 0; i < made.n_tensors; i++) free((void *)tensors[i].choices);
     free(tensors);
     return status;

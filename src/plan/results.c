@@ -6,7 +6,9 @@
 #include "plan/recipe.h"
 #include "model/format_list.h"
 #include "model/naming.h"
-#include "files/json_io.h"
+#include "files/arena.h"
+#include "files/json_writer.h"
+#include "files/sorted.h"
 #include "base/error.h"
 
 /* The plan's tensors are the selection's model's, in its order. */
@@ -98,56 +100,74 @@ static double cost_of(const qdq_plan_tensor *t) {
     return least->damage - most->damage;
 }
 
-/* Adds to the cost and the elements of a path: experts are one module. Kept tensors have no cost yet. */
-static bool add_cost(json_t *costs, const char *path, const qdq_plan_tensor *t) {
-    json_t *sums = json_object_get(costs, path);
-    if (t->reason != NULL) return sums != NULL || json_object_set_new(costs, path, json_null()) == 0;
-    double cost = cost_of(t), elements = (double)t->elements;
-    if (json_is_array(sums)) {
-        cost += json_real_value(json_array_get(sums, 0));
-        elements += json_real_value(json_array_get(sums, 1));
-    }
-    return json_object_set_new(costs, path, json_pack("[f, f]", cost, elements)) == 0;
-}
+/* Of a module: what it costs, and its elements in millions. Kept tensors have no cost. */
+typedef struct module {
+    const char *path;
+    double cost, millions;
+    bool planned;
+} module;
 
-static double per_million(const json_t *sums) {
-    return json_real_value(json_array_get(sums, 0)) / (json_real_value(json_array_get(sums, 1)) / 1e6);
+static double per_million(const module *m) { return m->cost / m->millions; }
+
+/* Adds up the modules of one path, at the first of them: experts are one module. names: room for n. */
+static uint64_t add_up(module *modules, uint64_t n, qdq_name *names) {
+    uint64_t left = 0;
+    for (uint64_t i = 0; i < n; i++) names[i] = (qdq_name){modules[i].path, i};
+    qdq_sorted_sort(names, n);
+    for (uint64_t k = 1, first = 0; k < n; k++) {
+        if (strcmp(names[k].text, names[first].text) != 0) first = k;
+        if (k == first) continue;
+        module *to = &modules[names[first].index], *from = &modules[names[k].index];
+        to->cost += from->cost;
+        to->millions += from->millions;
+        to->planned |= from->planned;
+        from->path = NULL;
+    }
+    for (uint64_t i = 0; i < n; i++)
+        if (modules[i].path != NULL) modules[left++] = modules[i];
+    return left;
 }
 
 /* mlx-lm asks for the score of everything that it can quantize, routers too, which the plan keeps: those get the
  * highest score there is, so that mlx-lm keeps them in its larger format. */
-static json_t *list_scores(json_t *costs) {
-    json_t *list = json_array(), *sums;
-    const char *path;
+static char *list_scores(const module *modules, uint64_t n) {
+    qdq_builder text = {0};
+    qdq_json_writer w = {.out = &text, .indent = 2};
     double highest = 0;
-    json_object_foreach(costs, path, sums) {
-        if (json_is_array(sums) && per_million(sums) > highest) highest = per_million(sums);
+    for (uint64_t i = 0; i < n; i++)
+        if (modules[i].planned && per_million(&modules[i]) > highest) highest = per_million(&modules[i]);
+    qdq_json_put_open(&w, NULL, '[');
+    for (uint64_t i = 0; i < n; i++) {
+        qdq_json_put_open(&w, NULL, '[');
+        qdq_json_put_text(&w, NULL, modules[i].path);
+        qdq_json_put_real(&w, NULL, modules[i].planned ? per_million(&modules[i]) : highest);
+        qdq_json_put_close(&w);
     }
-    json_object_foreach(costs, path, sums) {
-        json_t *pair = json_pack("[s, f]", path, json_is_array(sums) ? per_million(sums) : highest);
-        if (json_array_append_new(list, pair) != 0) {
-            json_decref(list);
-            return NULL;
-        }
-    }
-    return list;
+    qdq_json_put_close(&w);
+    return qdq_builder_take(&text);
 }
 
 qdq_status qdq_plan_mlx(const qdq_plan *plan, const qdq_selection *s, char **text) {
     if (text == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_plan_mlx: a NULL argument");
     qdq_status status = check(plan, s);
     if (status != QDQ_OK) return status;
-    uint64_t before = qdq_json_failures();
-    json_t *costs = json_object(), *list = NULL;
-    bool done = costs != NULL;
-    for (size_t i = 0; i < plan->n_tensors && done; i++) {
+    qdq_arena arena = {0};
+    module *modules = calloc(plan->n_tensors + 1, sizeof *modules);
+    qdq_name *names = calloc(plan->n_tensors + 1, sizeof *names);
+    bool whole = modules != NULL && names != NULL;
+    uint64_t n = 0;
+    for (size_t i = 0; i < plan->n_tensors && whole; i++) {
         const qdq_plan_tensor *t = &plan->tensors[i];
         char path[QDQ_NAME_MAX];
-        if (t->n_dims >= 2 && t->elements > 0 && mlx_path(s, t->name, path)) done = add_cost(costs, path, t);
+        if (t->n_dims < 2 || t->elements == 0 || !mlx_path(s, t->name, path)) continue;
+        bool planned = t->reason == NULL;
+        modules[n] = (module){qdq_arena_text(&arena, path, strlen(path)), planned ? cost_of(t) : 0,
+                              planned ? (double)t->elements / 1e6 : 0, planned};
+        whole = modules[n++].path != NULL;
     }
-    if (done) list = list_scores(costs);
-    json_decref(costs);
-    *text = qdq_json_failures() == before ? qdq_json_print(list, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
-    json_decref(list);
+    *text = whole ? list_scores(modules, add_up(modules, n, names)) : NULL;
+    free(names);
+    free(modules);
+    qdq_arena_free(&arena);
     return *text != NULL ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for mlx-lm's sensitivities");
 }
