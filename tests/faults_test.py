@@ -40,6 +40,9 @@ def make_inputs():
     like = {name + ".weight": hf[names[name] + ".weight"] for name in shapes}
     like["output_norm.weight"] = hf["model.norm.weight"]
     write("t.gguf", gguf_bytes(like, LLAMA))
+    for i, part in enumerate([list(gguf)[:2], list(gguf)[2:]]):
+        write("m-0000%d-of-00002.gguf" % (i + 1), gguf_bytes({name: gguf[name] for name in part}, [
+            *(LLAMA if i == 0 else []), ("split.no", U16, i), ("split.count", U16, 2), ("split.tensors.count", I32, len(gguf))]))
     write("m.safetensors", safetensors_bytes(hf, {"format": "pt", "note": "x" * 40}))
     write("g.safetensors", safetensors_bytes(gradients))
     write("i.dat", imatrix_bytes(importance))
@@ -93,6 +96,7 @@ COMMANDS = {
     "join": "join o.gguf made.parts",
     "quantize-dry": "quantize --dry-run m.gguf Q4_K_M",
     "quantize-tensors": "quantize --dry-run --list-tensors m.gguf Q4_K_M",
+    "quantize-split": "quantize -f q8_0 --keep-split m-00001-of-00002.gguf o",
     "quantize-like": "quantize --like t.gguf --map map.txt --json o.json -f q8_0 m.safetensors -o o.gguf",
     "plan": "plan --target 9bpw --formats q4_0,q5_0,q8_0,source --imatrix i.dat --pin attn_k=q8_0 --min embd=q5_0 "
             "--allow attn_q=q4_0,q8_0,q5_0 --same blk.(.).attn_q --scores s.json --recipe r.txt --mlx-json x.json m.gguf -o o.json",
@@ -142,8 +146,9 @@ def seconds_hidden(output):
     return b"\n".join(line for line in output.split(b"\n") if b" seconds, " not in line)
 
 
-def complaint(run, reference, memory, describes):
-    """What is wrong with a disturbed run, or None. describes: the output may be another."""
+def complaint(run, reference, memory, describes, together):
+    """What is wrong with a disturbed run, or None. describes: the output may be another. together: of several outputs
+    all appear, or none."""
     if run.status < 0:
         return "ended by " + signal.Signals(-run.status).name
     if run.status == 0:
@@ -157,7 +162,7 @@ def complaint(run, reference, memory, describes):
     if memory and "out of memory" not in run.message:
         return "a message about something else"
     # A kept file of scores is written before the plan, and a second output may fail once the first is in its place.
-    whole = {name: data for name, data in reference.files.items() if not memory or name == "s.json"}
+    whole = {name: data for name, data in reference.files.items() if not (memory or together) or name == "s.json"}
     for name, data in run.files.items():
         if whole.get(name) != data:
             return "%s was left" % name
@@ -182,7 +187,7 @@ def test(case, command):
     for kind, fault in points("", arguments) + points("unnamed:1+,", arguments):
         run = Run(arguments, fault)
         tried += 1
-        wrong = complaint(run, reference, kind == "memory", case == "devices")
+        wrong = complaint(run, reference, kind == "memory", case == "devices", case == "quantize-split" and fault[-1] != "+")
         if wrong:
             failures += 1
             print("%s: %s: %s\n    exit %d: %s" % (case, fault, wrong, run.status, run.message.strip()[:300]))

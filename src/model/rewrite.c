@@ -141,8 +141,11 @@ qdq_status qdq_rewrite_run(qdq_rewrite *rewrite) {
     qdq_writer *writer = rewrite->writer;
     rewrite->writer = NULL;
     status = qdq_writer_finish(writer);
-    while (status == QDQ_OK && rewrite->n_earlier > 0)
+    rewrite->n_finished += status == QDQ_OK;
+    while (status == QDQ_OK && rewrite->n_earlier > 0) {
         status = qdq_writer_finish(rewrite->earlier[--rewrite->n_earlier]);
+        rewrite->n_finished += status == QDQ_OK;
+    }
     return status;
 }
 

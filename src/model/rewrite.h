@@ -28,7 +28,8 @@ struct qdq_rewrite {
     qdq_writer *writer;   /* made by the command, which sets the metadata; NULL once the output is finished */
     qdq_writer **earlier; /* those before qdq_rewrite_next_file() */
     uint32_t n_earlier;
-    uint64_t first; /* the number of the first tensor in `writer` */
+    uint32_t n_finished; /* files that are in their places, the last ones */
+    uint64_t first;      /* the number of the first tensor in `writer` */
     qdq_rewritten *tensors;
     uint64_t n;   /* tensors that were added */
     void *stored; /* a chunk in the source's elements */
@@ -54,7 +55,8 @@ bool qdq_rewrite_work(const qdq_rewritten *tensor, qdq_work *work);
 /* The pass's blocks or floats as the output has them: *stored, of *size bytes, lives up to the next call of this. */
 qdq_status qdq_rewrite_store(qdq_rewrite *rewrite, const qdq_rewritten *tensor, const void *data, uint64_t bytes,
                              const void **stored, uint64_t *size);
-/* Computes and writes all that was added, and finishes the output; of several files the first appears last. */
+/* Computes and writes all that was added, and finishes the output; of several files the first appears last. Where that
+ * fails, n_finished of them are there. */
 qdq_status qdq_rewrite_run(qdq_rewrite *rewrite);
 /* An output that is not finished is gone. The pass, which may still use what is freed here, is closed before. */
 void qdq_rewrite_close(qdq_rewrite *rewrite);

@@ -12,6 +12,7 @@
 #include "model/rewrite.h"
 #include "model/selection.h"
 #include "base/error.h"
+#include "base/platform_files.h"
 #include "base/source.h"
 
 #define SHOWN(text) qdq_printable((text), (char[512]){0}, 512)
@@ -179,9 +180,23 @@ static qdq_status next_file(job *j, qdq_rewrite *r, uint32_t shard) {
     return status == QDQ_OK ? mark_shard(j, r->writer, shard) : status;
 }
 
+/* Shards that are in their places already, when one of the others cannot be put there. */
+static void remove_finished(const job *j, const qdq_rewrite *r) {
+    uint32_t shards = j->arrangement->shards;
+    for (uint32_t i = 0; i < r->n_finished; i++) {
+        char *name = qdq_split_name(j->path, shards - 1 - i, shards);
+        if (name != NULL) qdq_file_remove(name);
+        free(name);
+    }
+}
+
 static qdq_status run_rewrite(job *j, qdq_rewrite *r) {
     const qdq_file_options *o = &j->options;
-    if (o->parts == 0) return qdq_rewrite_run(r);
+    if (o->parts == 0) {
+        qdq_status status = qdq_rewrite_run(r);
+        if (status != QDQ_OK && j->arrangement->by_shards) remove_finished(j, r);
+        return status;
+    }
     qdq_part_wish wish = {.path = j->path,
                           .split = j->arrangement->by_shards,
                           .part = o->part,
