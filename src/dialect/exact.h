@@ -1,6 +1,5 @@
 /* Exact arithmetic on devices that promise correctly rounded `+ - *` of normal numbers, and little else. In what GLSL
- * and C++14 have in common, so that Vulkan's dialect includes it, a test on the host, and Metal's can. One lane: a REAL
- * is a float.
+ * and C++14 have in common, so that Vulkan's dialect includes it, and a test on the host. One lane: a REAL is a float.
  *
  * What the dialect's header defines before:
  *   KEEPS_SUBNORMALS   a constant bool: comparisons, minimum and maximum see subnormals as what they are
