@@ -46,6 +46,10 @@ build jansson $pool/j/jansson/jansson_2.14.orig.tar.gz \
 build pcre2 $pool/p/pcre2/pcre2_10.42.orig.tar.gz \
     c33b418e3b936ee3153de2c61cc638e7e4fe3156022a5c77d0711bcbb9d64f1f \
     -DPCRE2_BUILD_PCRE2GREP=OFF -DPCRE2_BUILD_TESTS=OFF
+# Vulkan's headers are the same for every system.
+for headers in vulkan vk_video; do
+    [ ! -d /usr/include/$headers ] || [ -d "$folder/include/$headers" ] || cp -R /usr/include/$headers "$folder/include/"
+done
 case $target in
 *windows*) # that wine runs
     build cmocka $pool/c/cmocka/cmocka_1.1.7.orig.tar.xz \
