@@ -4,6 +4,7 @@
 # make python     builds the Python wheel, installs it into fresh environments and runs its tests there
 # make windows    builds for 64-bit Windows with zig's clang, and passes the tests of the CPU and of the command under wine
 # make macos      builds for macOS, Apple silicon and Intel, with zig's clang
+# make dist       archives for Linux, macOS and Windows, with their checksums, in build-dist (docs/platforms.md)
 # make            builds into build/; the tests too, where what they need is installed
 # make format     formats the sources
 
@@ -73,6 +74,9 @@ macos:
 	@tools/packages.sh cmake ninja-build pkg-config curl python3-venv || true
 	tools/cross.sh macos-arm64 -DQDQ_WERROR=$(WERROR)
 	tools/cross.sh macos-x86_64 -DQDQ_WERROR=$(WERROR)
+dist:
+	@tools/packages.sh cmake ninja-build pkg-config curl python3-venv llvm zip || true
+	tools/dist.sh
 
 python: build-packages
 	@tools/packages.sh g++ python3-venv
@@ -87,4 +91,4 @@ format:
 clean:
 	rm -rf build build-*
 
-.PHONY: all windows macos demo test test-quick test-asan test-tsan test-clang test-aarch64 python build-packages quick-packages test-packages install format clean
+.PHONY: all windows macos dist demo test test-quick test-asan test-tsan test-clang test-aarch64 python build-packages quick-packages test-packages install format clean

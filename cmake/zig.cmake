@@ -47,6 +47,10 @@ set(CMAKE_RANLIB ${tools}/ranlib CACHE FILEPATH "")
 # Without optimization zig adds traps for undefined behaviour, which the sanitizers' builds are for.
 set(CMAKE_C_FLAGS_INIT "-fno-sanitize=undefined")
 
+if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
+  set(CMAKE_EXE_LINKER_FLAGS_INIT "-s") # what the C library's objects say for debuggers is five times the program
+endif()
+
 if(QDQ_CROSS)
   set(CMAKE_FIND_ROOT_PATH ${QDQ_CROSS})
   set(ENV{PKG_CONFIG_LIBDIR} ${QDQ_CROSS}/lib/pkgconfig)
