@@ -72,7 +72,7 @@ static qdq_status find_keeps_subnormals(qdq_vk_device *device, uint32_t *a, uint
     bool good = status == QDQ_OK;
     for (int i = 0; i < TRIED && good; i++) {
         float x = float_of(a[i]), y = float_of(b[i]);
-        good = out[i] == ((x > y) | (x >= y) << 1 | (x < y) << 2 | (x == y) << 3);
+        good = out[i] == (uint32_t)((x > y) | (x >= y) << 1 | (x < y) << 2 | (x == y) << 3);
     }
     if (status == QDQ_OK) status = operate(device, QDQ_VK_PLAIN_MAX, a, b, out, TRIED);
     for (int i = 0; i < TRIED && good; i++) {
