@@ -56,8 +56,8 @@ test-asan:
 	cmake --preset asan && cmake --build --preset asan
 	cd build-asan && ASAN_OPTIONS=$(SANITIZER_OPTIONS):detect_leaks=1 $(CTEST) -j2 -E '$(UNSANITIZED)'
 test-tsan:
-	cmake --preset tsan && cmake --build --preset tsan --target core_test api_test device_test golden
-	cd build-tsan && TSAN_OPTIONS=$(SANITIZER_OPTIONS) $(CTEST) -j2 -R '^(core_test|api_test|device_test|golden_mask_15)$$'
+	cmake --preset tsan && cmake --build --preset tsan --target core_test api_test device_test devices_test golden
+	cd build-tsan && TSAN_OPTIONS=$(SANITIZER_OPTIONS) $(CTEST) -j2 -R '^(core_test|api_test|device_test|devices_test|golden_mask_15)$$'
 # The bits of another compiler, and of another processor under qemu-user.
 test-clang:
 	cmake --preset clang $(GOLDEN_ONLY) -DQDQ_WERROR=$(WERROR) && cmake --build --preset clang --target golden
