@@ -285,6 +285,7 @@ class Parts(unittest.TestCase):
         self.done("quantize", "-d", "cpu", "-f", "q4_0", "m.gguf", "-o", "d.gguf", "--part", "1/5")
         self.refused("another plan", "join", "a.gguf", "d.gguf.parts")
 
+    @posix
     def test_full_disk(self):
         """One part meets a limit; the others do not, and it goes on when there is room."""
         command = ("quantize", "-d", "cpu", "-f", "q8_0", "m.gguf", "-o", "full.gguf")

@@ -539,6 +539,7 @@ class PlanTest(unittest.TestCase):
         text = self.done("plan", "-d", "cpu", "--target", "5bpw", "--recipe", "t.txt", self.gguf, "-o", "plan.json")
         self.assertIn("llama-quantize --tensor-type-file t.txt", text)
 
+    @posix
     def test_names_of_files_that_are_no_text(self):
         """A path may be any bytes; nothing that is printed of it drives a terminal, or is lost in what is written."""
         odd = os.path.join(self.directory.encode(), b"we\x1b[31m'\xff\\.dat")
