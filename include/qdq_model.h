@@ -1,8 +1,8 @@
 /* qdq_model: model files and what quantization does to them: read, measured, planned, rewritten.
  *
  * libqdq (qdq.h) works on arrays; this library stands on it and works on files: safetensors and GGUF, llama-imatrix's
- * importance matrices, gradients, plans. All that the command `qdq` does is made of these calls. It needs jansson and
- * PCRE2; libqdq needs neither.
+ * importance matrices, gradients, plans. All that the command `qdq` does is made of these calls. It needs PCRE2;
+ * libqdq does not.
  *
  * A model in Q4_K, as llama-quantize --pure makes it:
  *

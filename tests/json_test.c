@@ -156,7 +156,7 @@ static void schemas_are_found(void **unused) {
     assert_string_equal(qdq_error_message(), "p: no plan: its \"schema\" is not \"y\"");
     assert_int_equal(qdq_json_check_schema("p", "[]", 2, "x/1", "plan"), QDQ_BAD_DATA);
     assert_int_equal(qdq_json_check_schema("p", "{\"a\": ]", 7, "x/1", "plan"), QDQ_BAD_DATA);
-    assert_string_equal(qdq_error_message(), "p: no JSON: byte 6: a value is wanted");
+    assert_string_equal(qdq_error_message(), "p: not JSON: byte 6: a value is wanted");
     assert_int_equal(qdq_json_check_schema("p", "", 0, "x/1", "plan"), QDQ_BAD_DATA);
 }
 

@@ -50,7 +50,7 @@ bool qdq_json_fields_all(const qdq_json_field *fields, size_t n, uint64_t seen) 
 
 qdq_status qdq_json_failure(const char *path, const qdq_json_reader *r) {
     if (r->memory) return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory for its JSON", SHOWN(path));
-    return qdq_fail(QDQ_BAD_DATA, "%s: no JSON: byte %llu: %s", SHOWN(path), (unsigned long long)r->at, r->why);
+    return qdq_fail(QDQ_BAD_DATA, "%s: not JSON: byte %llu: %s", SHOWN(path), (unsigned long long)r->at, r->why);
 }
 
 qdq_status qdq_json_check_schema(const char *path, const char *text, size_t length, const char *schema,
