@@ -61,7 +61,7 @@ class TestPaths(CommandTest):
                     read_first = option == "--scores" and name.startswith("folder/model")
                     for spelling in self.spellings(name):
                         self.fails(1 if read_first else 2,
-                                   ["no JSON|no file of scores" if read_first else "is the (input|config.json)|are one file",
+                                   ["not JSON|no file of scores" if read_first else "is the (input|config.json)|are one file",
                                     os.path.basename(name)], *command, *rest, option, spelling)
 
     def test_shards_of_gradients(self):

@@ -632,7 +632,7 @@ class PlanTest(unittest.TestCase):
     def test_plans_that_are_not_for_this_model(self):
         self.plan("--target", "5bpw")
         text = read(self.path("plan.json"))
-        for model, plan, says in ((self.hf, text, "another model"), (self.gguf, b"{", "no JSON"), (self.gguf, b"[]", "no plan"),
+        for model, plan, says in ((self.hf, text, "another model"), (self.gguf, b"{", "not JSON"), (self.gguf, b"[]", "no plan"),
                                   (self.gguf, text.replace(b"blk.0.attn_q.weight", b"blk.0.attn_x.weight"), "another model")):
             self.put("other.json", plan)
             result = self.qdq("quantize", "-d", "cpu", "--plan", "other.json", model, "-o", "out.gguf")
