@@ -688,6 +688,14 @@ typedef struct qdq_plan qdq_plan;
 
 #define QDQ_PLAN_SOURCE "source"
 
+/* What a plan and a published model do with the tensors of one kind, "attn_q", or with all of them. */
+typedef struct qdq_beside_kind {
+    char kind[64];
+    uint64_t tensors, elements;
+    uint64_t bytes, published_bytes; /* in the file, padding included */
+    double damage, published_damage;
+} qdq_beside_kind;
+
 typedef struct qdq_plan_choice {
     const char *format; /* or QDQ_PLAN_SOURCE: the tensor as it is */
     uint64_t bytes;     /* in the file, padding included */
@@ -810,6 +818,16 @@ typedef enum qdq_plan_rule_kind {
  * or leaves a tensor without a format, is told by the next qdq_planner_measure() or _solve(). */
 QDQ_API qdq_status qdq_planner_rule(qdq_planner *planner, qdq_plan_rule_kind kind, const char *regex,
                                     const char *formats);
+/* The plan is to be held against the formats of a published GGUF of the same model, which stays open as long as the
+ * planner. Each tensor may then have the format that it has there, too, and a target may be NULL: the size of these
+ * tensors there. To be said before anything is measured. QDQ_BAD_DATA: it is no GGUF; QDQ_INVALID_ARGUMENT: a format
+ * needs an importance matrix. That it is another model, planning says. */
+QDQ_API qdq_status qdq_planner_beside(qdq_planner *planner, const qdq_model *published);
+/* The plan that was made last beside that model, kind by kind, the largest first, and in *all together: of the tensors
+ * that were planned. *n: how many kinds there are; the first `room` of them are filled in. QDQ_INVALID_ARGUMENT: there
+ * is no such plan yet, or no such model. */
+QDQ_API qdq_status qdq_planner_compare(const qdq_planner *planner, qdq_beside_kind *kinds, uint32_t room, uint32_t *n,
+                                       qdq_beside_kind *all);
 /* Measures what is not known yet, all formats of a tensor in one reading. *tensors (may be NULL): how many were read.
  */
 QDQ_API qdq_status qdq_planner_measure(qdq_planner *planner, qdq_pass *pass, uint64_t *tensors);
@@ -819,8 +837,8 @@ QDQ_API qdq_status qdq_planner_measure(qdq_planner *planner, qdq_pass *pass, uin
 QDQ_API qdq_status qdq_planner_measure_part(qdq_planner *planner, qdq_pass *pass, uint32_t part, uint32_t parts,
                                             uint64_t *tensors);
 /* A file of scores whose sums the next qdq_planner_measure() takes over where it lacks them, as parts have left them:
- * whoever has measured a tensor, the sums have the same bits, and a file of scores the same bytes. The file is read, and
- * refused if its inputs are others, by that call. QDQ_OUT_OF_MEMORY. */
+ * whoever has measured a tensor, the sums have the same bits, and a file of scores the same bytes. The file is read,
+ * and refused if its inputs are others, by that call. QDQ_OUT_OF_MEMORY. */
 QDQ_API qdq_status qdq_planner_add_scores(qdq_planner *planner, const char *path);
 /* Bytes of the smallest and the largest file, and of the file without tensors; any may be NULL. Measures nothing. */
 QDQ_API qdq_status qdq_planner_range(qdq_planner *planner, uint64_t *floor, uint64_t *ceiling, uint64_t *overhead);

@@ -63,6 +63,8 @@ def make_inputs():
                     "m.gguf"], check=True, env=ENVIRONMENT)
     subprocess.run([QDQ, "plan", "-d", "cpu", "--quiet", "--target", "6bpw", "--formats", "q4_0,q8_0", "m.gguf", "-o", "p.json"],
                    check=True, env=ENVIRONMENT)
+    subprocess.run([QDQ, "quantize", "-d", "cpu", "--quiet", "-f", "q8_0", "m.gguf", "-o", "q.gguf"], check=True,
+                   env=ENVIRONMENT)
     os.mkdir("scaled")
     write("scaled/model.safetensors", safetensors_bytes({
         "a.weight": ("F8_E4M3", [4, 64], bytes(range(64)) * 4), "a.weight_scale_inv": ("F32", [1, 1], f32([0.5])),
@@ -102,6 +104,7 @@ COMMANDS = {
             "--allow attn_q=q4_0,q8_0,q5_0 --same blk.(.).attn_q --scores s.json --recipe r.txt --mlx-json x.json m.gguf -o o.json",
     "plan-part": "plan --part 2/2 --scores s.json --formats q4_0,q8_0 m.gguf",
     "plan-more": "plan --target 9bpw --more-scores known.json --scores s.json --formats q4_0,q8_0 m.gguf -o o.json",
+    "plan-beside": "plan --formats q4_0 --beside q.gguf m.gguf -o o.json",
     "plan-gradients": "plan --target 6bpw --formats q4_0,q8_0 --grad g.safetensors --map map.txt --same qkv m.safetensors -o o.json",
     "report": "report p.json -o o.html",
     "imatrix-show": "imatrix show --model m.gguf --json o.json i.gguf",

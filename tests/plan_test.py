@@ -49,6 +49,10 @@ def sealed(scores):
     return text + b',\n "checksum": "%016x"\n}\n' % value
 
 
+def chosen_formats(plan):
+    return {t["name"].replace(".weight", ""): t["format"] for t in json.loads(plan)["tensors"] if t["reason"] is None}
+
+
 class PlanTest(unittest.TestCase):
     """A llama of one layer, as GGUF and as safetensors, with gradients in both namings."""
 
@@ -529,6 +533,40 @@ class PlanTest(unittest.TestCase):
         self.refused(1, *options, "--imatrix", "short.dat", model="moe.safetensors", says=["expert 1", "another model"])
 
     # ---- Outputs ----
+
+    def test_beside_a_published_model(self):
+        """Its own choice of formats can be had, so the plan of its size is never worse; no other choice is it itself."""
+        published = self.path("published.gguf")
+        self.done("quantize", "-d", "cpu", "-f", "q4_0", "--tensor-type", "attn_v=q5_1", self.gguf, "-o", published)
+        for model in (self.gguf, self.hf):
+            told = self.done("plan", "-d", "cpu", "--beside", published, model, "-o", "beside.json")
+            plan = json.loads(read(self.path("beside.json")))
+            if model == self.gguf:
+                self.assertEqual(plan["budget"], os.path.getsize(published))
+            kinds = [line.split() for line in told.split("its damage\n")[1].split("\n-")[0].splitlines()]
+            self.assertEqual({k[0]: k[1] for k in kinds},
+                             {name.replace("blk.0.", ""): "1" for name in WEIGHTS})
+            theirs = {k[0]: float(k[4]) for k in kinds}
+            self.assertEqual((theirs["attn_v"], theirs["output"]), (6, 4.5))
+            total = next(line for line in told.splitlines() if line.startswith("all ")).split()
+            self.assertLess(float(total[3]), float(total[5]))
+            self.assertAlmostEqual(float(total[3]), plan["damage"], delta=1e-3 * plan["damage"])
+        told = self.done("plan", "-d", "cpu", "--formats", "q4_0", "--pin", "attn_v=q5_1", "--beside", published, self.gguf,
+                         "-o", "same.json")
+        self.assertIn("The plan has 1 of its damage in 1 of its bytes.", told)
+        self.assertEqual(chosen_formats(read(self.path("same.json"))), {n: "q5_1" if "attn_v" in n else "q4_0" for n in WEIGHTS})
+
+    def test_what_no_plan_can_stand_beside(self):
+        other = self.put("other.gguf", gguf_bytes({"token_embd.weight": ("F32", [32, 128], f32([1.0] * 4096))}, LLAMA))
+        self.refused(1, "--beside", other, says=["other.gguf: is not this model: it has no", "token_embd.weight", "32 x 256"])
+        self.refused(1, "--beside", self.hf, says=["is no GGUF"])
+        self.refused(1, "--beside", self.path("none.gguf"), says=["none.gguf"])
+        self.refused(2, says=["--target"])
+        one = self.put("one.gguf", gguf_bytes({"token_embd.weight": ("F32", [32, 256], f32([1.0] * 8192))}, LLAMA))
+        matrix = self.put("one.dat", imatrix_bytes({"token_embd.weight": (3, [1.0] * 256)}))
+        needs = self.path("needs.gguf")
+        self.done("quantize", "-d", "cpu", "-f", "iq2_xxs", "--imatrix", matrix, one, "-o", needs)
+        self.refused(2, "--beside", needs, says=["iq2_xxs", "importance"])
 
     def test_recipe(self):
         for model in (self.gguf, self.hf):

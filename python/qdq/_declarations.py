@@ -537,6 +537,18 @@ class qdq_join_report(Structure):
     ]
 
 
+class qdq_beside_kind(Structure):
+    _fields_ = [
+        ("kind", c_char * 64),
+        ("tensors", c_uint64),
+        ("elements", c_uint64),
+        ("bytes", c_uint64),
+        ("published_bytes", c_uint64),
+        ("damage", c_double),
+        ("published_damage", c_double),
+    ]
+
+
 class qdq_plan_choice(Structure):
     _fields_ = [
         ("format", c_char_p),
@@ -773,6 +785,8 @@ FUNCTIONS = {
     "qdq_planner_free": (None, (c_void_p,)),
     "qdq_planner_score": (c_int, (c_void_p,)),
     "qdq_planner_rule": (c_int, (c_void_p, c_int, c_char_p, c_char_p,)),
+    "qdq_planner_beside": (c_int, (c_void_p, c_void_p,)),
+    "qdq_planner_compare": (c_int, (c_void_p, POINTER(qdq_beside_kind), c_uint32, c_void_p, POINTER(qdq_beside_kind),)),
     "qdq_planner_measure": (c_int, (c_void_p, c_void_p, c_void_p,)),
     "qdq_planner_measure_part": (c_int, (c_void_p, c_void_p, c_uint32, c_uint32, c_void_p,)),
     "qdq_planner_add_scores": (c_int, (c_void_p, c_char_p,)),

@@ -23,6 +23,7 @@ enum {
     PART,
     RECIPE,
     KEEP_CODES,
+    BESIDE,
     MLX_JSON,
     ARCH,
     MAP
@@ -39,7 +40,7 @@ enum { MAX_MORE = 96 }; /* files of scores */
 
 /* What is asked for. */
 typedef struct request {
-    const char *target, *formats, *gradients, *hf, *imatrix, *scores, *recipe, *mlx, *output;
+    const char *target, *formats, *gradients, *hf, *imatrix, *scores, *recipe, *mlx, *output, *beside;
     qdq_score score;
     rule rules[MAX_RULES];
     unsigned n_rules;
@@ -54,6 +55,9 @@ typedef struct planning {
     qdq_session session;
     qdq_gradients *gradients;
     qdq_planner *planner;
+    qdq_model *beside;
+    qdq_beside_kind all;
+    qdq_table *kinds; /* NULL: none is wanted */
     qdq_plan *plan;
     uint64_t measured; /* tensors */
     /* Opened before the work, so that a path that cannot be written is known early. */
@@ -85,6 +89,47 @@ static qdq_table *make_table(planning *p) {
     return table;
 }
 
+enum { MAX_KINDS = 256 };
+
+static double bits(uint64_t bytes, uint64_t elements) { return 8 * (double)bytes / (double)elements; }
+
+static void add_kind(qdq_table *table, const qdq_beside_kind *k) {
+    qdq_table_name(table, k->kind);
+    qdq_table_cell(table, "%llu", (ull)k->tensors);
+    qdq_table_cell(table, "%.4g", bits(k->bytes, k->elements));
+    qdq_table_number(table, k->damage);
+    qdq_table_cell(table, "%.4g", bits(k->published_bytes, k->elements));
+    qdq_table_number(table, k->published_damage);
+}
+
+/* The plan beside what was published: a table, where one is wanted. */
+static qdq_status compare(planning *p) {
+    if (p->beside == NULL || !qdq_common_tables(p->session.common)) return QDQ_OK;
+    qdq_beside_kind *kinds = calloc(MAX_KINDS, sizeof *kinds);
+    if (kinds == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for a comparison");
+    uint32_t n = 0;
+    qdq_status status = qdq_planner_compare(p->planner, kinds, MAX_KINDS, &n, &p->all);
+    p->kinds = qdq_table_create("kind|>tensors|>bits|>damage|>its bits|>its damage");
+    for (uint32_t k = 0; k < n && k < MAX_KINDS && status == QDQ_OK; k++) add_kind(p->kinds, &kinds[k]);
+    qdq_table_rule(p->kinds);
+    if (status == QDQ_OK) add_kind(p->kinds, &p->all);
+    free(kinds);
+    return status == QDQ_OK ? qdq_table_check(p->kinds) : status;
+}
+
+static qdq_status print_beside(planning *p) {
+    qdq_table *table = p->kinds;
+    if (table == NULL) return QDQ_OK;
+    p->kinds = NULL;
+    printf("\nBeside %s, of the tensors that were planned:\n\n",
+           qdq_printable(p->request->beside, (char[256]){0}, 256));
+    qdq_status status = qdq_table_print(table);
+    if (status == QDQ_OK && p->all.published_damage > 0)
+        printf("\nThe plan has %.3g of its damage in %.4g of its bytes.\n", p->all.damage / p->all.published_damage,
+               (double)p->all.bytes / (double)p->all.published_bytes);
+    return status;
+}
+
 /* Frees table. */
 static qdq_status print(planning *p, qdq_table *table, const char *recipe, const char *command) {
     if (table == NULL) return QDQ_OK;
@@ -101,6 +146,8 @@ static qdq_status print(planning *p, qdq_table *table, const char *recipe, const
         printf("No choice within these bytes has less than %.6g.\n", plan.lower_bound);
     if (p->request->scores != NULL && p->measured == 0) puts("The damage was known; nothing was measured.");
     if (p->request->scores != NULL && p->measured > 0) printf("%llu tensors were measured.\n", (ull)p->measured);
+    status = print_beside(p);
+    if (status != QDQ_OK) return status;
     if (recipe != NULL) {
         unsigned long lines = 0;
         for (const char *at = recipe; (at = strchr(at, '\n')) != NULL; at++) lines++;
@@ -148,6 +195,7 @@ static qdq_status write_outputs(planning *p) {
     char *recipe = NULL, *command = NULL;
     qdq_table *table = make_table(p);
     qdq_status status = qdq_session_check(&p->session, table);
+    if (status == QDQ_OK) status = compare(p);
     if (status == QDQ_OK) status = prepare(p, &recipe, &command);
     if (status == QDQ_OK) status = finish(p);
     if (status == QDQ_OK)
@@ -177,7 +225,8 @@ static qdq_status make_planner(planning *p) {
         status = qdq_planner_rule(p->planner, r->rules[i].kind, r->rules[i].regex, r->rules[i].formats);
     for (unsigned i = 0; i < r->n_more && status == QDQ_OK; i++)
         status = qdq_planner_add_scores(p->planner, r->more_scores[i]);
-    return status;
+    if (status == QDQ_OK && r->beside != NULL) status = qdq_model_open(r->beside, &p->beside);
+    return status == QDQ_OK && r->beside != NULL ? qdq_planner_beside(p->planner, p->beside) : status;
 }
 
 /* A part of the measuring, which ends with the file of scores. */
@@ -209,10 +258,12 @@ static void close_planning(planning *p) {
     qdq_json_abort(&p->file);
     qdq_json_abort(&p->mlx);
     qdq_out_abort(p->recipe);
+    qdq_table_free(p->kinds);
     qdq_plan_free(p->plan);
     qdq_pass_free(p->session.pass); /* it may still use what follows */
     p->session.pass = NULL;
     qdq_planner_free(p->planner);
+    qdq_model_close(p->beside);
     qdq_gradients_close(p->gradients);
     qdq_session_close(&p->session);
 }
@@ -269,7 +320,10 @@ static const char *check_request(request *r, int n_operands) {
     if (r->part.parts > 0 && r->scores == NULL) return "a part leaves scores and no plan: say --scores FILE";
     if (r->part.parts > 0 && (r->target != NULL || r->output != NULL || r->recipe != NULL || r->mlx != NULL))
         return "a part measures, and makes no plan: leave out --target, -o, --recipe and --mlx-json";
-    if (r->target == NULL && r->part.parts == 0) return "no target: say --target 4.5bpw, 6.2GiB or 30%";
+    if (r->part.parts > 0 && r->beside != NULL)
+        return "a part makes no plan that could stand beside one: leave out --beside";
+    if (r->target == NULL && r->beside == NULL && r->part.parts == 0)
+        return "no target: say --target 4.5bpw, 6.2GiB or 30%";
     if (r->output == NULL && r->part.parts == 0) return "no output: say -o plan.json";
     if (qdq_score_takes_gradients(r->score) && r->gradients == NULL)
         return "that score is made of gradients: say --grad FILE";
@@ -281,7 +335,7 @@ static const char *check_request(request *r, int n_operands) {
     if (r->part.parts > 0) return NULL;
     if (strcmp(r->output, "-") == 0 && r->mlx != NULL && strcmp(r->mlx, "-") == 0)
         return "-o and --mlx-json cannot both be standard output";
-    return qdq_check_target(r->target) == QDQ_OK ? NULL : qdq_error_message();
+    return r->target == NULL || qdq_check_target(r->target) == QDQ_OK ? NULL : qdq_error_message();
 }
 
 static int run_request(const request *r, qdq_common *common, const char *input) {
@@ -331,6 +385,7 @@ int qdq_command_plan(int argc, char **argv) {
             break;
         case RECIPE: r->recipe = value; break;
         case KEEP_CODES: r->keep_codes = true; break;
+        case BESIDE: r->beside = value; break;
         case MLX_JSON: r->mlx = value; break;
         case ARCH: common.architecture = value; break;
         case MAP: common.map = value; break;
@@ -386,6 +441,10 @@ static const qdq_cli_option options[] = {
      "processes, on this machine or others, measure the other parts into files of their own"},
     {KEEP_CODES, "keep-codes", NULL, QDQ_ARG_NONE, NULL,
      "of a checkpoint whose weights are codes: to keep them, INT4 as q4_0, MXFP4 as mxfp4, is a choice without damage"},
+    {BESIDE, "beside", "GGUF", QDQ_ARG_INPUT, NULL,
+     "a published GGUF of the same model: its formats are scored, too, and shown beside the plan's by kinds of "
+     "tensors; "
+     "each tensor may have the format that it has there; without --target, the plan has its size"},
     {RECIPE, "recipe", "FILE", QDQ_ARG_OUTPUT, NULL,
      "also write the plan as llama-quantize's --tensor-type-file, and print the command"},
     {MLX_JSON, "mlx-json", "FILE", QDQ_ARG_OUTPUT, NULL,
@@ -400,6 +459,8 @@ static const qdq_cli_example examples[] = {
      "qdq plan --target 4.5bpw --imatrix imatrix.gguf --recipe types.txt model-f16.gguf -o plan.json"},
     {"6.2 GiB by gradients, q, k and v alike, the output in Q6_K at least",
      "qdq plan --target 6.2GiB --grad gradients.safetensors --same qkv --min '^lm_head=q6_K' model/ -o plan.json"},
+    {"is there a better choice of formats at the size of a published file?",
+     "qdq plan --beside model-Q4_K_M.gguf model-f16.gguf -o plan.json"},
     {"measured in two parts, and planned",
      "for k in 1 2; do qdq plan --part $k/2 --scores s$k.json in.gguf & done; wait; "
      "qdq plan --scores s.json --more-scores s1.json --more-scores s2.json --target 4.5bpw in.gguf -o plan.json"},
@@ -414,11 +475,11 @@ const qdq_cli_command qdq_cli_plan = {
         "Measures what each format does to each tensor, and chooses one for each so that the damage, summed over the "
         "tensors, is least within the size. The choice is proven to be the best, or its distance from a bound is "
         "stated. The size is that of the file which qdq quantize --plan writes, to the byte.\n\n"
-        "Damage is, without gradients, the squared error relative to the tensor's squared weights; with an importance "
-        "matrix that error is weighted, and counts more in larger tensors. With gradients g it is sum|g D|, D being "
-        "the "
-        "difference between the "
-        "format's values and the weights; with root mean square gradients, taken at the weights themselves, it is "
+        "Damage is, without gradients, the squared error relative to the tensor's squared weights, times what errors "
+        "cost "
+        "in tensors of its kind; with an importance matrix that error is weighted. With gradients g it is sum|g D|, D "
+        "being the difference between the format's values and the weights; with root mean square gradients, taken at "
+        "the weights themselves, it is "
         "sum((g D)^2), the diagonal Fisher estimate of the loss. docs/planner.md has what each score has been measured "
         "to be worth, and how to get the gradients.\n\n"
         "Tensors that llama-quantize leaves alone are kept, and so are those that lack a gradient. A size that no "

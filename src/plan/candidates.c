@@ -83,6 +83,10 @@ static qdq_status add_stand_ins(qdq_planner *p) {
     return status;
 }
 
+static qdq_status add_unlisted(qdq_planner *p, const char *format) {
+    return add_format(p, format, strlen(format), false);
+}
+
 /* Formats of rules are known as well, for the tensors that the rules are about. */
 qdq_status qdq_planner_check_formats(qdq_planner *p) {
     qdq_status status = QDQ_OK;
@@ -102,6 +106,7 @@ qdq_status qdq_planner_check_formats(qdq_planner *p) {
     for (uint32_t i = 0; i < p->n_rules && status == QDQ_OK; i++)
         if (qdq_plan_rule_gives(&p->rules[i])) status = add_formats(p, p->rules[i].formats, false);
     if (status == QDQ_OK && p->keep_codes) status = add_formats(p, "q4_0,mxfp4,nvfp4", false);
+    if (status == QDQ_OK && p->published != NULL) status = qdq_planner_add_published(p, add_unlisted);
     return status;
 }
 
@@ -172,7 +177,8 @@ static qdq_status add_candidates(qdq_planner *p, qdq_item *it) {
         qdq_status status = given[c] ? QDQ_OK : rule_gives(p, it, ch, &given[c]);
         if (status != QDQ_OK) return status;
         bool keeps = ch->format == it->keeps && it->keeps != QDQ_FORMAT_NONE;
-        if (!given[c] && !keeps) continue;
+        bool published = p->published != NULL && ch->format == it->published;
+        if (!given[c] && !keeps && !published) continue;
         if (ch->format == QDQ_FORMAT_SOURCE) {
             it->candidates[c].bytes = qdq_planner_padded(p, it->tensor->bytes);
             continue; /* does not make it worth planning by itself */
@@ -200,13 +206,17 @@ static qdq_status add_candidates(qdq_planner *p, qdq_item *it) {
         it->formats[it->n_formats++] = ch->format;
     }
     if (!any) keep(it, reason[0] != '\0' ? reason : "none of the formats is for it");
+    for (uint32_t c = 0; c < p->n_formats && p->published != NULL && any; c++)
+        if (p->formats[c].format == it->published && it->candidates[c].bytes == QDQ_NO_CANDIDATE)
+            return qdq_fail(QDQ_UNSUPPORTED, "%s: has \"%s\" in %s, which is no choice here: %s",
+                            SHOWN(qdq_model_path(p->published)), SHOWN(it->tensor->name), p->formats[c].name, reason);
     return QDQ_OK;
 }
 
 static qdq_status add_item(qdq_planner *p, qdq_item *it, const qdq_tensor *t) {
     it->tensor = t;
     it->scale = -1;
-    it->keeps = QDQ_FORMAT_NONE;
+    it->keeps = it->published = QDQ_FORMAT_NONE;
     p->elements += t->elements;
     p->source_bytes += t->bytes;
     qdq_fit fit;
@@ -216,7 +226,8 @@ static qdq_status add_item(qdq_planner *p, qdq_item *it, const qdq_tensor *t) {
     memcpy(it->reason, fit.text, sizeof it->reason);
     name_item(p, it);
     if (it->reason[0] != '\0') return QDQ_OK;
-    status = add_candidates(p, it);
+    if (p->published != NULL) status = qdq_planner_find_published(p, it);
+    if (status == QDQ_OK) status = add_candidates(p, it);
     if (status != QDQ_OK || it->reason[0] != '\0' || p->gradients == NULL) return status;
     return qdq_gradients_of(p->gradients, t, &it->gradient);
 }

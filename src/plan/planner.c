@@ -200,9 +200,23 @@ qdq_status qdq_check_target(const char *text) {
     return text != NULL ? qdq_target_parse(text, &target) : qdq_fail(QDQ_INVALID_ARGUMENT, "no target for a plan");
 }
 
+/* The size of the file with the published formats. */
+static const char *published_target(const qdq_planner *p, char text[32]) {
+    uint64_t bytes = p->overhead + p->kept;
+    for (uint64_t i = 0; i < p->n_items; i++) {
+        const qdq_item *it = &p->items[i];
+        for (uint32_t c = 0; c < p->n_formats && qdq_item_planned(it); c++)
+            if (p->formats[c].format == it->published) bytes += it->candidates[c].bytes;
+    }
+    snprintf(text, 32, "%lluB", (ull)bytes);
+    return text;
+}
+
 qdq_status qdq_planner_check(qdq_planner *p, const char *target) {
     uint64_t budget;
+    char published[32];
     qdq_status status = prepare(p);
+    if (status == QDQ_OK && target == NULL && p->published != NULL) target = published_target(p, published);
     if (status == QDQ_OK && target == NULL) status = qdq_fail(QDQ_INVALID_ARGUMENT, "no target for a plan");
     return status == QDQ_OK ? find_budget(p, target, &budget) : status;
 }
@@ -309,9 +323,11 @@ static qdq_status choose(qdq_planner *p, uint64_t budget, qdq_choose_result *res
 qdq_status qdq_planner_solve(qdq_planner *p, const char *target, qdq_plan **result) {
     uint64_t budget = 0;
     qdq_choose_result choice;
+    char published[32];
     if (result == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_planner_solve: a NULL argument");
     *result = NULL;
     qdq_status status = prepare(p);
+    if (status == QDQ_OK && target == NULL && p->published != NULL) target = published_target(p, published);
     if (status == QDQ_OK && (target == NULL || !p->measured))
         status = qdq_fail(QDQ_INVALID_ARGUMENT, target == NULL ? "no target for a plan"
                                                                : "qdq_planner_solve: nothing has been measured since "
@@ -321,6 +337,7 @@ qdq_status qdq_planner_solve(qdq_planner *p, const char *target, qdq_plan **resu
     if (status != QDQ_OK) return status;
     qdq_plan *plan = calloc(1, sizeof *plan);
     status = plan != NULL ? make_plan(p, target, budget, &choice, plan) : no_memory();
+    p->solved = status == QDQ_OK;
     if (status == QDQ_OK)
         *result = plan;
     else

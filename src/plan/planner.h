@@ -43,6 +43,7 @@ typedef struct qdq_item {
     qdq_format keeps;        /* the candidate that keeps its codes; QDQ_FORMAT_NONE: none */
     qdq_format *formats;     /* of its candidates, those that are measured */
     uint32_t n_formats;
+    qdq_format published;      /* what it has in the published model; QDQ_FORMAT_NONE: there is none */
     qdq_candidate *candidates; /* one a format to choose from */
     double scale;              /* what errors are relative to; below 0: not yet known */
     double weight;             /* of the score `kinds`: what a relative error costs in such a tensor */
@@ -60,6 +61,9 @@ struct qdq_planner {
     bool for_llama_quantize, keep_codes;
     qdq_plan_rule *rules; /* in the order in which they were given */
     uint32_t n_rules;
+
+    const qdq_model *published; /* NULL: none */
+    bool solved;
 
     bool prepared, measured; /* candidates and problem are those of the rules; damages are known */
     qdq_scores *scores;
@@ -87,6 +91,10 @@ qdq_status qdq_planner_candidates(qdq_planner *planner);
 void qdq_planner_drop_candidates(qdq_planner *planner);
 /* QDQ_INVALID_ARGUMENT: formats that cannot be chosen from. */
 qdq_status qdq_planner_check_formats(qdq_planner *planner);
+/* The formats that the published model has, for the tensors that have them there. */
+qdq_status qdq_planner_add_published(qdq_planner *planner, qdq_status (*add)(qdq_planner *planner, const char *format));
+/* What the tensor has in the published model. QDQ_BAD_DATA: that lacks it, or has it in another shape. */
+qdq_status qdq_planner_find_published(const qdq_planner *planner, qdq_item *item);
 /* The problem under the rules, and the sizes that it leaves. QDQ_INVALID_ARGUMENT: rules that leave nothing or match
  * nothing. */
 qdq_status qdq_planner_rules(qdq_planner *planner);
