@@ -458,7 +458,7 @@ static void cpu_close(void *state) {
 
 static qdq_status search_as_earlier(void *state) {
     cpu_device *device = state;
-    size_t bytes = (size_t)qdq_format_count() * sizeof *device->kernels->formats;
+    size_t bytes = (size_t)qdq_block_format_count() * sizeof *device->kernels->formats;
     qdq_cpu_format_kernels *formats = malloc(bytes);
     qdq_cpu_kernels *own = malloc(sizeof *own);
     if (!formats || !own) {
