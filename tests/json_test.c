@@ -111,7 +111,7 @@ static void fields_are_of_their_kind_and_come_once(void **unused) {
     memset(digits + 8, '1', sizeof digits - 10);
     digits[sizeof digits - 2] = '}';
     assert_true(field_is_read("{\"b\": [{\"a\": 1}], \"a\": \"x\"}", QDQ_JSON_TEXT, &text));
-    assert_true(field_is_read("{\"a\": 1e-5}", QDQ_JSON_DAMAGE, &damage) && damage == 1e-5);
+    assert_true(field_is_read("{\"a\": 1e-5}", QDQ_JSON_MAGNITUDE, &damage) && damage == 1e-5);
     static const struct {
         const char *text;
         qdq_json_kind kind;
@@ -121,9 +121,9 @@ static void fields_are_of_their_kind_and_come_once(void **unused) {
                {"{\"a\": -1}", QDQ_JSON_WHOLE},
                {"{\"a\": 1.5}", QDQ_JSON_WHOLE},
                {"{\"a\": 9223372036854775808}", QDQ_JSON_WHOLE},
-               {"{\"a\": -1e-300}", QDQ_JSON_DAMAGE},
-               {"{\"a\": 1e999}", QDQ_JSON_DAMAGE},
-               {"{\"a\": nan}", QDQ_JSON_DAMAGE},
+               {"{\"a\": -1e-300}", QDQ_JSON_MAGNITUDE},
+               {"{\"a\": 1e999}", QDQ_JSON_MAGNITUDE},
+               {"{\"a\": nan}", QDQ_JSON_MAGNITUDE},
                {"{\"a\": \"true\"}", QDQ_JSON_BOOL},
                {"{\"a\": truth}", QDQ_JSON_BOOL},
                {"{\"a\": 1, \"a\": 1}", QDQ_JSON_WHOLE},
@@ -142,7 +142,7 @@ static void fields_are_of_their_kind_and_come_once(void **unused) {
         } to;
         if (field_is_read(bad[i].text, bad[i].kind, &to)) fail_msg("%s was taken", bad[i].text);
     }
-    assert_false(field_is_read(digits, QDQ_JSON_DAMAGE, &damage));
+    assert_false(field_is_read(digits, QDQ_JSON_MAGNITUDE, &damage));
     assert_true(field_is_read("{\"a\": 12}", QDQ_JSON_WHOLE, &whole) && whole == 12);
 }
 

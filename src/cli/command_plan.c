@@ -67,6 +67,8 @@ typedef struct planning {
 
 /* ---- Running ---------------------------------------------------------------------------------------------------- */
 
+static double bits(uint64_t bytes, uint64_t elements) { return 8 * (double)bytes / (double)elements; }
+
 /* NULL: tables are not wanted. */
 static qdq_table *make_table(planning *p) {
     qdq_plan_info plan = {.size = sizeof plan};
@@ -83,15 +85,13 @@ static qdq_table *make_table(planning *p) {
         qdq_table_name(table, t->name);
         qdq_table_cell(table, "%s", QDQ_EXTENTS(qdq_model_tensor(p->session.model, i)));
         qdq_table_cell(table, "%s", t->choices[t->chosen].format);
-        qdq_table_cell(table, "%.4g", 8 * (double)t->bytes / (double)t->elements);
+        qdq_table_cell(table, "%.4g", bits(t->bytes, t->elements));
         qdq_table_number(table, t->choices[t->chosen].damage);
     }
     return table;
 }
 
 enum { MAX_KINDS = 256 };
-
-static double bits(uint64_t bytes, uint64_t elements) { return 8 * (double)bytes / (double)elements; }
 
 static void add_kind(qdq_table *table, const qdq_beside_kind *k) {
     qdq_table_name(table, k->kind);
@@ -138,8 +138,8 @@ static qdq_status print(planning *p, qdq_table *table, const char *recipe, const
     qdq_status status = qdq_session_print(&p->session, table, "kept as they are");
     if (status != QDQ_OK) return status;
     printf("\n%llu bytes (%s), %.4f bits a weight, of %llu allowed; damage %.6g (%s)\n", (ull)plan.bytes,
-           QDQ_SIZE(plan.bytes), 8 * (double)(plan.bytes - plan.overhead) / (double)plan.elements, (ull)plan.budget,
-           plan.damage, qdq_score_meaning(qdq_planner_score(p->planner)));
+           QDQ_SIZE(plan.bytes), bits(plan.bytes - plan.overhead, plan.elements), (ull)plan.budget, plan.damage,
+           qdq_score_meaning(qdq_planner_score(p->planner)));
     if (plan.proven)
         puts("No other choice within these bytes has less.");
     else

@@ -67,6 +67,8 @@ uint64_t qdq_writer_tensor_offset(const qdq_writer *writer, uint64_t index);
 /* The name of one file of a split set, counted from 0: PATH-00001-of-00002.gguf, of PATH or PATH.gguf. free() it; NULL:
  * no memory. */
 char *qdq_split_name(const char *path, uint32_t file, uint32_t files);
+/* A whole file, or none: create, write, commit. */
+qdq_status qdq_out_write_file(const char *path, const void *bytes, uint64_t n);
 /* The refusals of qdq_out_create(), of its path alone. */
 qdq_status qdq_out_check_path(const char *path);
 

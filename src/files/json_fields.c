@@ -23,10 +23,10 @@ static bool read_value(qdq_json_reader *r, qdq_arena *arena, const qdq_json_fiel
     case QDQ_JSON_TEXT: return read_text(r, arena, field->to);
     case QDQ_JSON_WHOLE: return qdq_json_whole(r, field->to);
     case QDQ_JSON_BOOL: return qdq_json_bool(r, field->to);
-    case QDQ_JSON_DAMAGE: break;
+    case QDQ_JSON_MAGNITUDE: break;
     }
-    double *damage = field->to;
-    return qdq_json_real(r, damage) && isfinite(*damage) && *damage >= 0;
+    double *magnitude = field->to;
+    return qdq_json_real(r, magnitude) && isfinite(*magnitude) && *magnitude >= 0;
 }
 
 bool qdq_json_field_read(qdq_json_reader *r, qdq_arena *arena, const char *key, const qdq_json_field *fields, size_t n,

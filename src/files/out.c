@@ -237,3 +237,12 @@ void qdq_out_abort(qdq_out *out) {
     unlink_name(out);
     free_out(out);
 }
+
+qdq_status qdq_out_write_file(const char *path, const void *bytes, uint64_t n) {
+    qdq_out *out = NULL;
+    qdq_status status = qdq_out_create(path, &out);
+    if (status == QDQ_OK) status = qdq_out_write(out, bytes, n);
+    if (status == QDQ_OK) return qdq_out_commit(out);
+    qdq_out_abort(out);
+    return status;
+}

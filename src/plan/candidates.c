@@ -206,10 +206,10 @@ static qdq_status add_candidates(qdq_planner *p, qdq_item *it) {
         it->formats[it->n_formats++] = ch->format;
     }
     if (!any) keep(it, reason[0] != '\0' ? reason : "none of the formats is for it");
-    for (uint32_t c = 0; c < p->n_formats && p->published != NULL && any; c++)
-        if (p->formats[c].format == it->published && it->candidates[c].bytes == QDQ_NO_CANDIDATE)
-            return qdq_fail(QDQ_UNSUPPORTED, "%s: has \"%s\" in %s, which is no choice here: %s",
-                            SHOWN(qdq_model_path(p->published)), SHOWN(it->tensor->name), p->formats[c].name, reason);
+    if (p->published != NULL && any && qdq_planner_published(p, it)->bytes == QDQ_NO_CANDIDATE)
+        return qdq_fail(QDQ_UNSUPPORTED, "%s: has \"%s\" in %s, which is no choice here: %s",
+                        SHOWN(qdq_model_path(p->published)), SHOWN(it->tensor->name),
+                        qdq_describe_format(it->published).name, reason);
     return QDQ_OK;
 }
 

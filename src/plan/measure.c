@@ -98,15 +98,7 @@ static qdq_status save(const char *path, const qdq_scores *scores) {
     if (path == NULL) return QDQ_OK;
     char *text = qdq_scores_text(scores);
     if (text == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %s", path);
-    qdq_out *out;
-    qdq_status status = qdq_out_create(path, &out);
-    if (status == QDQ_OK) {
-        status = qdq_out_write(out, text, strlen(text));
-        if (status == QDQ_OK)
-            status = qdq_out_commit(out);
-        else
-            qdq_out_abort(out);
-    }
+    qdq_status status = qdq_out_write_file(path, text, strlen(text));
     free(text);
     return status;
 }

@@ -138,7 +138,7 @@ static bool read_shape(reading *r, qdq_plan_tensor *t) {
 static bool read_choice(reading *r, qdq_plan_choice *choice) {
     const qdq_json_field fields[] = {{"format", QDQ_JSON_TEXT, &choice->format},
                                      {"bytes", QDQ_JSON_WHOLE, &choice->bytes},
-                                     {"damage", QDQ_JSON_DAMAGE, &choice->damage}};
+                                     {"damage", QDQ_JSON_MAGNITUDE, &choice->damage}};
     enum { N = sizeof fields / sizeof *fields };
     uint64_t seen = 0;
     const char *key;
@@ -235,7 +235,7 @@ static qdq_status read_plan(reading *r) {
         {"budget", QDQ_JSON_WHOLE, &p->budget},     {"bytes", QDQ_JSON_WHOLE, &p->bytes},
         {"floor", QDQ_JSON_WHOLE, &p->floor},       {"ceiling", QDQ_JSON_WHOLE, &p->ceiling},
         {"overhead", QDQ_JSON_WHOLE, &p->overhead}, {"elements", QDQ_JSON_WHOLE, &p->elements},
-        {"damage", QDQ_JSON_DAMAGE, &p->damage},    {"lower_bound", QDQ_JSON_DAMAGE, &p->lower_bound},
+        {"damage", QDQ_JSON_MAGNITUDE, &p->damage}, {"lower_bound", QDQ_JSON_MAGNITUDE, &p->lower_bound},
         {"proven", QDQ_JSON_BOOL, &p->proven}};
     enum { N = sizeof fields / sizeof *fields };
     uint64_t seen = 0;
@@ -323,15 +323,10 @@ qdq_status qdq_plan_text(const qdq_plan *plan, char **text, size_t *length) {
 qdq_status qdq_plan_write(const qdq_plan *plan, const char *path) {
     char *text;
     size_t length;
-    qdq_out *out;
     if (!path) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_plan_write: a NULL argument");
     qdq_status status = qdq_plan_text(plan, &text, &length);
     if (status != QDQ_OK) return status;
-    status = qdq_out_create(path, &out);
-    if (status == QDQ_OK && (status = qdq_out_write(out, text, length)) != QDQ_OK)
-        qdq_out_abort(out);
-    else if (status == QDQ_OK)
-        status = qdq_out_commit(out);
+    status = qdq_out_write_file(path, text, length);
     free(text);
     return status;
 }

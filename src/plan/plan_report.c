@@ -299,14 +299,8 @@ static void describe(page *p) {
 
 static qdq_status write_page(const page *p, const char *output) {
     qdq_builder text = {0};
-    qdq_out *out = NULL;
     qdq_status status = qdq_report_write(&p->report, &text);
-    if (status == QDQ_OK) status = qdq_out_create(output, &out);
-    if (status == QDQ_OK) status = qdq_out_write(out, text.bytes, text.n);
-    if (status == QDQ_OK)
-        status = qdq_out_commit(out);
-    else
-        qdq_out_abort(out);
+    if (status == QDQ_OK) status = qdq_out_write_file(output, text.bytes, text.n);
     qdq_builder_free(&text);
     return status;
 }

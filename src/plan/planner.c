@@ -109,6 +109,7 @@ qdq_status qdq_planner_rule(qdq_planner *p, qdq_plan_rule_kind kind, const char 
 static qdq_status prepare(qdq_planner *p) {
     if (p == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "the planner is NULL");
     if (p->prepared) return QDQ_OK;
+    p->solved = false;
     qdq_planner_drop_candidates(p);
     qdq_status status = qdq_planner_candidates(p);
     if (status == QDQ_OK) status = qdq_planner_rules(p);
@@ -200,23 +201,11 @@ qdq_status qdq_check_target(const char *text) {
     return text != NULL ? qdq_target_parse(text, &target) : qdq_fail(QDQ_INVALID_ARGUMENT, "no target for a plan");
 }
 
-/* The size of the file with the published formats. */
-static const char *published_target(const qdq_planner *p, char text[32]) {
-    uint64_t bytes = p->overhead + p->kept;
-    for (uint64_t i = 0; i < p->n_items; i++) {
-        const qdq_item *it = &p->items[i];
-        for (uint32_t c = 0; c < p->n_formats && qdq_item_planned(it); c++)
-            if (p->formats[c].format == it->published) bytes += it->candidates[c].bytes;
-    }
-    snprintf(text, 32, "%lluB", (ull)bytes);
-    return text;
-}
-
 qdq_status qdq_planner_check(qdq_planner *p, const char *target) {
     uint64_t budget;
     char published[32];
     qdq_status status = prepare(p);
-    if (status == QDQ_OK && target == NULL && p->published != NULL) target = published_target(p, published);
+    if (status == QDQ_OK && target == NULL && p->published != NULL) target = qdq_planner_published_target(p, published);
     if (status == QDQ_OK && target == NULL) status = qdq_fail(QDQ_INVALID_ARGUMENT, "no target for a plan");
     return status == QDQ_OK ? find_budget(p, target, &budget) : status;
 }
@@ -327,7 +316,7 @@ qdq_status qdq_planner_solve(qdq_planner *p, const char *target, qdq_plan **resu
     if (result == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_planner_solve: a NULL argument");
     *result = NULL;
     qdq_status status = prepare(p);
-    if (status == QDQ_OK && target == NULL && p->published != NULL) target = published_target(p, published);
+    if (status == QDQ_OK && target == NULL && p->published != NULL) target = qdq_planner_published_target(p, published);
     if (status == QDQ_OK && (target == NULL || !p->measured))
         status = qdq_fail(QDQ_INVALID_ARGUMENT, target == NULL ? "no target for a plan"
                                                                : "qdq_planner_solve: nothing has been measured since "

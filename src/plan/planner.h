@@ -95,6 +95,10 @@ qdq_status qdq_planner_check_formats(qdq_planner *planner);
 qdq_status qdq_planner_add_published(qdq_planner *planner, qdq_status (*add)(qdq_planner *planner, const char *format));
 /* What the tensor has in the published model. QDQ_BAD_DATA: that lacks it, or has it in another shape. */
 qdq_status qdq_planner_find_published(const qdq_planner *planner, qdq_item *item);
+/* The candidate that is what a planned tensor has there. */
+const qdq_candidate *qdq_planner_published(const qdq_planner *planner, const qdq_item *item);
+/* The size of the file with what tensors have there, as a target. */
+const char *qdq_planner_published_target(const qdq_planner *planner, char text[32]);
 /* The problem under the rules, and the sizes that it leaves. QDQ_INVALID_ARGUMENT: rules that leave nothing or match
  * nothing. */
 qdq_status qdq_planner_rules(qdq_planner *planner);

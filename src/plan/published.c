@@ -51,18 +51,31 @@ qdq_status qdq_planner_find_published(const qdq_planner *p, qdq_item *it) {
                     SHOWN(name), t->type_name);
 }
 
+/* Its format is among the planner's, qdq_planner_add_published() has seen to that. */
+const qdq_candidate *qdq_planner_published(const qdq_planner *p, const qdq_item *it) {
+    uint32_t c = 0;
+    while (p->formats[c].format != it->published) c++;
+    return &it->candidates[c];
+}
+
+const char *qdq_planner_published_target(const qdq_planner *p, char text[32]) {
+    uint64_t bytes = p->overhead + p->kept;
+    for (uint64_t i = 0; i < p->n_items; i++)
+        if (qdq_item_planned(&p->items[i])) bytes += qdq_planner_published(p, &p->items[i])->bytes;
+    snprintf(text, 32, "%lluB", (unsigned long long)bytes);
+    return text;
+}
+
 /* ---- The comparison --------------------------------------------------------------------------------------------- */
 
 static void add_item(const qdq_planner *p, const qdq_item *it, qdq_beside_kind *to) {
-    const qdq_candidate *ours = &it->candidates[it->chosen];
-    uint32_t c = 0;
-    while (p->formats[c].format != it->published) c++; /* it is among them, or candidates would have failed */
+    const qdq_candidate *ours = &it->candidates[it->chosen], *theirs = qdq_planner_published(p, it);
     to->tensors++;
     to->elements += it->tensor->elements;
     to->bytes += ours->bytes;
     to->damage += ours->damage;
-    to->published_bytes += it->candidates[c].bytes;
-    to->published_damage += it->candidates[c].damage;
+    to->published_bytes += theirs->bytes;
+    to->published_damage += theirs->damage;
 }
 
 static int larger_first(const void *a, const void *b) {
