@@ -787,7 +787,9 @@ typedef struct qdq_planner_options {
      * them, those that need importance where there is some. */
     const char *formats;
     qdq_score score;
-    const qdq_gradients *gradients; /* of the same selection, or NULL */
+    /* Of the same selection, or NULL. QDQ_SCORE_AUTO uses them if their file's metadata say that they are root mean
+     * squares; others only a score that is named. */
+    const qdq_gradients *gradients;
     /* A file that keeps what was measured: read when it is there, written now and then, and refused when its inputs
      * have changed. NULL: none. */
     const char *scores;
@@ -804,6 +806,8 @@ QDQ_API qdq_status qdq_planner_create(const qdq_selection *selection, const qdq_
 QDQ_API void qdq_planner_free(qdq_planner *planner); /* NULL is allowed */
 /* The score in force: QDQ_SCORE_AUTO only until the planner has measured. */
 QDQ_API qdq_score qdq_planner_score(const qdq_planner *planner);
+/* Is damage made of the gradients that were given? */
+QDQ_API bool qdq_planner_uses_gradients(const qdq_planner *planner);
 
 typedef enum qdq_plan_rule_kind {
     QDQ_PLAN_PIN = 0,     /* tensors that match get that format */

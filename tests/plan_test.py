@@ -30,6 +30,7 @@ HF = {"token_embd": "model.embed_tokens", "output": "lm_head", "blk.0.attn_q": "
       "blk.0.ffn_gate": "model.layers.0.mlp.gate_proj", "blk.0.ffn_up": "model.layers.0.mlp.up_proj",
       "blk.0.ffn_down": "model.layers.0.mlp.down_proj"}
 HEADS = {"blk.0.attn_q": 4, "blk.0.attn_k": 2}
+RMS = {"reduction": "root mean square over samples"}  # metadata of gradients
 
 
 def interleaved(values, rows, columns, heads):
@@ -73,8 +74,8 @@ class PlanTest(unittest.TestCase):
         hf["model.layers.0.input_layernorm.weight"] = norm
         self.gguf = self.put("model.gguf", gguf_bytes(gguf, LLAMA))
         self.hf = self.put("model.safetensors", safetensors_bytes(hf))
-        self.gradients = self.put("gradients.safetensors", safetensors_bytes(gradients))
-        self.moved = self.put("moved.safetensors", safetensors_bytes(moved))
+        self.gradients = self.put("gradients.safetensors", safetensors_bytes(gradients, RMS))
+        self.moved = self.put("moved.safetensors", safetensors_bytes(moved, RMS))
         self.put("config.json", b'{"architectures": ["LlamaForCausalLM"]}')
         self.tensors = hf
 
@@ -281,7 +282,7 @@ class PlanTest(unittest.TestCase):
         """q's gradient under another map is k's: the shapes agree, the kept scores are another's."""
         shape = ("F32", [32, 256])
         self.put("two.gguf", gguf_bytes({f"blk.0.{n}.weight": (*shape, f32(gauss(i, 8192))) for i, n in enumerate("ab")}, LLAMA))
-        self.put("ab.safetensors", safetensors_bytes({f"l.0.{n}.weight": (*shape, f32(gauss(9 + i, 8192))) for i, n in enumerate("xy")}))
+        self.put("ab.safetensors", safetensors_bytes({f"l.0.{n}.weight": (*shape, f32(gauss(9 + i, 8192))) for i, n in enumerate("xy")}, RMS))
         options = ("--target", "5bpw", "--formats", "q4_0,q8_0", "--grad", "ab.safetensors", "--scores", "scores.json")
         self.put("map.txt", b"l.{n}.x.weight blk.{n}.a.weight\nl.{n}.y.weight blk.{n}.b.weight\n")
         self.plan(*options, "--map", "map.txt", model="two.gguf")
@@ -408,7 +409,7 @@ class PlanTest(unittest.TestCase):
         """A converter that leaves the rows alone: the values tell, not the architecture's rule."""
         tensors = {f"{n}.weight": self.tensors[f"{HF[n]}.weight"] for n in WEIGHTS}
         self.put("plain.gguf", gguf_bytes(tensors, LLAMA))
-        self.put("plain.safetensors", safetensors_bytes({f"{n}.weight": self.read_gradient(HF[n]) for n in WEIGHTS}))
+        self.put("plain.safetensors", safetensors_bytes({f"{n}.weight": self.read_gradient(HF[n]) for n in WEIGHTS}, RMS))
         options = ("--target", "5bpw", "--formats", "q4_0,q8_0")
         told = self.plan(*options, "--grad", self.gradients, "--hf", self.hf, model="plain.gguf")
         self.assertEqual(self.damages(told), self.damages(self.plan(*options, "--grad", "plain.safetensors", model="plain.gguf")))
@@ -416,7 +417,7 @@ class PlanTest(unittest.TestCase):
     def test_missing_and_misshapen_gradients(self):
         gradients, _ = read_safetensors(self.gradients)
         del gradients["lm_head.weight"]
-        self.put("fewer.safetensors", safetensors_bytes(gradients))
+        self.put("fewer.safetensors", safetensors_bytes(gradients, RMS))
         options = ("--formats", "q4_0,q8_0", "--grad", "fewer.safetensors")
         plan = self.plan("--target", "8bpw", *options, model=self.hf)
         reasons = {t["name"]: t["reason"] for t in plan["tensors"]}
@@ -425,10 +426,10 @@ class PlanTest(unittest.TestCase):
         self.assertEqual(self.formats(plan)["lm_head.weight"], "q8_0")
         dtype, shape, data = gradients["model.embed_tokens.weight"]
         gradients["model.embed_tokens.weight"] = (dtype, shape[::-1], data)
-        self.put("fewer.safetensors", safetensors_bytes(gradients))
+        self.put("fewer.safetensors", safetensors_bytes(gradients, RMS))
         self.refused(1, "--target", "5bpw", *options, model=self.hf, says=["256 x 32", "32 x 256"])
         self.refused(2, "--target", "5bpw", "--score", "squared", says=["--grad"])
-        self.put("other.safetensors", safetensors_bytes({"x.weight": ("F32", [32, 256], f32([0.0] * 8192))}))
+        self.put("other.safetensors", safetensors_bytes({"x.weight": ("F32", [32, 256], f32([0.0] * 8192))}, RMS))
         self.refused(1, "--target", "5bpw", "--grad", "other.safetensors",
                      says=["other.safetensors", "x.weight", "token_embd.weight", "--map"])
 
@@ -440,10 +441,24 @@ class PlanTest(unittest.TestCase):
         for a, b in zip(sized["tensors"], relative["tensors"]):
             for x, y in zip(a["choices"], b["choices"]):
                 self.assertAlmostEqual(x["damage"], math.sqrt(math.prod(a["shape"])) * y["damage"], delta=1e-12 * x["damage"])
-        self.assertEqual(self.plan("--target", "5bpw", "--grad", self.moved)["score"], "absolute")
+        self.assertEqual(self.plan("--target", "5bpw", "--grad", self.moved)["score"], "squared")
+
+    def test_gradients_that_are_no_root_mean_squares(self):
+        """They are passed over unless a score is named: the plan is that without them, and it is said."""
         tensors, _ = read_safetensors(self.moved)
-        self.put("rms.safetensors", safetensors_bytes(tensors, {"reduction": "root mean square over samples"}))
-        self.assertEqual(self.plan("--target", "5bpw", "--grad", "rms.safetensors")["score"], "squared")
+        self.put("mean.safetensors", safetensors_bytes(tensors))
+        for score, part in (("auto", ()), ("auto", ("--part", "1/1")), ("absolute", ())):
+            words = part or ("--target", "5bpw", "-o", "mean.json")
+            told = self.done("plan", "-d", "cpu", *words, "--scores", f"{score}.json", "--grad", "mean.safetensors",
+                             "--score", score, self.gguf)
+            for text in ("mean.safetensors were not used", "root mean squares", "docs/planner.md"):
+                self.assertEqual(text in told, score == "auto")
+        plans = [read(self.path("mean.json"))]
+        self.done("plan", "-d", "cpu", "--target", "5bpw", "--grad", "mean.safetensors", self.gguf, "-o", "mean.json")
+        plans.append(read(self.path("mean.json")))
+        self.assertEqual([json.loads(p)["score"] for p in plans], ["absolute", "kinds"])
+        self.plan("--target", "5bpw")
+        self.assertEqual(plans[1], read(self.path("plan.json")))
 
     def kinds_over_relative(self, layers, massive=None):
         """What `kinds` weighs each tensor of a model with that many layers with; with an importance matrix in which the
@@ -499,9 +514,9 @@ class PlanTest(unittest.TestCase):
         gradients = [gauss(50 + e, n) for e in range(2)]
         name, part = "blk.0.ffn_up_exps.weight", "model.layers.0.block_sparse_moe.experts.%d.w3.weight"
         self.put("moe.gguf", gguf_bytes({name: ("F32", shape, f32(experts[0] + experts[1]))}, LLAMA))
-        self.put("whole.safetensors", safetensors_bytes({name: ("F32", shape, f32(gradients[0] + gradients[1]))}))
+        self.put("whole.safetensors", safetensors_bytes({name: ("F32", shape, f32(gradients[0] + gradients[1]))}, RMS))
         parts = {part % e: ("F32", [32, 256], f32(gradients[e])) for e in range(2)}
-        self.put("parts.safetensors", safetensors_bytes(parts))
+        self.put("parts.safetensors", safetensors_bytes(parts, RMS))
         self.imatrix("moe.dat", {name: [1.0 + i % 5 for i in range(512)]})
         options = ("--target", "7bpw", "--formats", "q4_0,q5_0,q8_0")
         for more in ((), ("--imatrix", "moe.dat")):
@@ -509,7 +524,7 @@ class PlanTest(unittest.TestCase):
                             for g in ("whole", "parts"))
             self.assertEqual(whole, split)
         del parts[part % 1]
-        self.put("parts.safetensors", safetensors_bytes(parts))
+        self.put("parts.safetensors", safetensors_bytes(parts, RMS))
         self.refused(1, *options, "--grad", "parts.safetensors", model="moe.gguf", says=["1 of the 2 experts"])
         self.put("moe.safetensors", safetensors_bytes({part % e: ("F32", [32, 256], f32(experts[e])) for e in range(2)}))
         stacked = self.damages(self.plan("--target", "7bpw", model="moe.gguf"))[name]

@@ -784,6 +784,7 @@ FUNCTIONS = {
     "qdq_planner_create": (c_int, (c_void_p, POINTER(qdq_planner_options), POINTER(c_void_p),)),
     "qdq_planner_free": (None, (c_void_p,)),
     "qdq_planner_score": (c_int, (c_void_p,)),
+    "qdq_planner_uses_gradients": (c_bool, (c_void_p,)),
     "qdq_planner_rule": (c_int, (c_void_p, c_int, c_char_p, c_char_p,)),
     "qdq_planner_beside": (c_int, (c_void_p, c_void_p,)),
     "qdq_planner_compare": (c_int, (c_void_p, POINTER(qdq_beside_kind), c_uint32, c_void_p, POINTER(qdq_beside_kind),)),

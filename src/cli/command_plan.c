@@ -130,6 +130,16 @@ static qdq_status print_beside(planning *p) {
     return status;
 }
 
+/* Gradients that no score was named for, and that are no root mean squares. */
+static void print_passed_over(const planning *p) {
+    if (p->request->gradients == NULL || qdq_planner_uses_gradients(p->planner)) return;
+    printf(
+        "The gradients in %s were not used: the file does not say that they are root mean squares, and by others plans "
+        "were worse than without any. docs/planner.md has how to take root mean squares; --score absolute goes by "
+        "these.\n",
+        qdq_printable(p->request->gradients, (char[256]){0}, 256));
+}
+
 /* Frees table. */
 static qdq_status print(planning *p, qdq_table *table, const char *recipe, const char *command) {
     if (table == NULL) return QDQ_OK;
@@ -144,6 +154,7 @@ static qdq_status print(planning *p, qdq_table *table, const char *recipe, const
         puts("No other choice within these bytes has less.");
     else
         printf("No choice within these bytes has less than %.6g.\n", plan.lower_bound);
+    print_passed_over(p);
     if (p->request->scores != NULL && p->measured == 0) puts("The damage was known; nothing was measured.");
     if (p->request->scores != NULL && p->measured > 0) printf("%llu tensors were measured.\n", (ull)p->measured);
     status = print_beside(p);
@@ -240,6 +251,7 @@ static qdq_status run_part(planning *p) {
     if (status != QDQ_OK || !qdq_common_tables(p->session.common)) return status;
     printf("Part %u of %u: %llu tensors were measured; what is known is in %s\n", r->part.part, r->part.parts,
            (ull)p->measured, qdq_printable(r->scores, (char[256]){0}, 256));
+    print_passed_over(p);
     return qdq_flush_output();
 }
 
@@ -423,8 +435,8 @@ static const qdq_cli_option options[] = {
      "what damage is: kinds, error, relative or sized, of the weights; signed, absolute or squared, of the gradients. "
      "auto is kinds, which knows what errors cost in embeddings, attention and feed-forward matrices of language "
      "models; "
-     "where names say nothing relative, or sized with an importance matrix; and with --grad squared if the file's "
-     "metadata say that the gradients are root mean squares, else absolute"},
+     "where names say nothing relative, or sized with an importance matrix; and squared with --grad, if the file's "
+     "metadata say that the gradients are root mean squares: others are used only by a score that is named"},
     {PIN, "pin", "REGEX=F", QDQ_ARG_TEXT, NULL, "tensors whose names match get that format; may be repeated"},
     {SAME, "same", "REGEX", QDQ_ARG_TEXT, NULL,
      "tensors that match, with the same text in the regex's parentheses, share a format; or qkv, gate-up, experts, of "
@@ -477,11 +489,10 @@ const qdq_cli_command qdq_cli_plan = {
         "stated. The size is that of the file which qdq quantize --plan writes, to the byte.\n\n"
         "Damage is, without gradients, the squared error relative to the tensor's squared weights, times what errors "
         "cost "
-        "in tensors of its kind; with an importance matrix that error is weighted. With gradients g it is sum|g D|, D "
-        "being the difference between the format's values and the weights; with root mean square gradients, taken at "
-        "the weights themselves, it is "
-        "sum((g D)^2), the diagonal Fisher estimate of the loss. docs/planner.md has what each score has been measured "
-        "to be worth, and how to get the gradients.\n\n"
+        "in tensors of its kind; with an importance matrix that error is weighted. With root mean square gradients g, "
+        "taken at the weights themselves, it is sum((g D)^2), D being the difference between the format's values and "
+        "the weights: the diagonal Fisher estimate of twice the KL divergence. docs/planner.md has what each score has "
+        "been measured to be worth, and how to get the gradients.\n\n"
         "Tensors that llama-quantize leaves alone are kept, and so are those that lack a gradient. A size that no "
         "choice can meet, or that is larger than all of them, is refused, with the smallest and the largest that can "
         "be met.",

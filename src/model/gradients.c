@@ -48,6 +48,15 @@ void qdq_gradients_close(qdq_gradients *g) {
 
 const qdq_model *qdq_gradients_model(const qdq_gradients *g) { return g->gradients; }
 
+bool qdq_gradients_are_rms(const qdq_gradients *g) {
+    static const char rms[] = "root mean square";
+    const char *text;
+    uint64_t length;
+    const qdq_kv *kv = qdq_model_find_kv(g->gradients, "reduction");
+    return kv != NULL && qdq_kv_string(kv, &text, &length) && length >= sizeof rms - 1 &&
+           memcmp(text, rms, sizeof rms - 1) == 0;
+}
+
 /* ---- Shapes and rows ------------------------------------------------------------------------------------------- */
 
 /* Matrix `index` of a tensor of at least three dimensions. */

@@ -17,6 +17,9 @@ typedef struct qdq_gradient {
     qdq_gradient_part *parts;
 } qdq_gradient;
 
+/* Does the file's metadata say that the gradients are root mean squares over samples ("reduction")? */
+bool qdq_gradients_are_rms(const qdq_gradients *gradients);
+
 /* QDQ_BAD_DATA: another shape; rows in an order that cannot be told (no hf) or that is neither GGUF's nor Hugging
  * Face's. */
 qdq_status qdq_gradients_of(const qdq_gradients *gradients, const qdq_tensor *tensor, qdq_gradient *gradient);

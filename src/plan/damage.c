@@ -69,19 +69,9 @@ static const qdq_item *first_unnamed(const qdq_planner *p) {
     return NULL;
 }
 
-/* The gradients' file says whether they are root mean squares. */
-static bool gradients_are_rms(const qdq_planner *p) {
-    static const char rms[] = "root mean square";
-    const char *text;
-    uint64_t length;
-    const qdq_kv *kv = qdq_model_find_kv(qdq_gradients_model(p->gradients), "reduction");
-    return kv != NULL && qdq_kv_string(kv, &text, &length) && length >= sizeof rms - 1 &&
-           memcmp(text, rms, sizeof rms - 1) == 0;
-}
-
 /* Of those that the inputs allow, the score that did best in docs/planner.md. */
 static qdq_score best_score(const qdq_planner *p) {
-    if (p->gradients != NULL) return gradients_are_rms(p) ? QDQ_SCORE_SQUARED : QDQ_SCORE_ABSOLUTE;
+    if (p->gradients != NULL) return QDQ_SCORE_SQUARED;
     if (first_unnamed(p) == NULL && !kinds_of(p).is_encoder) return QDQ_SCORE_KINDS;
     return p->selection->imatrix != NULL ? QDQ_SCORE_SIZED : QDQ_SCORE_RELATIVE;
 }

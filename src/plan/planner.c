@@ -44,7 +44,9 @@ qdq_status qdq_planner_create(const qdq_selection *selection, const qdq_planner_
     qdq_planner *p = calloc(1, sizeof *p);
     if (p == NULL) return no_memory();
     p->selection = selection;
-    p->gradients = o.gradients;
+    /* Others than root mean squares did worse than none at all in docs/planner.md, so they want a score by name. */
+    bool passed_over = o.score == QDQ_SCORE_AUTO && o.gradients != NULL && !qdq_gradients_are_rms(o.gradients);
+    p->gradients = passed_over ? NULL : o.gradients;
     p->score = o.score;
     p->for_llama_quantize = o.for_llama_quantize;
     p->keep_codes = o.keep_codes;
@@ -78,6 +80,8 @@ void qdq_planner_free(qdq_planner *p) {
 }
 
 qdq_score qdq_planner_score(const qdq_planner *planner) { return planner->score; }
+
+bool qdq_planner_uses_gradients(const qdq_planner *planner) { return planner->gradients != NULL; }
 
 qdq_status qdq_planner_rule(qdq_planner *p, qdq_plan_rule_kind kind, const char *regex, const char *formats) {
     if (p == NULL || (kind == QDQ_PLAN_SAME ? regex == NULL : formats == NULL) ||
