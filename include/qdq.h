@@ -410,6 +410,38 @@ QDQ_API qdq_status qdq_encode_sensitivities(qdq_encoder *encoder, uint32_t n_pai
                                             const qdq_format *high, const qdq_buffer *input, const qdq_buffer *gradient,
                                             qdq_sensitivity_sums *sums, const qdq_options *options);
 
+/* ---- One operation in one call --------------------------------------------------------------------------------- */
+
+typedef enum qdq_operation {
+    QDQ_OPERATION_ROUNDTRIP = 0,
+    QDQ_OPERATION_QUANTIZE = 1,
+    QDQ_OPERATION_DEQUANTIZE = 2,
+    QDQ_OPERATION_ERROR = 3,
+    QDQ_OPERATION_SENSITIVITY = 4
+} qdq_operation;
+
+/* An operation from array to array, for callers whose arrays have addresses and to whom the time of a call counts, as
+ * bindings to other languages: what wraps of both, an encoder and its submit are, in one call. */
+typedef struct qdq_dispatch {
+    size_t size;             /* sizeof(qdq_dispatch), set by the caller */
+    qdq_operation operation; /* a round trip, quantize or dequantize */
+    qdq_format format;
+    qdq_dtype input_dtype, output_dtype; /* packed blocks are QDQ_U8 */
+    const void *input;                   /* the caller's, as qdq_buffer_wrap() takes memory; it is only read */
+    void *output;
+    uint64_t elements;      /* weights, not bytes of blocks */
+    uint64_t row;           /* weights a row; 0: all are one */
+    const void *importance; /* f32, one a column, memory like the others; NULL: none */
+    void *stream;           /* as qdq_encoder_create_on() takes it */
+    /* 0: the results are in place at return. 1: as qdq_encoder_submit() has it; the caller keeps the arrays until the
+     * work is done. */
+    uint32_t submit;
+} qdq_dispatch;
+
+/* What qdq_buffer_wrap(), qdq_encoder_create_on(), the operation's encode call and qdq_encoder_submit() return.
+ * QDQ_INVALID_ARGUMENT also: dispatch->size is 0, no elements, an operation that has sums. */
+QDQ_API qdq_status qdq_device_dispatch(qdq_device *device, const qdq_dispatch *dispatch);
+
 /* ---- Kernels --------------------------------------------------------------------------------------------------- */
 
 /* Kernels are named OP_FORMAT_DTYPE: "qdq_q4_0_f32" (round trip of an f32 input to f32), "qdq_q4_0_bf16_bf16" (of bf16
@@ -533,14 +565,6 @@ QDQ_API qdq_status qdq_ggml_describe(const char *path, qdq_ggml_info *info);
 QDQ_API qdq_status qdq_prove_ggml(const char *path, const qdq_proof_options *options, qdq_proof_report *report);
 
 /* ---- Timing ---------------------------------------------------------------------------------------------------- */
-
-typedef enum qdq_operation {
-    QDQ_OPERATION_ROUNDTRIP = 0,
-    QDQ_OPERATION_QUANTIZE = 1,
-    QDQ_OPERATION_DEQUANTIZE = 2,
-    QDQ_OPERATION_ERROR = 3,
-    QDQ_OPERATION_SENSITIVITY = 4
-} qdq_operation;
 
 /* An operation to be timed, and how long it took. In an array the first one's size is all's, and how far apart they
  * lie. */

@@ -476,6 +476,75 @@ static void nulls_are_refused_by_encoders(void **state) {
     assert_int_equal(s.count, 0);
 }
 
+/* An operation in one call gives what buffers and an encoder give, and is refused for the same reasons. */
+static void an_operation_is_one_call(void **state) {
+    things *t = *state;
+    float x[64], y[64] = {0}, expected[64], weights[32];
+    unsigned char blocks[36] = {0}, expected_blocks[36];
+    for (int i = 0; i < 64; i++) x[i] = (float)(i * i % 37) - 11;
+    for (int i = 0; i < 32; i++) weights[i] = (float)(i + 1);
+    assert_ok(qdq_roundtrip(t->q4, x, expected, 64));
+    assert_ok(qdq_quantize(t->q4, x, expected_blocks, 64));
+    qdq_dispatch d = {.size = sizeof d, .format = t->q4, .input = x, .output = y, .elements = 64, .row = 32};
+    for (d.submit = 0; d.submit < 2; d.submit++) {
+        memset(y, 0, sizeof y);
+        assert_ok(qdq_device_dispatch(t->device, &d));
+        assert_ok(qdq_device_synchronize(t->device));
+        assert_memory_equal(y, expected, sizeof y);
+    }
+    d.submit = 0;
+    d.operation = QDQ_OPERATION_QUANTIZE;
+    d.output_dtype = QDQ_U8;
+    d.output = blocks;
+    assert_ok(qdq_device_dispatch(t->device, &d));
+    assert_memory_equal(blocks, expected_blocks, sizeof blocks);
+    qdq_dispatch back = {.size = sizeof back,
+                         .operation = QDQ_OPERATION_DEQUANTIZE,
+                         .format = t->q4,
+                         .elements = 64,
+                         .input_dtype = QDQ_U8,
+                         .input = blocks,
+                         .output = y};
+    memset(y, 0, sizeof y);
+    assert_ok(qdq_device_dispatch(t->device, &back));
+    assert_memory_equal(y, expected, sizeof y);
+
+    d = (qdq_dispatch){.size = sizeof d, .format = t->q4, .input = x, .output = y, .elements = 64, .row = 32};
+    d.importance = weights;
+    assert_ok(qdq_device_dispatch(t->device, &d));
+    assert_memory_not_equal(y, expected, sizeof y);
+
+    assert_refused(qdq_device_dispatch(NULL, &d), bad, "qdq_device_dispatch: a NULL");
+    assert_refused(qdq_device_dispatch(t->device, NULL), bad, "qdq_device_dispatch: a NULL");
+    qdq_dispatch wrong = d;
+    wrong.size = 0;
+    assert_refused(qdq_device_dispatch(t->device, &wrong), bad, "size is not set");
+    wrong = d;
+    wrong.elements = 0;
+    assert_refused(qdq_device_dispatch(t->device, &wrong), bad, "no elements");
+    wrong = d;
+    wrong.input = NULL;
+    assert_refused(qdq_device_dispatch(t->device, &wrong), bad, "no memory given");
+    wrong = d;
+    wrong.format = QDQ_FORMAT_NONE;
+    assert_refused(qdq_device_dispatch(t->device, &wrong), bad, "no format has the number");
+    wrong = d;
+    wrong.row = 24;
+    assert_refused(qdq_device_dispatch(t->device, &wrong), bad, "rows of 24 elements");
+    wrong = d;
+    wrong.elements = UINT64_MAX / 2;
+    assert_refused(qdq_device_dispatch(t->device, &wrong), bad, "2^64 bytes");
+    wrong = d;
+    wrong.operation = QDQ_OPERATION_ERROR;
+    assert_refused(qdq_device_dispatch(t->device, &wrong), bad, "operation 3 is not from array to array");
+    wrong = d;
+    wrong.stream = &wrong;
+    assert_refused(qdq_device_dispatch(t->device, &wrong), QDQ_UNSUPPORTED, "have no streams");
+    wrong = d;
+    wrong.output = x + 32;
+    assert_refused(qdq_device_dispatch(t->device, &wrong), bad, "overlap");
+}
+
 static void options_are_checked(void **state) {
     things *t = *state;
     qdq_buffer *few, *half;
@@ -834,6 +903,7 @@ int main(void) {
         cmocka_unit_test(buffers_are_checked),
         cmocka_unit_test(rows_are_checked),
         cmocka_unit_test(nulls_are_refused_by_encoders),
+        cmocka_unit_test(an_operation_is_one_call),
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(structs_have_the_callers_size),
         cmocka_unit_test(layouts_are_fixed),

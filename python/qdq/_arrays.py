@@ -10,7 +10,7 @@ import ctypes
 import functools
 import math
 import sys
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 from . import _declarations as c
 from ._errors import InvalidArgument
@@ -28,6 +28,7 @@ class View(NamedTuple):
     address: int
     dtype: int
     shape: Tuple[int, ...]
+    elements: int
     device: str
     """"cpu", "cuda:0"."""
     stream: int
@@ -37,10 +38,6 @@ class View(NamedTuple):
     writable: bool
     keep: Any
     """What keeps the memory alive."""
-
-    @property
-    def elements(self) -> int:
-        return math.prod(self.shape)
 
     @property
     def size(self) -> int:
@@ -108,7 +105,7 @@ class Numpy:
             if not copy:
                 raise _not_contiguous(array.shape, array.strides)
             array = array.copy(order="C")
-        return View(array.ctypes.data, number, array.shape, "cpu", 0, False, array.flags.writeable, array)
+        return View(array.ctypes.data, number, array.shape, array.size, "cpu", 0, False, array.flags.writeable, array)
 
     @staticmethod
     def empty(like: Any, shape: Tuple[int, ...], dtype: int) -> Any:
@@ -126,7 +123,27 @@ class Numpy:
 # ---- torch -----------------------------------------------------------------------------------------------------------
 
 
-_torch_numbers: Dict[Any, Optional[int]] = {}
+_torch_numbers: Dict[Any, int] = {}
+_torch_dtypes: Dict[int, Any] = {}
+_cuda_names = [f"cuda:{k}" for k in range(64)]
+
+
+def _torch_number(dtype: Any) -> Optional[int]:
+    number = _torch_numbers.get(dtype)
+    if number is None:
+        number = _DTYPES.get(str(dtype).rpartition(".")[2])
+        if number is not None:
+            _torch_numbers[dtype], _torch_dtypes[number] = number, dtype
+    return number
+
+
+@functools.lru_cache(maxsize=None)
+def _stream_of() -> Callable[[int], int]:
+    """torch's current stream of a device, by the short way that its own compiler takes, where there is one."""
+    import torch
+
+    short = getattr(torch._C, "_cuda_getCurrentRawStream", None)
+    return short or (lambda index: torch.cuda.current_stream(index).cuda_stream)
 
 
 class Torch:
@@ -139,33 +156,36 @@ class Torch:
 
     @staticmethod
     def view(array: Any, copy: bool) -> View:
-        import torch
-
-        number = _torch_numbers.get(array.dtype)
-        if number is None:
-            number = _DTYPES.get(str(array.dtype).rpartition(".")[2])
-            _torch_numbers[array.dtype] = number
-        if number is None or array.layout != torch.strided:
-            raise _wrong_dtype(f"{array.dtype} and layout {array.layout}")
+        torch = sys.modules["torch"]
+        number = _torch_number(array.dtype)
         if type(array) is not torch.Tensor and hasattr(array, "to_local"):
             raise TypeError("a DTensor: pass its to_local(), whose rows must be whole")
-        device = array.device
-        if device.type not in ("cpu", "cuda"):
-            raise InvalidArgument(f"a tensor on {device}: move it to the CPU or a CUDA device")
+        if number is None or array.layout != torch.strided:
+            raise _wrong_dtype(f"{array.dtype} and layout {array.layout}")
         if not array.is_contiguous():
             if not copy:
                 raise _not_contiguous(array.shape, array.stride())
             array = array.detach().contiguous()
-        if device.type == "cpu":
-            return View(array.data_ptr(), number, tuple(array.shape), "cpu", 0, False, True, array)
-        stream = torch.cuda.current_stream(device).cuda_stream
-        return View(array.data_ptr(), number, tuple(array.shape), f"cuda:{device.index}", stream, True, True, array)
+        shape = tuple(array.shape)
+        if array.is_cuda:
+            index = array.get_device()
+            stream = _stream_of()(index)
+            return View(array.data_ptr(), number, shape, array.numel(), _cuda_names[index], stream, True, True, array)
+        if not array.is_cpu:
+            raise InvalidArgument(f"a tensor on {array.device}: move it to the CPU or a CUDA device")
+        return View(array.data_ptr(), number, shape, array.numel(), "cpu", 0, False, True, array)
 
     @staticmethod
     def empty(like: Any, shape: Tuple[int, ...], dtype: int) -> Any:
-        import torch
+        wanted = _torch_dtypes.get(dtype)
+        return like.new_empty(shape, dtype=getattr(sys.modules["torch"], _NAMES[dtype]) if wanted is None else wanted)
 
-        return torch.empty(shape, dtype=getattr(torch, _NAMES[dtype]), device=like.device)
+    @staticmethod
+    def view_of_new(array: Any, shape: Tuple[int, ...], dtype: int, beside: View) -> View:
+        """Of what `empty` has just made, like the array whose view is given."""
+        return View(
+            array.data_ptr(), dtype, shape, array.numel(), beside.device, beside.stream, beside.ordered, True, array
+        )
 
 
 # ---- __cuda_array_interface__ ----------------------------------------------------------------------------------------
@@ -196,7 +216,8 @@ class CudaInterface:
         # 1 is the legacy default stream, which the driver knows as NULL; no stream: nothing is queued.
         stream = told.get("stream")
         queue = 0 if stream in (None, 1) else stream
-        return View(address, number, shape, cls._device_of(array), queue, stream is not None, not read_only, array)
+        ordered, count = stream is not None, math.prod(shape)
+        return View(address, number, shape, count, cls._device_of(array), queue, ordered, not read_only, array)
 
     @staticmethod
     def _device_of(array: Any) -> str:
@@ -300,7 +321,7 @@ class Dlpack:
             )
         where = "cpu" if device in (_CPU, _CUDA_HOST) else f"cuda:{index}"
         address = (tensor.data or 0) + tensor.byte_offset
-        return View(address, number, shape, where, 0, False, not read_only, (array, capsule))
+        return View(address, number, shape, math.prod(shape), where, 0, False, not read_only, (array, capsule))
 
     @staticmethod
     def _open(capsule: Any) -> Tuple[_Tensor, bool]:
@@ -354,18 +375,21 @@ def view(array: Any, what: str, *, copy: bool = False) -> View:
     return _kind_of(array, what).view(array, copy)
 
 
-def output(like: Any, out: Optional[Any], shape: Tuple[int, ...], dtype: int, device: str) -> Tuple[Any, View]:
-    """`out`, checked, or a new array of the kind and on the device of `like`."""
+def output(like: Any, out: Optional[Any], shape: Tuple[int, ...], dtype: int, beside: View) -> Tuple[Any, View]:
+    """`out`, checked, or a new array of the kind and on the device of `like`, whose view is `beside`."""
     if out is None:
-        array = _kind_of(like, "input").empty(like, shape, dtype)
+        kind = _kind_of(like, "input")
+        array = kind.empty(like, shape, dtype)
+        if kind is Torch:
+            return array, Torch.view_of_new(array, shape, dtype, beside)
         return array, view(array, "output")
     seen = view(out, "out")
     if seen.shape != shape or seen.dtype != dtype:
         raise InvalidArgument(
             f"out is {_NAMES[seen.dtype]} of shape {seen.shape}; it must be {_NAMES[dtype]} of shape {shape}"
         )
-    if seen.device != device:
-        raise InvalidArgument(f"out is on {seen.device}, the input on {device}")
+    if seen.device != beside.device:
+        raise InvalidArgument(f"out is on {seen.device}, the input on {beside.device}")
     if not seen.writable:
         raise InvalidArgument("out is read-only")
     return out, seen

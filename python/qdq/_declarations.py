@@ -25,6 +25,11 @@ QDQ_U8 = 3
 QDQ_IMPORTANCE_UNUSED = 0
 QDQ_IMPORTANCE_USED = 1
 QDQ_IMPORTANCE_NEEDED = 2
+QDQ_OPERATION_ROUNDTRIP = 0
+QDQ_OPERATION_QUANTIZE = 1
+QDQ_OPERATION_DEQUANTIZE = 2
+QDQ_OPERATION_ERROR = 3
+QDQ_OPERATION_SENSITIVITY = 4
 QDQ_PROOF_OPERATION = 0
 QDQ_PROOF_PACKING = 1
 QDQ_PROOF_DECODING = 2
@@ -32,11 +37,6 @@ QDQ_PROOF_SUMS = 3
 QDQ_GGML_FUSION_UNKNOWN = 0
 QDQ_GGML_FUSION_NONE = 1
 QDQ_GGML_FUSION_FUSED = 2
-QDQ_OPERATION_ROUNDTRIP = 0
-QDQ_OPERATION_QUANTIZE = 1
-QDQ_OPERATION_DEQUANTIZE = 2
-QDQ_OPERATION_ERROR = 3
-QDQ_OPERATION_SENSITIVITY = 4
 QDQ_MAX_FORMATS = 64
 QDQ_ADVICE_NONE = 0
 QDQ_ADVICE_ALLOW_NON_FINITE = 1
@@ -175,6 +175,23 @@ class qdq_options(Structure):
         ("size", c_size_t),
         ("importance", c_void_p),
         ("row", c_uint64),
+    ]
+
+
+class qdq_dispatch(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("operation", c_int),
+        ("format", c_int32),
+        ("input_dtype", c_int),
+        ("output_dtype", c_int),
+        ("input", c_void_p),
+        ("output", c_void_p),
+        ("elements", c_uint64),
+        ("row", c_uint64),
+        ("importance", c_void_p),
+        ("stream", c_void_p),
+        ("submit", c_uint32),
     ]
 
 
@@ -670,6 +687,7 @@ FUNCTIONS = {
     "qdq_encode_errors": (c_int, (c_void_p, c_uint32, c_void_p, c_void_p, POINTER(qdq_error_totals), POINTER(qdq_options),)),
     "qdq_encode_sensitivity": (c_int, (c_void_p, c_int32, c_int32, c_void_p, c_void_p, POINTER(qdq_sensitivity_sums), POINTER(qdq_options),)),
     "qdq_encode_sensitivities": (c_int, (c_void_p, c_uint32, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(qdq_sensitivity_sums), POINTER(qdq_options),)),
+    "qdq_device_dispatch": (c_int, (c_void_p, POINTER(qdq_dispatch),)),
     "qdq_device_build_kernel": (c_int, (c_void_p, c_char_p,)),
     "qdq_prove": (c_int, (POINTER(qdq_proof_options), POINTER(qdq_proof_report),)),
     "qdq_ggml_describe": (c_int, (c_char_p, POINTER(qdq_ggml_info),)),

@@ -19,19 +19,38 @@ _AT_ONCE = 64
 """Formats that one call of the library takes."""
 
 
+def _refuse_apart(first: View, *others: View) -> None:
+    for other in others:
+        if other.device != first.device:
+            raise InvalidArgument(f"arrays on {first.device} and on {other.device}: move them to one device")
+        if other.stream != first.stream:
+            raise InvalidArgument("arrays whose work is queued on different CUDA streams")
+
+
+_SIZE = ctypes.sizeof(c.qdq_dispatch)
+
+
+def _run(
+    operation: int, format: int, x: View, to: View, elements: int, row: int, importance: Optional[View] = None
+) -> None:
+    """From array to array, in one call: done at return, or in order with the caller's own work on his stream."""
+    arrays = (x, to) if importance is None else (x, to, importance)
+    _refuse_apart(*arrays)
+    # Where all are ordered, what the caller does next with the result comes behind, and nobody needs to wait.
+    submit = x.device != "cpu" and all([a.ordered for a in arrays])
+    weights = None if importance is None else importance.address
+    what = (x.dtype, to.dtype, x.address, to.address, elements, row, weights, x.stream or None, submit)
+    dispatch = c.qdq_dispatch(_SIZE, operation, format, *what)
+    check(lib.qdq_device_dispatch(handle_of(x.device), ctypes.byref(dispatch)))
+
+
 class Dispatch:
-    """One encoder, and the buffers over the arrays that it works on."""
+    """For sums: an encoder, and the buffers over the arrays that it works on."""
 
     def __init__(self, *arrays: View):
         first = arrays[0]
-        for other in arrays[1:]:
-            if other.device != first.device:
-                raise InvalidArgument(f"arrays on {first.device} and on {other.device}: move them to one device")
-            if other.stream != first.stream:
-                raise InvalidArgument("arrays whose work is queued on different CUDA streams")
+        _refuse_apart(*arrays)
         self._device = handle_of(first.device)
-        # Then what the caller does next with the results comes behind, and nobody needs to wait.
-        self._ordered = first.device != "cpu" and all(a.ordered for a in arrays)
         self._buffers: List[ctypes.c_void_p] = []
         self.encoder = ctypes.c_void_p()
         check(lib.qdq_encoder_create_on(self._device, first.stream, ctypes.byref(self.encoder)))
@@ -49,20 +68,13 @@ class Dispatch:
             lib.qdq_buffer_free(buffer)
         self._buffers.clear()
 
-    def _wrapped(self, wrap: Any, array: View) -> ctypes.c_void_p:
-        count, buffer = ctypes.c_uint64(array.elements), ctypes.c_void_p()
-        shape = ctypes.addressof(count)
-        check(wrap(self._device, array.dtype, 1, shape, array.address, array.size, ctypes.byref(buffer)))
-        self._buffers.append(buffer)
-        return buffer
-
     def read(self, array: View) -> ctypes.c_void_p:
         """A buffer over memory that is only read."""
-        return self._wrapped(lib.qdq_buffer_wrap_const, array)
-
-    def written(self, array: View) -> ctypes.c_void_p:
-        """A buffer over memory that results are written to."""
-        return self._wrapped(lib.qdq_buffer_wrap, array)
+        count, buffer = ctypes.c_uint64(array.elements), ctypes.c_void_p()
+        shape, to = ctypes.addressof(count), ctypes.byref(buffer)
+        check(lib.qdq_buffer_wrap_const(self._device, array.dtype, 1, shape, array.address, array.size, to))
+        self._buffers.append(buffer)
+        return buffer
 
     def options(self, array: View, importance: Optional[View]) -> Any:
         """Rows are the array's last extent."""
@@ -70,13 +82,6 @@ class Dispatch:
         if importance is not None:
             given.importance = self.read(importance).value
         return ctypes.byref(given)
-
-    def finish(self) -> None:
-        """For what is written to arrays: done at return, or in order with the caller's own work on his stream."""
-        if self._ordered:
-            check(lib.qdq_encoder_submit(self.encoder))
-        else:
-            check(lib.qdq_encoder_commit_and_wait(self.encoder))
 
     def commit(self) -> None:
         check(lib.qdq_encoder_commit(self.encoder))
@@ -131,12 +136,9 @@ def roundtrip(
     number, seen = _formats.number_of(format), _weights(x, copy)
     _formats.find(format).row_bytes(seen.shape[-1])
     weights = _importance(importance, seen)
-    array, to = output(x, out, seen.shape, dtype_number(dtype), seen.device)
+    array, to = output(x, out, seen.shape, dtype_number(dtype), seen)
     if seen.elements:
-        with Dispatch(*_together(seen, to, weights)) as d:
-            source, target = d.read(seen), d.written(to)
-            check(lib.qdq_encode_roundtrip(d.encoder, number, source, target, d.options(seen, weights)))
-            d.finish()
+        _run(c.QDQ_OPERATION_ROUNDTRIP, number, seen, to, seen.elements, seen.shape[-1], weights)
     return finish(x, out, array)
 
 
@@ -149,12 +151,9 @@ def quantize(x: Any, format: FormatLike, *, importance: Any = None, out: Any = N
     number, seen = _formats.number_of(format), _weights(x, copy)
     shape = (*seen.shape[:-1], _formats.find(format).row_bytes(seen.shape[-1]))
     weights = _importance(importance, seen)
-    array, to = output(x, out, shape, c.QDQ_U8, seen.device)
+    array, to = output(x, out, shape, c.QDQ_U8, seen)
     if seen.elements:
-        with Dispatch(*_together(seen, to, weights)) as d:
-            source, target = d.read(seen), d.written(to)
-            check(lib.qdq_encode_quantize(d.encoder, number, source, target, d.options(seen, weights)))
-            d.finish()
+        _run(c.QDQ_OPERATION_QUANTIZE, number, seen, to, seen.elements, seen.shape[-1], weights)
     return finish(x, out, array)
 
 
@@ -176,11 +175,9 @@ def dequantize(blocks: Any, format: FormatLike, *, dtype: Any = "f32", out: Any 
             f"{known.name}: blocks of shape {seen.shape}: rows are multiples of {known.block_bytes} bytes"
         )
     shape = (*seen.shape[:-1], seen.shape[-1] // known.block_bytes * known.block_elements)
-    array, to = output(blocks, out, shape, dtype_number(dtype), seen.device)
+    array, to = output(blocks, out, shape, dtype_number(dtype), seen)
     if seen.elements:
-        with Dispatch(seen, to) as d:
-            check(lib.qdq_encode_dequantize(d.encoder, number, d.read(seen), d.written(to)))
-            d.finish()
+        _run(c.QDQ_OPERATION_DEQUANTIZE, number, seen, to, to.elements, 0)
     return finish(blocks, out, array)
 
 
