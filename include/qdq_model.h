@@ -724,6 +724,9 @@ typedef struct qdq_plan_info {
     double damage, lower_bound;                       /* sums over the planned tensors */
     bool proven;                                      /* no choice within the budget has less damage */
     uint64_t n_tensors;                               /* all of the model's, in its order */
+    const char *forecast;     /* what the damage foretells, in a sentence, or why it foretells nothing */
+    double kl;                /* the expected KL divergence, nats a token; NAN: the damage has no unit */
+    double kl_least, kl_most; /* what was measured where so much was expected; NAN: that cannot be relied on */
 } qdq_plan_info;
 
 /* QDQ_IO_ERROR: it cannot be read; QDQ_BAD_DATA: no JSON, no plan, figures that do not add up. */

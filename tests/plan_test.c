@@ -93,9 +93,55 @@ static void test_plan_is_read_back(void **state) {
     assert_int_equal(qdq_plan_format(&back.tensors[0]), qdq_format_by_name("q8_0"));
     assert_int_equal(qdq_plan_format(&back.tensors[1]), QDQ_FORMAT_NONE);
     assert_string_equal(back.tensors[1].reason, "1 dimension");
+    assert_true(isnan(back.forecast.kl));
     free(text);
     free(again);
     qdq_plan_clear(&back);
+    plan.score = "squared";
+    plan.damage = 51.2;
+    plan.tokens = 256;
+    text = text_of(&plan);
+    assert_int_equal(qdq_plan_read("p", text, strlen(text), &back), QDQ_OK);
+    assert_true(back.tokens == 256 && back.forecast.kl == 0.1);
+    again = text_of(&back);
+    assert_string_equal(text, again);
+    free(text);
+    free(again);
+    qdq_plan_clear(&back);
+}
+
+/* ---- Forecasts ---- */
+
+static void test_forecast(void **state) {
+    (void)state;
+    qdq_forecast f = qdq_forecast_of("squared", 12.8, 64);
+    assert_true(f.kl == 0.1 && f.least < f.kl && f.kl < f.most);
+    assert_non_null(strstr(f.text, "Expected KL divergence: 0.1 nats a token"));
+    f = qdq_forecast_of("squared", 0, 64);
+    assert_true(f.kl == 0 && f.least == 0 && f.most == 0);
+    f = qdq_forecast_of("squared", 1280, 64); /* beyond what the second order tells */
+    assert_true(f.kl == 10 && isnan(f.least) && isnan(f.most));
+    assert_non_null(strstr(f.text, "more than this estimate can tell"));
+    static const struct {
+        const char *score;
+        double tokens;
+        const char *why;
+    } none[] = {{"squared", 0, "tokens_per_sample"},
+                {"squared", 1e-300, "tokens_per_sample"},
+                {"kinds", 64, "no unit"},
+                {"absolute", 64, "no unit"},
+                {"of another version", 64, "no unit"}};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        f = qdq_forecast_of(none[i].score, 12.8, none[i].tokens);
+        assert_true(isnan(f.kl) && isnan(f.least) && isnan(f.most));
+        assert_non_null(strstr(f.text, none[i].why));
+    }
+    /* The longest sentences are whole. */
+    static const double damages[] = {1.23456789e-300, 1.23456789e+300};
+    for (size_t i = 0; i < 2; i++) {
+        f = qdq_forecast_of("squared", damages[i], 123.456);
+        assert_true(f.text[strlen(f.text) - 1] == '.');
+    }
 }
 
 /* The plan with one thing replaced. */
@@ -124,6 +170,8 @@ static void test_broken_plans_are_refused(void **state) {
     expect_refused("\"tensors\":[", "\"tensors\":[3, ");
     expect_refused("{", "");
     expect_refused("\"proven\"", "\"score\"");
+    expect_refused("\"tokens_per_sample\":null", "\"tokens_per_sample\":-3");
+    expect_refused("\"tokens_per_sample\":null", "\"tokens_per_sample\":\"12\"");
 }
 
 /* ---- Scores ---- */
@@ -271,6 +319,7 @@ int main(void) {
         cmocka_unit_test(test_targets),
         cmocka_unit_test(test_target_bytes),
         cmocka_unit_test(test_plan_is_read_back),
+        cmocka_unit_test(test_forecast),
         cmocka_unit_test(test_broken_plans_are_refused),
         cmocka_unit_test(test_scores_are_read_back),
         cmocka_unit_test(test_stale_scores_are_refused),

@@ -1,5 +1,6 @@
 """Plans by the command itself: plan_test.py PATH/TO/qdq [unittest's options]."""
 
+import html
 import itertools
 import json
 import math
@@ -459,6 +460,43 @@ class PlanTest(unittest.TestCase):
         self.assertEqual([json.loads(p)["score"] for p in plans], ["absolute", "kinds"])
         self.plan("--target", "5bpw")
         self.assertEqual(plans[1], read(self.path("plan.json")))
+
+    def test_forecast_of_the_divergence(self):
+        """Half of the damage over the tokens of a sample, where the gradients' file tells both; else no unit is claimed."""
+        tensors, _ = read_safetensors(self.moved)
+
+        def forecast(metadata, *options, factor=1.0):
+            scaled = {n: (d, s, f32([factor * v for v in struct.unpack("<%df" % (len(raw) // 4), raw)]))
+                      for n, (d, s, raw) in tensors.items()}
+            self.put("g.safetensors", safetensors_bytes(scaled, metadata))
+            told = self.done("plan", "-d", "cpu", "--target", "5bpw", "--formats", "q4_0,q8_0", "--grad", "g.safetensors",
+                             *options, self.gguf, "-o", "plan.json")
+            plan = json.loads(read(self.path("plan.json")))
+            self.done("report", "plan.json", "-o", "plan.html")
+            self.assertIn(plan["forecast"]["text"], told)
+            page = html.unescape(read(self.path("plan.html")).decode())
+            self.assertIn(f"<p>{plan['forecast']['text']}</p>", page)
+            self.assertEqual("<dt>expected KL divergence" in page, plan["forecast"]["kl"] is not None)
+            return plan
+
+        plan = forecast(RMS | {"tokens_per_sample": "40.5"})
+        self.assertEqual((plan["score"], plan["tokens_per_sample"]), ("squared", 40.5))
+        self.assertEqual(plan["forecast"]["kl"], plan["damage"] / 81)
+        self.assertTrue(0 < plan["forecast"]["least"] < plan["forecast"]["kl"] < plan["forecast"]["most"])
+        beyond = forecast(RMS | {"tokens_per_sample": "40.5"}, factor=math.sqrt(3 / plan["forecast"]["kl"]))["forecast"]
+        self.assertAlmostEqual(beyond["kl"], 3, delta=1e-4)
+        self.assertEqual((beyond["least"], beyond["most"]), (None, None))
+        self.assertIn("more than this estimate can tell", beyond["text"])
+        told = {"tokens_per_sample": "40.5"}
+        for metadata, options, why in ((RMS, (), "tokens_per_sample"), (told, ("--score", "squared"), "reduction"),
+                                       (RMS | {"tokens_per_sample": "0"}, (), "tokens_per_sample"),
+                                       (RMS | {"tokens_per_sample": "nan"}, (), "tokens_per_sample"),
+                                       (RMS | {"tokens_per_sample": "40 tokens"}, (), "tokens_per_sample"),
+                                       (RMS | told, ("--score", "absolute"), "no unit")):
+            plan = forecast(metadata, *options)
+            self.assertEqual((plan["tokens_per_sample"], plan["forecast"]["kl"]), (None, None))
+            self.assertIn(why, plan["forecast"]["text"])
+        self.assertIn("no unit", self.plan("--target", "5bpw")["forecast"]["text"])
 
     def kinds_over_relative(self, layers, massive=None):
         """What `kinds` weighs each tensor of a model with that many layers with; with an importance matrix in which the

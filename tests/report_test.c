@@ -219,11 +219,22 @@ static void all_that_the_plan_says(void **unused) {
     assert_null(strstr(page, "url("));
     assert_null(strstr(page, "@import"));
     assert_int_equal(count(page, "://"), 1); /* the SVG name space */
+    assert_null(strstr(page, "KL divergence"));
     free(page);
 
     s->report.lower_bound = 0.9 * s->report.lower_bound;
+    s->report.forecast = "A < B & so on.";
+    s->report.kl = 0.0123;
     page = page_of(&s->report);
+    expect_well_formed(page);
     expect(page, "at most 10 % below this plan");
+    expect(page, "<dt>expected KL divergence, nats a token</dt><dd>0.0123</dd>");
+    expect(page, "<p>A &#60; B &#38; so on.</p>");
+    free(page);
+    s->report.kl = NAN; /* no unit: only the sentence */
+    page = page_of(&s->report);
+    assert_null(strstr(page, "KL divergence"));
+    expect(page, "<p>A &#60; B &#38; so on.</p>");
     free(page);
     free(s);
 }

@@ -608,6 +608,10 @@ class qdq_plan_info(Structure):
         ("lower_bound", c_double),
         ("proven", c_bool),
         ("n_tensors", c_uint64),
+        ("forecast", c_char_p),
+        ("kl", c_double),
+        ("kl_least", c_double),
+        ("kl_most", c_double),
     ]
 
 

@@ -223,6 +223,7 @@ def test_rms_gradients_and_their_file(model, ids, tmp_path):
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:end])
     assert header["__metadata__"]["reduction"].startswith("root mean square")
+    assert float(header["__metadata__"]["tokens_per_sample"]) == ids.shape[1]
     first, last = header["mix.weight"]["data_offsets"]
     assert content[end + first : end + last] == found["mix.weight"].numpy().tobytes()
 

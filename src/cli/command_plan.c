@@ -154,6 +154,7 @@ static qdq_status print(planning *p, qdq_table *table, const char *recipe, const
         puts("No other choice within these bytes has less.");
     else
         printf("No choice within these bytes has less than %.6g.\n", plan.lower_bound);
+    puts(plan.forecast);
     print_passed_over(p);
     if (p->request->scores != NULL && p->measured == 0) puts("The damage was known; nothing was measured.");
     if (p->request->scores != NULL && p->measured > 0) printf("%llu tensors were measured.\n", (ull)p->measured);

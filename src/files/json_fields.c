@@ -23,6 +23,9 @@ static bool read_value(qdq_json_reader *r, qdq_arena *arena, const qdq_json_fiel
     case QDQ_JSON_TEXT: return read_text(r, arena, field->to);
     case QDQ_JSON_WHOLE: return qdq_json_whole(r, field->to);
     case QDQ_JSON_BOOL: return qdq_json_bool(r, field->to);
+    case QDQ_JSON_OPTIONAL_MAGNITUDE:
+        if (qdq_json_null(r)) return true;
+        break;
     case QDQ_JSON_MAGNITUDE: break;
     }
     double *magnitude = field->to;
@@ -43,7 +46,8 @@ bool qdq_json_field_read(qdq_json_reader *r, qdq_arena *arena, const char *key, 
 
 bool qdq_json_fields_all(const qdq_json_field *fields, size_t n, uint64_t seen) {
     for (size_t i = 0; i < n; i++)
-        if ((seen >> i & 1) == 0 && fields[i].kind != QDQ_JSON_OPTIONAL && fields[i].kind != QDQ_JSON_BOOL)
+        if ((seen >> i & 1) == 0 && fields[i].kind != QDQ_JSON_OPTIONAL && fields[i].kind != QDQ_JSON_BOOL &&
+            fields[i].kind != QDQ_JSON_OPTIONAL_MAGNITUDE)
             return false;
     return true;
 }

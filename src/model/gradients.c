@@ -57,6 +57,19 @@ bool qdq_gradients_are_rms(const qdq_gradients *g) {
            memcmp(text, rms, sizeof rms - 1) == 0;
 }
 
+double qdq_gradients_tokens(const qdq_gradients *g) {
+    const char *text;
+    char number[32], *end;
+    uint64_t length;
+    const qdq_kv *kv = qdq_model_find_kv(g->gradients, "tokens_per_sample");
+    if (kv == NULL || !qdq_kv_string(kv, &text, &length) || length == 0 || length >= sizeof number) return 0;
+    memcpy(number, text, (size_t)length);
+    number[length] = '\0';
+    double tokens = strtod(number, &end);
+    bool whole = strspn(number, "0123456789.") == length && end == number + length;
+    return whole && tokens >= 1 ? tokens : 0;
+}
+
 /* ---- Shapes and rows ------------------------------------------------------------------------------------------- */
 
 /* Matrix `index` of a tensor of at least three dimensions. */

@@ -19,6 +19,8 @@ typedef struct qdq_gradient {
 
 /* Does the file's metadata say that the gradients are root mean squares over samples ("reduction")? */
 bool qdq_gradients_are_rms(const qdq_gradients *gradients);
+/* Tokens of a sample, in the mean ("tokens_per_sample"); 0: the metadata do not say. */
+double qdq_gradients_tokens(const qdq_gradients *gradients);
 
 /* QDQ_BAD_DATA: another shape; rows in an order that cannot be told (no hf) or that is neither GGUF's nor Hugging
  * Face's. */

@@ -75,6 +75,17 @@ static void put_tensor(qdq_json_writer *w, const qdq_plan_tensor *t) {
     qdq_json_put_close(w);
 }
 
+static void put_forecast(qdq_json_writer *w, const qdq_plan *p) {
+    qdq_forecast f = qdq_forecast_of(p->score, p->damage, p->tokens);
+    qdq_json_put_real(w, "tokens_per_sample", p->tokens >= 1 ? p->tokens : (double)NAN);
+    qdq_json_put_open(w, "forecast", '{');
+    qdq_json_put_real(w, "kl", f.kl);
+    qdq_json_put_real(w, "least", f.least);
+    qdq_json_put_real(w, "most", f.most);
+    qdq_json_put_text(w, "text", f.text);
+    qdq_json_put_close(w);
+}
+
 void qdq_plan_put(const qdq_plan *p, unsigned indent, qdq_builder *out) {
     qdq_json_writer w = {.out = out, .indent = indent};
     qdq_json_put_open(&w, NULL, '{');
@@ -95,6 +106,7 @@ void qdq_plan_put(const qdq_plan *p, unsigned indent, qdq_builder *out) {
     qdq_json_put_real(&w, "damage", p->damage);
     qdq_json_put_real(&w, "lower_bound", p->lower_bound);
     qdq_json_put_bool(&w, "proven", p->proven);
+    put_forecast(&w, p);
     qdq_json_put_open(&w, "tensors", '[');
     for (size_t i = 0; i < p->n_tensors; i++) put_tensor(&w, &p->tensors[i]);
     qdq_json_put_close(&w);
@@ -236,7 +248,7 @@ static qdq_status read_plan(reading *r) {
         {"floor", QDQ_JSON_WHOLE, &p->floor},       {"ceiling", QDQ_JSON_WHOLE, &p->ceiling},
         {"overhead", QDQ_JSON_WHOLE, &p->overhead}, {"elements", QDQ_JSON_WHOLE, &p->elements},
         {"damage", QDQ_JSON_MAGNITUDE, &p->damage}, {"lower_bound", QDQ_JSON_MAGNITUDE, &p->lower_bound},
-        {"proven", QDQ_JSON_BOOL, &p->proven}};
+        {"proven", QDQ_JSON_BOOL, &p->proven},      {"tokens_per_sample", QDQ_JSON_OPTIONAL_MAGNITUDE, &p->tokens}};
     enum { N = sizeof fields / sizeof *fields };
     uint64_t seen = 0;
     const char *key;
@@ -264,7 +276,10 @@ qdq_status qdq_plan_read(const char *path, const char *text, size_t length, qdq_
     qdq_status status = plan->path ? qdq_json_check_schema(path, text, length, schema, "plan") : no_memory(&r);
     if (status == QDQ_OK) status = read_plan(&r);
     qdq_json_free(&r.json);
-    if (status != QDQ_OK) qdq_plan_clear(plan);
+    if (status == QDQ_OK)
+        plan->forecast = qdq_forecast_of(plan->score, plan->damage, plan->tokens);
+    else
+        qdq_plan_clear(plan);
     return status;
 }
 
@@ -348,7 +363,11 @@ qdq_status qdq_plan_describe(const qdq_plan *p, qdq_plan_info *info) {
                          .damage = p->damage,
                          .lower_bound = p->lower_bound,
                          .proven = p->proven,
-                         .n_tensors = p->n_tensors};
+                         .n_tensors = p->n_tensors,
+                         .forecast = p->forecast.text,
+                         .kl = p->forecast.kl,
+                         .kl_least = p->forecast.least,
+                         .kl_most = p->forecast.most};
     memcpy(info, &all, info->size < sizeof all ? info->size : sizeof all);
     return QDQ_OK;
 }

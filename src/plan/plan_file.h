@@ -5,6 +5,7 @@
 
 #include "files/arena.h"
 #include "files/builder.h"
+#include "plan/forecast.h"
 #include "qdq_model.h"
 
 /* ---- What was asked for ---- */
@@ -35,7 +36,9 @@ struct qdq_plan {
     bool keep_codes;            /* codes that a tensor's format has are kept in it */
     double damage, lower_bound; /* sums over the planned tensors */
     bool proven;
-    size_t n_tensors; /* all of the model's, in its order */
+    double tokens;         /* of a sample of root mean square gradients; 0: not known, or damage is not made of them */
+    qdq_forecast forecast; /* of a plan that was read */
+    size_t n_tensors;      /* all of the model's, in its order */
     const qdq_plan_tensor *tensors;
     qdq_arena arena; /* of a plan that was read: all that it points to */
 };

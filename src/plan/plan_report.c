@@ -295,6 +295,8 @@ static void describe(page *p) {
     if (p->plan->elements > 0)
         p->report.bits = 8 * (double)(p->plan->bytes - p->plan->overhead) / (double)p->plan->elements;
     p->report.lower_bound = p->plan->lower_bound;
+    p->report.forecast = p->plan->forecast.text;
+    p->report.kl = p->plan->forecast.kl;
 }
 
 static qdq_status write_page(const page *p, const char *output) {

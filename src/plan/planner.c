@@ -271,6 +271,11 @@ static const char *via_of(const qdq_model *model) {
     return qdq_model_decoded(model, 0, &tensors, &via) != NULL ? qdq_dtype_name(via) : NULL;
 }
 
+static double tokens_of(const qdq_planner *p) {
+    bool rms = p->score == QDQ_SCORE_SQUARED && qdq_gradients_are_rms(p->gradients);
+    return rms ? qdq_gradients_tokens(p->gradients) : 0;
+}
+
 /* As the plan's file has it, and read from there: a plan that was made is one that could have been read. */
 static qdq_status make_plan(const qdq_planner *p, const char *target, uint64_t budget, const qdq_choose_result *result,
                             qdq_plan *plan) {
@@ -290,6 +295,7 @@ static qdq_status make_plan(const qdq_planner *p, const char *target, uint64_t b
                      .damage = result->damage,
                      .lower_bound = fmax(result->lower_bound, 0),
                      .proven = result->proven != 0,
+                     .tokens = tokens_of(p),
                      .n_tensors = tensors != NULL ? (size_t)p->n_items : 0,
                      .tensors = tensors};
     qdq_status status = tensors != NULL ? fill_tensors(p, tensors, &made.bytes) : no_memory();

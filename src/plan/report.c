@@ -106,8 +106,14 @@ static void put_summary(qdq_builder *out, const qdq_report *r, const qdq_report_
     if (r->budget) put_fact(out, "budget", (double)r->budget, NULL);
     if (r->bits > 0) put_fact(out, "bits per weight", r->bits, "%.4f");
     put_fact(out, "damage", s->damage, "%.5g");
+    if (r->forecast && !isnan(r->kl)) put_fact(out, "expected KL divergence, nats a token", r->kl, "%.3g");
     put_fact(out, "tensors planned", (double)r->n_tensors, "%.0f");
     qdq_builder_text(out, "</dl>\n");
+    if (r->forecast) {
+        qdq_builder_text(out, "<p>");
+        qdq_report_text(out, r->forecast);
+        qdq_builder_text(out, "</p>\n");
+    }
     if (isnan(r->lower_bound)) return;
     double gap = s->damage - r->lower_bound;
     if (gap <= 1e-12 * s->damage)

@@ -37,6 +37,8 @@ typedef struct qdq_report {
     uint64_t budget;       /* bytes; 0: not shown */
     double bits;           /* a weight, over all tensors; 0: not shown */
     uint64_t other_bytes;  /* of the file, without the tensors below */
+    const char *forecast;  /* a sentence on what damage foretells; NULL: none */
+    double kl;             /* with a forecast: the expected KL divergence, nats a token; NAN: not shown */
     double lower_bound;    /* least damage that any plan of these bytes can have; NAN: not shown */
     size_t n_tensors;
     const qdq_report_tensor *tensors;

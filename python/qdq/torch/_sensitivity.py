@@ -290,7 +290,8 @@ def rms_gradients(
     """
     refuse_prepared(model)
     parameters = _chosen(model, only)
-    sums, samples = _squares(model, batches, parameters, loss, max_samples, seed, progress)
+    given = list(sequences(batches, device_of(model), max_samples))
+    sums, samples = _squares(model, given, parameters, loss, max_samples, seed, progress)
     for value in sums.values():
         value.div_(samples).sqrt_()
     if path is not None:
@@ -300,6 +301,8 @@ def rms_gradients(
             "evaluated_at": "the weights",
             "seed": str(seed),
         }
+        if loss is None:  # whose unit is known: plans foretell the KL divergence a token
+            told["tokens_per_sample"] = str(sum(s["input_ids"].numel() for s in given) / samples)
         write_whole(path, safetensors_bytes(sums, told))
     return sums
 
