@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "base/platform_windows.h"
-#include <shellapi.h>
 
 /* ---- Standard streams and arguments --------------------------------------------------------------------------------
  */
@@ -36,22 +35,27 @@ static void prepare_console(void) {
         console = true;
     }
     if (!console) return;
+    /* What the C library writes to a console unbuffered comes in pieces, which part sequences and characters. */
+    if (qdq_is_terminal(stdout)) setvbuf(stdout, NULL, _IOFBF, 1 << 14);
     code_page = GetConsoleOutputCP();
     if (code_page != CP_UTF8 && SetConsoleOutputCP(CP_UTF8)) atexit(give_code_page_back);
 }
 
-/* The C library's arguments are of the old code page. */
+/* Of the C library, as they were given: those of main() are of the old code page. (shell32 has a call for it, too, but
+ * loading that takes as long as all else of a start.) */
+int __cdecl __wgetmainargs(int *argc, wchar_t ***argv, wchar_t ***environment, int expand, int *new_mode);
+
 static void take_arguments(int *argc, char ***argv) {
-    int n = 0;
-    wchar_t **wide = CommandLineToArgvW(GetCommandLineW(), &n);
-    char **arguments = wide ? calloc((size_t)n + 1, sizeof *arguments) : NULL;
+    int n = 0, new_mode = 0;
+    wchar_t **wide = NULL, **environment;
+    bool given = __wgetmainargs(&n, &wide, &environment, 0, &new_mode) == 0;
+    char **arguments = given ? calloc((size_t)n + 1, sizeof *arguments) : NULL;
     for (int i = 0; arguments && i < n; i++)
         if (!(arguments[i] = qdq_windows_utf8(wide[i]))) arguments = NULL;
     if (!arguments) {
         qdq_command_say("qdq: out of memory for the arguments\n");
         _Exit(1);
     }
-    LocalFree(wide);
     *argc = n;
     *argv = arguments;
 }
