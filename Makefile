@@ -11,7 +11,8 @@
 BUILD_PACKAGES = gcc libc6-dev cmake ninja-build pkg-config libjansson-dev libpcre2-dev glslc spirv-tools libvulkan-dev
 QUICK_PACKAGES = $(BUILD_PACKAGES) g++ libcmocka-dev python3 python3-numpy python3-pytest
 TEST_PACKAGES = $(QUICK_PACKAGES) clang libclang-rt-14-dev qemu-user gcc-aarch64-linux-gnu \
-                libc6-dev-arm64-cross mesa-vulkan-drivers vulkan-validationlayers chromium-headless-shell
+                libc6-dev-arm64-cross mesa-vulkan-drivers vulkan-validationlayers chromium-headless-shell \
+                libopenmpi-dev openmpi-bin libmpich-dev mpich
 CTEST = ctest --output-on-failure --no-tests=error
 EXAMPLE = examples/tiny
 WERROR = OFF

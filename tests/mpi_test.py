@@ -64,12 +64,13 @@ class Ranks(unittest.TestCase):
         self.assertEqual(read(self.path("o.gguf")), read(self.path("one.gguf")))
 
     def test_wrong(self):
-        for arguments in ([], ["error", "-f", "q4_0", "m.gguf"], ["quantize", "-f", "q4_0", "none.gguf", "-o", "o"],
-                          ["quantize", "-f", "nothing", "m.gguf", "-o", "o"],
-                          ["quantize", "-f", "q4_0", "m.gguf", "-o", "o", "--part", "1/2"]):
+        for text, arguments in (("Usage: mpirun", []), ("Usage: mpirun", ["error", "-f", "q4_0", "m.gguf"]),
+                                ("none.gguf", ["quantize", "-f", "q4_0", "none.gguf", "-o", "o"]),
+                                ("nothing", ["quantize", "-f", "nothing", "m.gguf", "-o", "o"]),
+                                ("leave out --part", ["quantize", "-f", "q4_0", "m.gguf", "-o", "o", "--part", "1/2"])):
             result = self.ranks(2, *arguments)
             self.assertNotEqual(result.returncode, 0, arguments)
-            self.assertNotEqual(result.stderr, "")
+            self.assertIn(text, result.stderr)
             self.assertFalse(os.path.exists(self.path("o")))
 
 
