@@ -446,6 +446,26 @@ QDQ_API qdq_status qdq_pass_quantize(qdq_pass *pass, const qdq_selection *select
                                      qdq_sink *sink, void *context);
 QDQ_API qdq_status qdq_pass_flush(qdq_pass *pass);
 
+/* ---- Sums that several processes measure --------------------------------------------------------------------------
+ */
+
+/* A folder keeps the sums of whole tensors, as far as they are measured: what is there and intact is taken over, what
+ * is missing is measured and added, a few seconds' work at a time, so that little is lost with a process that is
+ * killed. Whoever measures a tensor gets the same bits, so any number of processes may work in one folder, at once, or
+ * in several whose files are then put into one. The calls that take it return, beside their own failures, QDQ_BAD_DATA:
+ * the folder is another version's, or has sums of another model, or made otherwise, with what differs; QDQ_IO_ERROR;
+ * QDQ_INVALID_ARGUMENT: no folder, no such part. */
+typedef struct qdq_shared_sums {
+    size_t size;        /* sizeof(qdq_shared_sums), set by the caller */
+    const char *folder; /* made if it is not there */
+    /* Measure, of what is missing, only part `part`, counted from 1, of `parts` (65,536 at most) of about equal cost.
+     * 0 and 0: all that is missing. */
+    uint32_t part, parts;
+    /* Set by the call, in tensors: those that it measured, those that it would have had to and were known, and those
+     * whose sums are not known yet and stay 0, which other parts measure. */
+    uint64_t measured, known, missing;
+} qdq_shared_sums;
+
 /* ---- What formats do to a model --------------------------------------------------------------------------------- */
 
 /* The errors of several formats in each tensor that the selection takes, from one reading. Where a format's block does
@@ -459,6 +479,8 @@ QDQ_API qdq_status qdq_errors_create(const qdq_selection *selection, uint32_t n_
 QDQ_API void qdq_errors_free(qdq_errors *errors); /* NULL is allowed */
 /* Reads the tensors, as passes do. Again and again it gives the same. */
 QDQ_API qdq_status qdq_errors_measure(qdq_errors *errors, qdq_pass *pass);
+/* The same with other processes; shared may be NULL. */
+QDQ_API qdq_status qdq_errors_measure_shared(qdq_errors *errors, qdq_pass *pass, qdq_shared_sums *shared);
 /* Of the model's tensor `index`, where formats[format] was asked for: the format that it is measured in, and the sums,
  * 0 until they are measured, which live as long as errors. Either may be NULL. false: it is not measured for that
  * format, or there is no such tensor; qdq_selection_fit() tells why. */
@@ -518,6 +540,13 @@ QDQ_API qdq_status qdq_gradients_find(const qdq_gradients *gradients, uint64_t i
 QDQ_API qdq_status qdq_pass_sensitivity(qdq_pass *pass, const qdq_selection *selection, uint64_t index,
                                         const qdq_gradients *gradients, uint32_t n_low, const qdq_format *low,
                                         qdq_format high, qdq_sensitivity_sums *sums);
+
+/* Sets sums[i] to the scores of tensor indexes[i], of n that ascend, between low and high, and waits for them. shared:
+ * NULL, or other processes, as above. As qdq_pass_sensitivity(). */
+QDQ_API qdq_status qdq_pass_sensitivities(qdq_pass *pass, const qdq_selection *selection,
+                                          const qdq_gradients *gradients, uint64_t n, const uint64_t *indexes,
+                                          qdq_format low, qdq_format high, qdq_sensitivity_sums *sums,
+                                          qdq_shared_sums *shared);
 
 /* ---- What becomes of each tensor --------------------------------------------------------------------------------- */
 

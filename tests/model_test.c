@@ -249,6 +249,14 @@ static void test_errors(void **state) {
     assert_true(bits == (8.5 * ROWS * COLUMNS + 16 * 4 * 48) / (double)elements && total.err2 > 0);
     assert_int_equal(qdq_errors_total(errors, 2, true, &again, NULL), QDQ_OK); /* there is no importance */
     assert_int_equal(again.count, 0);
+    /* What sharing asks for. That it gives the same sums is tested through the command. */
+    qdq_shared_sums shared = {.size = sizeof shared};
+    assert_int_equal(qdq_errors_measure_shared(errors, pass, &shared), QDQ_INVALID_ARGUMENT);
+    shared.folder = "sums";
+    shared.part = 1;
+    assert_int_equal(qdq_errors_measure_shared(errors, pass, &shared), QDQ_INVALID_ARGUMENT);
+    shared.parts = 65537;
+    assert_int_equal(qdq_errors_measure_shared(errors, pass, &shared), QDQ_INVALID_ARGUMENT);
     assert_int_equal(qdq_errors_measure(errors, pass), QDQ_OK);
     assert_int_equal(qdq_errors_total(errors, 2, false, &again, NULL), QDQ_OK);
     assert_memory_equal(&total, &again, sizeof total);

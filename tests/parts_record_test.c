@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "files/record.h"
+#include "model/shared_sums.h"
 
 static uint64_t checksum(const void *bytes, size_t n, size_t piece) {
     qdq_checksum sum;
@@ -105,8 +106,28 @@ static void journals(void **state) {
     free(list.items);
 }
 
+/* Every bit of a sum comes back; a line that is cut or has another bit is none. */
+static void sums(void **state) {
+    (void)state;
+    qdq_sum_line read, sum = {.index = UINT64_MAX,
+                              .k = UINT32_MAX,
+                              .words = {0, UINT64_MAX, UINT64_C(0x7ff8000000000001), UINT64_C(1) << 63, 5}};
+    char line[QDQ_JOURNAL_LINE + 1];
+    size_t length = qdq_sum_line_print(&sum, line);
+    assert_true(length < QDQ_JOURNAL_LINE && line[length - 1] == '\n');
+    assert_true(qdq_sum_line_parse(line, length, &read));
+    assert_true(read.index == sum.index && read.k == sum.k);
+    assert_memory_equal(read.words, sum.words, sizeof sum.words);
+    for (size_t n = 0; n < length; n++) assert_false(qdq_sum_line_parse(line, n, &read));
+    for (size_t bit = 0; bit < 8 * length; bit++) {
+        line[bit / 8] ^= (char)(1u << bit % 8);
+        assert_false(qdq_sum_line_parse(line, length, &read));
+        line[bit / 8] ^= (char)(1u << bit % 8);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(checksums), cmocka_unit_test(manifests),
-                                       cmocka_unit_test(journals)};
+                                       cmocka_unit_test(journals), cmocka_unit_test(sums)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

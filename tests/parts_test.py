@@ -177,6 +177,127 @@ class Parts(unittest.TestCase):
         self.refused("say --scores FILE", *command, "m.gguf", "--part", "1/2", status=2)
         self.refused("makes no plan", *command, "m.gguf", "--part", "1/2", "--scores", "x.json", "-o", "plan.json", status=2)
 
+    # ---- Sums ------------------------------------------------------------------------------------------------------
+
+    def measure(self, command, folder, name):
+        """What all processes together have measured, as the command without --part shows it: table, JSON."""
+        result = self.done(*command, "--sums", folder, "--json", name)
+        text = self.done(*command, "--sums", folder).stdout
+        self.assertEqual(result.stderr, "")
+        return text, read(self.path(name))
+
+    def measuring_commands(self):
+        write(self.path("sg.safetensors"), safetensors_bytes(
+            {n: (d, s, v) for n, (d, s, v) in tensors(SHAPES, seed=5).items() if "norm" not in n}))
+        write(self.path("few.safetensors"), safetensors_bytes(
+            {"t%d.weight" % i: ("BF16", [32 + i, 256], random_bf16(i, (32 + i) * 256)) for i in range(24)}))
+        return [("error", "-d", "cpu", "-f", "q4_0,q8_0,q4_K,bf16", "m.gguf"),
+                ("error", "-d", "cpu", "-f", "q4_K,iq2_xs", "--imatrix", "i.dat", "--exclude", "output", "m.safetensors"),
+                ("error", "-d", "cpu", "-f", "q5_K", "few.safetensors"),
+                ("sensitivity", "-d", "cpu", "--low", "q4_0", "--high", "q8_0", "--grad", "sg.safetensors", "shards"),
+                ("sensitivity", "-d", "cpu", "--low", "q2_K", "--high", "source", "--sort", "squared", "--imatrix", "i.dat",
+                 "--grad", "sg.safetensors", "m.gguf")]
+
+    def test_sums_of_any_number_in_any_order(self):
+        chance = random.Random(11)
+        for n, command in enumerate(self.measuring_commands()):
+            whole = self.done(*command, "--json", "whole.json") and read(self.path("whole.json"))
+            text = self.done(*command).stdout
+            for parts in range(1, 18) if n in (2, 3) else (3, 8):
+                with self.subTest(command=command, parts=parts):
+                    todo = list(range(1, parts + 1)) + [chance.randint(1, parts) for _ in range(parts // 4)]
+                    chance.shuffle(todo)
+                    for part in todo:
+                        result = self.done(*command, "--sums", "sums", "--part", "%d/%d" % (part, parts))
+                        self.assertIn("Part %d of %d" % (part, parts), result.stdout)
+                    self.assertIn("All tensors are measured", result.stdout)
+                    lines = self.journal_lines(self.path("sums"))
+                    self.assertEqual(self.measure(command, "sums", "parts.json"), (text, whole))
+                    self.assertEqual(self.journal_lines(self.path("sums")), lines)  # nothing was measured again
+                    shutil.rmtree(self.path("sums"))
+
+    def test_sums_side_by_side_and_elsewhere(self):
+        command = self.measuring_commands()[2]
+        expected = self.done(*command).stdout
+        running = [subprocess.Popen([QDQ, *command, "--sums", "aside", "--part", "%d/4" % k], cwd=self.directory,
+                                    env=ENVIRONMENT, stdout=subprocess.DEVNULL) for k in (1, 2, 3, 4, 2)]
+        self.assertEqual([process.wait() for process in running], [0] * 5)
+        self.assertEqual(self.done(*command, "--sums", "aside").stdout, expected)
+        # Folders of machines that share no disk are put into one; a part that is missing is measured in the end.
+        for k in (1, 3):
+            self.done(*command, "--sums", "node%d" % k, "--part", "%d/3" % k)
+        for name in os.listdir(self.path("node3")):
+            shutil.copy(self.path("node3/" + name), self.path("node1/" + name))
+        before = self.journal_lines(self.path("node1"))
+        self.assertEqual(self.done(*command, "--sums", "node1").stdout, expected)
+        self.assertGreater(self.journal_lines(self.path("node1")), before)
+
+    def test_sums_killed_and_damaged(self):
+        command = self.measuring_commands()[0]
+        expected = self.done(*command).stdout
+        self.done(*command, "--sums", "hurt", "--part", "1/1")
+        (name,) = [self.path("hurt/" + n) for n in os.listdir(self.path("hurt")) if n.endswith(".journal")]
+        text, chance = read(name), random.Random(5)
+        for trial in range(12):
+            damaged = bytearray(text)
+            if trial % 2:
+                damaged = damaged[:chance.randrange(len(text))]  # as a kill leaves it
+            else:
+                damaged[chance.randrange(len(text))] ^= 1 << chance.randrange(8)
+            write(name, bytes(damaged))
+            self.assertEqual(self.done(*command, "--sums", "hurt").stdout, expected)
+            for other in os.listdir(self.path("hurt")):
+                if other.startswith("rest"):
+                    os.remove(self.path("hurt/" + other))
+        process = subprocess.Popen([QDQ, *command, "--threads", "1", "--sums", "killed", "--part", "1/2"],
+                                   cwd=self.directory, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+        while process.poll() is None and not self.journal_lines(self.path("killed")):
+            pass
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        self.assertEqual(self.done(*command, "--sums", "killed").stdout, expected)
+
+    def test_sums_refusals(self):
+        command = ("error", "-d", "cpu", "-f", "q8_0", "few.safetensors")
+        self.measuring_commands()
+        self.done(*command, "--sums", "no", "--part", "1/2")
+        manifest = self.path("no/manifest.json")
+        text = read(manifest)
+        other = safetensors_bytes({"t%d.weight" % i: ("BF16", [32 + i, 256], random_bf16(i + 1, (32 + i) * 256)) for i in range(24)})
+        write(self.path("fewer.safetensors"), other)
+        self.refused("no: another source is on its way", *command[:-1], "fewer.safetensors", "--sums", "no", "--part", "2/2")
+        self.refused("no: another plan is on its way", "error", "-d", "cpu", "-f", "q4_0", "few.safetensors", "--sums", "no")
+        self.refused("no: another plan is on its way", *command, "--exclude", "t3", "--sums", "no", "--part", "2/2")
+        write(self.path("gg.safetensors"), safetensors_bytes(
+            {"t%d.weight" % i: ("BF16", [32 + i, 256], random_bf16(i + 9, (32 + i) * 256)) for i in range(24)}))
+        for grad in ("few.safetensors", "gg.safetensors"):
+            score = ("sensitivity", "-d", "cpu", "--low", "q4_0", "--high", "source", "few.safetensors", "--sums", "no")
+            self.refused("no: another plan is on its way", *score, "--grad", grad)
+            self.done(*score[:-1], "scored-" + grad, "--grad", grad, "--part", "1/1")
+        self.refused("another plan is on its way", *score[:-1], "scored-few.safetensors", "--grad", "gg.safetensors")
+        write(manifest, text.replace(b'"' + json.loads(text)["qdq"].encode() + b'"', b'"0.0.7"'))
+        self.refused("was begun by version 0.0.7 of qdq", *command, "--sums", "no")
+        for broken in (text[:-4], b"", b"{}"):
+            write(manifest, broken)
+            self.refused("manifest", *command, "--sums", "no")
+        write(manifest, text)
+        self.refused("is there and no folder", *command, "--sums", "gg.safetensors")
+        self.refused("say --sums FOLDER", *command, "--part", "1/2", status=2)
+        self.refused("no result to write", *command, "--sums", "no", "--part", "1/2", "--json", "x.json", status=2)
+        self.refused("counted from 1", *command, "--sums", "no", "--part", "3/2", status=2)
+
+    def test_sums_of_what_is_not_finite(self):
+        data = bytearray(random_bf16(1, 64 * 256))
+        data[-2:] = b"\xc0\x7f"
+        write(self.path("nan.safetensors"), safetensors_bytes({"a.weight": ("BF16", [64, 256], random_bf16(2, 64 * 256)),
+                                                              "b.weight": ("BF16", [64, 256], bytes(data))}))
+        command = ("error", "-d", "cpu", "-f", "q8_0", "nan.safetensors")
+        self.refused("is NaN", *command, "--sums", "nan", "--part", "1/1")
+        allowed = self.done(*command, "--allow-non-finite").stdout
+        self.done(*command, "--allow-non-finite", "--sums", "nan", "--part", "1/1")
+        self.assertEqual(self.done(*command, "--allow-non-finite", "--sums", "nan").stdout, allowed)
+        self.refused("is NaN", *command, "--sums", "nan")
+
     # ---- What goes wrong -------------------------------------------------------------------------------------------
 
     def journal_lines(self, folder):

@@ -436,6 +436,18 @@ class qdq_pass_options(Structure):
 qdq_sink = CFUNCTYPE(c_int, c_void_p, c_void_p, c_uint64)
 
 
+class qdq_shared_sums(Structure):
+    _fields_ = [
+        ("size", c_size_t),
+        ("folder", c_char_p),
+        ("part", c_uint32),
+        ("parts", c_uint32),
+        ("measured", c_uint64),
+        ("known", c_uint64),
+        ("missing", c_uint64),
+    ]
+
+
 class qdq_lattice_counts(Structure):
     _fields_ = [
         ("size", c_size_t),
@@ -761,6 +773,7 @@ FUNCTIONS = {
     "qdq_errors_create": (c_int, (c_void_p, c_uint32, c_void_p, POINTER(c_void_p),)),
     "qdq_errors_free": (None, (c_void_p,)),
     "qdq_errors_measure": (c_int, (c_void_p, c_void_p,)),
+    "qdq_errors_measure_shared": (c_int, (c_void_p, c_void_p, POINTER(qdq_shared_sums),)),
     "qdq_errors_find": (c_bool, (c_void_p, c_uint64, c_uint32, c_void_p, POINTER(POINTER(qdq_error_sums)),)),
     "qdq_errors_weighted": (c_bool, (c_void_p, c_uint64,)),
     "qdq_errors_total": (c_int, (c_void_p, c_uint32, c_bool, POINTER(qdq_error_sums), c_void_p,)),
@@ -771,6 +784,7 @@ FUNCTIONS = {
     "qdq_gradients_model": (c_void_p, (c_void_p,)),
     "qdq_gradients_find": (c_int, (c_void_p, c_uint64, c_void_p,)),
     "qdq_pass_sensitivity": (c_int, (c_void_p, c_void_p, c_uint64, c_void_p, c_uint32, c_void_p, c_int32, POINTER(qdq_sensitivity_sums),)),
+    "qdq_pass_sensitivities": (c_int, (c_void_p, c_void_p, c_void_p, c_uint64, c_void_p, c_int32, c_int32, POINTER(qdq_sensitivity_sums), POINTER(qdq_shared_sums),)),
     "qdq_uniform_choose": (c_int, (c_void_p, c_uint64, POINTER(qdq_choice),)),
     "qdq_llama_create": (c_int, (POINTER(qdq_llama_options), POINTER(c_void_p),)),
     "qdq_llama_free": (None, (c_void_p,)),

@@ -1,12 +1,14 @@
 /* qdq error: what formats do to a model's weights. */
 #include <string.h>
 
+#include "cli/part.h"
 #include "cli/session.h"
 
-enum { IMATRIX = QDQ_LONG_OPTION, SUMMARY };
+enum { IMATRIX = QDQ_LONG_OPTION, SUMMARY, PART, SUMS };
 
 typedef struct plan {
     qdq_session session;
+    qdq_part_sums sums;
     uint32_t n_formats;
     qdq_format formats[QDQ_MAX_FORMATS];
     qdq_errors *errors;
@@ -83,7 +85,8 @@ static qdq_status measure(plan *p) {
     qdq_status status = qdq_errors_create(p->session.selection, p->n_formats, p->formats, &p->errors);
     if (status == QDQ_OK) status = look_at_tensors(p);
     qdq_progress_begin("errors", p->session.common->quiet);
-    if (status == QDQ_OK) status = qdq_errors_measure(p->errors, p->session.pass);
+    if (status == QDQ_OK)
+        status = qdq_errors_measure_shared(p->errors, p->session.pass, qdq_part_sums_shared(&p->sums));
     qdq_progress_end();
     return status;
 }
@@ -203,6 +206,7 @@ static qdq_status print(plan *p, qdq_table *table) {
 }
 
 static qdq_status write(plan *p) {
+    if (p->sums.part.parts > 0) return qdq_part_sums_print(&p->sums, p->session.common);
     qdq_table *table = make_table(p);
     qdq_status status = qdq_session_check(&p->session, table);
     if (status == QDQ_OK && p->session.json.path != NULL) status = qdq_json_write(&p->session.json, result(p));
@@ -214,7 +218,7 @@ static qdq_status write(plan *p) {
 int qdq_command_error(int argc, char **argv) {
     qdq_common common;
     qdq_parser parser;
-    const char *formats = NULL, *imatrix = NULL;
+    const char *formats = NULL, *imatrix = NULL, *wrong = NULL;
     plan p = {0};
     qdq_parse_begin(&parser, &qdq_cli_error, &common, argc, argv);
     for (int o; (o = qdq_parse_next(&parser)) != QDQ_PARSE_END;) {
@@ -223,9 +227,13 @@ int qdq_command_error(int argc, char **argv) {
         case 'f': formats = parser.value; break;
         case IMATRIX: imatrix = parser.value; break;
         case SUMMARY: p.summary = true; break;
+        case PART: wrong = qdq_part_parse(&p.sums.part, parser.value); break;
+        case SUMS: p.sums.shared.folder = parser.value; break;
         }
     }
     if (parser.n_operands != 1) return qdq_usage_error(&parser, "one input is wanted, not %d", parser.n_operands);
+    if (wrong == NULL) wrong = qdq_part_sums_check(&p.sums, common.json != NULL);
+    if (wrong != NULL) return qdq_usage_error(&parser, "%s", wrong);
     if (formats == NULL) return qdq_usage_error(&parser, "no format: say -f FORMAT[,FORMAT]...");
     if (qdq_list_formats(formats, QDQ_LIST_FLOATS | qdq_weighted(imatrix), p.formats, &p.n_formats) != QDQ_OK)
         return qdq_usage_error(&parser, "%s", qdq_explanation());
@@ -247,6 +255,8 @@ static const qdq_cli_option options[] = {
      "an importance matrix of llama-imatrix: squares are weighted by the column's importance, and the formats that use "
      "one choose by it"},
     {SUMMARY, "summary", NULL, QDQ_ARG_NONE, NULL, "print the totals alone, a line a format"},
+    {PART, "part", "K/N", QDQ_ARG_TEXT, NULL, QDQ_SUMS_PART_HELP},
+    {SUMS, "sums", "FOLDER", QDQ_ARG_OUTPUT, NULL, QDQ_SUMS_HELP},
     {0},
 };
 
@@ -256,6 +266,8 @@ static const qdq_cli_example examples[] = {
      "qdq error -f all --imatrix imatrix.gguf model-bf16.gguf"},
     {"the RMSE of every tensor, as text", "qdq error -f q4_0 --json - model.gguf | jq -r '.tensors[] | [.name, "
                                           ".errors[0].rmse] | @tsv'"},
+    {"the second of four processes that share the work", "qdq error -f all --part 2/4 --sums sums model-bf16.gguf"},
+    {"what all of them have measured", "qdq error -f all --sums sums model-bf16.gguf"},
     {NULL, NULL},
 };
 

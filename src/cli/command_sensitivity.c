@@ -3,9 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/part.h"
 #include "cli/session.h"
 
-enum { LOW = QDQ_LONG_OPTION, HIGH, GRAD, IMATRIX, MLX_JSON, SORT };
+enum { LOW = QDQ_LONG_OPTION, HIGH, GRAD, IMATRIX, MLX_JSON, SORT, PART, SUMS };
 
 typedef struct scored {
     const qdq_tensor *tensor;
@@ -18,8 +19,9 @@ typedef struct plan {
     qdq_gradients *gradients;
     qdq_json_file mlx;
     qdq_format formats[2]; /* low, high */
+    qdq_part_sums sums;
     scored *tensors;
-    uint64_t n, bytes;
+    uint64_t n;
 } plan;
 
 static const char *name_of(qdq_format format) {
@@ -43,7 +45,6 @@ static qdq_status add_tensor(plan *p, uint64_t index) {
         return QDQ_OK;
     }
     p->tensors[p->n++] = (scored){.tensor = t, .index = index};
-    p->bytes += t->bytes + bytes;
     return QDQ_OK;
 }
 
@@ -76,16 +77,21 @@ static qdq_status add_tensors(plan *p) {
 }
 
 static qdq_status score(plan *p) {
-    qdq_status status = QDQ_OK;
+    uint64_t *indexes = calloc((size_t)p->n + 1, sizeof *indexes);
+    qdq_sensitivity_sums *sums = calloc((size_t)p->n + 1, sizeof *sums);
+    qdq_status status =
+        indexes != NULL && sums != NULL
+            ? QDQ_OK
+            : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the results of %llu tensors", (unsigned long long)p->n);
+    for (uint64_t i = 0; i < p->n && status == QDQ_OK; i++) indexes[i] = p->tensors[i].index;
     qdq_progress_begin("sensitivity", p->session.common->quiet);
-    qdq_pass_expect(p->session.pass, p->bytes);
-    for (uint64_t i = 0; i < p->n && status == QDQ_OK; i++) {
-        scored *s = &p->tensors[i];
-        status = qdq_pass_sensitivity(p->session.pass, p->session.selection, s->index, p->gradients, 1, &p->formats[0],
-                                      p->formats[1], &s->sums);
-    }
-    if (status == QDQ_OK) status = qdq_pass_flush(p->session.pass);
+    if (status == QDQ_OK)
+        status = qdq_pass_sensitivities(p->session.pass, p->session.selection, p->gradients, p->n, indexes,
+                                        p->formats[0], p->formats[1], sums, qdq_part_sums_shared(&p->sums));
     qdq_progress_end();
+    for (uint64_t i = 0; i < p->n && status == QDQ_OK; i++) p->tensors[i].sums = sums[i];
+    free(indexes);
+    free(sums);
     return status;
 }
 
@@ -195,6 +201,7 @@ static qdq_status run(plan *p, const char *gradients, const char *mlx) {
     if (status == QDQ_OK) status = add_tensors(p);
     if (status == QDQ_OK) status = score(p);
     if (status != QDQ_OK) return status;
+    if (p->sums.part.parts > 0) return qdq_part_sums_print(&p->sums, p->session.common);
     qsort(p->tensors, (size_t)p->n, sizeof *p->tensors, compare);
     return write(p);
 }
@@ -211,6 +218,8 @@ int qdq_command_sensitivity(int argc, char **argv) {
     qdq_common common;
     qdq_parser parser;
     const char *low = NULL, *high = NULL, *gradients = NULL, *imatrix = NULL, *mlx = NULL, *order = "per-million";
+    const char *wrong = NULL;
+    plan p = {.formats = {QDQ_FORMAT_NONE, QDQ_FORMAT_SOURCE}};
     qdq_parse_begin(&parser, &qdq_cli_sensitivity, &common, argc, argv);
     for (int o; (o = qdq_parse_next(&parser)) != QDQ_PARSE_END;) {
         switch (o) {
@@ -221,10 +230,13 @@ int qdq_command_sensitivity(int argc, char **argv) {
         case IMATRIX: imatrix = parser.value; break;
         case MLX_JSON: mlx = parser.value; break;
         case SORT: order = parser.value; break;
+        case PART: wrong = qdq_part_parse(&p.sums.part, parser.value); break;
+        case SUMS: p.sums.shared.folder = parser.value; break;
         }
     }
-    plan p = {.formats = {QDQ_FORMAT_NONE, QDQ_FORMAT_SOURCE}};
     if (parser.n_operands != 1) return qdq_usage_error(&parser, "one input is wanted, not %d", parser.n_operands);
+    if (wrong == NULL) wrong = qdq_part_sums_check(&p.sums, common.json != NULL || mlx != NULL);
+    if (wrong != NULL) return qdq_usage_error(&parser, "%s", wrong);
     if (one_format("low", low, imatrix, &p.formats[0], &parser) != QDQ_EXIT_OK) return QDQ_EXIT_USAGE;
     if (high == NULL || strcmp(high, "source") != 0)
         if (one_format("high", high, imatrix, &p.formats[1], &parser) != QDQ_EXIT_OK) return QDQ_EXIT_USAGE;
@@ -256,6 +268,8 @@ static const qdq_cli_option options[] = {
      "write the scores per million parameters as mlx-lm has them: [[path, score], ...], paths without .weight"},
     {SORT, "sort", "SCORE", QDQ_ARG_CHOICE, "per-million signed absolute squared",
      "the score whose largest comes first: per-million (the default), signed, absolute or squared"},
+    {PART, "part", "K/N", QDQ_ARG_TEXT, NULL, QDQ_SUMS_PART_HELP},
+    {SUMS, "sums", "FOLDER", QDQ_ARG_OUTPUT, NULL, QDQ_SUMS_HELP},
     {0},
 };
 

@@ -56,3 +56,29 @@ void qdq_part_print(const qdq_part *part, const qdq_file_report *r, const char *
     if (r->part_made < r->part_bytes) printf(", of which %s were there", QDQ_SIZE(r->part_bytes - r->part_made));
     printf("\nIt is in %s.parts; when all parts are: qdq join %s\n", name, name);
 }
+
+const char *qdq_part_sums_check(qdq_part_sums *s, bool written) {
+    s->shared.size = sizeof s->shared;
+    s->shared.part = s->part.part;
+    s->shared.parts = s->part.parts;
+    if (s->part.parts == 0) return NULL;
+    if (s->shared.folder == NULL) return "a part leaves sums and no result: say --sums FOLDER";
+    return written ? "a part measures, and has no result to write: leave out --json and the like" : NULL;
+}
+
+qdq_shared_sums *qdq_part_sums_shared(qdq_part_sums *s) { return s->shared.folder != NULL ? &s->shared : NULL; }
+
+qdq_status qdq_part_sums_print(const qdq_part_sums *s, const qdq_common *common) {
+    const qdq_shared_sums *r = &s->shared;
+    if (!qdq_common_tables(common)) return QDQ_OK;
+    printf("Part %u of %u: %llu tensors were measured", s->part.part, s->part.parts, (unsigned long long)r->measured);
+    if (r->known > 0) printf(", %llu were known", (unsigned long long)r->known);
+    printf("; their sums are in %s\n", qdq_printable(r->folder, (char[512]){0}, 512));
+    if (r->missing > 0)
+        printf("%llu tensors are left to other parts; when all are done, the same command without --part shows the "
+               "results\n",
+               (unsigned long long)r->missing);
+    else
+        puts("All tensors are measured: the same command without --part shows the results");
+    return qdq_flush_output();
+}

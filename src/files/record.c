@@ -168,12 +168,12 @@ qdq_status qdq_making_compare(const char *folder, const qdq_making *there, const
                         SHOWN(folder), SHOWN(there->formats), ours->formats);
     if (there->source != ours->source)
         return qdq_fail(QDQ_BAD_DATA,
-                        "%s: another source is on its way to that output: its names, sizes, headers or weights differ; "
+                        "%s: another source is on its way there: its names, sizes, headers or weights differ; "
                         "write elsewhere, or discard it",
                         SHOWN(folder));
     if (there->plan != ours->plan || !same_sizes(there, ours))
         return qdq_fail(QDQ_BAD_DATA,
-                        "%s: another plan is on its way to that output: its formats, options, importance matrix or "
+                        "%s: another plan is on its way there: its formats, options, importance matrix or "
                         "metadata differ; write elsewhere, or discard it",
                         SHOWN(folder));
     return QDQ_OK;
@@ -181,8 +181,7 @@ qdq_status qdq_making_compare(const char *folder, const qdq_making *there, const
 
 /* ---- Journals --------------------------------------------------------------------------------------------------- */
 
-/* Each line ends in a checksum of what stands before it: of a line that was cut short nothing is believed. */
-static size_t seal(char line[QDQ_JOURNAL_LINE], int length) {
+size_t qdq_journal_seal(char line[QDQ_JOURNAL_LINE], int length) {
     qdq_checksum sum;
     qdq_checksum_begin(&sum);
     qdq_checksum_add(&sum, line, (size_t)length);
@@ -191,12 +190,12 @@ static size_t seal(char line[QDQ_JOURNAL_LINE], int length) {
 }
 
 size_t qdq_journal_begin(uint64_t identity, char line[QDQ_JOURNAL_LINE]) {
-    return seal(line, snprintf(line, QDQ_JOURNAL_LINE, "%s %016" PRIx64 " ", schema, identity));
+    return qdq_journal_seal(line, snprintf(line, QDQ_JOURNAL_LINE, "%s %016" PRIx64 " ", schema, identity));
 }
 
 size_t qdq_journal_line(const qdq_noted *noted, char line[QDQ_JOURNAL_LINE]) {
-    return seal(line, snprintf(line, QDQ_JOURNAL_LINE, "%u %" PRIu64 " %" PRIu64 " %016" PRIx64 " ", noted->file + 1,
-                               noted->range.begin, noted->range.end, noted->checksum));
+    return qdq_journal_seal(line, snprintf(line, QDQ_JOURNAL_LINE, "%u %" PRIu64 " %" PRIu64 " %016" PRIx64 " ",
+                                           noted->file + 1, noted->range.begin, noted->range.end, noted->checksum));
 }
 
 static bool may_stand(const qdq_noted *n, const qdq_making *making) {
@@ -219,30 +218,69 @@ static bool parse_line(const char *text, size_t length, qdq_noted *noted) {
     return qdq_journal_line(noted, line) == length && memcmp(line, text, length) == 0;
 }
 
-qdq_status qdq_journal_parse(const char *name, const char *text, size_t length, const qdq_making *making,
-                             qdq_noted_list *list) {
+qdq_status qdq_journal_visit_text(const char *text, size_t length, const qdq_making *making, qdq_journal_visit *visit,
+                                  void *context) {
     char first[QDQ_JOURNAL_LINE];
     size_t begin = qdq_journal_begin(qdq_making_identity(making), first);
     bool ours = length >= begin && memcmp(text, first, begin) == 0;
-    for (size_t at = begin; ours && at < length;) {
+    qdq_status status = QDQ_OK;
+    for (size_t at = begin; ours && at < length && status == QDQ_OK;) {
         const char *end = memchr(text + at, '\n', length - at);
         size_t n = end != NULL ? (size_t)(end - text) - at + 1 : length - at;
-        qdq_noted noted;
-        if (parse_line(text + at, n, &noted) && may_stand(&noted, making)) {
-            if (!qdq_grow((void **)&list->items, list->n, &list->capacity, sizeof *list->items)) return no_memory(name);
-            list->items[list->n++] = noted;
-        }
+        status = visit(context, text + at, n);
         at += n;
     }
+    return status;
+}
+
+typedef struct noting {
+    const char *name;
+    const qdq_making *making;
+    qdq_noted_list *list;
+} noting;
+
+static qdq_status note_line(void *context, const char *line, size_t length) {
+    noting *n = context;
+    qdq_noted noted;
+    if (!parse_line(line, length, &noted) || !may_stand(&noted, n->making)) return QDQ_OK;
+    qdq_noted_list *list = n->list;
+    if (!qdq_grow((void **)&list->items, list->n, &list->capacity, sizeof *list->items)) return no_memory(n->name);
+    list->items[list->n++] = noted;
     return QDQ_OK;
 }
 
-static qdq_status read_journal(const char *name, const qdq_making *making, qdq_noted_list *list) {
+qdq_status qdq_journal_parse(const char *name, const char *text, size_t length, const qdq_making *making,
+                             qdq_noted_list *list) {
+    return qdq_journal_visit_text(text, length, making, note_line, &(noting){name, making, list});
+}
+
+static qdq_status visit_journal(const char *name, const qdq_making *making, qdq_journal_visit *visit, void *context) {
     char *text = NULL;
     size_t length = 0;
     qdq_status status = qdq_read_text(name, QDQ_RESULTS_LIMIT, &text, &length);
-    if (status == QDQ_OK) status = qdq_journal_parse(name, text, length, making, list);
+    if (status == QDQ_OK) status = qdq_journal_visit_text(text, length, making, visit, context);
     free(text);
+    return status;
+}
+
+static bool is_journal(const char *name) {
+    size_t n = strlen(name), tail = strlen(QDQ_JOURNAL);
+    return n > tail && name[0] != '.' && strcmp(name + n - tail, QDQ_JOURNAL) == 0;
+}
+
+qdq_status qdq_journals_visit(const char *folder, const qdq_making *making, qdq_journal_visit *visit, void *context) {
+    qdq_status status = QDQ_OK;
+    qdq_directory *directory = qdq_directory_open(folder);
+    if (directory == NULL)
+        return errno == ENOMEM ? no_memory(folder)
+                               : qdq_fail(QDQ_IO_ERROR, "%s: cannot be read: %s", SHOWN(folder), strerror(errno));
+    for (const char *entry; status == QDQ_OK && (entry = qdq_directory_next(directory)) != NULL;) {
+        if (!is_journal(entry)) continue;
+        char *name = qdq_record_name(folder, entry);
+        status = name != NULL ? visit_journal(name, making, visit, context) : no_memory(folder);
+        free(name);
+    }
+    qdq_directory_close(directory);
     return status;
 }
 
@@ -254,27 +292,11 @@ static int by_place(const void *a, const void *b) {
     return x->range.end != y->range.end ? (x->range.end > y->range.end ? -1 : 1) : 0;
 }
 
-static bool is_journal(const char *name) {
-    size_t n = strlen(name), tail = strlen(QDQ_JOURNAL);
-    return n > tail && name[0] != '.' && strcmp(name + n - tail, QDQ_JOURNAL) == 0;
-}
-
 qdq_status qdq_journals_read(const char *folder, const qdq_making *making, qdq_noted **noted, uint64_t *n) {
     qdq_noted_list list = {0};
-    qdq_status status = QDQ_OK;
     *noted = NULL;
     *n = 0;
-    qdq_directory *directory = qdq_directory_open(folder);
-    if (directory == NULL)
-        return errno == ENOMEM ? no_memory(folder)
-                               : qdq_fail(QDQ_IO_ERROR, "%s: cannot be read: %s", SHOWN(folder), strerror(errno));
-    for (const char *entry; status == QDQ_OK && (entry = qdq_directory_next(directory)) != NULL;) {
-        if (!is_journal(entry)) continue;
-        char *name = qdq_record_name(folder, entry);
-        status = name != NULL ? read_journal(name, making, &list) : no_memory(folder);
-        free(name);
-    }
-    qdq_directory_close(directory);
+    qdq_status status = qdq_journals_visit(folder, making, note_line, &(noting){folder, making, &list});
     if (status != QDQ_OK) {
         free(list.items);
         return status;

@@ -33,6 +33,8 @@ typedef struct qdq_noted {
 
 /* A journal's first line, and the line of a range; returns the length. */
 enum { QDQ_JOURNAL_LINE = 160 };
+/* Ends a line of `length` bytes in a checksum of them: of a line that was cut short nothing is believed. */
+size_t qdq_journal_seal(char line[QDQ_JOURNAL_LINE], int length);
 size_t qdq_journal_begin(uint64_t identity, char line[QDQ_JOURNAL_LINE]);
 size_t qdq_journal_line(const qdq_noted *noted, char line[QDQ_JOURNAL_LINE]);
 typedef struct qdq_noted_list { /* of zeros: empty */
@@ -44,6 +46,12 @@ typedef struct qdq_noted_list { /* of zeros: empty */
  * a journal of another identity. */
 qdq_status qdq_journal_parse(const char *name, const char *text, size_t length, const qdq_making *making,
                              qdq_noted_list *list);
+/* Calls visit with each line, its newline among it, if there is one, behind the first of a journal's text, or of all
+ * journals of a folder, that have that identity; until it is not QDQ_OK. */
+typedef qdq_status qdq_journal_visit(void *context, const char *line, size_t length);
+qdq_status qdq_journal_visit_text(const char *text, size_t length, const qdq_making *making, qdq_journal_visit *visit,
+                                  void *context);
+qdq_status qdq_journals_visit(const char *folder, const qdq_making *making, qdq_journal_visit *visit, void *context);
 /* All ranges of all journals of that identity, sorted by file and place; free() them. Lines that were cut short, or
  * could not stand there, are passed over. */
 qdq_status qdq_journals_read(const char *folder, const qdq_making *making, qdq_noted **noted, uint64_t *n);

@@ -8,12 +8,10 @@
 #include "model/costs.h"
 #include "model/decoding.h"
 #include "model/format_list.h"
+#include "model/identity.h"
 #include "base/error.h"
 
 #define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
-
-/* The revision of ggml's formats that this version makes. */
-#define FORMATS "2026-09"
 
 /* How much is written between two lines of the journal: what a kill costs, of each process. */
 enum { STEP = 16 * QDQ_PIECE };
@@ -121,62 +119,6 @@ static qdq_status add_files(parts *p) {
 
 /* ---- What must be the same everywhere --------------------------------------------------------------------------- */
 
-static const char *base_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash != NULL ? slash + 1 : path;
-}
-
-/* What stands at that byte of a tensor; where its codes do not lie in one place, elements of a row. */
-static void add_sample(qdq_checksum *sum, const qdq_tensor *t, uint64_t at) {
-    enum { SAMPLE = 4096, ELEMENTS = SAMPLE / sizeof(float) };
-    uint64_t left = t->bytes - at, row = t->n_dims > 0 ? t->shape[t->n_dims - 1] : 1;
-    if (qdq_tensor_is_raw(t)) {
-        qdq_checksum_add(sum, (const char *)t->data + at, left < SAMPLE ? (size_t)left : SAMPLE);
-        return;
-    }
-    float elements[ELEMENTS];
-    uint64_t rows = t->elements / row, which = (uint64_t)((double)at / (double)t->bytes * (double)rows);
-    if (which >= rows) which = rows - 1;
-    uint64_t n = row < ELEMENTS ? row : ELEMENTS;
-    qdq_decode(NULL, t, which * row, n, elements);
-    qdq_checksum_add(sum, elements, (size_t)n * qdq_dtype_size(t->dtype));
-}
-
-/* Of a source: all that its headers say, and a sample of its weights, evenly over all of them. Reading all would cost
- * as much as the work; where a folder lies, and when it was copied there, does not matter. */
-static uint64_t source_checksum(const qdq_model *model) {
-    enum { SAMPLES = 256 };
-    qdq_checksum sum;
-    uint64_t n = qdq_model_tensor_count(model), all = 0, before = 0;
-    qdq_checksum_begin(&sum);
-    for (uint64_t i = 0; i < n; i++) {
-        const qdq_tensor *t = qdq_model_tensor(model, i);
-        qdq_checksum_text(&sum, t->name);
-        qdq_checksum_text(&sum, t->type_name);
-        qdq_checksum_text(&sum, base_of(t->path));
-        qdq_checksum_number(&sum, t->offset);
-        for (uint32_t d = 0; d < t->n_dims; d++) qdq_checksum_number(&sum, t->shape[d]);
-        all += t->bytes;
-    }
-    uint64_t apart = all / SAMPLES + 1, next = 0;
-    for (uint64_t i = 0; i < n; i++) {
-        const qdq_tensor *t = qdq_model_tensor(model, i);
-        for (; next < before + t->bytes; next += apart) add_sample(&sum, t, next - before);
-        before += t->bytes;
-    }
-    return qdq_checksum_value(&sum);
-}
-
-static void add_importance(qdq_checksum *sum, const qdq_imatrix_entry *entry) {
-    enum { AT_ONCE = 1024 };
-    float weights[AT_ONCE];
-    for (uint64_t at = 0; at < entry->count; at += AT_ONCE) {
-        uint64_t left = entry->count - at, n = left < AT_ONCE ? left : AT_ONCE;
-        qdq_imatrix_weights(entry, at, n, weights);
-        qdq_checksum_add(sum, weights, (size_t)n * sizeof *weights);
-    }
-}
-
 static uint64_t plan_checksum(const parts *p) {
     const qdq_rewrite *r = p->rewrite;
     qdq_checksum sum;
@@ -194,7 +136,7 @@ static uint64_t plan_checksum(const parts *p) {
         qdq_checksum_text(&sum, t->format != QDQ_FORMAT_NONE ? qdq_describe_format(t->format).name : "");
         qdq_checksum_number(&sum, t->keeps_codes);
         qdq_checksum_number(&sum, t->importance != NULL);
-        if (t->importance != NULL) add_importance(&sum, t->importance);
+        if (t->importance != NULL) qdq_identity_add_importance(&sum, t->importance);
     }
     return qdq_checksum_value(&sum);
 }
@@ -397,10 +339,8 @@ qdq_status qdq_parts_run(qdq_rewrite *rewrite, const qdq_part_wish *wish, uint64
     *bytes = *made = 0;
     qdq_status status = add_files(&p);
     if (status == QDQ_OK) {
-        snprintf(p.making.version, sizeof p.making.version, "%s", qdq_version());
-        snprintf(p.making.formats, sizeof p.making.formats, "%s", FORMATS);
+        qdq_identity_begin(&p.making, rewrite->model);
         p.making.split = wish->split;
-        p.making.source = source_checksum(rewrite->model);
         p.making.plan = plan_checksum(&p);
         qdq_pass_expect(rewrite->pass, rewrite->bytes / wish->parts);
         status = make_parts(&p, bytes);

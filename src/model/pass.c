@@ -238,6 +238,8 @@ void qdq_pass_expect(qdq_pass *pass, uint64_t bytes) {
     pass->total = bytes;
 }
 
+bool qdq_pass_allows_non_finite(const qdq_pass *pass) { return pass->options.allow_non_finite; }
+
 qdq_pool *qdq_pass_pool(const qdq_pass *pass) { return pass->setting.pool; }
 
 qdq_status qdq_pass_advance(qdq_pass *pass, uint64_t bytes) {

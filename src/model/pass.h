@@ -39,6 +39,7 @@ qdq_status qdq_pass_advance(qdq_pass *pass, uint64_t bytes);
 qdq_pool *qdq_pass_pool(const qdq_pass *pass);
 /* The reference's revision by which its devices choose codes. */
 void qdq_pass_reference(const qdq_pass *pass, char revision[16]);
+bool qdq_pass_allows_non_finite(const qdq_pass *pass);
 /* After a failure the pass can only be freed. */
 qdq_status qdq_pass_put(qdq_pass *pass, const qdq_work *work);
 

@@ -9,6 +9,7 @@
 #include "model/costs.h"
 #include "model/decoding.h"
 #include "model/format_list.h"
+#include "model/shares.h"
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/platform.h"
@@ -195,17 +196,6 @@ static uint32_t missing(const qdq_scores *scores, const qdq_measured_tensor *m, 
 
 /* ---- Parts ------------------------------------------------------------------------------------------------------ */
 
-typedef struct job {
-    double cost;
-    size_t index;
-} job;
-
-static int dearest_first(const void *a, const void *b) {
-    const job *x = a, *y = b;
-    if (x->cost != y->cost) return x->cost > y->cost ? -1 : 1;
-    return x->index < y->index ? -1 : x->index > y->index;
-}
-
 static double cost_of(const qdq_measured_tensor *m) {
     double cost = (double)m->tensor->bytes * qdq_cost(QDQ_FORMAT_NONE, false);
     for (uint32_t f = 0; f < m->n_formats; f++)
@@ -213,28 +203,17 @@ static double cost_of(const qdq_measured_tensor *m) {
     return cost;
 }
 
-/* The dearest first, each to the part that has least so far: every process comes to the same. */
 qdq_status qdq_measure_part(qdq_measured_tensor *tensors, size_t *n, uint32_t part, uint32_t parts) {
-    size_t bins = *n < parts ? *n : parts, kept = 0;
-    job *jobs = malloc((*n + 1) * sizeof *jobs);
-    double *loads = calloc(bins + 1, sizeof *loads);
+    double *costs = malloc((*n + 1) * sizeof *costs);
     bool *mine = calloc(*n + 1, sizeof *mine);
-    qdq_status status =
-        jobs != NULL && loads != NULL && mine != NULL ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for parts");
-    for (size_t i = 0; i < *n && status == QDQ_OK; i++) jobs[i] = (job){cost_of(&tensors[i]), i};
-    if (status == QDQ_OK) qsort(jobs, *n, sizeof *jobs, dearest_first);
-    for (size_t i = 0; i < *n && status == QDQ_OK; i++) {
-        size_t least = 0;
-        for (size_t b = 1; b < bins; b++)
-            if (loads[b] < loads[least]) least = b;
-        loads[least] += jobs[i].cost;
-        mine[jobs[i].index] = least + 1 == part;
-    }
+    size_t kept = 0;
+    qdq_status status = costs != NULL && mine != NULL ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for parts");
+    for (size_t i = 0; i < *n && status == QDQ_OK; i++) costs[i] = cost_of(&tensors[i]);
+    if (status == QDQ_OK) status = qdq_share_of(*n, costs, part, parts, mine);
     for (size_t i = 0; i < *n && status == QDQ_OK; i++)
         if (mine[i]) tensors[kept++] = tensors[i];
     if (status == QDQ_OK) *n = kept;
-    free(jobs);
-    free(loads);
+    free(costs);
     free(mine);
     return status;
 }

@@ -17,7 +17,6 @@ typedef struct qdq_measured_tensor {
 qdq_status qdq_measure_open(const char *path, const qdq_model *model, const qdq_gradients *gradients,
                             const qdq_imatrix *imatrix, qdq_scores **scores);
 /* Leaves of the tensors those of one part, counted from 1, of parts that cost about the same: *n of them, in order. */
-enum { QDQ_MEASURE_PARTS = 1 << 16 };
 qdq_status qdq_measure_part(qdq_measured_tensor *tensors, size_t *n, uint32_t part, uint32_t parts);
 /* Measures what scores lack, all formats of a tensor in one reading. Writes the file now and then, so that an
  * interrupted pass can be gone on with, and in the end, where something was measured or the scores

@@ -1,5 +1,6 @@
 /* Planners, for programs: what is asked for, and from there to plans. */
 #include "plan/measure.h"
+#include "model/shares.h"
 #include "plan/planner.h"
 
 #include <math.h>
@@ -134,7 +135,7 @@ qdq_status qdq_planner_measure(qdq_planner *p, qdq_pass *pass, uint64_t *tensors
 
 qdq_status qdq_planner_measure_part(qdq_planner *p, qdq_pass *pass, uint32_t part, uint32_t parts, uint64_t *tensors) {
     uint64_t passes = 0;
-    if (p->scores_path == NULL || pass == NULL || part < 1 || part > parts || parts > QDQ_MEASURE_PARTS)
+    if (p->scores_path == NULL || pass == NULL || part < 1 || part > parts || parts > QDQ_SHARES)
         return qdq_fail(QDQ_INVALID_ARGUMENT,
                         "qdq_planner_measure_part: part %u of %u, or no file of scores, or no pass", (unsigned)part,
                         (unsigned)parts);
