@@ -291,6 +291,13 @@ class TestFP8(CodesTest):
         self.check({"a.weight": ("I8", [24, 64], codes), "a.weight_scale": ("F32", [24, 1], f32(scales))},
                    {"a.weight": ([24, 64], [struct.unpack("b", bytes([c]))[0] * scales[i // 64] for i, c in enumerate(codes)])},
                    None, "I8 with F32 scales of a row")
+        zeros = list(range(-128, 112, 10))
+        tensors = {"a.weight": ("I8", [24, 64], codes), "a.weight_scale": ("F32", [24, 1], f32(scales)),
+                   "a.weight_zero_point": ("I8", [24, 1], struct.pack("<24b", *zeros))}
+        self.check(tensors, {"a.weight": ([24, 64], [(struct.unpack("b", bytes([c]))[0] - zeros[i // 64]) * scales[i // 64]
+                                                     for i, c in enumerate(codes)])}, None, "I8 with F32 scales and zeros of a row")
+        for bad in (("I8", [23, 1], bytes(23)), ("U8", [24, 1], bytes(24))):
+            self.refused(["a zero of type I8 is wanted for each scale"], dict(tensors, **{"a.weight_zero_point": bad}))
 
     def test_refused(self):
         codes = fp8_codes(11, 256 * 128)
@@ -398,13 +405,17 @@ def nibbles(raw):
 
 
 def pack_words(codes, rows, columns, bits):
-    """Along rows, the first in the lowest bits; each row begins a word."""
-    each, out = 32 // bits, b""
-    for r in range(rows):
-        for c in range(0, columns, each):
-            row = codes[r * columns + c:r * columns + min(c + each, columns)]
-            out += struct.pack("<I", sum(code << bits * i for i, code in enumerate(row)))
-    return out
+    """Along rows, from the lowest bits on, over the ends of words; each row begins a word."""
+    words = -(-columns * bits // 32)
+    return b"".join(sum(code << bits * i for i, code in enumerate(codes[r * columns:(r + 1) * columns])).to_bytes(4 * words, "little")
+                    for r in range(rows))
+
+
+def pack_down(codes, rows, columns, bits):
+    """The same down the columns."""
+    turned = pack_words([codes[r * columns + c] for c in range(columns) for r in range(rows)], columns, rows, bits)
+    words = len(turned) // 4 // columns
+    return b"".join(turned[(c * words + w) * 4:][:4] for w in range(words) for c in range(columns))
 
 
 class TestFP4(CodesTest):
@@ -486,7 +497,8 @@ class TestPacked(CodesTest):
 
     def test_groups(self):
         for rows, columns, bits, groups, what in [(24, 96, 4, 3, "32"), (24, 96, 8, 3, "32"), (7, 100, 4, 1, "a row"), (5, 64, 2, 2, "32"),
-                                                  (6, 3072, 4, 24, "128")]:
+                                                  (6, 3072, 4, 24, "128"), (5, 96, 1, 3, "32"), (5, 96, 3, 3, "32"), (5, 101, 3, 1, "a row"),
+                                                  (5, 96, 5, 3, "32"), (5, 107, 6, 1, "a row"), (5, 96, 7, 1, "a row")]:
             codes, tensors, scales = self.parts(rows, columns, bits, groups)
             values = [(c - 2 ** (bits - 1)) * scales[i // (columns // groups)] for i, c in enumerate(codes)]
             self.check(tensors, {"a.weight": ([rows, columns], values)}, self.CONFIG, "INT%d with BF16 scales of %s" % (bits, what))
@@ -494,14 +506,13 @@ class TestPacked(CodesTest):
         self.check(tensors, {"a.weight": ([rows, columns], values)})
 
     def test_zeros_and_order(self):
-        rows, columns = 21, 96
-        codes, tensors, scales = self.parts(rows, columns, 4, 3)
-        zeros = numbers(9, rows * 3, 15)
-        words = b"".join(struct.pack("<I", sum(zeros[(8 * w + i) * 3 + g] << 4 * i for i in range(8) if 8 * w + i < rows))
-                         for w in range(3) for g in range(3))
-        tensors["a.weight_zero_point"] = ("I32", [3, 3], words)
-        values = [(c - zeros[i // 32]) * scales[i // 32] for i, c in enumerate(codes)]
-        self.check(tensors, {"a.weight": ([rows, columns], values)}, self.CONFIG, "INT4 with BF16 scales and zeros of 32")
+        rows, columns = 43, 96
+        for bits in (3, 8, 1, 5, 4):
+            codes, tensors, scales = self.parts(rows, columns, bits, 3)
+            zeros = numbers(9, rows * 3, 2 ** bits - 1)
+            tensors["a.weight_zero_point"] = ("I32", [-(-rows * bits // 32), 3], pack_down(zeros, rows, 3, bits))
+            values = [(c - zeros[i // 32]) * scales[i // 32] for i, c in enumerate(codes)]
+            self.check(tensors, {"a.weight": ([rows, columns], values)}, self.CONFIG, "INT%d with BF16 scales and zeros of 32" % bits)
         tensors["a.weight_g_idx"] = ("I32", [columns], struct.pack("<96i", *[-1] * 96))
         self.check(tensors, {"a.weight": ([rows, columns], values)}, self.CONFIG)
         order = [i % 3 for i in range(96)]
@@ -524,7 +535,7 @@ class TestPacked(CodesTest):
         self.refused(['"a.weight_packed" holds I32', '"_shape"'], but(shape=None))
         for shape in ((23, 96), (24, 0), (24, -96), (24, 2 ** 62), (0, 96)):
             self.refused(["two numbers are wanted"], but(shape=("I64", [2], struct.pack("<2q", *shape))))
-        self.refused(["88 columns in 12 words a row", "not codes of 2, 4 or 8 bits"], but(shape=("I64", [2], struct.pack("<2q", 24, 88))))
+        self.refused(["88 columns in 12 words a row", "not codes of 1 to 8 bits"], but(shape=("I64", [2], struct.pack("<2q", 24, 88))))
         self.refused(["a scale is wanted for each group"], but(scale=("BF16", [23, 3], bytes(138))))
         self.refused(["a scale is wanted for each group"], but(scale=("BF16", [24, 5], bytes(240))))
         self.refused(["zeros are wanted packed"], but(zero_point=("I32", [24, 3], bytes(288))))
@@ -692,17 +703,15 @@ class TestColumns(CodesTest):
 
     def parts(self, rows, columns, bits, groups, awq=False):
         """[columns][rows] of codes, [groups][rows] of zeros and scales, and the tensors."""
-        most, each = 2 ** bits - 1, 32 // bits
+        most = 2 ** bits - 1
         codes, zeros = numbers(1, rows * columns, most), numbers(2, groups * rows, most - 1)
         scales = f16([x / 50 for x in positive(3, groups * rows)])
-        order = [0, 2, 4, 6, 1, 3, 5, 7] if awq else range(each)  # the element in each place of a word
-        def across(values, stored):
-            return b"".join(struct.pack("<I", sum(values[r + k] << bits * place for place, k in enumerate(stored)))
-                            for r in range(0, len(values), each))
-        down = b"".join(struct.pack("<I", sum(codes[(c + k) * rows + r] << bits * k for k in range(each)))
-                        for c in range(0, columns, each) for r in range(rows))
-        words = ("I32", [columns, rows // each], across(codes, order)) if awq else ("I32", [columns // each, rows], down)
-        tensors = {"a.qweight": words, "a.qzeros": ("I32", [groups, rows // each], across(zeros, order)),
+        def turned(values):  # AWQ's order in words
+            return [values[i - i % 8 + (0, 2, 4, 6, 1, 3, 5, 7)[i % 8]] for i in range(len(values))] if awq else values
+        words = rows * bits // 32
+        packed = ("I32", [columns, words], pack_words(turned(codes), columns, rows, bits)) if awq else \
+            ("I32", [columns * bits // 32, rows], pack_down(codes, columns, rows, bits))
+        tensors = {"a.qweight": packed, "a.qzeros": ("I32", [groups, words], pack_words(turned(zeros), groups, rows, bits)),
                    "a.scales": ("F16", [groups, rows], scales), "a.bias": ("F16", [rows], f16([0] * rows))}
         return codes, zeros, floats("F16", scales), tensors
 
@@ -718,8 +727,8 @@ class TestColumns(CodesTest):
 
     def test_gptq(self):
         rows, columns = 24, 128
-        for bits in (4, 8, 2):
-            rows = 24 if bits > 2 else 32
+        for bits in (4, 8, 3, 2):
+            rows = 24 if bits > 3 else 32
             codes, zeros, scales, tensors = self.parts(rows, columns, bits, 4)
             for version, lacks in (("gptq", 1), (None, 1), ("gptq_v2", 0)):
                 config = {"quantization_config": {"quant_method": "gptq", "bits": bits, "group_size": 32}}
@@ -747,7 +756,7 @@ class TestColumns(CodesTest):
         for name in ("qzeros", "scales"):
             self.refused(['"a.qweight" holds I32 codes, and there is no "%s"' % name], {k: v for k, v in good.items() if k != "a." + name}, gptq)
         self.refused(["belongs to codes"], {k: v for k, v in good.items() if k != "a.qweight"}, gptq)
-        self.refused(["not codes of 2, 4 or 8 bits"], dict(good, **{"a.qzeros": ("I32", [4, 9], bytes(144))}), gptq)
+        self.refused(["not codes of 2 to 8 bits"], dict(good, **{"a.qzeros": ("I32", [4, 9], bytes(144))}), gptq)
         self.refused(["codes of one row"], dict(good, **{"a.scales": ("F16", [4, 32], bytes(256)), "a.qzeros": ("I32", [4, 4], bytes(64))}), gptq)
         self.refused(["the same groups"], dict(good, **{"a.scales": ("F16", [3, 24], bytes(144))}), gptq)
         self.refused(["words of AWQ's"], good, {"quantization_config": {"quant_method": "awq"}})

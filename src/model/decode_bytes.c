@@ -1,5 +1,5 @@
-/* Codes of a byte, E4M3 or I8, each times the scale of its block: a block is some rows by some columns, the whole
- * matrix at most; those at the ends may be smaller. Of several matrices each has blocks of its own. */
+/* Codes of a byte, E4M3 or I8 (less a zero), each times the scale of its block: a block is some rows by some columns,
+ * the whole matrix at most; those at the ends may be smaller. Of several matrices each has blocks of its own. */
 #include "model/layouts.h"
 
 void qdq_decode_bytes(const qdq_decoding *d, uint64_t first, uint32_t n, float *values) {
@@ -11,10 +11,12 @@ void qdq_decode_bytes(const qdq_decoding *d, uint64_t first, uint32_t n, float *
     for (uint32_t i = 0; i < n;) {
         uint64_t left = c->block_columns - column % c->block_columns;
         uint32_t end = left < n - i ? i + (uint32_t)left : n;
-        float scale = qdq_scale(&c->scales, scales + column / c->block_columns);
+        uint64_t block = scales + column / c->block_columns;
+        float scale = qdq_scale(&c->scales, block);
+        int32_t zero = c->zeros != NULL ? c->zeros[block] : 0;
         column += end - i;
         if (c->integers)
-            for (; i < end; i++) values[i] = (float)(int8_t)codes[i] * scale;
+            for (; i < end; i++) values[i] = (float)((int8_t)codes[i] - zero) * scale;
         else
             for (; i < end; i++) values[i] = qdq_e4m3_values[codes[i]] * scale;
     }

@@ -9,6 +9,7 @@
 typedef struct qdq_byte_codes {
     qdq_scales scales;
     bool integers;                      /* I8; else E4M3 */
+    const int8_t *zeros;                /* of integers, which are less by them: one a scale; NULL: 0 */
     uint64_t rows;                      /* of a matrix */
     uint64_t block_rows, block_columns; /* codes that share a scale */
     uint64_t scale_rows, scale_columns; /* of a matrix */
@@ -24,8 +25,8 @@ typedef struct qdq_fp4_codes {
     bool outer_is_one, outer_divides;
 } qdq_fp4_codes;
 
-/* Whole numbers of 2, 4 or 8 bits, the first in the lowest bits of a word; each row begins a word. The value is
- * (code - zero) x scale of its group. */
+/* Whole numbers of 1 to 8 bits (packed_words.h); each row begins a word. The value is (code - zero) x scale of its
+ * group. */
 typedef struct qdq_packed_codes {
     qdq_scales scales;
     uint32_t bits;

@@ -63,6 +63,7 @@ static const qdq_tensor *take(pairing *p, const qdq_tensor *t, size_t cut, const
 static uint64_t columns_of(const qdq_tensor *t) { return t->n_dims > 0 ? t->shape[t->n_dims - 1] : 1; }
 static uint64_t rows_of(const qdq_tensor *t) { return t->n_dims > 1 ? t->shape[t->n_dims - 2] : 1; }
 static uint64_t up(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }
+static uint64_t words_of(uint64_t codes, uint32_t bits) { return codes / 32 * bits + up(codes % 32 * bits, 32); }
 
 /* t has `columns` columns and otherwise the shape of codes. */
 static bool has_rows_of(const qdq_tensor *t, const qdq_tensor *codes, uint64_t columns) {
@@ -200,11 +201,15 @@ static qdq_status add_bytes(pairing *p, const qdq_tensor *t, const qdq_tensor *s
     qdq_byte_codes c = {.integers = is_type(t, "I8"), .rows = rows_of(t)};
     if (t->elements == 0 || t->n_dims == 0)
         return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\" has no codes for the scales \"%s\"", BOTH(t, s));
+    const qdq_tensor *zeros = c.integers ? take(p, t, 0, "_zero_point") : NULL;
     qdq_status status = take_scales(t, s, &c.scales);
     if (status == QDQ_OK) status = find_scale_of_bytes(p, t, s, &c, per, sizeof per);
     if (status != QDQ_OK) return status;
-    snprintf(what, sizeof what, "%s with %s scales of %s", t->type_name, is_type(s, "U8") ? "F8_E8M0" : s->type_name,
-             per);
+    if (zeros != NULL && (!is_type(zeros, "I8") || zeros->elements != s->elements))
+        return wrong_shape(t, zeros, "a zero of type I8 is wanted for each scale");
+    if (zeros != NULL) c.zeros = zeros->data;
+    snprintf(what, sizeof what, "%s with %s scales%s of %s", t->type_name, is_type(s, "U8") ? "F8_E8M0" : s->type_name,
+             zeros != NULL ? " and zeros" : "", per);
     return add(p, t, t->name, what, columns_of(t), (qdq_decoding){.decode = qdq_decode_bytes}, &c, sizeof c);
 }
 
@@ -313,10 +318,11 @@ static bool read_columns(const qdq_tensor *t, const qdq_tensor *shape, uint64_t 
     return extents[0] == rows_of(t) && extents[1] / 32 <= columns_of(t);
 }
 
+/* The bits of codes of which so many stand in so many words; of a few codes it may be several, and is the likeliest. */
 static uint32_t find_bits(uint64_t columns, uint64_t words) {
-    static const uint32_t usual[] = {4, 8, 2};
-    for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
-        if (up(columns, 32 / usual[i]) == words) return usual[i];
+    static const uint32_t likely[] = {4, 8, 2, 3, 6, 5, 7, 1};
+    for (size_t i = 0; i < sizeof likely / sizeof *likely; i++)
+        if (words_of(columns, likely[i]) == words) return likely[i];
     return 0;
 }
 
@@ -342,7 +348,7 @@ static qdq_status take_group_of(const qdq_tensor *t, const qdq_tensor *order, ui
 
 static qdq_status take_zeros(const qdq_tensor *t, const qdq_tensor *zeros, qdq_packed_codes *c) {
     if (!is_type(zeros, "I32") || zeros->n_dims != 2 || columns_of(zeros) != c->groups ||
-        rows_of(zeros) != up(rows_of(t), 32 / c->bits))
+        rows_of(zeros) != words_of(rows_of(t), c->bits))
         return wrong_shape(t, zeros, "zeros are wanted packed in words of type I32 down the rows, for each group");
     c->zeros = zeros->data;
     return QDQ_OK;
@@ -360,7 +366,7 @@ static qdq_status add_packed(pairing *p, const qdq_tensor *t, const qdq_tensor *
     c.bits = find_bits(columns, c.words);
     if (c.bits == 0)
         return qdq_fail(QDQ_UNSUPPORTED,
-                        "%s: tensor \"%s\" has %llu columns in %llu words a row: these are not codes of 2, 4 or 8 bits",
+                        "%s: tensor \"%s\" has %llu columns in %llu words a row: these are not codes of 1 to 8 bits",
                         SHOWN(t->path), SHOWN(t->name), (ull)columns, (ull)c.words);
     qdq_status status = take_scales(t, s, &c.scales);
     if (status != QDQ_OK) return status;
@@ -403,12 +409,13 @@ static qdq_status pair_columns(pairing *p, const qdq_tensor *t) {
     qdq_column_codes c = {.awq = awq, .rows = columns_of(s), .groups = rows_of(s), .zeros = zeros->data};
     c.zero_lacks = gptq && !p->config.zeros_as_they_are;
     c.bits = find_bits(c.rows, columns_of(zeros));
-    if (c.bits == 0 || c.rows % (32 / c.bits) != 0 || (awq && c.bits != 4))
+    if (c.bits < 2 || c.rows % 32 * c.bits % 32 != 0 || (awq && c.bits != 4))
         return qdq_fail(QDQ_UNSUPPORTED,
                         "%s: tensor \"%s\" has zeros for %llu rows in %llu words: these are not codes of %s bits",
-                        SHOWN(t->path), SHOWN(t->name), (ull)c.rows, (ull)columns_of(zeros), awq ? "4" : "2, 4 or 8");
-    uint64_t columns = awq ? rows_of(t) : rows_of(t) * (32 / c.bits); /* no more than a file has bits */
-    if (columns_of(t) != (awq ? c.rows / 8 : c.rows) || columns % c.groups != 0)
+                        SHOWN(t->path), SHOWN(t->name), (ull)c.rows, (ull)columns_of(zeros), awq ? "4" : "2 to 8");
+    uint64_t columns = awq ? rows_of(t) : rows_of(t) * 32 / c.bits; /* no more than a file has bits */
+    if (columns_of(t) != (awq ? c.rows / 8 : c.rows) || columns % c.groups != 0 ||
+        (!awq && words_of(columns, c.bits) != rows_of(t)))
         return wrong_shape(t, s,
                            awq ? "words of AWQ's have codes of eight rows" : "words of GPTQ's have codes of one row");
     c.group = columns / c.groups;
