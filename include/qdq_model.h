@@ -744,6 +744,18 @@ typedef struct qdq_plan_tensor {
     uint64_t bytes; /* of the chosen, or as it is */
 } qdq_plan_tensor;
 
+/* What a plan is held against, by its score: one format for all tensors, with llama-quantize's for rows that it does
+ * not divide, or the mixture of one of llama-quantize's presets. Only those of which every tensor's format is measured.
+ * Tensors that the plan keeps are kept here, too. */
+typedef struct qdq_plan_baseline {
+    const char *name; /* "q4_K", "Q4_K_M" */
+    bool preset;      /* llama-quantize's; else one format for all */
+    bool allowed;     /* the rules leave all of it, so that the plan of its size has no more damage */
+    uint64_t bytes;   /* of the file */
+    double damage;
+    double plan_damage; /* of the plan of that size; NAN: the rules leave none so small */
+} qdq_plan_baseline;
+
 typedef struct qdq_plan_info {
     size_t size; /* sizeof(qdq_plan_info), set by the caller */
     const char *model, *score, *target;
@@ -768,6 +780,8 @@ QDQ_API qdq_status qdq_plan_write(const qdq_plan *plan, const char *path);
 /* Fills the first info->size bytes; texts live as long as the plan. */
 QDQ_API qdq_status qdq_plan_describe(const qdq_plan *plan, qdq_plan_info *info);
 QDQ_API const qdq_plan_tensor *qdq_plan_tensor_at(const qdq_plan *plan, uint64_t index); /* NULL: past the last */
+/* In order of bytes; NULL: past the last. */
+QDQ_API const qdq_plan_baseline *qdq_plan_baseline_at(const qdq_plan *plan, uint64_t index);
 /* A page that needs nothing else: the damage of all budgets, a map of layers, the table. */
 QDQ_API qdq_status qdq_plan_report(const qdq_plan *plan, const char *path);
 

@@ -609,6 +609,80 @@ class PlanTest(unittest.TestCase):
         self.assertIn("The plan has 1 of its damage in 1 of its bytes.", told)
         self.assertEqual(chosen_formats(read(self.path("same.json"))), {n: "q5_1" if "attn_v" in n else "q4_0" for n in WEIGHTS})
 
+    def held_against(self, shapes, layers=4, matrix=False):
+        """A model of such (rows, columns), and the options to plan it with."""
+        names = [f"blk.{i}.{part}" for i in range(layers) for part in shapes] + ["token_embd"]
+        size = {n: shapes.get(n.split(".")[-1], (32, 256)) for n in names}
+        self.put("model.gguf", gguf_bytes(
+            {f"{n}.weight": ("F32", [r, c], f32(gauss(len(size) + i, r * c, 0.1 + i % 5))) for i, (n, (r, c)) in enumerate(size.items())}
+            | {"output_norm.weight": ("F32", [5], f32([1.0] * 5))}, [*LLAMA, ("llama.block_count", U32, layers)]))
+        if not matrix:
+            return ["--scores", "plain.json"]
+        self.imatrix("even.dat", {f"{n}.weight": [0.5 + i % 5 for i in range(c)] for n, (r, c) in size.items() if n != "token_embd"})
+        return ["--scores", "matrix.json", "--imatrix", "even.dat"]
+
+    SHAPES = {"attn_q": (33, 256), "attn_k": (16, 256), "attn_v": (16, 256), "attn_output": (31, 512), "ffn_up": (40, 288),
+              "ffn_gate": (40, 288), "ffn_down": (7, 96)}
+
+    def test_what_a_plan_is_held_against(self):
+        """Each format and preset is what quantize makes, rows that 256 does not divide and padding included; and of each the
+        plan of its size has no more damage."""
+        for matrix in (False, True):
+            options = self.held_against(self.SHAPES, matrix=matrix)
+            told = self.done("plan", "-d", "cpu", "--target", "5bpw", *options, "model.gguf", "-o", "plan.json")
+            plan = json.loads(read(self.path("plan.json")))
+            names = {b["name"] for b in plan["baselines"]}
+            self.assertTrue({"Q4_K_M", "Q5_K_S", "Q6_K", "q4_K", "q4_0", "q8_0"} <= names, names)
+            self.assertEqual("IQ2_XS" in names, matrix)
+            self.assertEqual([b["bytes"] for b in plan["baselines"]], sorted(b["bytes"] for b in plan["baselines"]))
+            choices = {t["name"]: {c["format"]: c for c in t["choices"]} for t in plan["tensors"]}
+            kept = sum(t["bytes"] for t in plan["tensors"] if not t["choices"])
+            formats = json.loads(self.done("formats", "--json", "-"))["formats"]
+            BLOCK.update({f["ggml_type"]: (f["block_elements"], f["block_bytes"]) for f in formats})
+            names = {f["ggml_type"]: f["name"] for f in formats}
+            for b in plan["baselines"]:
+                words = ["model.gguf", "out.gguf", b["name"]] if b["preset"] else ["-f", b["name"], "model.gguf", "-o", "out.gguf"]
+                self.done("quantize", "-d", "cpu", "--quiet", *options[2:], *words)
+                made = [choices[n][names[t[0]]] for n, t in read_gguf(self.path("out.gguf"))[0].items() if choices[n]]
+                self.assertEqual(b["bytes"], plan["overhead"] + kept + sum(c["bytes"] for c in made), b)
+                damage = sum(c["damage"] for c in made)
+                self.assertAlmostEqual(b["damage"], damage, delta=1e-12 * damage)
+                self.assertTrue(b["allowed"])
+                best = self.plan("--target", f"{b['bytes']}B", *options, model="model.gguf", output="best.json")
+                self.assertTrue(best["bytes"] <= b["bytes"] and best["proven"])
+                self.assertLessEqual(best["damage"], b["damage"] * (1 + 1e-12), b["name"])
+                self.assertEqual(best["damage"], b["plan_damage"])
+            self.assertIn(f"Plans of the sizes of all {len(plan['baselines'])} have 0.", told)
+            nearest = min(plan["baselines"], key=lambda b: abs(b["bytes"] - plan["bytes"]))
+            self.assertRegex(told, rf"(?m)^{nearest['name']} +[0-9.]+ KiB ")
+            self.done("report", "plan.json", "-o", "plan.html")
+            page = read(self.path("plan.html")).decode()
+            presets = sum(b["preset"] for b in plan["baselines"])
+            self.assertEqual((page.count("<rect "), page.count("<circle ")), (presets, len(plan["baselines"]) - presets))
+
+    def test_what_rules_forbid(self):
+        options = self.held_against({"attn_q": (32, 256), "attn_k": (32, 256), "attn_v": (32, 256)})
+
+        def allowed(*rules):
+            told = self.done("plan", "-d", "cpu", "--target", "5bpw", *options, *rules, "model.gguf", "-o", "plan.json")
+            plan = json.loads(read(self.path("plan.json")))
+            self.assertEqual("the rules forbid" in told, not all(b["allowed"] for b in plan["baselines"]))
+            for b in plan["baselines"]:
+                self.assertTrue(not b["allowed"] or b["plan_damage"] <= b["damage"] * (1 + 1e-12))
+            return {b["name"]: b["allowed"] for b in plan["baselines"]}, plan
+
+        self.assertTrue(all(allowed()[0].values()))
+        found, _ = allowed("--same", "qkv")
+        self.assertEqual((found["Q4_K_M"], found["q4_K"], found["Q6_K"]), (False, True, True))
+        found, _ = allowed("--pin", "attn_v=q4_0")
+        self.assertEqual((found["Q4_K_M"], found["q4_0"], found["q8_0"]), (False, True, False))
+        found, plan = allowed("--min", "q4_K")
+        self.assertEqual((found["q3_K"], found["q5_K"]), (False, True))
+        self.assertIsNone(next(b["plan_damage"] for b in plan["baselines"] if b["name"] == "q3_K"))
+        # Only what is measured: presets need q6_K, too.
+        found, _ = allowed("--formats", "q4_0,q5_0")
+        self.assertEqual(set(found), {"q4_0", "q5_0"})
+
     def test_what_no_plan_can_stand_beside(self):
         other = self.put("other.gguf", gguf_bytes({"token_embd.weight": ("F32", [32, 128], f32([1.0] * 4096))}, LLAMA))
         self.refused(1, "--beside", other, says=["other.gguf: is not this model: it has no", "token_embd.weight", "32 x 256"])

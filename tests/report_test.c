@@ -23,7 +23,8 @@ typedef struct sample {
     qdq_report_choice choices[TENSORS][FORMATS];
     uint64_t shapes[TENSORS][2];
     char names[TENSORS][64], groups[TENSORS][32];
-    qdq_report_point uniform[FORMATS], curve[CURVE];
+    qdq_report_baseline uniform[FORMATS];
+    qdq_report_point curve[CURVE];
 } sample;
 
 static const char *const formats[FORMATS] = {"q2_K", "q3_K", "q4_K", "q5_K", "q6_K", "q8_0"};
@@ -66,7 +67,7 @@ static sample *make_sample(void) {
     uint64_t floor = 0, ceiling = 0, chosen = 0;
     double damage = 0;
     for (int f = 0; f < FORMATS; f++) {
-        s->uniform[f].label = formats[f];
+        s->uniform[f] = (qdq_report_baseline){.label = formats[f], .allowed = true, .plan_damage = NAN};
         for (size_t i = 0; i < TENSORS; i++) {
             s->uniform[f].bytes += s->choices[i][f].bytes;
             s->uniform[f].damage += s->choices[i][f].damage;
@@ -96,11 +97,17 @@ static sample *make_sample(void) {
                              .tensors = s->tensors,
                              .n_curve = CURVE,
                              .curve = s->curve,
-                             .n_uniform = FORMATS,
-                             .uniform = s->uniform,
+                             .n_baselines = FORMATS,
+                             .baselines = s->uniform,
                              .n_notes = 1,
                              .notes = notes};
     return s;
+}
+
+static double damage_of(const sample *s) {
+    double damage = 0;
+    for (size_t i = 0; i < TENSORS; i++) damage += s->choices[i][s->tensors[i].chosen].damage;
+    return damage;
 }
 
 static char *page_of(const qdq_report *r) {
@@ -224,18 +231,43 @@ static void all_that_the_plan_says(void **unused) {
 
     s->report.lower_bound = 0.9 * s->report.lower_bound;
     s->report.forecast = "A < B & so on.";
-    s->report.kl = 0.0123;
+    s->report.kl_unit = 0.0123 / damage_of(s);
     page = page_of(&s->report);
     expect_well_formed(page);
     expect(page, "at most 10 % below this plan");
     expect(page, "<dt>expected KL divergence, nats a token</dt><dd>0.0123</dd>");
     expect(page, "<p>A &#60; B &#38; so on.</p>");
     free(page);
-    s->report.kl = NAN; /* no unit: only the sentence */
+    s->report.kl_unit = 0; /* no unit: only the sentence */
     page = page_of(&s->report);
     assert_null(strstr(page, "KL divergence"));
     expect(page, "<p>A &#60; B &#38; so on.</p>");
     free(page);
+    free(s);
+}
+
+/* Presets are squares, formats circles, each beside the plan of its size; what the rules forbid is said to be. */
+static void what_the_plan_is_held_against(void **unused) {
+    (void)unused;
+    sample *s = make_sample();
+    s->uniform[1] = (qdq_report_baseline){"Q3_K_M", s->uniform[1].bytes, 8, 6, true, true};
+    s->uniform[2] = (qdq_report_baseline){"Q4_K_M", s->uniform[2].bytes, 4, 5, true, false};
+    s->report.kl_unit = 0.25;
+    char *page = page_of(&s->report);
+    expect_well_formed(page);
+    assert_int_equal(count(page, "<circle "), FORMATS - 2);
+    assert_int_equal(count(page, "<rect "), 2);
+    expect(page, "Squares: llama-quantize's presets");
+    expect(page, "<tr><td>Q3_K_M</td><td>preset</td>");
+    expect(page, "<td class=\"n\">8</td><td class=\"n\">6</td><td class=\"n\">0.75</td><td class=\"n\">2</td><td "
+                 "class=\"n\">1.5</td></tr>");
+    expect(page, "<tr><td>Q4_K_M</td><td>preset, which the rules forbid</td>");
+    expect(page, "<td class=\"n\"></td>"); /* no plan of q2_K's size */
+    free(page);
+    s->uniform[1].plan_damage = -1;
+    qdq_builder out = {0};
+    assert_int_equal(qdq_report_write(&s->report, &out), QDQ_INVALID_ARGUMENT);
+    qdq_builder_free(&out);
     free(s);
 }
 
@@ -258,11 +290,11 @@ static void names_that_would_break_out(void **unused) {
     static const uint64_t shape[] = {4, 8};
     qdq_report_tensor t[N];
     qdq_report_choice c[N];
-    qdq_report_point p[N];
+    qdq_report_baseline p[N];
     for (size_t i = 0; i < N; i++) {
         c[i] = (qdq_report_choice){nasty[i], 100 + i, (double)i};
         t[i] = (qdq_report_tensor){nasty[i], shape, 2, nasty[i], (int64_t)i - 1, nasty[i], nasty[i], &c[i], 1, 0};
-        p[i] = (qdq_report_point){nasty[i], 100 * i, (double)i};
+        p[i] = (qdq_report_baseline){nasty[i], 100 * i, (double)i, NAN, i % 2 > 0, i % 3 > 0};
     }
     qdq_report r = {.title = nasty[0],
                     .score = nasty[1],
@@ -270,8 +302,8 @@ static void names_that_would_break_out(void **unused) {
                     .lower_bound = NAN,
                     .n_tensors = N,
                     .tensors = t,
-                    .n_uniform = N,
-                    .uniform = p,
+                    .n_baselines = N,
+                    .baselines = p,
                     .n_notes = N,
                     .notes = nasty};
     char *page = page_of(&r);
@@ -298,13 +330,14 @@ static void plans_at_the_edges(void **unused) {
     qdq_report_tensor t[] = {{"a", (const uint64_t[]){0}, 1, "k", 3, "f32", NULL, c, 2, 1},
                              {"b", (const uint64_t[]){UINT64_MAX, 2}, 2, "k", 3, "f32", NULL, c, 2, 0},
                              {"c", NULL, 0, "k", INT64_MAX, "f32", NULL, c, 2, 1}};
-    qdq_report_point p[] = {{"f16", UINT64_MAX, 1e300}, {"q8_0", 0, 0}};
+    qdq_report_point line[] = {{UINT64_MAX, 1e300}, {0, 0}};
+    qdq_report_baseline p[] = {{"f16", UINT64_MAX, 1e300, 0, true, true}, {"q8_0", 0, 0, 0, false, true}};
     for (size_t n = 1; n <= 3; n++) {
         r.tensors = t;
         r.n_tensors = n;
-        r.n_uniform = n == 3 ? 2 : 0;
-        r.uniform = p;
-        r.curve = p;
+        r.n_baselines = n == 3 ? 2 : 0;
+        r.baselines = p;
+        r.curve = line;
         r.n_curve = n == 2 ? 2 : 0;
         page = page_of(&r);
         expect_well_formed(page);
@@ -353,9 +386,8 @@ static int write_sample(const char *path) {
 int main(int argc, char **argv) {
     if (argc == 3 && strcmp(argv[1], "--write") == 0) return write_sample(argv[2]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_that_the_plan_says),
-        cmocka_unit_test(names_that_would_break_out),
-        cmocka_unit_test(plans_at_the_edges),
+        cmocka_unit_test(all_that_the_plan_says),     cmocka_unit_test(what_the_plan_is_held_against),
+        cmocka_unit_test(names_that_would_break_out), cmocka_unit_test(plans_at_the_edges),
         cmocka_unit_test(refuses_what_is_no_figure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -603,6 +603,17 @@ class qdq_plan_tensor(Structure):
     ]
 
 
+class qdq_plan_baseline(Structure):
+    _fields_ = [
+        ("name", c_char_p),
+        ("preset", c_bool),
+        ("allowed", c_bool),
+        ("bytes", c_uint64),
+        ("damage", c_double),
+        ("plan_damage", c_double),
+    ]
+
+
 class qdq_plan_info(Structure):
     _fields_ = [
         ("size", c_size_t),
@@ -808,6 +819,7 @@ FUNCTIONS = {
     "qdq_plan_write": (c_int, (c_void_p, c_char_p,)),
     "qdq_plan_describe": (c_int, (c_void_p, POINTER(qdq_plan_info),)),
     "qdq_plan_tensor_at": (POINTER(qdq_plan_tensor), (c_void_p, c_uint64,)),
+    "qdq_plan_baseline_at": (POINTER(qdq_plan_baseline), (c_void_p, c_uint64,)),
     "qdq_plan_report": (c_int, (c_void_p, c_char_p,)),
     "qdq_plan_choose": (c_int, (c_void_p, c_uint64, POINTER(qdq_choice),)),
     "qdq_plan_check": (c_int, (c_void_p, c_void_p,)),

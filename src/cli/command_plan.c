@@ -1,4 +1,5 @@
 /* qdq plan: which tensor gets which format, for the least damage within a size. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,7 +58,7 @@ typedef struct planning {
     qdq_planner *planner;
     qdq_model *beside;
     qdq_beside_kind all;
-    qdq_table *kinds; /* NULL: none is wanted */
+    qdq_table *kinds, *baselines; /* NULL: none is wanted */
     qdq_plan *plan;
     uint64_t measured; /* tensors */
     /* Opened before the work, so that a path that cannot be written is known early. */
@@ -117,6 +118,62 @@ static qdq_status compare(planning *p) {
     return status == QDQ_OK ? qdq_table_check(p->kinds) : status;
 }
 
+enum { SHOWN_BASELINES = 8 };
+
+/* How far its size is from the plan's. */
+static uint64_t away(const qdq_plan_baseline *b, uint64_t bytes) {
+    return b->bytes > bytes ? b->bytes - bytes : bytes - b->bytes;
+}
+
+/* The one format, and the presets, whose sizes are nearest to the plan's: a table, where one is wanted. */
+static qdq_status hold_against(planning *p) {
+    qdq_plan_info plan = {.size = sizeof plan};
+    qdq_plan_describe(p->plan, &plan);
+    if (qdq_plan_baseline_at(p->plan, 0) == NULL || !qdq_common_tables(p->session.common)) return QDQ_OK;
+    uint64_t n = 0, first = 0;
+    while (qdq_plan_baseline_at(p->plan, n) != NULL) n++;
+    while (first + SHOWN_BASELINES < n && away(qdq_plan_baseline_at(p->plan, first), plan.bytes) >
+                                              away(qdq_plan_baseline_at(p->plan, first + SHOWN_BASELINES), plan.bytes))
+        first++;
+    p->baselines = qdq_table_create("instead|>size|>bits|>damage|>plan of its size|>share");
+    for (uint64_t i = first; i < n && i < first + SHOWN_BASELINES; i++) {
+        const qdq_plan_baseline *b = qdq_plan_baseline_at(p->plan, i);
+        qdq_table_cell(p->baselines, "%s%s", b->name, b->allowed ? "" : " *");
+        qdq_table_cell(p->baselines, "%s", QDQ_SIZE(b->bytes));
+        qdq_table_cell(p->baselines, "%.4g", bits(b->bytes - plan.overhead, plan.elements));
+        qdq_table_number(p->baselines, b->damage);
+        qdq_table_number(p->baselines, b->plan_damage);
+        qdq_table_number(p->baselines, b->damage > 0 ? b->plan_damage / b->damage : (double)NAN);
+    }
+    return qdq_table_check(p->baselines);
+}
+
+static qdq_status print_baselines(planning *p) {
+    qdq_table *table = p->baselines;
+    if (table == NULL) return QDQ_OK;
+    p->baselines = NULL;
+    puts("\nOne format for all tensors, and llama-quantize's presets, of about this size, by this score:\n");
+    qdq_status status = qdq_table_print(table);
+    double sum = 0, worst = 0;
+    uint64_t n = 0, forbidden = 0;
+    const qdq_plan_baseline *b;
+    for (uint64_t i = 0; (b = qdq_plan_baseline_at(p->plan, i)) != NULL; i++) {
+        forbidden += !b->allowed;
+        if (!b->allowed || !(b->plan_damage > 0) || !(b->damage > 0)) continue;
+        sum += log(b->plan_damage / b->damage);
+        worst = fmax(worst, b->plan_damage / b->damage);
+        n++;
+    }
+    putchar('\n');
+    if (forbidden > 0) puts("* has formats that the rules forbid, so a plan of its size may have more damage.");
+    if (n > 0)
+        printf(
+            "Plans of the sizes of all %llu have %.2f of their damage in the mean, %.2f at worst; the plan's file and "
+            "report have each.\n",
+            (ull)n, exp(sum / (double)n), worst);
+    return status;
+}
+
 static qdq_status print_beside(planning *p) {
     qdq_table *table = p->kinds;
     if (table == NULL) return QDQ_OK;
@@ -158,7 +215,8 @@ static qdq_status print(planning *p, qdq_table *table, const char *recipe, const
     print_passed_over(p);
     if (p->request->scores != NULL && p->measured == 0) puts("The damage was known; nothing was measured.");
     if (p->request->scores != NULL && p->measured > 0) printf("%llu tensors were measured.\n", (ull)p->measured);
-    status = print_beside(p);
+    status = print_baselines(p);
+    if (status == QDQ_OK) status = print_beside(p);
     if (status != QDQ_OK) return status;
     if (recipe != NULL) {
         unsigned long lines = 0;
@@ -208,6 +266,7 @@ static qdq_status write_outputs(planning *p) {
     qdq_table *table = make_table(p);
     qdq_status status = qdq_session_check(&p->session, table);
     if (status == QDQ_OK) status = compare(p);
+    if (status == QDQ_OK) status = hold_against(p);
     if (status == QDQ_OK) status = prepare(p, &recipe, &command);
     if (status == QDQ_OK) status = finish(p);
     if (status == QDQ_OK)
@@ -272,6 +331,7 @@ static void close_planning(planning *p) {
     qdq_json_abort(&p->mlx);
     qdq_out_abort(p->recipe);
     qdq_table_free(p->kinds);
+    qdq_table_free(p->baselines);
     qdq_plan_free(p->plan);
     qdq_pass_free(p->session.pass); /* it may still use what follows */
     p->session.pass = NULL;

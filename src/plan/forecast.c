@@ -29,6 +29,7 @@ qdq_forecast qdq_forecast_of(const char *score, double damage, double tokens) {
         return f;
     }
     /* The gradients are those of whole samples, so damage is twice a sample's KL divergence to second order. */
+    f.unit = 1 / (2 * tokens);
     f.kl = damage / (2 * tokens);
     size_t row = 0, rows = sizeof seen / sizeof *seen;
     while (row < rows && !(f.kl <= seen[row].up_to)) row++;

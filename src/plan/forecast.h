@@ -5,6 +5,7 @@
 enum { QDQ_FORECAST_TEXT = 256 };
 
 typedef struct qdq_forecast {
+    double unit;                  /* nats a token that a unit of damage is; 0: it has no unit */
     double kl;                    /* expected KL divergence of the outputs, nats a token; NAN: damage has no unit */
     double least, most;           /* what was measured where so much was expected; NAN: nothing that can be relied on */
     char text[QDQ_FORECAST_TEXT]; /* all of it in a sentence, or why there is none */

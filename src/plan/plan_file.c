@@ -86,6 +86,22 @@ static void put_forecast(qdq_json_writer *w, const qdq_plan *p) {
     qdq_json_put_close(w);
 }
 
+static void put_baselines(qdq_json_writer *w, const qdq_plan *p) {
+    qdq_json_put_open(w, "baselines", '[');
+    for (size_t i = 0; i < p->n_baselines; i++) {
+        const qdq_plan_baseline *b = &p->baselines[i];
+        qdq_json_put_open(w, NULL, '{');
+        qdq_json_put_text(w, "name", b->name);
+        qdq_json_put_bool(w, "preset", b->preset);
+        qdq_json_put_bool(w, "allowed", b->allowed);
+        qdq_json_put_whole(w, "bytes", b->bytes);
+        qdq_json_put_real(w, "damage", b->damage);
+        qdq_json_put_real(w, "plan_damage", b->plan_damage);
+        qdq_json_put_close(w);
+    }
+    qdq_json_put_close(w);
+}
+
 void qdq_plan_put(const qdq_plan *p, unsigned indent, qdq_builder *out) {
     qdq_json_writer w = {.out = out, .indent = indent};
     qdq_json_put_open(&w, NULL, '{');
@@ -107,6 +123,7 @@ void qdq_plan_put(const qdq_plan *p, unsigned indent, qdq_builder *out) {
     qdq_json_put_real(&w, "lower_bound", p->lower_bound);
     qdq_json_put_bool(&w, "proven", p->proven);
     put_forecast(&w, p);
+    put_baselines(&w, p);
     qdq_json_put_open(&w, "tensors", '[');
     for (size_t i = 0; i < p->n_tensors; i++) put_tensor(&w, &p->tensors[i]);
     qdq_json_put_close(&w);
@@ -115,7 +132,7 @@ void qdq_plan_put(const qdq_plan *p, unsigned indent, qdq_builder *out) {
 
 /* ---- Reading ---- */
 
-enum { DIMS_LIMIT = 64, CHOICES_LIMIT = 1024 };
+enum { DIMS_LIMIT = 64, CHOICES_LIMIT = 1024, BASELINES_LIMIT = 256 };
 
 /* What is read, and where it goes. */
 typedef struct reading {
@@ -228,6 +245,30 @@ static qdq_status read_tensors(reading *r) {
     return QDQ_OK;
 }
 
+static bool read_baseline(reading *r, qdq_plan_baseline *b) {
+    const qdq_json_field fields[] = {
+        {"name", QDQ_JSON_TEXT, &b->name},          {"preset", QDQ_JSON_BOOL, &b->preset},
+        {"allowed", QDQ_JSON_BOOL, &b->allowed},    {"bytes", QDQ_JSON_WHOLE, &b->bytes},
+        {"damage", QDQ_JSON_MAGNITUDE, &b->damage}, {"plan_damage", QDQ_JSON_OPTIONAL_MAGNITUDE, &b->plan_damage}};
+    enum { N = sizeof fields / sizeof *fields };
+    uint64_t seen = 0;
+    const char *key;
+    *b = (qdq_plan_baseline){.plan_damage = (double)NAN};
+    if (!qdq_json_enter(&r->json, '{')) return false;
+    while (qdq_json_key(&r->json, &key))
+        if (!qdq_json_field_read(&r->json, &r->plan->arena, key, fields, N, &seen)) return false;
+    return qdq_json_fields_all(fields, N, seen);
+}
+
+static bool read_baselines(reading *r) {
+    qdq_plan_baseline baselines[BASELINES_LIMIT];
+    qdq_plan *p = r->plan;
+    if (p->baselines != NULL || !qdq_json_enter(&r->json, '[')) return false;
+    while (qdq_json_item(&r->json))
+        if (p->n_baselines == BASELINES_LIMIT || !read_baseline(r, &baselines[p->n_baselines++])) return false;
+    return copy(r, baselines, p->n_baselines * sizeof *baselines, &p->baselines);
+}
+
 static qdq_status check_sum(const reading *r) {
     const qdq_plan *p = r->plan;
     uint64_t sum = p->overhead;
@@ -254,6 +295,10 @@ static qdq_status read_plan(reading *r) {
     const char *key;
     bool good = qdq_json_enter(&r->json, '{'), tensors = false;
     while (good && qdq_json_key(&r->json, &key)) {
+        if (strcmp(key, "baselines") == 0) {
+            good = read_baselines(r);
+            continue;
+        }
         if (strcmp(key, "tensors") != 0) {
             good = qdq_json_field_read(&r->json, &p->arena, key, fields, N, &seen);
             continue;
@@ -374,6 +419,10 @@ qdq_status qdq_plan_describe(const qdq_plan *p, qdq_plan_info *info) {
 
 const qdq_plan_tensor *qdq_plan_tensor_at(const qdq_plan *plan, uint64_t index) {
     return index < plan->n_tensors ? &plan->tensors[index] : NULL;
+}
+
+const qdq_plan_baseline *qdq_plan_baseline_at(const qdq_plan *plan, uint64_t index) {
+    return index < plan->n_baselines ? &plan->baselines[index] : NULL;
 }
 
 /* ---- Formats ---- */

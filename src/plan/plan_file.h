@@ -38,7 +38,9 @@ struct qdq_plan {
     bool proven;
     double tokens;         /* of a sample of root mean square gradients; 0: not known, or damage is not made of them */
     qdq_forecast forecast; /* of a plan that was read */
-    size_t n_tensors;      /* all of the model's, in its order */
+    size_t n_baselines;
+    const qdq_plan_baseline *baselines; /* in order of bytes */
+    size_t n_tensors;                   /* all of the model's, in its order */
     const qdq_plan_tensor *tensors;
     qdq_arena arena; /* of a plan that was read: all that it points to */
 };

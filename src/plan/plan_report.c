@@ -1,4 +1,4 @@
-/* From a plan to its report: tensors, uniform formats, the curve of all budgets. */
+/* From a plan to its report: tensors, what the plan is held against, the curve of all budgets. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +30,8 @@ typedef struct page {
     char (*kinds)[QDQ_NAME_MAX];
     slice *slices;
     const char **ggufs; /* of stacks of experts, their name; else NULL */
-    qdq_report_point *curve, *uniform;
+    qdq_report_point *curve;
+    qdq_report_baseline *baselines;
     const char *formats[QDQ_MAX_FORMATS + 1]; /* all that any tensor can have */
     uint32_t n_formats;
     char title[512], generator[64], score[256];
@@ -170,23 +171,17 @@ static qdq_status add_tensors(page *p) {
     return qdq_fail(QDQ_BAD_DATA, "the plan has no tensor with a choice");
 }
 
-/* ---- Uniform formats -------------------------------------------------------------------------------------------- */
+/* ---- What the plan is held against ------------------------------------------------------------------------------ */
 
-static qdq_status add_uniform(page *p) {
-    p->uniform = calloc(p->n_formats + 1, sizeof *p->uniform);
-    if (p->uniform == NULL) return no_memory();
-    for (uint32_t f = 0; f < p->n_formats; f++) {
-        qdq_report_point point = {p->formats[f], p->report.other_bytes, 0};
-        size_t i = 0;
-        for (; i < p->report.n_tensors; i++) {
-            const qdq_report_choice *c = find_choice(&p->tensors[i], p->formats[f]);
-            if (c == NULL) break;
-            point.bytes += c->bytes;
-            point.damage += c->damage;
-        }
-        if (i == p->report.n_tensors) p->uniform[p->report.n_uniform++] = point;
+static qdq_status add_baselines(page *p) {
+    p->baselines = calloc(p->plan->n_baselines + 1, sizeof *p->baselines);
+    if (p->baselines == NULL) return no_memory();
+    for (size_t i = 0; i < p->plan->n_baselines; i++) {
+        const qdq_plan_baseline *b = &p->plan->baselines[i];
+        p->baselines[i] = (qdq_report_baseline){b->name, b->bytes, b->damage, b->plan_damage, b->preset, b->allowed};
     }
-    p->report.uniform = p->uniform;
+    p->report.n_baselines = p->plan->n_baselines;
+    p->report.baselines = p->baselines;
     return QDQ_OK;
 }
 
@@ -220,7 +215,7 @@ static qdq_status draw_curve(page *p, qdq_problem *problem) {
         status = qdq_problem_approach(problem, k == CURVE - 1 ? ceiling : budget, DRAWN_STATES, chosen, &result);
         if (status != QDQ_OK) break;
         qdq_report_point *last = p->report.n_curve > 0 ? &p->curve[p->report.n_curve - 1] : NULL;
-        qdq_report_point point = {NULL, result.bytes + p->report.other_bytes, result.damage};
+        qdq_report_point point = {result.bytes + p->report.other_bytes, result.damage};
         if (last == NULL || last->bytes < point.bytes) p->curve[p->report.n_curve++] = point;
     }
     free(chosen);
@@ -296,7 +291,7 @@ static void describe(page *p) {
         p->report.bits = 8 * (double)(p->plan->bytes - p->plan->overhead) / (double)p->plan->elements;
     p->report.lower_bound = p->plan->lower_bound;
     p->report.forecast = p->plan->forecast.text;
-    p->report.kl = p->plan->forecast.kl;
+    p->report.kl_unit = p->plan->forecast.unit;
 }
 
 static qdq_status write_page(const page *p, const char *output) {
@@ -319,14 +314,14 @@ static void close_page(page *p) {
     free(p->tensors);
     free(p->kinds);
     free(p->curve);
-    free(p->uniform);
+    free(p->baselines);
 }
 
 qdq_status qdq_plan_report(const qdq_plan *plan, const char *output) {
     if (plan == NULL || output == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_plan_report: a NULL argument");
     page p = {.plan = plan};
     qdq_status status = add_tensors(&p);
-    if (status == QDQ_OK) status = add_uniform(&p);
+    if (status == QDQ_OK) status = add_baselines(&p);
     if (status == QDQ_OK) status = qdq_blame(add_curve(&p), plan->path);
     if (status == QDQ_OK) status = add_notes(&p);
     if (status == QDQ_OK) {

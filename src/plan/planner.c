@@ -1,4 +1,5 @@
 /* Planners, for programs: what is asked for, and from there to plans. */
+#include "plan/baselines.h"
 #include "plan/measure.h"
 #include "model/shares.h"
 #include "plan/planner.h"
@@ -299,7 +300,10 @@ static qdq_status make_plan(const qdq_planner *p, const char *target, uint64_t b
                      .tokens = tokens_of(p),
                      .n_tensors = tensors != NULL ? (size_t)p->n_items : 0,
                      .tensors = tensors};
+    qdq_plan_baseline *baselines = NULL;
     qdq_status status = tensors != NULL ? fill_tensors(p, tensors, &made.bytes) : no_memory();
+    if (status == QDQ_OK) status = qdq_planner_baselines(p, &baselines, &made.n_baselines);
+    made.baselines = baselines;
     qdq_builder text = {0};
     if (status == QDQ_OK) qdq_plan_put(&made, 0, &text);
     if (text.failed) status = no_memory();
@@ -307,6 +311,7 @@ static qdq_status make_plan(const qdq_planner *p, const char *target, uint64_t b
     qdq_builder_free(&text);
     for (uint64_t i = 0; i < made.n_tensors; i++) free((void *)tensors[i].choices);
     free(tensors);
+    free(baselines);
     return status;
 }
 

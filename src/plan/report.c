@@ -12,10 +12,10 @@
 
 static const char style[] =
     ":root{color-scheme:light dark;--paper:#fff;--ink:#1c2024;--soft:#5b6570;--line:#d5dae0;--band:#f3f5f7;"
-    "--plan:#c2410c;--curve:#1d5fd1;--uniform:#4b5563}\n"
+    "--plan:#c2410c;--curve:#1d5fd1;--uniform:#4b5563;--preset:#7c3aed}\n"
     "@media "
     "(prefers-color-scheme:dark){:root{--paper:#14171a;--ink:#e8eaed;--soft:#9aa4af;--line:#343b43;--band:#1d2226;"
-    "--plan:#fb923c;--curve:#7aa9ff;--uniform:#b6bec8}}\n"
+    "--plan:#fb923c;--curve:#7aa9ff;--uniform:#b6bec8;--preset:#c4a1ff}}\n"
     "body{margin:0 auto;padding:1.5rem;max-width:80rem;background:var(--paper);color:var(--ink);"
     "font:15px/1.5 system-ui,sans-serif}\n"
     "h1{font-size:1.6rem;margin:0 0 .2rem;overflow-wrap:anywhere}h2{font-size:1.15rem;margin:2rem 0 .5rem}\n"
@@ -36,12 +36,13 @@ static const char style[] =
     "text{fill:var(--ink);font-size:11px}"
     "svg .axis{stroke:var(--line)}svg .soft{fill:var(--soft)}svg .curve{fill:none;stroke:var(--curve);stroke-width:2}"
     "svg .uniform{fill:var(--paper);stroke:var(--uniform);stroke-width:1.5}"
+    "svg .preset{fill:var(--paper);stroke:var(--preset);stroke-width:1.5}"
     "svg .plan{fill:var(--plan);stroke:var(--paper)}svg .budget{stroke:var(--plan);stroke-dasharray:4 3}\n"
     ":root:not(.js) .js-only{display:none}td.n{white-space:nowrap}\n";
 
 static const char print_style[] =
     "@media print{:root{color-scheme:light;--paper:#fff;--ink:#000;--soft:#444;--line:#bbb;--band:#fff;--plan:#b03a06;"
-    "--curve:#1d4fa8;--uniform:#444}body{padding:0;max-width:none;font-size:10pt}"
+    "--curve:#1d4fa8;--uniform:#444;--preset:#5b21b6}body{padding:0;max-width:none;font-size:10pt}"
     ".wide{overflow:visible}.js-only{display:none}thead th{position:static}"
     "h2,h2+p{break-after:avoid}tr,svg,figure{break-inside:avoid}table{font-size:7.5pt}*{print-color-adjust:exact;-"
     "webkit-print-color-adjust:"
@@ -106,7 +107,7 @@ static void put_summary(qdq_builder *out, const qdq_report *r, const qdq_report_
     if (r->budget) put_fact(out, "budget", (double)r->budget, NULL);
     if (r->bits > 0) put_fact(out, "bits per weight", r->bits, "%.4f");
     put_fact(out, "damage", s->damage, "%.5g");
-    if (r->forecast && !isnan(r->kl)) put_fact(out, "expected KL divergence, nats a token", r->kl, "%.3g");
+    if (r->kl_unit > 0) put_fact(out, "expected KL divergence, nats a token", s->damage * r->kl_unit, "%.3g");
     put_fact(out, "tensors planned", (double)r->n_tensors, "%.0f");
     qdq_builder_text(out, "</dl>\n");
     if (r->forecast) {
@@ -196,7 +197,7 @@ static bool is_figure(double x) { return isfinite(x) && x >= 0; }
 
 static qdq_status check(const qdq_report *r) {
     if (!r->title || !r->score || !r->generator || (r->n_tensors && !r->tensors) || (r->n_curve && !r->curve) ||
-        (r->n_uniform && !r->uniform) || (r->n_notes && !r->notes))
+        (r->n_baselines && !r->baselines) || (r->n_notes && !r->notes))
         return qdq_fail(QDQ_INVALID_ARGUMENT, "report: a NULL argument");
     for (size_t i = 0; i < r->n_tensors; i++) {
         const qdq_report_tensor *t = &r->tensors[i];
@@ -213,10 +214,14 @@ static qdq_status check(const qdq_report *r) {
     for (size_t i = 0; i < r->n_curve; i++)
         if (!is_figure(r->curve[i].damage))
             return qdq_fail(QDQ_INVALID_ARGUMENT, "report: point %zu: damage %g", i, r->curve[i].damage);
-    for (size_t i = 0; i < r->n_uniform; i++)
-        if (!r->uniform[i].label || !is_figure(r->uniform[i].damage))
-            return qdq_fail(QDQ_INVALID_ARGUMENT, "report: uniform format %zu: damage %g", i, r->uniform[i].damage);
-    return QDQ_OK;
+    for (size_t i = 0; i < r->n_baselines; i++) {
+        const qdq_report_baseline *b = &r->baselines[i];
+        if (!b->label || !is_figure(b->damage) || !(isnan(b->plan_damage) || is_figure(b->plan_damage)))
+            return qdq_fail(QDQ_INVALID_ARGUMENT, "report: baseline %zu: damage %g, of the plan %g", i, b->damage,
+                            b->plan_damage);
+    }
+    return is_figure(r->kl_unit) ? QDQ_OK
+                                 : qdq_fail(QDQ_INVALID_ARGUMENT, "report: the unit of damage is %g", r->kl_unit);
 }
 
 qdq_status qdq_report_write(const qdq_report *r, qdq_builder *out) {

@@ -3,6 +3,8 @@
 #ifndef QDQ_PLAN_REPORT_H
 #define QDQ_PLAN_REPORT_H
 
+#include <stdbool.h>
+
 #include "files/builder.h"
 #include "qdq.h"
 
@@ -25,10 +27,17 @@ typedef struct qdq_report_tensor {
 } qdq_report_tensor;
 
 typedef struct qdq_report_point {
-    const char *label; /* a uniform format's name; NULL on the curve */
     uint64_t bytes;
     double damage;
 } qdq_report_point;
+
+/* What the plan is held against: a format for all tensors, or a preset. */
+typedef struct qdq_report_baseline {
+    const char *label; /* its name */
+    uint64_t bytes;
+    double damage, plan_damage; /* of the plan of that size; NAN: there is none */
+    bool preset, allowed;       /* the rules leave it */
+} qdq_report_baseline;
 
 typedef struct qdq_report {
     const char *title;     /* the model */
@@ -38,14 +47,14 @@ typedef struct qdq_report {
     double bits;           /* a weight, over all tensors; 0: not shown */
     uint64_t other_bytes;  /* of the file, without the tensors below */
     const char *forecast;  /* a sentence on what damage foretells; NULL: none */
-    double kl;             /* with a forecast: the expected KL divergence, nats a token; NAN: not shown */
+    double kl_unit;        /* with a forecast: nats a token that a unit of damage is; 0: it has no unit */
     double lower_bound;    /* least damage that any plan of these bytes can have; NAN: not shown */
     size_t n_tensors;
     const qdq_report_tensor *tensors;
     size_t n_curve;
     const qdq_report_point *curve; /* best damage at some budgets, in order of bytes */
-    size_t n_uniform;
-    const qdq_report_point *uniform;
+    size_t n_baselines;
+    const qdq_report_baseline *baselines;
     size_t n_notes;
     const char *const *notes; /* sentences for the end of the page: what was skipped, and why */
 } qdq_report;

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-enum { LEFT = 70, TOP = 15, WIDTH = 620, HEIGHT = 300, MAX_LABELS = 64 };
+enum { LEFT = 70, TOP = 15, WIDTH = 620, HEIGHT = 300, MAX_LABELS = 256 };
 
 typedef struct box {
     double x, y, w, h;
@@ -34,7 +34,7 @@ static chart set_scales(const qdq_report *r, const qdq_report_totals *s) {
     cover(&c, s->bytes, s->damage);
     if (r->budget) cover(&c, (double)r->budget, 0);
     for (size_t i = 0; i < r->n_curve; i++) cover(&c, (double)r->curve[i].bytes, r->curve[i].damage);
-    for (size_t i = 0; i < r->n_uniform; i++) cover(&c, (double)r->uniform[i].bytes, r->uniform[i].damage);
+    for (size_t i = 0; i < r->n_baselines; i++) cover(&c, (double)r->baselines[i].bytes, r->baselines[i].damage);
     if (c.low_y > c.high_y) c.low_y = c.high_y = 0; /* no damage anywhere */
     double room = (c.high_x - c.low_x) * 0.04 + (c.high_x > c.low_x ? 0 : 1 + c.high_x * 0.05);
     c.low_x = c.low_x > room ? c.low_x - room : 0;
@@ -108,6 +108,58 @@ static void put_tip(qdq_builder *out, const char *label, double bytes, double da
     qdq_builder_format(out, ", damage %.5g</title>", damage);
 }
 
+static void put_baseline(qdq_builder *out, chart *c, const qdq_report_baseline *b) {
+    double x = x_of(c, (double)b->bytes), y = y_of(c, b->damage);
+    keep_free(c, x, y);
+    if (b->preset)
+        qdq_builder_format(out, "<rect class=\"preset\" width=\"7\" height=\"7\" x=\"%.1f\" y=\"%.1f\">", x - 3.5,
+                           y - 3.5);
+    else
+        qdq_builder_format(out, "<circle class=\"uniform\" r=\"4\" cx=\"%.1f\" cy=\"%.1f\">", x, y);
+    put_tip(out, b->label, (double)b->bytes, b->damage);
+    qdq_builder_text(out, b->preset ? "</rect>\n" : "</circle>\n");
+}
+
+static size_t count(const qdq_report *r, bool presets) {
+    size_t n = 0;
+    for (size_t i = 0; i < r->n_baselines; i++) n += r->baselines[i].preset == presets;
+    return n;
+}
+
+static void put_number(qdq_builder *out, double number, const char *format) {
+    qdq_builder_text(out, "<td class=\"n\">");
+    if (isfinite(number)) qdq_builder_format(out, format, number);
+    qdq_builder_text(out, "</td>");
+}
+
+static void put_row(qdq_builder *out, const qdq_report *r, const qdq_report_baseline *b) {
+    qdq_builder_text(out, "<tr><td>");
+    qdq_report_text(out, b->label);
+    qdq_builder_text(out, b->preset ? "</td><td>preset" : "</td><td>one format");
+    qdq_builder_text(out, b->allowed ? "</td><td class=\"n\">" : ", which the rules forbid</td><td class=\"n\">");
+    qdq_report_bytes(out, (double)b->bytes);
+    qdq_builder_text(out, "</td>");
+    put_number(out, b->damage, "%.5g");
+    put_number(out, b->plan_damage, "%.5g");
+    put_number(out, b->damage > 0 ? b->plan_damage / b->damage : (double)NAN, "%.3g");
+    if (r->kl_unit > 0) {
+        put_number(out, b->damage * r->kl_unit, "%.3g");
+        put_number(out, b->plan_damage * r->kl_unit, "%.3g");
+    }
+    qdq_builder_text(out, "</tr>\n");
+}
+
+static void put_table(qdq_builder *out, const qdq_report *r) {
+    if (r->n_baselines == 0) return;
+    qdq_builder_text(out, "<details open=\"\"><summary>Formats and presets beside plans of their size</summary>\n"
+                          "<div class=\"wide\"><table><thead><tr><th>choice</th><th></th><th class=\"n\">size</th>"
+                          "<th class=\"n\">damage</th><th class=\"n\">the plan's</th><th class=\"n\">share</th>");
+    if (r->kl_unit > 0) qdq_builder_text(out, "<th class=\"n\">expected KL</th><th class=\"n\">the plan's</th>");
+    qdq_builder_text(out, "</tr></thead>\n<tbody>\n");
+    for (size_t i = 0; i < r->n_baselines; i++) put_row(out, r, &r->baselines[i]);
+    qdq_builder_text(out, "</tbody></table></div></details>\n");
+}
+
 void qdq_report_chart(qdq_builder *out, const qdq_report *r, const qdq_report_totals *s) {
     chart c = set_scales(r, s);
     qdq_builder_format(
@@ -129,35 +181,21 @@ void qdq_report_chart(qdq_builder *out, const qdq_report *r, const qdq_report_to
     }
     double x = x_of(&c, s->bytes), y = y_of(&c, s->damage);
     keep_free(&c, x, y);
-    for (size_t i = 0; i < r->n_uniform; i++) {
-        const qdq_report_point *p = &r->uniform[i];
-        keep_free(&c, x_of(&c, (double)p->bytes), y_of(&c, p->damage));
-        qdq_builder_format(out, "<circle class=\"uniform\" r=\"4\" cx=\"%.1f\" cy=\"%.1f\">",
-                           x_of(&c, (double)p->bytes), y_of(&c, p->damage));
-        put_tip(out, p->label, (double)p->bytes, p->damage);
-        qdq_builder_text(out, "</circle>\n");
-    }
+    for (size_t i = 0; i < r->n_baselines; i++) put_baseline(out, &c, &r->baselines[i]);
     qdq_builder_format(out, "<path class=\"plan\" d=\"M%.1f %.1fl7 7 -7 7 -7 -7z\">", x, y - 7);
     put_tip(out, "this plan", s->bytes, s->damage);
     qdq_builder_text(out, "</path>\n");
     put_label(out, &c, x, y, "this plan");
-    for (size_t i = 0; i < r->n_uniform; i++)
-        put_label(out, &c, x_of(&c, (double)r->uniform[i].bytes), y_of(&c, r->uniform[i].damage), r->uniform[i].label);
+    for (int presets = 1; presets >= 0; presets--) /* their names come first where there is no room for all */
+        for (size_t i = 0; i < r->n_baselines; i++)
+            if (r->baselines[i].preset == (presets != 0))
+                put_label(out, &c, x_of(&c, (double)r->baselines[i].bytes), y_of(&c, r->baselines[i].damage),
+                          r->baselines[i].label);
     qdq_builder_text(out, "</svg></div>\n<figcaption class=\"soft\">Diamond: this plan.");
     if (r->budget) qdq_builder_text(out, " Dashed: the budget.");
     if (r->n_curve) qdq_builder_text(out, " Line: the best plan for each size.");
-    if (r->n_uniform) qdq_builder_text(out, " Circles: one format for all tensors, where all of them can have it.");
+    if (count(r, false)) qdq_builder_text(out, " Circles: one format for all tensors.");
+    if (count(r, true)) qdq_builder_text(out, " Squares: llama-quantize's presets.");
     qdq_builder_text(out, "</figcaption>\n</figure>\n");
-    if (r->n_uniform == 0) return;
-    qdq_builder_text(
-        out, "<details open=\"\"><summary>Uniform formats as a table</summary>\n<table><thead><tr><th>format</th><th "
-             "class=\"n\">size</th><th class=\"n\">damage</th></tr></thead>\n<tbody>\n");
-    for (size_t i = 0; i < r->n_uniform; i++) {
-        qdq_builder_text(out, "<tr><td>");
-        qdq_report_text(out, r->uniform[i].label);
-        qdq_builder_text(out, "</td><td class=\"n\">");
-        qdq_report_bytes(out, (double)r->uniform[i].bytes);
-        qdq_builder_format(out, "</td><td class=\"n\">%.5g</td></tr>\n", r->uniform[i].damage);
-    }
-    qdq_builder_text(out, "</tbody></table></details>\n");
+    put_table(out, r);
 }
