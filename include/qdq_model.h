@@ -837,7 +837,7 @@ typedef struct qdq_planner_options {
      * squares; others only a score that is named. */
     const qdq_gradients *gradients;
     /* A file that keeps what was measured: read when it is there, written now and then, and refused when its inputs
-     * have changed. NULL: none. */
+     * have changed. One of qdq_scores_write() stands for gradients. NULL: none. */
     const char *scores;
     bool for_llama_quantize; /* only formats that llama-quantize makes of each tensor: for qdq_plan_recipe() */
     /* Codes that a format has as they are (qdq_choice.keeps_codes) are a candidate without damage, where no weight
@@ -854,6 +854,22 @@ QDQ_API void qdq_planner_free(qdq_planner *planner); /* NULL is allowed */
 QDQ_API qdq_score qdq_planner_score(const qdq_planner *planner);
 /* Is damage made of the gradients that were given? */
 QDQ_API bool qdq_planner_uses_gradients(const qdq_planner *planner);
+
+/* What quantizing a tensor does, measured by whoever has gradients, as hooks of a backward pass that keep none. */
+typedef struct qdq_given_sums {
+    const char *tensor; /* its name in the model */
+    qdq_format format;
+    /* Between the format and the weights, with the root mean square over samples as the gradient; count: elements. */
+    qdq_sensitivity_sums sums;
+} qdq_given_sums;
+
+/* Writes a file of scores (qdq_planner_options.scores) of n sums: planners that find them there need no gradients, and
+ * QDQ_SCORE_AUTO is QDQ_SCORE_SQUARED then. They were measured on the selection's model, with its importance matrix if
+ * it has one. tokens: those of a sample whose loss was differentiated, on average; 0: not known. A file that is there
+ * is replaced. QDQ_INVALID_ARGUMENT: nothing to write, no such tensor or format, one that does not fit the tensor,
+ * another count; QDQ_BAD_DATA: a sum that is no finite number; what qdq_out_create() and qdq_out_commit() return. */
+QDQ_API qdq_status qdq_scores_write(const char *path, const qdq_selection *selection, double tokens, uint64_t n,
+                                    const qdq_given_sums *sums);
 
 typedef enum qdq_plan_rule_kind {
     QDQ_PLAN_PIN = 0,     /* tensors that match get that format */

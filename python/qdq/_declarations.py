@@ -657,6 +657,14 @@ class qdq_planner_options(Structure):
     ]
 
 
+class qdq_given_sums(Structure):
+    _fields_ = [
+        ("tensor", c_char_p),
+        ("format", c_int32),
+        ("sums", qdq_sensitivity_sums),
+    ]
+
+
 # What a function gives, and what it takes.
 FUNCTIONS = {
     "qdq_version": (c_char_p, ()),
@@ -833,6 +841,7 @@ FUNCTIONS = {
     "qdq_planner_free": (None, (c_void_p,)),
     "qdq_planner_score": (c_int, (c_void_p,)),
     "qdq_planner_uses_gradients": (c_bool, (c_void_p,)),
+    "qdq_scores_write": (c_int, (c_char_p, c_void_p, c_double, c_uint64, POINTER(qdq_given_sums),)),
     "qdq_planner_rule": (c_int, (c_void_p, c_int, c_char_p, c_char_p,)),
     "qdq_planner_beside": (c_int, (c_void_p, c_void_p,)),
     "qdq_planner_compare": (c_int, (c_void_p, POINTER(qdq_beside_kind), c_uint32, c_void_p, POINTER(qdq_beside_kind),)),

@@ -6,11 +6,13 @@ import ctypes
 import json
 import os
 import re
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 from . import _declarations as c
+from . import _formats
 from ._errors import InvalidArgument, Unsupported
 from ._library import check, lib
+from ._operations import Sensitivity
 from ._results import PathLike
 
 _NAME_SIZE = 256
@@ -73,6 +75,45 @@ class Model:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+
+class Imatrix:
+    """An importance matrix's file, open until it is closed; None: there is none."""
+
+    def __init__(self, path: Optional[PathLike]):
+        """OSError: the file is missing; qdq.BadData: a defect."""
+        self.handle = ctypes.c_void_p()
+        if path is not None:
+            check(lib.qdq_imatrix_open(os.fsencode(path), ctypes.byref(self.handle)))
+
+    def __enter__(self) -> "Imatrix":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self.handle:
+            lib.qdq_imatrix_close(self.handle)
+        self.handle = ctypes.c_void_p()
+
+
+def write_scores(
+    path: PathLike, model: Model, imatrix: Imatrix, tokens: float, rows: Mapping[str, Mapping[str, Sensitivity]]
+) -> None:
+    """qdq_scores_write, of sensitivities by the model's names of tensors and by format."""
+    options = c.qdq_selection_options(size=ctypes.sizeof(c.qdq_selection_options), imatrix=imatrix.handle)
+    selection = ctypes.c_void_p()
+    given = [
+        c.qdq_given_sums(
+            name.encode(), _formats.number_of(f), c.qdq_sensitivity_sums(s.signed, s.absolute, s.squared, s.count)
+        )
+        for name, by in rows.items()
+        for f, s in by.items()
+    ]
+    sums = (c.qdq_given_sums * len(given))(*given)
+    check(lib.qdq_selection_create(model.handle, ctypes.byref(options), ctypes.byref(selection)))
+    try:
+        check(lib.qdq_scores_write(os.fsencode(path), selection, tokens, len(given), sums))
+    finally:
+        lib.qdq_selection_free(selection)
 
 
 def gguf_names(names: Iterable[str], architecture: str) -> Dict[str, Tuple[str, int]]:

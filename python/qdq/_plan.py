@@ -184,13 +184,15 @@ def plan(
     *,
     gradients: Optional[PathLike] = None,
     imatrix: Optional[PathLike] = None,
+    scores: Optional[PathLike] = None,
     recipe: Optional[PathLike] = None,
     options: Tuple[str, ...] = (),
 ) -> Plan:
     """`qdq plan`: the least damage within a size.
 
     model: safetensors, a folder of them, or GGUF. target: "4.5bpw", "6.2GiB", "30%". path: where the plan's file goes.
-    gradients, imatrix, recipe: files, see `qdq plan --help`; options: more words of the command's.
+    gradients, imatrix, scores, recipe: files, see `qdq plan --help`; scores by qdq.torch.sensitivity(...).to_scores()
+    stand for gradients. options: more words of the command's.
     qdq.Error, in the command's words: a size that cannot be met, files that do not fit.
     """
     if not isinstance(target, str):
@@ -198,7 +200,12 @@ def plan(
     with tempfile.TemporaryDirectory() as folder:
         to = Path(folder) / "plan.json" if path is None else Path(path)
         words: List[Any] = ["plan", "--target", target, model, "-o", to, "--quiet", *options]
-        for flag, value in (("--grad", gradients), ("--imatrix", imatrix), ("--recipe", recipe)):
+        for flag, value in (
+            ("--grad", gradients),
+            ("--imatrix", imatrix),
+            ("--scores", scores),
+            ("--recipe", recipe),
+        ):
             words += [flag, value] if value is not None else []
         _command.run(*words)
         return Plan.load(to)

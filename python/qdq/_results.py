@@ -8,7 +8,7 @@ import os
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ._errors import InvalidArgument
 from ._operations import Sensitivity
@@ -60,6 +60,10 @@ class Scores:
     at: str = "source"
     """Where gradients were taken: at the weights themselves ("source") or with all of them in the low format."""
     samples: int = 0
+    tokens: float = 0
+    """Of a sample, on average, where the loss was the likelihood of drawn tokens; else 0."""
+    weighted: bool = False
+    """Formats were fitted with importance."""
 
     COLUMNS = ("tensor", "low", "high", "elements", "signed", "absolute", "squared")
 
@@ -76,13 +80,15 @@ class Scores:
             "high": self.high,
             "at": self.at,
             "samples": self.samples,
+            "tokens": self.tokens,
+            "weighted": self.weighted,
             "tensors": {n: {f: s.to_dict() for f, s in by.items()} for n, by in self.tensors.items()},
         }
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> "Scores":
         tensors = {n: {f: Sensitivity(**s) for f, s in by.items()} for n, by in d["tensors"].items()}
-        return cls(tensors, d["high"], d["at"], d["samples"])
+        return cls(tensors, d["high"], d["at"], d["samples"], d.get("tokens", 0), d.get("weighted", False))
 
     def to_pandas(self) -> Any:
         import pandas
@@ -107,6 +113,48 @@ class Scores:
         """Writes what mlx_lm.dynamic_quant reads as --sensitivities: [[module, score], …], by a million elements."""
         scored = [[_module(n), 1e6 * value] for n, value in self.ranking(low, score)]
         write_whole(path, json.dumps(scored, indent=1).encode())
+
+    def to_scores(
+        self,
+        path: PathLike,
+        model: PathLike,
+        *,
+        imatrix: Optional[PathLike] = None,
+        names: Optional[Mapping[str, str]] = None,
+    ) -> int:
+        """Writes a file that `qdq plan --scores` takes in the place of gradients. Returns how many tensors it has.
+
+        model: the files that will be planned, safetensors or GGUF. imatrix: the importance matrix that the formats were
+        fitted with, which planning then needs too. names: the model's names of parameters, where they differ; what the
+        model does not have is left out.
+
+        Planning wants every format that a tensor may get: `low="all"`, or `qdq plan --formats` with those there are.
+
+        ValueError: scores that were not taken at the source against the weights themselves, nothing that the model has,
+        importance without its matrix or the other way round, another model. OSError: a file cannot be read or written.
+        """
+        from ._model import Imatrix, Model, write_scores
+
+        if self.at != "source" or self.high != "source":
+            raise InvalidArgument(
+                f'plans need scores at="source" of formats against high="source"; these are at "{self.at}" against '
+                f'"{self.high}"'
+            )
+        if self.weighted != (imatrix is not None):
+            raise InvalidArgument(
+                "formats were fitted with importance: pass imatrix=, its file"
+                if self.weighted
+                else "formats were fitted without importance: imatrix= would be of other sums"
+            )
+        with Model(model) as opened, Imatrix(imatrix) as weights:
+            there = {t.name for t in opened.tensors}
+            found = {(names or {}).get(n, n): by for n, by in self.tensors.items()}
+            rows = {n: by for n, by in found.items() if n in there}
+            if not rows:
+                first = next(iter(found), "none")
+                raise InvalidArgument(f'{model} has none of the scored tensors, such as "{first}": pass names=')
+            write_scores(path, opened, weights, self.tokens, rows)
+        return len(rows)
 
     def _repr_html_(self) -> str:
         caption = f"{self.samples} samples, gradients at {self.at}, against {self.high}"

@@ -121,3 +121,88 @@ def test_optimize_by_the_models_own_samples(folder, tmp_path):
     plan = json.loads((tmp_path / "made" / "plan.json").read_text())
     assert plan["score"] == "squared" and plan["imatrix"] is None
     assert str(tmp_path / "made" / "report.html") in done.stdout
+
+
+@pytest.fixture
+def scored(folder):
+    """The model, and the arguments of its sensitivities."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return loaded, [torch.randint(32, 128, (6, 64), generator=torch.Generator().manual_seed(0))]
+
+
+def choices(made):
+    return {t["name"]: t["format"] for t in made.tensors}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_scores_stand_for_gradients(folder, scored, tmp_path, weighted):
+    import qdq.torch as qt
+
+    loaded, batches = scored
+    matrix, file = None, None
+    if weighted:
+        file = tmp_path / "imatrix.gguf"
+        matrix = qt.imatrix(loaded, batches, file, progress=False)
+    qt.rms_gradients(loaded, batches, tmp_path / "rms.safetensors", progress=False)
+    expected = qdq.plan(folder, "4.5bpw", gradients=tmp_path / "rms.safetensors", imatrix=file)
+    assert expected.content["score"] == "squared"
+    for store, near in (("squares", 1e-6), ("none", 1e-5), ("groups", 0.3 if weighted else 0.1)):
+        scores = qt.sensitivity(loaded, batches, "all", store=store, importance=matrix, progress=False)
+        assert scores.tokens == 64
+        path = tmp_path / f"{store}.json"
+        assert scores.to_scores(path, folder, imatrix=file) == 16
+        before = path.read_bytes()
+        made = qdq.plan(folder, "4.5bpw", scores=path, imatrix=file)
+        assert made.content["score"] == "squared" and path.read_bytes() == before
+        assert made.damage == pytest.approx(expected.damage, rel=near)
+        if store != "groups":
+            assert choices(made) == choices(expected)
+        # What says how many tokens a sample had foretells the KL divergence, as gradients do.
+        assert made.content.get("tokens_per_sample") == expected.content.get("tokens_per_sample")
+    with pytest.raises(qdq.Error, match="importance matrix has changed"):
+        qdq.plan(folder, "4.5bpw", scores=path, imatrix=None if weighted else write_matrix(loaded, batches, tmp_path))
+    with pytest.raises(ValueError, match="importance"):
+        scores.to_scores(path, folder, imatrix=None if weighted else path)
+
+
+def write_matrix(loaded, batches, folder):
+    import qdq.torch as qt
+
+    qt.imatrix(loaded, batches, folder / "other.gguf", progress=False)
+    return folder / "other.gguf"
+
+
+def test_scores_that_do_not_serve(folder, scored, tmp_path):
+    import qdq.torch as qt
+
+    loaded, batches = scored
+    path = tmp_path / "scores.json"
+    few = qt.sensitivity(loaded, batches, ["q4_0", "q8_0"], progress=False)
+    few.to_scores(path, folder)
+    assert set(choices(qdq.plan(folder, "5bpw", scores=path, options=("--formats", "q4_0,q8_0"))).values()) <= {
+        "q4_0",
+        "q8_0",
+        "source",
+    }
+    with pytest.raises(qdq.Error, match="has no sensitivity of .* in .*, and no gradients are given"):
+        qdq.plan(folder, "5bpw", scores=path)
+    with pytest.raises(qdq.Error, match="has no sensitivity"):
+        qdq.plan(folder, "5bpw", scores=path, options=("--score", "squared"))
+    # Of weights alone it can be used as any file of scores.
+    assert qdq.plan(folder, "5bpw", scores=path, options=("--score", "relative")).content["score"] == "relative"
+    with pytest.raises(qdq.Error, match="none that were measured elsewhere"):
+        other = tmp_path / "relative.json"
+        qdq.plan(folder, "5bpw", scores=other, options=("--score", "relative"))
+        qdq.plan(folder, "5bpw", scores=other, options=("--score", "squared"))
+    with pytest.raises(ValueError, match="none of the scored tensors"):
+        few.to_scores(path, folder, names={n: "x" for n in few.tensors})
+    with pytest.raises(OSError):
+        few.to_scores(path, tmp_path / "nowhere")
+    low = qt.sensitivity(loaded, batches, "q4_0", at="low", max_samples=1, progress=False)
+    with pytest.raises(ValueError, match="at the source|at=.source"):
+        low.to_scores(path, folder)
+    os.utime(folder / "model.safetensors", (1, 1))
+    with pytest.raises(qdq.Error, match="weights' files have changed"):
+        qdq.plan(folder, "5bpw", scores=path, options=("--formats", "q4_0,q8_0"))

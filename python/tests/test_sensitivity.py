@@ -189,6 +189,7 @@ def test_a_loss_of_ones_own(model, ids):
         (dict(low=[]), ValueError, "no formats"),
         (dict(low="q4_K"), ValueError, "rows fit"),
         (dict(at="high"), ValueError, "at is"),
+        (dict(store="blocks"), ValueError, "groups"),
         (dict(at="low", store="squares"), ValueError, "stores nothing"),
         (dict(only=lambda n: False), ValueError, "no parameter"),
     ],
@@ -249,3 +250,29 @@ def test_frames(model, ids):
     polars = pytest.importorskip("polars")
     assert scores.to_polars().shape == (3, 7)
     assert isinstance(scores.to_pandas(), pandas.DataFrame) and isinstance(scores.to_polars(), polars.DataFrame)
+
+
+def test_groups_are_as_good_as_errors_and_gradients_are_unrelated(model, ids):
+    whole = qt.sensitivity(model, [ids], ["q4_0", "q8_0"], store="squares", progress=False)
+    found = qt.sensitivity(model, [ids], ["q4_0", "q8_0"], store="groups", progress=False)
+    assert found.tensors.keys() == whole.tensors.keys()
+    for name, by in found.tensors.items():
+        for f, s in by.items():
+            assert s.squared == pytest.approx(whole.tensors[name][f].squared, rel=0.3)
+    # Where gradients of a group are equal there is nothing to lose.
+    loss = lambda m, s: m.mix.weight.sum() * 3 + m.embed.weight.sum()  # noqa: E731
+    whole = qt.sensitivity(model, [ids], "q4_0", store="squares", loss=loss, progress=False)
+    found = qt.sensitivity(model, [ids], "q4_0", store="groups", loss=loss, progress=False)
+    for name in ("mix.weight", "embed.weight"):
+        assert found.tensors[name]["q4_0"].squared == pytest.approx(whole.tensors[name]["q4_0"].squared, rel=1e-6)
+
+
+def test_groups_are_spread_out_a_few_rows_at_a_time(model, ids, monkeypatch):
+    from qdq.torch import _sensitivity
+
+    whole = qt.sensitivity(model, [ids], ["q4_0", "q8_0"], store="groups", progress=False)
+    monkeypatch.setattr(_sensitivity, "_SPREAD", 64)
+    parts = qt.sensitivity(model, [ids], ["q4_0", "q8_0"], store="groups", progress=False)
+    for name, by in parts.tensors.items():
+        for f, s in by.items():
+            assert s.squared == pytest.approx(whole.tensors[name][f].squared, rel=1e-9)

@@ -398,8 +398,8 @@ static const char *check_request(request *r, int n_operands) {
     if (r->target == NULL && r->beside == NULL && r->part.parts == 0)
         return "no target: say --target 4.5bpw, 6.2GiB or 30%";
     if (r->output == NULL && r->part.parts == 0) return "no output: say -o plan.json";
-    if (qdq_score_takes_gradients(r->score) && r->gradients == NULL)
-        return "that score is made of gradients: say --grad FILE";
+    if (qdq_score_takes_gradients(r->score) && r->gradients == NULL && r->scores == NULL)
+        return "that score is made of gradients: say --grad FILE, or --scores FILE with what was measured by them";
     if (!qdq_score_takes_gradients(r->score) && r->score != QDQ_SCORE_AUTO && r->gradients != NULL)
         return "that score does not use the gradients: leave out --grad";
     if (r->hf != NULL && r->gradients == NULL) return "--hf goes with --grad";

@@ -71,7 +71,7 @@ static const qdq_item *first_unnamed(const qdq_planner *p) {
 
 /* Of those that the inputs allow, the score that did best in docs/planner.md. */
 static qdq_score best_score(const qdq_planner *p) {
-    if (p->gradients != NULL) return QDQ_SCORE_SQUARED;
+    if (p->gradients != NULL || p->given) return QDQ_SCORE_SQUARED;
     if (first_unnamed(p) == NULL && !kinds_of(p).is_encoder) return QDQ_SCORE_KINDS;
     return p->selection->imatrix != NULL ? QDQ_SCORE_SIZED : QDQ_SCORE_RELATIVE;
 }
@@ -105,7 +105,17 @@ static qdq_status open_scores(qdq_planner *p) {
     qdq_status status =
         p->scores == NULL ? qdq_measure_open(path, p->selection->model, p->gradients, p->selection->imatrix, &p->scores)
                           : QDQ_OK;
-    return status == QDQ_OK && path != NULL ? match_sources(p, p->scores, path) : status;
+    if (status == QDQ_OK && path != NULL) status = match_sources(p, p->scores, path);
+    if (status != QDQ_OK || p->gradients != NULL) return status;
+    double tokens;
+    bool used = p->score == QDQ_SCORE_AUTO || qdq_score_takes_gradients(p->score);
+    p->given = used && qdq_given(p->scores, &tokens);
+    if (!p->given && qdq_score_takes_gradients(p->score))
+        return qdq_fail(QDQ_INVALID_ARGUMENT,
+                        "the score \"%s\" is made of gradients: none are given, and the file of scores has none that "
+                        "were measured elsewhere",
+                        qdq_score_name(p->score));
+    return QDQ_OK;
 }
 
 /* What other files of scores know of the tensors, in the model's order. */
@@ -141,6 +151,12 @@ static qdq_status measure(qdq_planner *p, qdq_pass *pass, uint32_t part, uint32_
         if (it->reason[0] != '\0' || (gradients && it->gradient.n_parts == 0)) continue;
         tensors[n++] = (qdq_measured_tensor){it->tensor, it->importance, gradients ? &it->gradient : NULL, it->formats,
                                              it->n_formats};
+    }
+    if (p->given) {
+        *passes = 0;
+        qdq_status whole = qdq_given_whole(p->scores, p->scores_path, n, tensors);
+        free(tensors);
+        return whole;
     }
     qdq_status status = part > 0 ? qdq_measure_part(tensors, &n, part, parts) : QDQ_OK;
     if (status == QDQ_OK) status = take_more_scores(p, n, tensors);
@@ -291,8 +307,8 @@ qdq_status qdq_planner_measure_only(qdq_planner *p, qdq_pass *pass, uint32_t par
 }
 
 qdq_status qdq_planner_damage(qdq_planner *p, qdq_pass *pass, uint64_t *passes) {
-    if (p->score == QDQ_SCORE_AUTO) p->score = best_score(p);
     qdq_status status = open_scores(p);
+    if (status == QDQ_OK && p->score == QDQ_SCORE_AUTO) p->score = best_score(p);
     if (status == QDQ_OK) status = measure(p, pass, 0, 0, passes);
     bool relative = p->score == QDQ_SCORE_RELATIVE || p->score == QDQ_SCORE_SIZED || p->score == QDQ_SCORE_KINDS;
     if (status == QDQ_OK && relative) status = set_scales(p);

@@ -95,7 +95,16 @@ qdq_status qdq_measure_open(const char *path, const qdq_model *model, const qdq_
     return status;
 }
 
-static qdq_status save(const char *path, const qdq_scores *scores) {
+qdq_status qdq_measure_create(const char *gradients, const qdq_model *model, const qdq_imatrix *imatrix,
+                              qdq_scores **scores) {
+    char weights[FINGERPRINT], importance[FINGERPRINT];
+    qdq_status status = fingerprint_model(model, weights);
+    if (status == QDQ_OK && imatrix != NULL) status = fingerprint_importance(imatrix, importance);
+    if (status != QDQ_OK) return status;
+    return qdq_scores_create(&(qdq_scores_inputs){weights, gradients, imatrix != NULL ? importance : NULL}, scores);
+}
+
+qdq_status qdq_measure_save(const char *path, const qdq_scores *scores) {
     if (path == NULL) return QDQ_OK;
     char *text = qdq_scores_text(scores);
     if (text == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %s", path);
@@ -230,7 +239,7 @@ qdq_status qdq_measure(qdq_pass *pass, const char *path, size_t n, const qdq_mea
         if (k > 0) bytes += bytes_of(&tensors[i], k);
         if (lacks_energy(scores, &tensors[i])) bytes += tensors[i].tensor->bytes;
     }
-    if (bytes == 0) return changed ? save(path, scores) : QDQ_OK;
+    if (bytes == 0) return changed ? qdq_measure_save(path, scores) : QDQ_OK;
     under_way *all = malloc(TOGETHER * sizeof *all);
     if (all == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for what is measured");
     qdq_status status = QDQ_OK;
@@ -253,10 +262,10 @@ qdq_status qdq_measure(qdq_pass *pass, const char *path, size_t n, const qdq_mea
         *passes += together;
         if (status != QDQ_OK || path == NULL || !is_time_to_save(saved, took)) continue;
         double before = qdq_seconds();
-        status = save(path, scores);
+        status = qdq_measure_save(path, scores);
         saved = qdq_seconds();
         took = saved - before;
     }
     free(all);
-    return status == QDQ_OK ? save(path, scores) : status;
+    return status == QDQ_OK ? qdq_measure_save(path, scores) : status;
 }

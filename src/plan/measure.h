@@ -16,6 +16,11 @@ typedef struct qdq_measured_tensor {
 /* The scores of a file that is there, or empty ones. path: NULL: none are kept. */
 qdq_status qdq_measure_open(const char *path, const qdq_model *model, const qdq_gradients *gradients,
                             const qdq_imatrix *imatrix, qdq_scores **scores);
+/* Empty scores of a model, with sums that somebody else has measured to come. gradients: what of, in words. */
+qdq_status qdq_measure_create(const char *gradients, const qdq_model *model, const qdq_imatrix *imatrix,
+                              qdq_scores **scores);
+/* Writes the file. path NULL: nothing. */
+qdq_status qdq_measure_save(const char *path, const qdq_scores *scores);
 /* Leaves of the tensors those of one part, counted from 1, of parts that cost about the same: *n of them, in order. */
 qdq_status qdq_measure_part(qdq_measured_tensor *tensors, size_t *n, uint32_t part, uint32_t parts);
 /* Measures what scores lack, all formats of a tensor in one reading. Writes the file now and then, so that an

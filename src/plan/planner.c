@@ -26,7 +26,7 @@ static bool copy_text(const char *text, char **copy) {
 static qdq_status check_score(const qdq_planner *p) {
     if (qdq_score_name(p->score) == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "no score has the number %d", p->score);
     bool wants = qdq_score_takes_gradients(p->score);
-    if (wants && p->gradients == NULL)
+    if (wants && p->gradients == NULL && p->scores_path == NULL)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "the score \"%s\" is made of gradients", qdq_score_name(p->score));
     if (!wants && p->score != QDQ_SCORE_AUTO && p->gradients != NULL)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "the score \"%s\" does not use gradients", qdq_score_name(p->score));
@@ -83,7 +83,7 @@ void qdq_planner_free(qdq_planner *p) {
 
 qdq_score qdq_planner_score(const qdq_planner *planner) { return planner->score; }
 
-bool qdq_planner_uses_gradients(const qdq_planner *planner) { return planner->gradients != NULL; }
+bool qdq_planner_uses_gradients(const qdq_planner *planner) { return planner->gradients != NULL || planner->given; }
 
 qdq_status qdq_planner_rule(qdq_planner *p, qdq_plan_rule_kind kind, const char *regex, const char *formats) {
     if (p == NULL || (kind == QDQ_PLAN_SAME ? regex == NULL : formats == NULL) ||
@@ -274,8 +274,10 @@ static const char *via_of(const qdq_model *model) {
 }
 
 static double tokens_of(const qdq_planner *p) {
-    bool rms = p->score == QDQ_SCORE_SQUARED && qdq_gradients_are_rms(p->gradients);
-    return rms ? qdq_gradients_tokens(p->gradients) : 0;
+    double tokens = 0;
+    if (p->score != QDQ_SCORE_SQUARED) return 0;
+    if (p->given) return qdq_given(p->scores, &tokens) ? tokens : 0;
+    return qdq_gradients_are_rms(p->gradients) ? qdq_gradients_tokens(p->gradients) : 0;
 }
 
 /* As the plan's file has it, and read from there: a plan that was made is one that could have been read. */

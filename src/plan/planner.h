@@ -4,6 +4,7 @@
 #ifndef QDQ_PLAN_PLANNER_H
 #define QDQ_PLAN_PLANNER_H
 
+#include "plan/given.h"
 #include "plan/measure.h"
 #include "plan/plan_file.h"
 #include "plan/problem.h"
@@ -65,6 +66,7 @@ struct qdq_planner {
     const qdq_model *published; /* NULL: none */
     bool solved;
 
+    bool given; /* the scores came with sensitivities, and no gradients are needed */
     bool prepared, measured; /* candidates and problem are those of the rules; damages are known */
     qdq_scores *scores;
     qdq_format_choice formats[QDQ_MAX_FORMATS + 1];

@@ -417,6 +417,8 @@ qdq_status qdq_scores_match(qdq_scores *scores, const char *path, const char *te
     return match_source(scores, path, tensor, true, gradient);
 }
 
+const char *qdq_scores_gradients(const qdq_scores *scores) { return scores->gradients; }
+
 /* ---- Cells ------------------------------------------------------------------------------------------------------ */
 
 bool qdq_scores_get_error(const qdq_scores *scores, const char *tensor, const char *format, qdq_scores_error *sums) {

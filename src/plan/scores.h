@@ -33,6 +33,9 @@ void qdq_scores_free(qdq_scores *scores); /* NULL is allowed */
 qdq_status qdq_scores_match(qdq_scores *scores, const char *path, const char *tensor, const char *gradient,
                             const char *importance);
 
+/* What the gradients were, as the file has it; NULL: there are none. */
+const char *qdq_scores_gradients(const qdq_scores *scores);
+
 /* false: not measured yet. */
 bool qdq_scores_get_error(const qdq_scores *scores, const char *tensor, const char *format, qdq_scores_error *sums);
 bool qdq_scores_get_gradient(const qdq_scores *scores, const char *tensor, const char *format,
