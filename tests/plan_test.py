@@ -716,7 +716,7 @@ class PlanTest(unittest.TestCase):
         self.assertEqual((result.returncode, result.stderr), (0, b""))
         for raw in (b"\x1b", b"\xff", b"\xfe", b"\xe2\x80\xae"):
             self.assertNotIn(raw, result.stdout)
-        command = next(line for line in result.stdout.decode().splitlines() if "llama-quantize" in line)
+        command = next(line for line in result.stdout.decode().splitlines() if line.startswith("  llama-quantize "))
         words = subprocess.run(["bash", "-c", "llama-quantize() { printf '%s\\0' \"$@\"; }\n" + command], capture_output=True).stdout
         self.assertIn(model, words.split(b"\0"))
         plan = json.loads(read(self.path("plan.json")))
