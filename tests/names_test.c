@@ -167,6 +167,12 @@ static void expect_failure(qdq_status got, qdq_status expected, const char *word
 static void what_is_not_known_is_refused_by_name(void **unused) {
     (void)unused;
     qdq_gguf_names *names;
+    assert_int_equal(qdq_gguf_names_create("MixtralForCausalLM", &names), QDQ_OK);
+    assert_string_equal(qdq_gguf_names_architecture(names), "llama");
+    qdq_gguf_names_free(names);
+    assert_int_equal(qdq_gguf_names_create(NULL, &names), QDQ_OK);
+    assert_null(qdq_gguf_names_architecture(names));
+    qdq_gguf_names_free(names);
     expect_failure(qdq_gguf_names_create("mamba", &names), QDQ_UNSUPPORTED, "\"mamba\"; there are llama");
     expect_failure(qdq_gguf_names_create("", &names), QDQ_UNSUPPORTED, "no map of names");
     expect_failure(qdq_gguf_names_create("llama mistral", &names), QDQ_UNSUPPORTED, "no map");

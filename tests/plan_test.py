@@ -660,6 +660,48 @@ class PlanTest(unittest.TestCase):
             presets = sum(b["preset"] for b in plan["baselines"])
             self.assertEqual((page.count("<rect "), page.count("<circle ")), (presets, len(plan["baselines"]) - presets))
 
+    def test_presets_of_a_model_under_other_names(self):
+        """By config.json: the same as of the GGUF, experts that stand one by one included."""
+        def weights(rows, columns, seed):
+            return ("F32", [rows, columns], f32(gauss(seed, rows * columns, 0.1 + seed % 5)))
+
+        layers, experts = 4, 8
+        hf = {"model.embed_tokens.weight": weights(32, 256, 1)}
+        gguf = {"token_embd.weight": hf["model.embed_tokens.weight"]}
+        for i in range(layers):
+            for k, (name, theirs, rows) in enumerate((("attn_q", "q_proj", 64), ("attn_k", "k_proj", 8), ("attn_v", "v_proj", 8),
+                                                      ("attn_output", "o_proj", 16))):
+                tensor = weights(rows, 256, 10 * i + k)
+                hf[f"model.layers.{i}.self_attn.{theirs}.weight"] = gguf[f"blk.{i}.{name}.weight"] = tensor
+            parts = [weights(16, 256, 100 * i + e) for e in range(experts)]
+            hf |= {f"model.layers.{i}.mlp.experts.{e}.down_proj.weight": t for e, t in enumerate(parts)}
+            gguf[f"blk.{i}.ffn_down_exps.weight"] = ("F32", [experts, 16, 256], b"".join(t[2] for t in parts))
+        architecture = [("general.architecture", STRING, "qwen3moe"), ("qwen3moe.attention.head_count", U32, 8),
+                        ("qwen3moe.attention.head_count_kv", U32, 1), ("qwen3moe.block_count", U32, layers),
+                        ("qwen3moe.expert_count", U32, experts)]
+        self.put("moe.gguf", gguf_bytes(gguf, architecture))
+        self.put("moe.safetensors", safetensors_bytes(hf))
+        config = {"architectures": ["Qwen3MoeForCausalLM"], "num_hidden_layers": layers, "num_attention_heads": 8,
+                  "num_key_value_heads": 1, "num_experts": experts}
+        self.put("config.json", json.dumps(config).encode())
+        whole, split = (self.plan("--target", "5bpw", model=f"moe.{kind}") for kind in ("gguf", "safetensors"))
+
+        def rows(plan):
+            return {b["name"]: (b["preset"], b["bytes"] - plan["overhead"]) for b in plan["baselines"]}
+
+        self.assertEqual(rows(whole), rows(split))
+        self.assertTrue({"Q4_K_M", "Q3_K_L"} <= set(rows(split)))
+        found = {b["name"]: b["damage"] for b in split["baselines"]}
+        for b in whole["baselines"]:
+            self.assertAlmostEqual(b["damage"], found[b["name"]], delta=1e-9 * b["damage"])
+        self.assertNotEqual(found["Q4_K_M"], found["Q4_K_S"])
+        for text in (b'{"architectures": ["Qwen3MoeForCausalLM"]}', b'{"architectures": ["Qwen3MoeForCausalLM"], "num_hidden_layers": -4}'):
+            self.put("config.json", text)
+            self.assertFalse(any(b["preset"] for b in self.plan("--target", "5bpw", model="moe.safetensors")["baselines"]))
+        nested = {"architectures": ["Qwen3MoeForCausalLM"], "text_config": {k: v for k, v in config.items() if k != "architectures"}}
+        self.put("config.json", json.dumps(nested).encode())
+        self.assertEqual(self.plan("--target", "5bpw", model="moe.safetensors"), split)
+
     def test_what_rules_forbid(self):
         options = self.held_against({"attn_q": (32, 256), "attn_k": (32, 256), "attn_v": (32, 256)})
 

@@ -122,29 +122,34 @@ typedef struct prefix { /* what some files have before the names above, and what
 } prefix;
 
 typedef struct map {
-    const char *names; /* between spaces, the first is llama.cpp's */
+    const char *architecture; /* llama.cpp's name */
+    const char *names;        /* the others, between spaces */
     const pair *sets[8];
     prefix prefixes[3];
 } map;
 
 static const map maps[] = {
-    {" llama mistral mixtral LlamaForCausalLM MistralForCausalLM MixtralForCausalLM ",
+    {"llama",
+     " mistral mixtral LlamaForCausalLM MistralForCausalLM MixtralForCausalLM ",
      {decoder, head, permuted_q_k, ffn_after_norm, gated_ffn, mixtral_experts},
      {{NULL, NULL}}},
-    {" qwen2 Qwen2ForCausalLM ", {decoder, head, plain_q_k, ffn_after_norm, gated_ffn}, {{NULL, NULL}}},
-    {" qwen3 Qwen3ForCausalLM ", {decoder, head, plain_q_k, normed_q_k, ffn_after_norm, gated_ffn}, {{NULL, NULL}}},
-    {" qwen2moe qwen2_moe Qwen2MoeForCausalLM ",
+    {"qwen2", " Qwen2ForCausalLM ", {decoder, head, plain_q_k, ffn_after_norm, gated_ffn}, {{NULL, NULL}}},
+    {"qwen3", " Qwen3ForCausalLM ", {decoder, head, plain_q_k, normed_q_k, ffn_after_norm, gated_ffn}, {{NULL, NULL}}},
+    {"qwen2moe",
+     " qwen2_moe Qwen2MoeForCausalLM ",
      {decoder, head, plain_q_k, ffn_after_norm, gated_ffn, qwen_experts, shared_expert},
      {{NULL, NULL}}},
-    {" qwen3moe qwen3_moe Qwen3MoeForCausalLM ",
+    {"qwen3moe",
+     " qwen3_moe Qwen3MoeForCausalLM ",
      {decoder, head, plain_q_k, normed_q_k, ffn_after_norm, gated_ffn, qwen_experts},
      {{NULL, NULL}}},
-    {" gemma2 Gemma2ForCausalLM ", {decoder, no_head, plain_q_k, ffn_between_norms, gated_ffn}, {{NULL, NULL}}},
-    {" gemma3 gemma3_text Gemma3ForCausalLM Gemma3ForConditionalGeneration ",
+    {"gemma2", " Gemma2ForCausalLM ", {decoder, no_head, plain_q_k, ffn_between_norms, gated_ffn}, {{NULL, NULL}}},
+    {"gemma3",
+     " gemma3_text Gemma3ForCausalLM Gemma3ForConditionalGeneration ",
      {decoder, head, plain_q_k, normed_q_k, ffn_between_norms, gated_ffn, no_vision},
      {{"language_model.", ""}, {"model.language_model.", "model."}}},
-    {" phi3 Phi3ForCausalLM ", {decoder, head, ffn_after_norm, fused_phi}, {{NULL, NULL}}},
-    {" bert BertModel BertForMaskedLM BertForSequenceClassification ", {bert_all}, {{"bert.", ""}}},
+    {"phi3", " Phi3ForCausalLM ", {decoder, head, ffn_after_norm, fused_phi}, {{NULL, NULL}}},
+    {"bert", " BertModel BertForMaskedLM BertForSequenceClassification ", {bert_all}, {{"bert.", ""}}},
 };
 #define N_MAPS (sizeof maps / sizeof *maps)
 
@@ -152,9 +157,11 @@ static const map *find_map(const char *architecture) {
     char word[64];
     if (strchr(architecture, ' ') || (size_t)snprintf(word, sizeof word, " %s ", architecture) >= sizeof word)
         return NULL;
-    for (size_t i = 0; i < N_MAPS; i++)
+    for (size_t i = 0; i < N_MAPS; i++) {
+        if (strcasecmp(maps[i].architecture, architecture) == 0) return &maps[i];
         for (const char *at = maps[i].names; at; at = strchr(at + 1, ' '))
             if (strncasecmp(at, word, strlen(word)) == 0) return &maps[i];
+    }
     return NULL;
 }
 
@@ -252,6 +259,10 @@ void qdq_gguf_names_free(qdq_gguf_names *names) {
     }
     free(names->own);
     free(names);
+}
+
+const char *qdq_gguf_names_architecture(const qdq_gguf_names *names) {
+    return names->built_in ? names->built_in->architecture : NULL;
 }
 
 /* Which placeholders, as bits; -1: an unknown or repeated one, or {*} before the end. */
@@ -377,9 +388,9 @@ static const pair *find_pair(const qdq_gguf_names *names, const char *name, int 
 }
 
 static qdq_status unknown(const qdq_gguf_names *names, const char *name, const char *side) {
-    const char *first = names->built_in ? names->built_in->names + 1 : "";
-    return qdq_fail_advising(QDQ_ADVICE_MAP, QDQ_UNSUPPORTED, "%.200s: no %s name is known for it%s%.*s", name, side,
-                             *first ? " in the map of " : "", (int)strcspn(first, " "), first);
+    const char *architecture = qdq_gguf_names_architecture(names);
+    return qdq_fail_advising(QDQ_ADVICE_MAP, QDQ_UNSUPPORTED, "%.200s: no %s name is known for it%s%s", name, side,
+                             architecture ? " in the map of " : "", architecture ? architecture : "");
 }
 
 qdq_status qdq_gguf_names_to_gguf(const qdq_gguf_names *names, const char *hf, qdq_gguf_name *gguf) {

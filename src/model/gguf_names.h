@@ -25,6 +25,8 @@ typedef struct qdq_gguf_names qdq_gguf_names;
  * NULL: no built-in pairs. QDQ_UNSUPPORTED: no map for that architecture (the message lists those there are). */
 qdq_status qdq_gguf_names_create(const char *architecture, qdq_gguf_names **names);
 void qdq_gguf_names_free(qdq_gguf_names *names);
+/* llama.cpp's name of the architecture; NULL: there are no built-in pairs. */
+const char *qdq_gguf_names_architecture(const qdq_gguf_names *names);
 /* Puts the pairs of a map file first. path: for messages. QDQ_BAD_DATA, with the line's number: a line that is not
  * two or three words, an unknown {…} or third word, {e} on GGUF's side, a placeholder on one side only. */
 qdq_status qdq_gguf_names_add(qdq_gguf_names *names, const char *path, const char *text, size_t length);

@@ -65,6 +65,14 @@ static bool is_70b(const qdq_rules_model *m, uint32_t layers, uint32_t heads, ui
            (is_any(m->architecture, llama) && m->experts != 8 && heads != kv_heads);
 }
 
+void qdq_rules_model_make(const char *architecture, uint32_t layers, uint32_t experts, uint32_t heads,
+                          uint32_t kv_heads, qdq_rules_model *facts) {
+    qdq_rules_model m = {.layers = layers, .experts = experts, .heads_per_kv = kv_heads == 0 ? 0 : heads / kv_heads};
+    snprintf(m.architecture, sizeof m.architecture, "%s", architecture);
+    m.is_70b = is_70b(&m, layers, heads, kv_heads);
+    *facts = m;
+}
+
 qdq_status qdq_rules_model_read(const qdq_model *model, const qdq_kv_list *overrides, qdq_rules_model *facts) {
     static const char *const no_experts_of_one[] = {"hunyuan-dense", "hunyuan_vl", NULL};
     qdq_rules_model m = {0};

@@ -23,6 +23,10 @@ typedef struct qdq_rules_model {
  * none. QDQ_BAD_DATA: no general.architecture, or no ARCHITECTURE.block_count between 1 and 512. */
 qdq_status qdq_rules_model_read(const qdq_model *model, const qdq_kv_list *overrides, qdq_rules_model *facts);
 
+/* The same from numbers that were found elsewhere; architecture: GGUF's. */
+void qdq_rules_model_make(const char *architecture, uint32_t layers, uint32_t experts, uint32_t heads,
+                          uint32_t kv_heads, qdq_rules_model *facts);
+
 #define QDQ_NO_TYPE UINT32_MAX
 
 /* What a command line asks for. */
