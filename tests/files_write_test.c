@@ -402,8 +402,8 @@ static void gguf_comes_back(void **state) {
     assert_ok(qdq_writer_set_u32(writer, "general.quantization_version", 2));
     assert_ok(qdq_writer_set_u32(writer, "general.file_type", 2));
     assert_ok(qdq_writer_set_string(writer, "note", "n"));
-    assert_ok(qdq_writer_add_tensor(writer, "w", "Q4_0", 2, (uint64_t[]){2, 32}));
-    assert_ok(qdq_writer_add_tensor(writer, "none", "f32", 1, (uint64_t[]){0}));
+    assert_ok(qdq_writer_add_tensor(writer, "w", "Q4_0", 5, (uint64_t[]){1, 1, 1, 2, 32})); /* ggml's dimensions: 2 */
+    assert_ok(qdq_writer_add_tensor(writer, "none", "f32", 2, (uint64_t[]){1, 0}));
     assert_ok(qdq_writer_add_tensor(writer, "norm", "F32", 1, (uint64_t[]){3}));
     assert_ok(qdq_writer_add_tensor(writer, "one", "I32", 0, NULL));
     assert_ok(qdq_writer_size(writer, &size));
@@ -445,8 +445,10 @@ static void gguf_comes_back(void **state) {
         assert_int_equal(t->offset % 64, 0);
         for (uint64_t p = t->offset + t->bytes; p < file.n && p % 64 != 0; p++) assert_int_equal(file.data[p], 0);
     }
+    assert_int_equal(qdq_model_tensor(model, 0)->n_dims, 2);
     assert_int_equal(qdq_model_tensor(model, 0)->shape[0], 2);
     assert_int_equal(qdq_model_tensor(model, 0)->shape[1], 32);
+    assert_int_equal(qdq_model_tensor(model, 1)->n_dims, 1);
     assert_int_equal(qdq_model_tensor(model, 3)->elements, 1);
     qdq_model_close(model);
     release(&file);
@@ -464,7 +466,8 @@ static void refuses_what_a_layout_cannot_hold(void **state) {
     assert_refused(qdq_writer_add_tensor(gguf, name, "f32", 1, shape), QDQ_UNSUPPORTED, "64 bytes");
     assert_ok(qdq_writer_add_tensor(gguf, name + 1, "f32", 1, shape));
     assert_ok(qdq_writer_add_tensor(st, name, "f32", 5, shape));
-    assert_refused(qdq_writer_add_tensor(gguf, "w", "f32", 5, shape), QDQ_UNSUPPORTED, "5 dimensions");
+    assert_refused(qdq_writer_add_tensor(gguf, "w", "f32", 5, (uint64_t[]){2, 1, 1, 1, 32}), QDQ_UNSUPPORTED,
+                   "5 dimensions");
     assert_refused(qdq_writer_add_tensor(gguf, "w", "F8_E4M3", 1, shape), QDQ_UNSUPPORTED, "GGUF has no type F8_E4M3");
     assert_refused(qdq_writer_add_tensor(st, "w", "q4_K", 1, shape), QDQ_UNSUPPORTED, "safetensors has no type q4_K");
     assert_refused(qdq_writer_add_tensor(st, "w", "f33", 1, shape), QDQ_UNSUPPORTED, "no type f33");

@@ -423,7 +423,7 @@ class TestFiles(CommandTest):
         self.put("m.gguf", gguf_bytes(tensors, []))
         text = self.done("quantize", "-f", "q8_0", "m.gguf", "-o", "o.gguf")
         self.assertIn("already quantized", text)
-        self.assertEqual(read_gguf(self.path("o.gguf"))[0]["x"], (2, [1, 32], bytes(18)))
+        self.assertEqual(read_gguf(self.path("o.gguf"))[0]["x"], (2, [32], bytes(18)))
 
     def test_of_the_wanted_type_already(self):
         self.put("m.safetensors", safetensors_bytes({"x": ("F16", [1, 32], f16(gauss(1, 32)))}))

@@ -147,6 +147,8 @@ qdq_status qdq_writer_add_tensor(qdq_writer *writer, const char *name, const cha
     if (!qdq_type_by_name(type_name, &type) || (gguf ? type.ggml : type.safetensors) == NULL)
         return qdq_fail(QDQ_UNSUPPORTED, "tensor \"%s\": %s has no type %s", SHOWN(name), gguf ? "GGUF" : "safetensors",
                         SHOWN(type_name));
+    /* As ggml writes it: an extent of 1 in front of others says nothing there. */
+    for (; gguf && n_dims > 1 && shape[0] == 1; n_dims--) shape++;
     qdq_status status = gguf ? check_gguf(name, n_dims) : QDQ_OK;
     if (status != QDQ_OK) return status;
     if (!qdq_is_text(name, strlen(name)) || (!gguf && strcmp(name, "__metadata__") == 0))
