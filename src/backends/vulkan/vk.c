@@ -84,13 +84,29 @@ static bool has_layer(const char *name) {
     return found;
 }
 
+static bool is_among(const VkExtensionProperties *extensions, uint32_t n, const char *name) {
+    for (uint32_t i = 0; i < n; i++)
+        if (strcmp(extensions[i].extensionName, name) == 0) return true;
+    return false;
+}
+
+static bool instance_has_extension(const char *name) {
+    uint32_t n = 0;
+    if (qdq_vk.vkEnumerateInstanceExtensionProperties(NULL, &n, NULL) != VK_SUCCESS || n == 0) return false;
+    VkExtensionProperties *extensions = calloc(n, sizeof *extensions);
+    bool found = extensions && qdq_vk.vkEnumerateInstanceExtensionProperties(NULL, &n, extensions) == VK_SUCCESS &&
+                 is_among(extensions, n, name);
+    free(extensions);
+    return found;
+}
+
 static bool has_extension(VkPhysicalDevice device, const char *name) {
     uint32_t n = 0;
     if (qdq_vk.vkEnumerateDeviceExtensionProperties(device, NULL, &n, NULL) != VK_SUCCESS || n == 0) return false;
     VkExtensionProperties *extensions = calloc(n, sizeof *extensions);
-    bool found = false;
-    if (extensions && qdq_vk.vkEnumerateDeviceExtensionProperties(device, NULL, &n, extensions) == VK_SUCCESS)
-        for (uint32_t i = 0; i < n; i++) found |= strcmp(extensions[i].extensionName, name) == 0;
+    bool found = extensions &&
+                 qdq_vk.vkEnumerateDeviceExtensionProperties(device, NULL, &n, extensions) == VK_SUCCESS &&
+                 is_among(extensions, n, name);
     free(extensions);
     return found;
 }
@@ -158,6 +174,7 @@ static bool inspect(VkPhysicalDevice handle, qdq_vk_physical *p) {
     p->float_controls =
         (qdq_float_controls){known, controls.shaderDenormPreserveFloat32,
                              controls.shaderSignedZeroInfNanPreserveFloat32, controls.shaderRoundingModeRTEFloat32};
+    p->portable_subset = has_extension(handle, QDQ_VK_PORTABILITY_SUBSET);
     p->max_allocation = sizes.maxMemoryAllocationSize;
     p->shared = p->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU ||
                 p->properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU;
@@ -231,16 +248,25 @@ static void open_machine(void) {
     }
     const char *asked = getenv("QDQ_VULKAN_VALIDATION");
     bool validate = asked && strcmp(asked, "1") == 0 && has_layer(VALIDATION_LAYER);
-    const char *extensions[] = {VK_EXT_DEBUG_UTILS_EXTENSION_NAME};
+    /* Loaders hide devices that are not wholly Vulkan's, such as MoltenVK's, from whom does not ask for them. (Numbers
+     * and names that older headers lack.) */
+    enum { ENUMERATE_PORTABILITY = 1 };
+    const char *portability = "VK_KHR_portability_enumeration";
+    bool portable = instance_has_extension(portability);
+    const char *extensions[2];
+    uint32_t n_extensions = 0;
+    if (portable) extensions[n_extensions++] = portability;
+    if (validate) extensions[n_extensions++] = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
     VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
                                      .pApplicationName = "qdq",
                                      .pEngineName = "qdq",
                                      .apiVersion = VK_API_VERSION_1_1};
     VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
+                                 .flags = portable ? ENUMERATE_PORTABILITY : 0,
                                  .pApplicationInfo = &application,
                                  .enabledLayerCount = validate ? 1 : 0,
                                  .ppEnabledLayerNames = &VALIDATION_LAYER,
-                                 .enabledExtensionCount = validate ? 1 : 0,
+                                 .enabledExtensionCount = n_extensions,
                                  .ppEnabledExtensionNames = extensions};
     VkResult result = qdq_vk.vkCreateInstance(&info, NULL, &machine.instance);
     if (result != VK_SUCCESS) {

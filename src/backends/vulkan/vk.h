@@ -10,6 +10,7 @@
 
 #define QDQ_VK_BEFORE_INSTANCE(X)                                                                                      \
     X(vkCreateInstance)                                                                                                \
+    X(vkEnumerateInstanceExtensionProperties)                                                                          \
     X(vkEnumerateInstanceVersion)                                                                                      \
     X(vkEnumerateInstanceLayerProperties)
 
@@ -81,6 +82,8 @@ typedef struct qdq_vk_functions {
 
 extern qdq_vk_functions qdq_vk; /* filled by qdq_vk_machine() */
 
+#define QDQ_VK_PORTABILITY_SUBSET "VK_KHR_portability_subset" /* which vulkan.h has among what is not settled */
+
 enum { QDQ_VK_MAX_DEVICES = 16 };
 
 /* A device that can run the kernels: Vulkan 1.1 with a compute queue. */
@@ -89,6 +92,7 @@ typedef struct qdq_vk_physical {
     VkPhysicalDeviceProperties properties;
     VkPhysicalDeviceMemoryProperties memory;
     qdq_float_controls float_controls;
+    bool portable_subset;    /* not wholly Vulkan's, as MoltenVK is not: who opens it says that he knows */
     uint64_t max_allocation; /* bytes */
     uint32_t compute_family;
     uint32_t transfer_family; /* one that only copies, else compute_family */

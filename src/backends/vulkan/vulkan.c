@@ -72,11 +72,14 @@ static qdq_status make_device(qdq_vk_device *device) {
                                           .pQueuePriorities = &priority}};
     queues[1] = queues[0];
     queues[1].queueFamilyIndex = p->transfer_family;
-    const char *extensions[] = {VK_KHR_SHADER_FLOAT_CONTROLS_EXTENSION_NAME};
+    const char *extensions[2];
+    uint32_t n_extensions = 0;
+    if (p->float_controls.known) extensions[n_extensions++] = VK_KHR_SHADER_FLOAT_CONTROLS_EXTENSION_NAME;
+    if (p->portable_subset) extensions[n_extensions++] = QDQ_VK_PORTABILITY_SUBSET;
     VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
                                .queueCreateInfoCount = p->transfer_family != p->compute_family ? 2 : 1,
                                .pQueueCreateInfos = queues,
-                               .enabledExtensionCount = p->float_controls.known ? 1 : 0,
+                               .enabledExtensionCount = n_extensions,
                                .ppEnabledExtensionNames = extensions};
     VkResult result = qdq_vk.vkCreateDevice(p->handle, &info, NULL, &device->handle);
     if (result != VK_SUCCESS) {
