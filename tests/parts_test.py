@@ -466,7 +466,8 @@ class Parts(unittest.TestCase):
         if b"cannot be mapped" in output or b"File too large" in output or b"size limit" in output:
             self.skipTest("this machine or its file system has no room for 2 TB: %s" % output.decode())
         self.assertEqual(process.returncode, 0, output)
-        self.assertLess(usage.ru_maxrss, (256 + 2 * 16) * 1024)
+        if not WINDOWS:  # where wine counts what is mapped
+            self.assertLess(usage.ru_maxrss, (256 + 2 * 16) * 1024)
         made = self.path("l.gguf.parts/1.data")
         self.assertGreater(os.stat(made).st_size, 500 << 30)
         self.assertLess(os.stat(made).st_blocks * 512, 16 * MIB)

@@ -25,6 +25,8 @@ if ! mmdebstrap --variant=minbase --include=make,git,ca-certificates "$suite" "$
 fi
 git clone -q --depth 1 "file://$PWD" "$root/qdq"
 cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
+# Whom this machine trusts, too: what it reaches the net through may have a certificate of its own.
+cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
 
 # How this machine reaches the net is not what is tested. What else it has in its environment stays outside.
 environment=(HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8)

@@ -11,8 +11,13 @@ downloads=${QDQ_DOWNLOADS:-$project/build-downloads}
 fetch() { # URL SHA256: into $downloads
     file=$downloads/${1##*/}
     mkdir -p "$downloads"
-    [ -f "$file" ] || curl -fsSL --retry 3 -o "$file.part" "$1"
-    [ -f "$file" ] || mv "$file.part" "$file"
+    if [ ! -f "$file" ]; then
+        curl -fsSL --retry 3 --connect-timeout 30 --max-time 300 -o "$file.part" "$1" || {
+            echo "qdq: $1 cannot be had; put it into $downloads" >&2
+            exit 1
+        }
+        mv "$file.part" "$file"
+    fi
     if ! echo "$2  $file" | sha256sum -c --quiet -; then
         echo "qdq: $file is not what was expected; remove it" >&2
         exit 1

@@ -8,6 +8,8 @@ for wine in "${QDQ_WINE:-}" wine64 /usr/lib/wine/wine64 wine; do
     # No window, no installer, no association of files: a command needs none of it.
     : "${WINEDLLOVERRIDES:=mscoree,mshtml,winemenubuilder.exe=}"
     export WINEPREFIX WINEDEBUG WINEDLLOVERRIDES
+    # Where addresses are chosen at random, one start of some thousand finds a place taken that it must have.
+    setarch -R true 2>/dev/null && exec setarch -R "$wine" "$@"
     exec "$wine" "$@"
 done
 echo "qdq: no wine here (Debian: wine64)" >&2
