@@ -115,6 +115,15 @@ void *qdq_file_map(qdq_file file, size_t bytes) {
 
 void qdq_file_unmap(void *map, size_t bytes) { munmap(map, bytes); }
 
+void qdq_file_map_read(const void *at, size_t bytes) {
+    uintptr_t within = (uintptr_t)at % (uintptr_t)sysconf(_SC_PAGESIZE);
+    char *first = (char *)(uintptr_t)at - within;
+#ifdef MADV_POPULATE_READ /* Linux 5.14 */
+    if (madvise(first, within + bytes, MADV_POPULATE_READ) == 0) return;
+#endif
+    madvise(first, within + bytes, MADV_WILLNEED); /* begins, and does not wait */
+}
+
 /* ---- Outputs ---------------------------------------------------------------------------------------------------- */
 
 qdq_file qdq_file_create(const char *path, unsigned mode) {

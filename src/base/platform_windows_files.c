@@ -305,6 +305,12 @@ void qdq_file_unmap(void *map, size_t bytes) {
     UnmapViewOfFile(map);
 }
 
+/* There, pages are read when they are used. */
+void qdq_file_map_read(const void *at, size_t bytes) {
+    (void)at;
+    (void)bytes;
+}
+
 /* ---- Outputs ---------------------------------------------------------------------------------------------------- */
 
 enum { OWN = GENERIC_READ | GENERIC_WRITE | DELETE };

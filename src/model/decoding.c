@@ -93,3 +93,14 @@ qdq_tensor qdq_tensor_part(const qdq_tensor *tensor, uint64_t first, uint64_t co
     if (tensor->decoding != NULL) part.first += first;
     return part;
 }
+
+const void *qdq_tensor_stretch(const qdq_tensor *t, uint64_t first, uint64_t count, uint64_t *bytes) {
+    const qdq_decoding *d = t->decoding;
+    bool raw = qdq_tensor_is_raw(t);
+    const char *from = raw ? t->data : d != NULL ? (const char *)d->codes : NULL;
+    if (from == NULL) return NULL;
+    uint64_t all = raw ? t->bytes : d->code_bytes, of = raw ? t->elements : d->elements, skip = raw ? 0 : t->first;
+    uint64_t before = share(all, skip + first, of);
+    *bytes = share(all, skip + first + count, of) - before;
+    return from + before;
+}

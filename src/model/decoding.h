@@ -32,6 +32,9 @@ void qdq_decode(qdq_pool *pool, const qdq_tensor *tensor, uint64_t first, uint64
 qdq_tensor qdq_tensor_part(const qdq_tensor *tensor, uint64_t first, uint64_t count);
 /* Where in its file the element's codes are, about. */
 uint64_t qdq_element_offset(const qdq_tensor *tensor, uint64_t index);
+/* Where in memory, and how many, the bytes are that `count` elements from `first` on are, or are decoded from, about;
+ * NULL: they do not lie together. */
+const void *qdq_tensor_stretch(const qdq_tensor *tensor, uint64_t first, uint64_t count, uint64_t *bytes);
 /* Its bytes in the file are those of its type. (Elsewhere they are codes, and the type is that of the elements.) */
 bool qdq_tensor_is_raw(const qdq_tensor *tensor);
 /* It is a source, and in that format already: a copy of it has lost nothing more. */

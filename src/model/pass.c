@@ -2,7 +2,8 @@
  * whenever it has room, so that unlike devices get what they can do; and the thread that owns the pass delivers results
  * in the order of pieces: sums have the same bits, and outputs the same bytes, as with one device.
  *
- * So reading, computing and writing run side by side with one device, too. */
+ * So reading, computing and writing run side by side with one device, too. A CPU reads the mapped file, and would wait
+ * for each page of it: for CPUs a thread of its own goes ahead and has the pages brought. */
 #include "model/pass.h"
 
 #include <stdio.h>
@@ -22,6 +23,8 @@
  * devices each has more pieces, so that one may be ahead of another, and they are smaller. */
 enum { SCANNED = 1 << 20, ON_CPU = 1 << 22, ON_DEVICE = 1 << 24, ON_DEVICES = 1 << 23 };
 enum { SLOTS = 2, SLOTS_OF_SEVERAL = 4 };
+/* Pieces that are read before a CPU has room for them. */
+enum { AHEAD = 8 };
 /* Elements that are not worth waking a thread for. */
 enum { SMALL = 1 << 16 };
 
@@ -50,9 +53,11 @@ struct qdq_pass {
     uint32_t n_feeders, n_slots, n_started;
     feeder *feeders;
     bool on_cpu; /* all of the devices are CPUs */
-    /* The queue: pieces delivered … put, numbered on and on; `taken` is the next that a feeder takes. */
+    /* The queue: pieces delivered … put, numbered on and on; `taken` is the next that a feeder takes, below `ready`. */
     entry *entries;
-    uint64_t capacity, delivered, taken, put;
+    uint64_t capacity, delivered, taken, ready, put;
+    qdq_thread reader; /* on_cpu */
+    bool reader_started;
     bool leaving; /* feeders take no more */
     long process; /* whose feeders they are: a child of fork has none */
     qdq_mutex mutex;
@@ -83,7 +88,7 @@ static qdq_slot *free_slot(feeder *f) {
 /* With the lock. */
 static entry *take_next(feeder *f) {
     qdq_pass *pass = f->pass;
-    qdq_slot *slot = pass->leaving || pass->taken == pass->put ? NULL : free_slot(f);
+    qdq_slot *slot = pass->leaving || pass->taken == pass->ready ? NULL : free_slot(f);
     if (slot == NULL) return NULL;
     entry *e = entry_of(pass, pass->taken++);
     e->state = TAKEN;
@@ -125,10 +130,36 @@ static void *feed(void *context) {
     }
 }
 
+static void read_tensor(const qdq_tensor *tensor, uint64_t first, uint64_t count) {
+    uint64_t bytes;
+    const void *at = tensor != NULL ? qdq_tensor_stretch(tensor, first, count, &bytes) : NULL;
+    if (at != NULL && bytes > 0) qdq_file_map_read(at, (size_t)bytes);
+}
+
+/* Pieces are ready when their pages are there. */
+static void *read_ahead(void *context) {
+    qdq_pass *pass = context;
+    qdq_mutex_lock(&pass->mutex);
+    for (;;) {
+        while (!pass->leaving && pass->ready == pass->put) qdq_condition_wait(&pass->work, &pass->mutex);
+        if (pass->leaving) break;
+        const qdq_piece *piece = &entry_of(pass, pass->ready)->piece; /* nobody else's until it is ready */
+        qdq_mutex_unlock(&pass->mutex);
+        read_tensor(piece->work.tensor, piece->first, piece->count);
+        read_tensor(piece->work.gradient, piece->first, piece->count);
+        qdq_mutex_lock(&pass->mutex);
+        pass->ready++;
+        qdq_condition_broadcast(&pass->work);
+    }
+    qdq_mutex_unlock(&pass->mutex);
+    return NULL;
+}
+
 static qdq_status start_feeders(qdq_pass *pass) {
     long process = qdq_process_id();
     if (pass->n_started > 0 && pass->process == process) return QDQ_OK;
     pass->n_started = 0;
+    pass->reader_started = false;
     pass->process = process;
     qdq_mutex_init(&pass->mutex);
     qdq_condition_init(&pass->work);
@@ -137,7 +168,10 @@ static qdq_status start_feeders(qdq_pass *pass) {
         if (!qdq_thread_start_quiet(&pass->feeders[pass->n_started].thread, feed, &pass->feeders[pass->n_started]))
             break;
     /* Fewer devices than were asked for would be a surprise. */
-    return pass->n_started == pass->n_feeders ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for a thread");
+    bool all = pass->n_started == pass->n_feeders;
+    pass->reader_started = all && pass->on_cpu && qdq_thread_start_quiet(&pass->reader, read_ahead, pass);
+    return all && pass->reader_started == pass->on_cpu ? QDQ_OK
+                                                       : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for a thread");
 }
 
 static void stop_feeders(qdq_pass *pass) {
@@ -147,7 +181,9 @@ static void stop_feeders(qdq_pass *pass) {
     qdq_condition_broadcast(&pass->work);
     qdq_mutex_unlock(&pass->mutex);
     for (uint32_t i = 0; i < pass->n_started; i++) qdq_thread_join(pass->feeders[i].thread);
+    if (pass->reader_started) qdq_thread_join(pass->reader);
     pass->n_started = 0;
+    pass->reader_started = false;
     qdq_mutex_destroy(&pass->mutex);
     qdq_condition_destroy(&pass->work);
     qdq_condition_destroy(&pass->results);
@@ -169,7 +205,7 @@ static qdq_status open_feeder(qdq_pass *pass, feeder *f, qdq_device *device) {
 
 static qdq_status open_all(qdq_pass *pass, qdq_device *const *devices) {
     pass->n_slots = pass->n_feeders > 1 ? SLOTS_OF_SEVERAL : SLOTS;
-    pass->capacity = (uint64_t)pass->n_feeders * pass->n_slots;
+    pass->capacity = (uint64_t)pass->n_feeders * pass->n_slots + AHEAD;
     pass->feeders = calloc(pass->n_feeders, sizeof *pass->feeders);
     pass->entries = calloc(pass->capacity, sizeof *pass->entries);
     if (pass->feeders == NULL || pass->entries == NULL)
@@ -287,7 +323,7 @@ qdq_status qdq_pass_flush(qdq_pass *pass) {
 
 /* ---- Putting ---------------------------------------------------------------------------------------------------- */
 
-/* On the thread that calls: sums of a CPU, whose results nobody writes, and what is small. */
+/* On the thread that calls: what is small, and whose turn it is. */
 static qdq_status do_it_here(qdq_pass *pass, const qdq_piece *piece) {
     qdq_slot *slot = &pass->feeders[0].slots[0];
     qdq_status status = qdq_piece_begin(slot, piece);
@@ -298,7 +334,7 @@ static qdq_status do_it_here(qdq_pass *pass, const qdq_piece *piece) {
 
 static bool belongs_here(const qdq_pass *pass, const qdq_piece *piece) {
     if (!pass->on_cpu || pass->n_feeders > 1 || pass->delivered < pass->put) return false;
-    return piece->work.sink == NULL || piece->count <= SMALL;
+    return piece->count <= SMALL;
 }
 
 /* Elements first … first + count - 1 of the tensor; weights: the first of its importances; row: 0 without. */
@@ -317,6 +353,7 @@ static qdq_status put_piece(qdq_pass *pass, const qdq_work *work, uint64_t first
     entry *e = entry_of(pass, pass->put++);
     e->piece = piece;
     e->state = WAITING;
+    if (!pass->on_cpu) pass->ready = pass->put;
     qdq_condition_broadcast(&pass->work);
     qdq_mutex_unlock(&pass->mutex);
     return QDQ_OK;

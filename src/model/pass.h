@@ -1,6 +1,6 @@
 /* Carries tensors through a device, a chunk at a time, so that memory does not grow with the model. On the CPU the
- * kernels read the mapped file itself; elsewhere two chunks are under way, so that reading, transfer and kernels
- * overlap. */
+ * kernels read the mapped file itself, whose pages are brought before; elsewhere two chunks are under way, so that
+ * reading, transfer and kernels overlap. */
 #ifndef QDQ_MODEL_PASS_H
 #define QDQ_MODEL_PASS_H
 
