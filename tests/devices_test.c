@@ -22,7 +22,7 @@ static char folder[] = "/tmp/qdq-devices-XXXXXX", source[64], slopes[64], import
 
 static const uint64_t shapes[TENSORS][3] = {
     {LARGE, COLUMNS}, {EXPERTS, ROWS, COLUMNS}, {ROWS, COLUMNS},     {3, COLUMNS}, {5 * ROWS, COLUMNS / 4},
-    {COLUMNS},        {ROWS, COLUMNS},          {2 * ROWS, COLUMNS}, {1, 32},
+    {COLUMNS},        {ROWS, COLUMNS},          {2 * ROWS, COLUMNS}, {2, 32},
 };
 
 static uint32_t dimensions(int t) { return t == 1 ? 3 : t == 5 ? 1 : 2; }
