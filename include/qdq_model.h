@@ -729,6 +729,7 @@ typedef struct qdq_plan_choice {
     const char *format; /* or QDQ_PLAN_SOURCE: the tensor as it is */
     uint64_t bytes;     /* in the file, padding included */
     double damage;
+    uint64_t token_bytes; /* what a token reads of it, where that is what the target bounds; else 0 */
 } qdq_plan_choice;
 
 typedef struct qdq_plan_tensor {
@@ -741,19 +742,21 @@ typedef struct qdq_plan_tensor {
     uint64_t elements;
     const qdq_plan_choice *choices; /* what the rules left */
     uint32_t n_choices, chosen;
-    uint64_t bytes; /* of the chosen, or as it is */
+    uint64_t bytes;       /* of the chosen, or as it is */
+    uint64_t token_bytes; /* what a token reads of it; 0: not known, or nothing */
 } qdq_plan_tensor;
 
 /* What a plan is held against, by its score: one format for all tensors, with llama-quantize's for rows that it does
  * not divide, or the mixture of one of llama-quantize's presets. Only those of which every tensor's format is measured.
  * Tensors that the plan keeps are kept here, too. */
 typedef struct qdq_plan_baseline {
-    const char *name; /* "q4_K", "Q4_K_M" */
-    bool preset;      /* llama-quantize's; else one format for all */
-    bool allowed;     /* the rules leave all of it, so that the plan of its size has no more damage */
-    uint64_t bytes;   /* of the file */
+    const char *name;     /* "q4_K", "Q4_K_M" */
+    bool preset;          /* llama-quantize's; else one format for all */
+    bool allowed;         /* the rules leave all of it, so that the plan of its size has no more damage */
+    uint64_t bytes;       /* of the file */
+    uint64_t token_bytes; /* what a token reads; 0: not known */
     double damage;
-    double plan_damage; /* of the plan of that size; NAN: the rules leave none so small */
+    double plan_damage; /* of the plan of that size, or that reads as much; NAN: the rules leave none so small */
 } qdq_plan_baseline;
 
 typedef struct qdq_plan_info {
@@ -768,6 +771,8 @@ typedef struct qdq_plan_info {
     const char *forecast;     /* what the damage foretells, in a sentence, or why it foretells nothing */
     double kl;                /* the expected KL divergence, nats a token; NAN: the damage has no unit */
     double kl_least, kl_most; /* what was measured where so much was expected; NAN: that cannot be relied on */
+    const char *cost;         /* what budget, floor and ceiling are of: "size", or "token" */
+    uint64_t token_bytes;     /* what a token reads of the weights; 0: not known */
 } qdq_plan_info;
 
 /* QDQ_IO_ERROR: it cannot be read; QDQ_BAD_DATA: no JSON, no plan, figures that do not add up. */
@@ -780,7 +785,7 @@ QDQ_API qdq_status qdq_plan_write(const qdq_plan *plan, const char *path);
 /* Fills the first info->size bytes; texts live as long as the plan. */
 QDQ_API qdq_status qdq_plan_describe(const qdq_plan *plan, qdq_plan_info *info);
 QDQ_API const qdq_plan_tensor *qdq_plan_tensor_at(const qdq_plan *plan, uint64_t index); /* NULL: past the last */
-/* In order of bytes; NULL: past the last. */
+/* In order of bytes, of what the target bounds; NULL: past the last. */
 QDQ_API const qdq_plan_baseline *qdq_plan_baseline_at(const qdq_plan *plan, uint64_t index);
 /* A page that needs nothing else: the damage of all budgets, a map of layers, the table. */
 QDQ_API qdq_status qdq_plan_report(const qdq_plan *plan, const char *path);
@@ -827,6 +832,13 @@ QDQ_API bool qdq_score_by_name(const char *name, qdq_score *score);
 /* Is it made of gradients? */
 QDQ_API bool qdq_score_takes_gradients(qdq_score score);
 
+/* What a target bounds. */
+typedef enum qdq_plan_cost {
+    QDQ_COST_SIZE = 0, /* the file */
+    QDQ_COST_TOKEN = 1 /* what is read of the weights for each token, where tokens come one at a time: of experts those
+                          that a token uses, of an embedding that is only looked up a row, all else whole */
+} qdq_plan_cost;
+
 typedef struct qdq_planner_options {
     size_t size; /* sizeof(qdq_planner_options), set by the caller */
     /* Names parted by commas; "source" is to leave a tensor as it is. NULL: all that are not for models trained in
@@ -843,6 +855,7 @@ typedef struct qdq_planner_options {
     /* Codes that a format has as they are (qdq_choice.keeps_codes) are a candidate without damage, where no weight
      * would be another. The plan says so, and qdq_plan_choose() has them kept. */
     bool keep_codes;
+    qdq_plan_cost cost;
 } qdq_planner_options;
 
 /* QDQ_INVALID_ARGUMENT: no such format, one named twice, one that needs an importance matrix, a score that wants
@@ -906,15 +919,17 @@ QDQ_API qdq_status qdq_planner_measure_part(qdq_planner *planner, qdq_pass *pass
  * whoever has measured a tensor, the sums have the same bits, and a file of scores the same bytes. The file is read,
  * and refused if its inputs are others, by that call. QDQ_OUT_OF_MEMORY. */
 QDQ_API qdq_status qdq_planner_add_scores(qdq_planner *planner, const char *path);
-/* Bytes of the smallest and the largest file, and of the file without tensors; any may be NULL. Measures nothing. */
+/* Bytes of the smallest and the largest file, and of the file without tensors; any may be NULL. With QDQ_COST_TOKEN, of
+ * the least and the most that a token reads. Measures nothing. */
 QDQ_API qdq_status qdq_planner_range(qdq_planner *planner, uint64_t *floor, uint64_t *ceiling, uint64_t *overhead);
 /* QDQ_INVALID_ARGUMENT: the text is no target, with those that there are. */
 QDQ_API qdq_status qdq_check_target(const char *target);
 /* What qdq_planner_solve() would find wrong with the target, before anything is measured. */
 QDQ_API qdq_status qdq_planner_check(qdq_planner *planner, const char *target);
 /* The least damage within the target: "4.5bpw", "6.2GiB" (B, kB, MB, GB, TB, KiB, MiB, GiB, TiB), "30%" of the source's
- * tensors. May be called again and again. QDQ_INVALID_ARGUMENT: no such target, one that no file meets or that every
- * file does (the message has both ends), nothing measured yet. */
+ * tensors; of the file or, with QDQ_COST_TOKEN, of what a token reads. May be called again and again.
+ * QDQ_INVALID_ARGUMENT: no such target, one that no file meets or that every file does (the message has both ends),
+ * nothing measured yet; with QDQ_COST_TOKEN, what a token reads cannot be told (the message says why). */
 QDQ_API qdq_status qdq_planner_solve(qdq_planner *planner, const char *target, qdq_plan **plan);
 
 /* ---- Files, written ------------------------------------------------------------------------------------------------

@@ -49,14 +49,16 @@ static void test_target_bytes(void **state) {
 /* ---- Plans ---- */
 
 static const uint64_t shape[] = {2, 256}, vector[] = {7};
-static const qdq_plan_choice choices[] = {{"q4_0", 288, 0.1}, {"q8_0", 544, 0.3e-17}, {"source", 2048, 0}};
+static const qdq_plan_choice choices[] = {{"q4_0", 288, 0.1, 0}, {"q8_0", 544, 0.3e-17, 0}, {"source", 2048, 0, 0}};
 
 static qdq_plan sample(qdq_plan_tensor tensors[2]) {
-    tensors[0] = (qdq_plan_tensor){"a\"weight", "F32", "blk.0.a.weight", NULL, NULL, shape, 2, 512, choices, 3, 1, 544};
-    tensors[1] = (qdq_plan_tensor){"norm", "F32", NULL, NULL, "1 dimension", vector, 1, 7, NULL, 0, 0, 32};
+    tensors[0] =
+        (qdq_plan_tensor){"a\"weight", "F32", "blk.0.a.weight", NULL, NULL, shape, 2, 512, choices, 3, 1, 544, 0};
+    tensors[1] = (qdq_plan_tensor){"norm", "F32", NULL, NULL, "1 dimension", vector, 1, 7, NULL, 0, 0, 32, 0};
     return (qdq_plan){.model = "model.gguf",
                       .score = "relative",
                       .target = "5bpw",
+                      .cost = QDQ_PLAN_SIZE,
                       .budget = 700,
                       .bytes = 100 + 544 + 32,
                       .floor = 420,
@@ -172,6 +174,41 @@ static void test_broken_plans_are_refused(void **state) {
     expect_refused("\"proven\"", "\"score\"");
     expect_refused("\"tokens_per_sample\":null", "\"tokens_per_sample\":-3");
     expect_refused("\"tokens_per_sample\":null", "\"tokens_per_sample\":\"12\"");
+}
+
+static void expect_refused_per_token(const char *from, const char *to) {
+    static const qdq_plan_choice two[] = {{"q4_0", 288, 0.125, 100}, {"q8_0", 544, 0.0625, 200}};
+    qdq_plan_tensor tensors[2];
+    qdq_plan plan = sample(tensors), back;
+    plan.cost = QDQ_PLAN_TOKEN;
+    plan.token_bytes = 228;
+    tensors[0].choices = two;
+    tensors[0].n_choices = 2;
+    tensors[0].token_bytes = 200;
+    tensors[1].token_bytes = 28;
+    char *text = text_of(&plan), changed[4096], *at = strstr(text, from);
+    if (at == NULL) fail_msg("no %s in %s", from, text);
+    assert_int_equal(qdq_plan_read("p", text, strlen(text), &back), QDQ_OK);
+    assert_true(qdq_plan_is_per_token(&back) && back.token_bytes == 228 &&
+                back.tensors[0].choices[0].token_bytes == 100);
+    char *again = text_of(&back);
+    assert_string_equal(text, again);
+    free(again);
+    qdq_plan_clear(&back);
+    snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+    if (qdq_plan_read("file.json", changed, strlen(changed), &back) != QDQ_BAD_DATA)
+        fail_msg("%s for %s was taken", to, from);
+    assert_non_null(strstr(qdq_error_message(), "file.json"));
+    free(text);
+}
+
+static void test_broken_plans_per_token_are_refused(void **state) {
+    (void)state;
+    expect_refused_per_token("\"cost\":\"token\"", "\"cost\":\"time\"");
+    expect_refused_per_token("\"token_bytes\":228", "\"token_bytes\":229");
+    expect_refused_per_token("\"token_bytes\":28", "\"token_bytes\":18446744073709551600");
+    expect_refused_per_token("\"damage\":0.0625,\"token_bytes\":200", "\"damage\":0.0625,\"token_bytes\":201");
+    expect_refused_per_token("\"damage\":0.125,\"token_bytes\":100", "\"damage\":0.125,\"token_bytes\":-1");
 }
 
 /* ---- Scores ---- */
@@ -321,6 +358,7 @@ int main(void) {
         cmocka_unit_test(test_plan_is_read_back),
         cmocka_unit_test(test_forecast),
         cmocka_unit_test(test_broken_plans_are_refused),
+        cmocka_unit_test(test_broken_plans_per_token_are_refused),
         cmocka_unit_test(test_scores_are_read_back),
         cmocka_unit_test(test_stale_scores_are_refused),
         cmocka_unit_test(test_scores_with_a_changed_byte_are_refused),

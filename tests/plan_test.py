@@ -702,6 +702,109 @@ class PlanTest(unittest.TestCase):
         self.put("config.json", json.dumps(nested).encode())
         self.assertEqual(self.plan("--target", "5bpw", model="moe.safetensors"), split)
 
+    def moe(self, used=2, tied=False, experts=8):
+        """A model with experts as GGUF and, experts one by one, as Hugging Face has it; and its tensors' elements."""
+        def weights(rows, columns, seed):
+            return ("F32", [rows, columns], f32(gauss(seed, rows * columns, 0.1 + seed % 5)))
+
+        hf = {"model.embed_tokens.weight": weights(33, 256, 1), "model.layers.0.self_attn.q_proj.weight": weights(64, 256, 2),
+              "model.layers.0.mlp.gate.weight": weights(experts, 256, 3)}
+        hf |= {} if tied else {"lm_head.weight": weights(33, 256, 4)}
+        parts = [weights(16, 256, 10 + e) for e in range(experts)]
+        hf |= {f"model.layers.0.mlp.experts.{e}.down_proj.weight": t for e, t in enumerate(parts)}
+        hf["model.norm.weight"] = ("F32", [256], f32([1.0] * 256))
+        gguf = {"token_embd.weight": hf["model.embed_tokens.weight"], "blk.0.attn_q.weight": hf["model.layers.0.self_attn.q_proj.weight"],
+                "blk.0.ffn_gate_inp.weight": hf["model.layers.0.mlp.gate.weight"], "output_norm.weight": hf["model.norm.weight"],
+                "blk.0.ffn_down_exps.weight": ("F32", [experts, 16, 256], b"".join(t[2] for t in parts))}
+        gguf |= {} if tied else {"output.weight": hf["lm_head.weight"]}
+        architecture = [("general.architecture", STRING, "qwen3moe"), ("qwen3moe.attention.head_count", U32, 4),
+                        ("qwen3moe.attention.head_count_kv", U32, 4), ("qwen3moe.block_count", U32, 1), ("qwen3moe.expert_count", U32, experts)]
+        config = {"architectures": ["Qwen3MoeForCausalLM"], "num_hidden_layers": 1, "num_attention_heads": 4, "num_experts": experts}
+        if used:
+            architecture.append(("qwen3moe.expert_used_count", U32, used))
+            config["num_experts_per_tok"] = used
+        self.put("moe.gguf", gguf_bytes(gguf, architecture))
+        self.put("moe.safetensors", safetensors_bytes(hf))
+        self.put("config.json", json.dumps(config).encode())
+        return {name: math.prod(shape) for name, (_, shape, _) in gguf.items()}
+
+    def test_what_a_token_reads(self):
+        """Experts by their share, an embedding that is only looked up by a row; the target bounds just that."""
+        share = {"blk.0.ffn_down_exps.weight": 2 / 8, "token_embd.weight": 1 / 33}
+        bits = {"q4_0": 4.5, "q5_1": 6, "q8_0": 8.5, "source": 32}
+        for tied in (False, True):
+            elements = self.moe(tied=tied)
+            if tied:
+                del share["token_embd.weight"]  # it is the output
+            options = ("--formats", "q4_0,q5_1,q8_0", "--scores", f"tied{tied}.json")
+            size = self.plan("--target", "6bpw", *options, model="moe.gguf")
+            reads = {t["name"]: math.ceil(share.get(t["name"], 1) * elements[t["name"]] * bits[t["format"]] / 8) for t in size["tensors"]}
+            self.assertEqual({t["name"]: t["token_bytes"] for t in size["tensors"]}, reads)
+            self.assertEqual((size["cost"], size["token_bytes"]), ("size", sum(reads.values())))
+            told = self.done("plan", "-d", "cpu", "--cost", "token", "--target", f"{size['token_bytes']}B", *options, "moe.gguf",
+                             "-o", "token.json")
+            token = json.loads(read(self.path("token.json")))
+            self.assertEqual((token["cost"], token["budget"]), ("token", size["token_bytes"]))
+            self.assertIn(f"A token reads {token['token_bytes']} bytes", told)
+            self.assertIn(f"the file has {token['bytes']} bytes", told)
+            self.assertLessEqual(token["token_bytes"], token["budget"])
+            self.assertLessEqual(token["damage"], size["damage"])
+            # Of all choices that read no more, the best.
+            free = [t for t in token["tensors"] if t["choices"]]
+            fixed = sum(t["token_bytes"] for t in token["tensors"] if not t["choices"])
+            best = min(sum(c["damage"] for c in chosen) for chosen in itertools.product(*(t["choices"] for t in free))
+                       if fixed + sum(c["token_bytes"] for c in chosen) <= token["budget"])
+            self.assertAlmostEqual(token["damage"], best, delta=1e-12 * best)
+            self.assertTrue(token["proven"])
+            for b in token["baselines"]:
+                self.assertTrue(b["plan_damage"] is None or b["plan_damage"] <= b["damage"] * (1 + 1e-12), b)
+            self.assertEqual([b["token_bytes"] for b in token["baselines"]], sorted(b["token_bytes"] for b in token["baselines"]))
+            # The file that is written has the size that is told, and the page has both.
+            self.done("quantize", "-d", "cpu", "--plan", "token.json", "moe.gguf", "-o", "out.gguf")
+            self.assertEqual(os.path.getsize(self.path("out.gguf")), token["bytes"])
+            self.done("report", "token.json", "-o", "token.html")
+            page = read(self.path("token.html")).decode()
+            for text in (f'<dt>a token reads</dt><dd title="{token["token_bytes"]} bytes">', f'<dt>file</dt><dd title="{token["bytes"]} bytes">',
+                         "bytes that a token reads</text>"):
+                self.assertIn(text, page)
+            # Experts one by one, by config.json.
+            split = self.plan("--cost", "token", "--target", f"{size['token_bytes']}B", *options[:2], model="moe.safetensors")
+            names = {t["gguf"]: t["format"] for t in split["tensors"]}
+            self.assertEqual(names, {t["name"]: t["format"] for t in token["tensors"]})
+            self.assertEqual(split["token_bytes"], token["token_bytes"])
+
+    def test_targets_of_what_a_token_reads(self):
+        self.moe()
+        options = ("--cost", "token", "--formats", "q4_0,q8_0", "--scores", "s.json")
+        plan = self.plan("--target", "7bpw", *options, model="moe.gguf")
+        read_weights = 256 + 64 * 256 + 8 * 256 + 256 + 8 * 16 * 256 // 4 + 33 * 256
+        self.assertEqual(plan["budget"], 7 * read_weights // 8)
+        self.assertEqual(self.plan("--target", "25%", *options, model="moe.gguf")["budget"], read_weights * 4 // 4)
+        for exact in ("floor", "ceiling"):
+            self.assertEqual(self.plan("--target", f"{plan[exact]}B", *options, model="moe.gguf")["token_bytes"], plan[exact])
+        self.refused(2, "--target", "1kB", *options, model="moe.gguf", says=["1kB is 1000 bytes a token", "a token reads", str(plan["floor"]),
+                                                                            str(plan["ceiling"])])
+        self.refused(2, "--target", "5bpw", "--cost", "time", says=["--cost is size or token"])
+        # What cannot be told is not guessed.
+        for used in (0, 9):
+            self.moe(used=used)
+            for model in ("moe.gguf", "moe.safetensors"):
+                self.refused(2, "--target", "7bpw", *options[:4], model=model, says=["how many of the experts", "expert_used_count"])
+                self.assertNotIn("token_bytes", self.plan("--target", "7bpw", *options[2:4], model=model))
+        self.put("nameless.safetensors", safetensors_bytes({"a.weight": ("F32", [32, 256], f32(gauss(1, 8192)))}))
+        self.refused(2, "--target", "5bpw", "--cost", "token", model="nameless.safetensors", says=["a.weight"])
+        self.put("bert.gguf", gguf_bytes({f"{n}.weight": ("F32", [32, 256], f32(gauss(i, 8192))) for i, n in enumerate(
+            ("token_embd", "token_types", "blk.0.attn_q"))}, [("general.architecture", STRING, "bert"), *LLAMA[1:]]))
+        self.refused(2, "--target", "5bpw", "--cost", "token", model="bert.gguf", says=["encoder"])
+
+    def test_a_token_beside_a_published_model(self):
+        self.moe()
+        self.done("quantize", "-d", "cpu", "-f", "q5_0", "moe.gguf", "-o", "published.gguf")
+        plan = self.plan("--cost", "token", "--beside", "published.gguf", model="moe.gguf")
+        uniform = next(b for b in plan["baselines"] if b["name"] == "q5_0")
+        self.assertEqual(plan["budget"], uniform["token_bytes"])
+        self.assertLessEqual(plan["damage"], uniform["damage"])
+
     def test_what_rules_forbid(self):
         options = self.held_against({"attn_q": (32, 256), "attn_k": (32, 256), "attn_v": (32, 256)})
 

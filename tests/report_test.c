@@ -37,7 +37,7 @@ static void add_tensor(sample *s, size_t i, const char *name, const char *kind, 
     s->shapes[i][1] = columns;
     for (int f = 0; f < FORMATS; f++)
         s->choices[i][f] = (qdq_report_choice){formats[f], (uint64_t)((double)(rows * columns) * bits[f] / 8),
-                                               scale * (double)(rows * columns) * exp2(-2 * bits[f])};
+                                               scale * (double)(rows * columns) * exp2(-2 * bits[f]), 0};
     uint32_t chosen = scale > 30 ? 4 : scale > 6 ? 3 : scale > 2 ? 2 : 1;
     s->tensors[i] = (qdq_report_tensor){s->names[i],  s->shapes[i],  2,       kind,  layer, "bf16",
                                         s->groups[i], s->choices[i], FORMATS, chosen};
@@ -250,8 +250,8 @@ static void all_that_the_plan_says(void **unused) {
 static void what_the_plan_is_held_against(void **unused) {
     (void)unused;
     sample *s = make_sample();
-    s->uniform[1] = (qdq_report_baseline){"Q3_K_M", s->uniform[1].bytes, 8, 6, true, true};
-    s->uniform[2] = (qdq_report_baseline){"Q4_K_M", s->uniform[2].bytes, 4, 5, true, false};
+    s->uniform[1] = (qdq_report_baseline){"Q3_K_M", s->uniform[1].bytes, 8, 6, true, true, 0};
+    s->uniform[2] = (qdq_report_baseline){"Q4_K_M", s->uniform[2].bytes, 4, 5, true, false, 0};
     s->report.kl_unit = 0.25;
     char *page = page_of(&s->report);
     expect_well_formed(page);
@@ -292,9 +292,9 @@ static void names_that_would_break_out(void **unused) {
     qdq_report_choice c[N];
     qdq_report_baseline p[N];
     for (size_t i = 0; i < N; i++) {
-        c[i] = (qdq_report_choice){nasty[i], 100 + i, (double)i};
+        c[i] = (qdq_report_choice){nasty[i], 100 + i, (double)i, 0};
         t[i] = (qdq_report_tensor){nasty[i], shape, 2, nasty[i], (int64_t)i - 1, nasty[i], nasty[i], &c[i], 1, 0};
-        p[i] = (qdq_report_baseline){nasty[i], 100 * i, (double)i, NAN, i % 2 > 0, i % 3 > 0};
+        p[i] = (qdq_report_baseline){nasty[i], 100 * i, (double)i, NAN, i % 2 > 0, i % 3 > 0, 0};
     }
     qdq_report r = {.title = nasty[0],
                     .score = nasty[1],
@@ -326,12 +326,12 @@ static void plans_at_the_edges(void **unused) {
     assert_null(strstr(page, "inf"));
     free(page);
     /* no damage, no elements, huge figures, several tensors in a cell */
-    qdq_report_choice c[] = {{"f16", UINT64_MAX, 1e300}, {"q8_0", 1, 0}};
+    qdq_report_choice c[] = {{"f16", UINT64_MAX, 1e300, 0}, {"q8_0", 1, 0, 0}};
     qdq_report_tensor t[] = {{"a", (const uint64_t[]){0}, 1, "k", 3, "f32", NULL, c, 2, 1},
                              {"b", (const uint64_t[]){UINT64_MAX, 2}, 2, "k", 3, "f32", NULL, c, 2, 0},
                              {"c", NULL, 0, "k", INT64_MAX, "f32", NULL, c, 2, 1}};
     qdq_report_point line[] = {{UINT64_MAX, 1e300}, {0, 0}};
-    qdq_report_baseline p[] = {{"f16", UINT64_MAX, 1e300, 0, true, true}, {"q8_0", 0, 0, 0, false, true}};
+    qdq_report_baseline p[] = {{"f16", UINT64_MAX, 1e300, 0, true, true, 0}, {"q8_0", 0, 0, 0, false, true, 0}};
     for (size_t n = 1; n <= 3; n++) {
         r.tensors = t;
         r.n_tensors = n;

@@ -87,6 +87,8 @@ QDQ_SCORE_SIGNED = 4
 QDQ_SCORE_ABSOLUTE = 5
 QDQ_SCORE_SQUARED = 6
 QDQ_SCORE_KINDS = 7
+QDQ_COST_SIZE = 0
+QDQ_COST_TOKEN = 1
 QDQ_PLAN_PIN = 0
 QDQ_PLAN_SAME = 1
 QDQ_PLAN_MINIMUM = 2
@@ -583,6 +585,7 @@ class qdq_plan_choice(Structure):
         ("format", c_char_p),
         ("bytes", c_uint64),
         ("damage", c_double),
+        ("token_bytes", c_uint64),
     ]
 
 
@@ -600,6 +603,7 @@ class qdq_plan_tensor(Structure):
         ("n_choices", c_uint32),
         ("chosen", c_uint32),
         ("bytes", c_uint64),
+        ("token_bytes", c_uint64),
     ]
 
 
@@ -609,6 +613,7 @@ class qdq_plan_baseline(Structure):
         ("preset", c_bool),
         ("allowed", c_bool),
         ("bytes", c_uint64),
+        ("token_bytes", c_uint64),
         ("damage", c_double),
         ("plan_damage", c_double),
     ]
@@ -635,6 +640,8 @@ class qdq_plan_info(Structure):
         ("kl", c_double),
         ("kl_least", c_double),
         ("kl_most", c_double),
+        ("cost", c_char_p),
+        ("token_bytes", c_uint64),
     ]
 
 
@@ -654,6 +661,7 @@ class qdq_planner_options(Structure):
         ("scores", c_char_p),
         ("for_llama_quantize", c_bool),
         ("keep_codes", c_bool),
+        ("cost", c_int),
     ]
 
 

@@ -25,6 +25,7 @@ enum {
     RECIPE,
     KEEP_CODES,
     BESIDE,
+    COST,
     MLX_JSON,
     ARCH,
     MAP
@@ -43,6 +44,7 @@ enum { MAX_MORE = 96 }; /* files of scores */
 typedef struct request {
     const char *target, *formats, *gradients, *hf, *imatrix, *scores, *recipe, *mlx, *output, *beside;
     qdq_score score;
+    qdq_plan_cost cost;
     rule rules[MAX_RULES];
     unsigned n_rules;
     bool keep_codes;
@@ -121,8 +123,11 @@ static qdq_status compare(planning *p) {
 enum { SHOWN_BASELINES = 8 };
 
 /* How far its size is from the plan's. */
-static uint64_t away(const qdq_plan_baseline *b, uint64_t bytes) {
-    return b->bytes > bytes ? b->bytes - bytes : bytes - b->bytes;
+static uint64_t away(const planning *p, uint64_t index, const qdq_plan_info *plan) {
+    const qdq_plan_baseline *b = qdq_plan_baseline_at(p->plan, index);
+    bool token = p->request->cost == QDQ_COST_TOKEN;
+    uint64_t theirs = token ? b->token_bytes : b->bytes, ours = token ? plan->token_bytes : plan->bytes;
+    return theirs > ours ? theirs - ours : ours - theirs;
 }
 
 /* The one format, and the presets, whose sizes are nearest to the plan's: a table, where one is wanted. */
@@ -132,13 +137,14 @@ static qdq_status hold_against(planning *p) {
     if (qdq_plan_baseline_at(p->plan, 0) == NULL || !qdq_common_tables(p->session.common)) return QDQ_OK;
     uint64_t n = 0, first = 0;
     while (qdq_plan_baseline_at(p->plan, n) != NULL) n++;
-    while (first + SHOWN_BASELINES < n && away(qdq_plan_baseline_at(p->plan, first), plan.bytes) >
-                                              away(qdq_plan_baseline_at(p->plan, first + SHOWN_BASELINES), plan.bytes))
-        first++;
-    p->baselines = qdq_table_create("instead|>size|>bits|>damage|>plan of its size|>share");
+    while (first + SHOWN_BASELINES < n && away(p, first, &plan) > away(p, first + SHOWN_BASELINES, &plan)) first++;
+    bool token = p->request->cost == QDQ_COST_TOKEN;
+    p->baselines = qdq_table_create(token ? "instead|>a token reads|>size|>bits|>damage|>plan that reads as much|>share"
+                                          : "instead|>size|>bits|>damage|>plan of its size|>share");
     for (uint64_t i = first; i < n && i < first + SHOWN_BASELINES; i++) {
         const qdq_plan_baseline *b = qdq_plan_baseline_at(p->plan, i);
         qdq_table_cell(p->baselines, "%s%s", b->name, b->allowed ? "" : " *");
+        if (token) qdq_table_cell(p->baselines, "%s", QDQ_SIZE(b->token_bytes));
         qdq_table_cell(p->baselines, "%s", QDQ_SIZE(b->bytes));
         qdq_table_cell(p->baselines, "%.4g", bits(b->bytes - plan.overhead, plan.elements));
         qdq_table_number(p->baselines, b->damage);
@@ -152,7 +158,9 @@ static qdq_status print_baselines(planning *p) {
     qdq_table *table = p->baselines;
     if (table == NULL) return QDQ_OK;
     p->baselines = NULL;
-    puts("\nOne format for all tensors, and llama-quantize's presets, of about this size, by this score:\n");
+    bool token = p->request->cost == QDQ_COST_TOKEN;
+    printf("\nOne format for all tensors, and llama-quantize's presets, %s, by this score:\n\n",
+           token ? "of which a token reads about as much" : "of about this size");
     qdq_status status = qdq_table_print(table);
     double sum = 0, worst = 0;
     uint64_t n = 0, forbidden = 0;
@@ -168,9 +176,9 @@ static qdq_status print_baselines(planning *p) {
     if (forbidden > 0) puts("* has formats that the rules forbid, so a plan of its size may have more damage.");
     if (n > 0)
         printf(
-            "Plans of the sizes of all %llu have %.2f of their damage in the mean, %.2f at worst; the plan's file and "
-            "report have each.\n",
-            (ull)n, exp(sum / (double)n), worst);
+            "Plans %s all %llu have %.2f of their damage in the mean, %.2f at worst; the plan's file and report have "
+            "each.\n",
+            token ? "that read as much as" : "of the sizes of", (ull)n, exp(sum / (double)n), worst);
     return status;
 }
 
@@ -197,6 +205,18 @@ static void print_passed_over(const planning *p) {
         qdq_printable(p->request->gradients, (char[256]){0}, 256));
 }
 
+/* First what the target bounds. */
+static void print_sizes(const planning *p, const qdq_plan_info *plan) {
+    bool token = p->request->cost == QDQ_COST_TOKEN;
+    putchar('\n');
+    if (token)
+        printf("A token reads %llu bytes (%s) of %llu allowed; the file has ", (ull)plan->token_bytes,
+               QDQ_SIZE(plan->token_bytes), (ull)plan->budget);
+    printf("%llu bytes (%s), %.4f bits a weight", (ull)plan->bytes, QDQ_SIZE(plan->bytes),
+           bits(plan->bytes - plan->overhead, plan->elements));
+    if (!token) printf(", of %llu allowed", (ull)plan->budget);
+}
+
 /* Frees table. */
 static qdq_status print(planning *p, qdq_table *table, const char *recipe, const char *command) {
     if (table == NULL) return QDQ_OK;
@@ -204,9 +224,10 @@ static qdq_status print(planning *p, qdq_table *table, const char *recipe, const
     qdq_plan_describe(p->plan, &plan);
     qdq_status status = qdq_session_print(&p->session, table, "kept as they are");
     if (status != QDQ_OK) return status;
-    printf("\n%llu bytes (%s), %.4f bits a weight, of %llu allowed; damage %.6g (%s)\n", (ull)plan.bytes,
-           QDQ_SIZE(plan.bytes), bits(plan.bytes - plan.overhead, plan.elements), (ull)plan.budget, plan.damage,
-           qdq_score_meaning(qdq_planner_score(p->planner)));
+    print_sizes(p, &plan);
+    printf("; damage %.6g (%s)\n", plan.damage, qdq_score_meaning(qdq_planner_score(p->planner)));
+    if (p->request->cost == QDQ_COST_SIZE && plan.token_bytes > 0)
+        printf("Of these a token reads %llu (%s).\n", (ull)plan.token_bytes, QDQ_SIZE(plan.token_bytes));
     if (plan.proven)
         puts("No other choice within these bytes has less.");
     else
@@ -290,7 +311,8 @@ static qdq_status make_planner(planning *p) {
                                    .gradients = p->gradients,
                                    .scores = r->scores,
                                    .for_llama_quantize = r->recipe != NULL,
-                                   .keep_codes = r->keep_codes};
+                                   .keep_codes = r->keep_codes,
+                                   .cost = r->cost};
     if (status == QDQ_OK) status = qdq_planner_create(p->session.selection, &options, &p->planner);
     for (unsigned i = 0; i < r->n_rules && status == QDQ_OK; i++)
         status = qdq_planner_rule(p->planner, r->rules[i].kind, r->rules[i].regex, r->rules[i].formats);
@@ -459,6 +481,10 @@ int qdq_command_plan(int argc, char **argv) {
         case RECIPE: r->recipe = value; break;
         case KEEP_CODES: r->keep_codes = true; break;
         case BESIDE: r->beside = value; break;
+        case COST:
+            if (strcmp(value, "token") != 0 && strcmp(value, "size") != 0) wrong = "--cost is size or token";
+            r->cost = strcmp(value, "token") == 0 ? QDQ_COST_TOKEN : QDQ_COST_SIZE;
+            break;
         case MLX_JSON: r->mlx = value; break;
         case ARCH: common.architecture = value; break;
         case MAP: common.map = value; break;
@@ -518,6 +544,11 @@ static const qdq_cli_option options[] = {
      "a published GGUF of the same model: its formats are scored, too, and shown beside the plan's by kinds of "
      "tensors; "
      "each tensor may have the format that it has there; without --target, the plan has its size"},
+    {COST, "cost", "COST", QDQ_ARG_CHOICE, "size token",
+     "what the target bounds: the file's size, or what is read of the weights for each token, where tokens come one at "
+     "a "
+     "time: of experts those that a token uses, of an embedding that is not the output one row. bpw and % are then of "
+     "that, too"},
     {RECIPE, "recipe", "FILE", QDQ_ARG_OUTPUT, NULL,
      "also write the plan as llama-quantize's --tensor-type-file, and print the command"},
     {MLX_JSON, "mlx-json", "FILE", QDQ_ARG_OUTPUT, NULL,
@@ -537,6 +568,8 @@ static const qdq_cli_example examples[] = {
     {"measured in two parts, and planned",
      "for k in 1 2; do qdq plan --part $k/2 --scores s$k.json in.gguf & done; wait; "
      "qdq plan --scores s.json --more-scores s1.json --more-scores s2.json --target 4.5bpw in.gguf -o plan.json"},
+    {"a model with experts, for a memory that gives a token 2 GB: what many tokens share is worth more bits",
+     "qdq plan --cost token --target 2.0GB moe-f16.gguf -o plan.json"},
     {NULL, NULL},
 };
 

@@ -21,6 +21,9 @@ static bool read_value(qdq_json_reader *r, qdq_arena *arena, const qdq_json_fiel
         if (qdq_json_null(r)) return true;
         /* fall through */
     case QDQ_JSON_TEXT: return read_text(r, arena, field->to);
+    case QDQ_JSON_OPTIONAL_WHOLE:
+        if (qdq_json_null(r)) return true;
+        /* fall through */
     case QDQ_JSON_WHOLE: return qdq_json_whole(r, field->to);
     case QDQ_JSON_BOOL: return qdq_json_bool(r, field->to);
     case QDQ_JSON_OPTIONAL_MAGNITUDE:
@@ -44,11 +47,14 @@ bool qdq_json_field_read(qdq_json_reader *r, qdq_arena *arena, const char *key, 
     return r->why == NULL;
 }
 
+static bool may_be_missing(qdq_json_kind kind) {
+    return kind == QDQ_JSON_OPTIONAL || kind == QDQ_JSON_OPTIONAL_WHOLE || kind == QDQ_JSON_OPTIONAL_MAGNITUDE ||
+           kind == QDQ_JSON_BOOL;
+}
+
 bool qdq_json_fields_all(const qdq_json_field *fields, size_t n, uint64_t seen) {
     for (size_t i = 0; i < n; i++)
-        if ((seen >> i & 1) == 0 && fields[i].kind != QDQ_JSON_OPTIONAL && fields[i].kind != QDQ_JSON_BOOL &&
-            fields[i].kind != QDQ_JSON_OPTIONAL_MAGNITUDE)
-            return false;
+        if ((seen >> i & 1) == 0 && !may_be_missing(fields[i].kind)) return false;
     return true;
 }
 

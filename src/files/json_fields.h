@@ -10,6 +10,7 @@ typedef enum qdq_json_kind {
     QDQ_JSON_TEXT,               /* const char **, in the arena */
     QDQ_JSON_OPTIONAL,           /* the same; null leaves it NULL, and it may be missing */
     QDQ_JSON_WHOLE,              /* uint64_t * */
+    QDQ_JSON_OPTIONAL_WHOLE,     /* the same; null leaves it as it is, and it may be missing */
     QDQ_JSON_MAGNITUDE,          /* double *, finite and not negative */
     QDQ_JSON_OPTIONAL_MAGNITUDE, /* the same; null leaves it as it is, and it may be missing */
     QDQ_JSON_BOOL,               /* bool *; it may be missing */

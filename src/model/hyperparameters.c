@@ -61,6 +61,7 @@ static qdq_status from_config(const qdq_selection *s, qdq_hyperparameters *h) {
     const char *architecture = s->names != NULL ? qdq_gguf_names_architecture(s->names) : NULL;
     qdq_status status = read_config(s->model, n);
     if (status != QDQ_OK) return status;
+    h->experts = (uint32_t)n[EXPERTS];
     h->experts_used = (uint32_t)n[EXPERTS_USED];
     if (architecture != NULL && n[LAYERS] > 0 && n[LAYERS] <= MOST_LAYERS && n[HEADS] > 0)
         qdq_rules_model_make(architecture, (uint32_t)n[LAYERS], (uint32_t)n[EXPERTS], (uint32_t)n[HEADS],
@@ -70,16 +71,24 @@ static qdq_status from_config(const qdq_selection *s, qdq_hyperparameters *h) {
 
 /* ---- Metadata --------------------------------------------------------------------------------------------------- */
 
+static uint32_t number(const qdq_model *model, const char *architecture, const char *name) {
+    char key[128];
+    uint64_t value;
+    snprintf(key, sizeof key, "%s.%s", architecture, name);
+    const qdq_kv *kv = qdq_model_find_kv(model, key);
+    return kv != NULL && qdq_kv_u64(kv, &value) && value <= UINT32_MAX ? (uint32_t)value : 0;
+}
+
 static void from_metadata(const qdq_model *model, qdq_hyperparameters *h) {
     const qdq_kv *kv = qdq_model_find_kv(model, "general.architecture");
     const char *text;
-    uint64_t length, used;
-    char key[128];
+    uint64_t length;
+    char architecture[65];
     if (qdq_rules_model_read(model, NULL, &h->rules) != QDQ_OK) h->rules = (qdq_rules_model){0};
     if (kv == NULL || !qdq_kv_string(kv, &text, &length) || length > 64) return;
-    snprintf(key, sizeof key, "%.*s.expert_used_count", (int)length, text);
-    kv = qdq_model_find_kv(model, key);
-    if (kv != NULL && qdq_kv_u64(kv, &used) && used <= UINT32_MAX) h->experts_used = (uint32_t)used;
+    snprintf(architecture, sizeof architecture, "%.*s", (int)length, text);
+    h->experts = number(model, architecture, "expert_count");
+    h->experts_used = number(model, architecture, "expert_used_count");
 }
 
 qdq_status qdq_hyperparameters_read(const qdq_selection *s, qdq_hyperparameters *read) {

@@ -6,8 +6,8 @@
 #include "model/selection.h"
 
 typedef struct qdq_hyperparameters {
-    qdq_rules_model rules; /* what llama-quantize's mixtures go by; architecture "": not known */
-    uint32_t experts_used; /* by a token; 0: not known, or there are no experts */
+    qdq_rules_model rules;          /* what llama-quantize's mixtures go by; architecture "": not known */
+    uint32_t experts, experts_used; /* of a layer, and by a token; 0: not known, or there are none */
 } qdq_hyperparameters;
 
 /* What is not said is 0. QDQ_OUT_OF_MEMORY; QDQ_IO_ERROR: config.json is there, and cannot be read. */

@@ -1,4 +1,5 @@
 #include "plan/baselines.h"
+#include "plan/token_reads.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -58,15 +59,19 @@ static bool is_allowed(drafts *d) {
     return true;
 }
 
+static uint64_t cost_of(const qdq_planner *p, const qdq_plan_baseline *b) {
+    return p->cost == QDQ_COST_TOKEN ? b->token_bytes : b->bytes;
+}
+
 /* The least damage within the bytes. A plan that the search has found worse than an allowed baseline is looked for
  * with all that planning has. */
 static qdq_status plan_beside(drafts *d, qdq_plan_baseline *b) {
     const qdq_planner *p = d->planner;
-    uint64_t fixed = p->overhead + p->kept;
     qdq_choose_result result;
+    uint64_t cost = cost_of(p, b);
     b->plan_damage = (double)NAN;
-    if (b->bytes < p->floor) return QDQ_OK;
-    uint64_t budget = (b->bytes < p->ceiling ? b->bytes : p->ceiling) - fixed;
+    if (cost < p->floor) return QDQ_OK;
+    uint64_t budget = (cost < p->ceiling ? cost : p->ceiling) - p->fixed;
     qdq_status status = qdq_problem_approach(p->problem, budget, STATES, d->chosen, &result);
     if (status == QDQ_OK && b->allowed && result.damage > b->damage)
         status = qdq_problem_solve(p->problem, budget, d->chosen, &result);
@@ -80,10 +85,13 @@ static qdq_status add(drafts *d, const char *name, bool preset) {
     qdq_plan_baseline *b = &d->list[d->n++];
     *b = (qdq_plan_baseline){.name = name, .preset = preset, .bytes = p->overhead + p->kept, .allowed = is_allowed(d)};
     for (uint64_t i = 0; i < p->n_items; i++) {
-        if (!qdq_item_planned(&p->items[i])) continue;
-        const qdq_candidate *c = &p->items[i].candidates[d->candidates[i]];
-        b->bytes += c->bytes;
-        b->damage += c->damage;
+        const qdq_item *it = &p->items[i];
+        bool planned = qdq_item_planned(it);
+        if (planned) b->bytes += it->candidates[d->candidates[i]].bytes;
+        if (planned) b->damage += it->candidates[d->candidates[i]].damage;
+        if (p->reads_reason[0] == '\0')
+            b->token_bytes +=
+                planned ? qdq_planner_candidate_reads(p, it, d->candidates[i]) : qdq_item_reads(it, it->tensor->bytes);
     }
     return plan_beside(d, b);
 }
@@ -200,6 +208,12 @@ static qdq_status add_presets(drafts *d) {
 
 /* ---- All of them ------------------------------------------------------------------------------------------------ */
 
+static int fewer_read_first(const void *a, const void *b) {
+    const qdq_plan_baseline *x = a, *y = b;
+    if (x->token_bytes != y->token_bytes) return x->token_bytes < y->token_bytes ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
 static int smaller_first(const void *a, const void *b) {
     const qdq_plan_baseline *x = a, *y = b;
     if (x->bytes != y->bytes) return x->bytes < y->bytes ? -1 : 1;
@@ -225,7 +239,7 @@ qdq_status qdq_planner_baselines(const qdq_planner *p, qdq_plan_baseline **list,
         free(d.list);
         return status;
     }
-    qsort(d.list, d.n, sizeof *d.list, smaller_first);
+    qsort(d.list, d.n, sizeof *d.list, p->cost == QDQ_COST_TOKEN ? fewer_read_first : smaller_first);
     *list = d.list;
     *n = d.n;
     return QDQ_OK;

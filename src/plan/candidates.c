@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "plan/planner.h"
+#include "plan/token_reads.h"
 #include "model/advice.h"
 #include "model/decoding.h"
 #include "model/format_list.h"
@@ -145,6 +146,7 @@ static void keep(qdq_item *it, const char *reason) { snprintf(it->reason, QDQ_RE
 static void name_item(qdq_planner *p, qdq_item *it) {
     bool dropped;
     it->gguf = qdq_selection_name(p->selection, it->tensor, &dropped);
+    it->dropped = dropped;
     if (it->reason[0] == '\0' && dropped) keep(it, "GGUF does not have it");
     const char *why = NULL;
     qdq_ggml_tensor t = qdq_rules_tensor(it->tensor, it->gguf.name);
@@ -217,6 +219,7 @@ static qdq_status add_item(qdq_planner *p, qdq_item *it, const qdq_tensor *t) {
     it->tensor = t;
     it->scale = -1;
     it->keeps = it->published = QDQ_FORMAT_NONE;
+    it->reads = (qdq_share){1, 1};
     p->elements += t->elements;
     p->source_bytes += t->bytes;
     qdq_fit fit;
@@ -288,5 +291,9 @@ qdq_status qdq_planner_candidates(qdq_planner *p) {
     for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++)
         status = add_item(p, &p->items[i], qdq_model_tensor(p->selection->model, i));
     if (status == QDQ_OK) status = check_importance(p);
+    if (status == QDQ_OK) status = qdq_planner_find_reads(p);
+    if (status == QDQ_OK && p->cost == QDQ_COST_TOKEN && p->reads_reason[0] != '\0')
+        status = qdq_fail(QDQ_INVALID_ARGUMENT, "%s: what a token reads is not known: %s",
+                          SHOWN(qdq_model_path(p->selection->model)), p->reads_reason);
     return status == QDQ_OK ? measure_overhead(p) : status;
 }

@@ -51,7 +51,7 @@ uint64_t qdq_target_bytes(const qdq_target *target, uint64_t overhead, uint64_t 
 
 /* ---- Writing ---- */
 
-static void put_tensor(qdq_json_writer *w, const qdq_plan_tensor *t) {
+static void put_tensor(qdq_json_writer *w, const qdq_plan_tensor *t, bool per_token) {
     qdq_json_put_open(w, NULL, '{');
     qdq_json_put_text(w, "name", t->name);
     qdq_json_put_text(w, "gguf", t->gguf);
@@ -63,12 +63,14 @@ static void put_tensor(qdq_json_writer *w, const qdq_plan_tensor *t) {
     qdq_json_put_text(w, "reason", t->reason);
     qdq_json_put_text(w, "format", t->reason ? QDQ_PLAN_SOURCE : t->choices[t->chosen].format);
     qdq_json_put_whole(w, "bytes", t->bytes);
+    if (t->token_bytes > 0) qdq_json_put_whole(w, "token_bytes", t->token_bytes);
     qdq_json_put_open(w, "choices", '[');
     for (uint32_t c = 0; c < t->n_choices; c++) {
         qdq_json_put_open(w, NULL, '{');
         qdq_json_put_text(w, "format", t->choices[c].format);
         qdq_json_put_whole(w, "bytes", t->choices[c].bytes);
         qdq_json_put_real(w, "damage", t->choices[c].damage);
+        if (per_token) qdq_json_put_whole(w, "token_bytes", t->choices[c].token_bytes);
         qdq_json_put_close(w);
     }
     qdq_json_put_close(w);
@@ -95,6 +97,7 @@ static void put_baselines(qdq_json_writer *w, const qdq_plan *p) {
         qdq_json_put_bool(w, "preset", b->preset);
         qdq_json_put_bool(w, "allowed", b->allowed);
         qdq_json_put_whole(w, "bytes", b->bytes);
+        if (b->token_bytes > 0) qdq_json_put_whole(w, "token_bytes", b->token_bytes);
         qdq_json_put_real(w, "damage", b->damage);
         qdq_json_put_real(w, "plan_damage", b->plan_damage);
         qdq_json_put_close(w);
@@ -113,8 +116,10 @@ void qdq_plan_put(const qdq_plan *p, unsigned indent, qdq_builder *out) {
     qdq_json_put_bool(&w, "keep_codes", p->keep_codes);
     qdq_json_put_text(&w, "score", p->score);
     qdq_json_put_text(&w, "target", p->target);
+    qdq_json_put_text(&w, "cost", p->cost);
     qdq_json_put_whole(&w, "budget", p->budget);
     qdq_json_put_whole(&w, "bytes", p->bytes);
+    if (p->token_bytes > 0) qdq_json_put_whole(&w, "token_bytes", p->token_bytes);
     qdq_json_put_whole(&w, "floor", p->floor);
     qdq_json_put_whole(&w, "ceiling", p->ceiling);
     qdq_json_put_whole(&w, "overhead", p->overhead);
@@ -125,7 +130,7 @@ void qdq_plan_put(const qdq_plan *p, unsigned indent, qdq_builder *out) {
     put_forecast(&w, p);
     put_baselines(&w, p);
     qdq_json_put_open(&w, "tensors", '[');
-    for (size_t i = 0; i < p->n_tensors; i++) put_tensor(&w, &p->tensors[i]);
+    for (size_t i = 0; i < p->n_tensors; i++) put_tensor(&w, &p->tensors[i], qdq_plan_is_per_token(p));
     qdq_json_put_close(&w);
     qdq_json_put_close(&w);
 }
@@ -167,10 +172,12 @@ static bool read_shape(reading *r, qdq_plan_tensor *t) {
 static bool read_choice(reading *r, qdq_plan_choice *choice) {
     const qdq_json_field fields[] = {{"format", QDQ_JSON_TEXT, &choice->format},
                                      {"bytes", QDQ_JSON_WHOLE, &choice->bytes},
-                                     {"damage", QDQ_JSON_MAGNITUDE, &choice->damage}};
+                                     {"damage", QDQ_JSON_MAGNITUDE, &choice->damage},
+                                     {"token_bytes", QDQ_JSON_OPTIONAL_WHOLE, &choice->token_bytes}};
     enum { N = sizeof fields / sizeof *fields };
     uint64_t seen = 0;
     const char *key;
+    choice->token_bytes = 0;
     if (!qdq_json_enter(&r->json, '{')) return false;
     while (qdq_json_key(&r->json, &key))
         if (!qdq_json_field_read(&r->json, &r->plan->arena, key, fields, N, &seen)) return false;
@@ -203,9 +210,13 @@ static qdq_status check_tensor(const char *path, qdq_plan_tensor *t, const char 
 
 static qdq_status read_tensor(reading *r, size_t index, qdq_plan_tensor *t) {
     const char *format = NULL, *key;
-    const qdq_json_field fields[] = {{"name", QDQ_JSON_TEXT, &t->name},         {"dtype", QDQ_JSON_TEXT, &t->dtype},
-                                     {"gguf", QDQ_JSON_OPTIONAL, &t->gguf},     {"group", QDQ_JSON_OPTIONAL, &t->group},
-                                     {"reason", QDQ_JSON_OPTIONAL, &t->reason}, {"bytes", QDQ_JSON_WHOLE, &t->bytes},
+    const qdq_json_field fields[] = {{"name", QDQ_JSON_TEXT, &t->name},
+                                     {"dtype", QDQ_JSON_TEXT, &t->dtype},
+                                     {"gguf", QDQ_JSON_OPTIONAL, &t->gguf},
+                                     {"group", QDQ_JSON_OPTIONAL, &t->group},
+                                     {"reason", QDQ_JSON_OPTIONAL, &t->reason},
+                                     {"bytes", QDQ_JSON_WHOLE, &t->bytes},
+                                     {"token_bytes", QDQ_JSON_OPTIONAL_WHOLE, &t->token_bytes},
                                      {"format", QDQ_JSON_TEXT, &format}};
     enum { N = sizeof fields / sizeof *fields };
     uint64_t seen = 0;
@@ -246,10 +257,13 @@ static qdq_status read_tensors(reading *r) {
 }
 
 static bool read_baseline(reading *r, qdq_plan_baseline *b) {
-    const qdq_json_field fields[] = {
-        {"name", QDQ_JSON_TEXT, &b->name},          {"preset", QDQ_JSON_BOOL, &b->preset},
-        {"allowed", QDQ_JSON_BOOL, &b->allowed},    {"bytes", QDQ_JSON_WHOLE, &b->bytes},
-        {"damage", QDQ_JSON_MAGNITUDE, &b->damage}, {"plan_damage", QDQ_JSON_OPTIONAL_MAGNITUDE, &b->plan_damage}};
+    const qdq_json_field fields[] = {{"name", QDQ_JSON_TEXT, &b->name},
+                                     {"preset", QDQ_JSON_BOOL, &b->preset},
+                                     {"allowed", QDQ_JSON_BOOL, &b->allowed},
+                                     {"bytes", QDQ_JSON_WHOLE, &b->bytes},
+                                     {"token_bytes", QDQ_JSON_OPTIONAL_WHOLE, &b->token_bytes},
+                                     {"damage", QDQ_JSON_MAGNITUDE, &b->damage},
+                                     {"plan_damage", QDQ_JSON_OPTIONAL_MAGNITUDE, &b->plan_damage}};
     enum { N = sizeof fields / sizeof *fields };
     uint64_t seen = 0;
     const char *key;
@@ -269,27 +283,55 @@ static bool read_baselines(reading *r) {
     return copy(r, baselines, p->n_baselines * sizeof *baselines, &p->baselines);
 }
 
+/* A plan of what a token reads has that of every choice. */
+static qdq_status check_reads(const reading *r) {
+    const qdq_plan *p = r->plan;
+    uint64_t sum = 0;
+    for (size_t i = 0; i < p->n_tensors; i++) {
+        const qdq_plan_tensor *t = &p->tensors[i];
+        if (__builtin_add_overflow(sum, t->token_bytes, &sum)) sum = UINT64_MAX;
+        if (t->reason == NULL && qdq_plan_is_per_token(p) && t->choices[t->chosen].token_bytes != t->token_bytes)
+            return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%.200s\": its \"token_bytes\" are not those of its choice",
+                            r->path, t->name);
+    }
+    if (sum == p->token_bytes) return QDQ_OK;
+    return qdq_fail(QDQ_BAD_DATA, "%s: \"token_bytes\" is %" PRIu64 ", but tensors have %" PRIu64, r->path,
+                    p->token_bytes, sum);
+}
+
 static qdq_status check_sum(const reading *r) {
     const qdq_plan *p = r->plan;
     uint64_t sum = p->overhead;
     for (size_t i = 0; i < p->n_tensors; i++)
         if (__builtin_add_overflow(sum, p->tensors[i].bytes, &sum)) sum = UINT64_MAX;
-    if (sum == p->bytes) return QDQ_OK;
+    if (sum == p->bytes) return check_reads(r);
     return qdq_fail(QDQ_BAD_DATA, "%s: \"bytes\" is %" PRIu64 ", but overhead and tensors have %" PRIu64, r->path,
                     p->bytes, sum);
 }
 
+bool qdq_plan_is_per_token(const qdq_plan *p) { return strcmp(p->cost, QDQ_PLAN_TOKEN) == 0; }
+
 static qdq_status read_plan(reading *r) {
     qdq_plan *p = r->plan;
-    const qdq_json_field fields[] = {
-        {"model", QDQ_JSON_TEXT, &p->model},        {"score", QDQ_JSON_TEXT, &p->score},
-        {"target", QDQ_JSON_TEXT, &p->target},      {"imatrix", QDQ_JSON_OPTIONAL, &p->imatrix},
-        {"via", QDQ_JSON_OPTIONAL, &p->via},        {"keep_codes", QDQ_JSON_BOOL, &p->keep_codes},
-        {"budget", QDQ_JSON_WHOLE, &p->budget},     {"bytes", QDQ_JSON_WHOLE, &p->bytes},
-        {"floor", QDQ_JSON_WHOLE, &p->floor},       {"ceiling", QDQ_JSON_WHOLE, &p->ceiling},
-        {"overhead", QDQ_JSON_WHOLE, &p->overhead}, {"elements", QDQ_JSON_WHOLE, &p->elements},
-        {"damage", QDQ_JSON_MAGNITUDE, &p->damage}, {"lower_bound", QDQ_JSON_MAGNITUDE, &p->lower_bound},
-        {"proven", QDQ_JSON_BOOL, &p->proven},      {"tokens_per_sample", QDQ_JSON_OPTIONAL_MAGNITUDE, &p->tokens}};
+    p->cost = QDQ_PLAN_SIZE;
+    const qdq_json_field fields[] = {{"model", QDQ_JSON_TEXT, &p->model},
+                                     {"score", QDQ_JSON_TEXT, &p->score},
+                                     {"target", QDQ_JSON_TEXT, &p->target},
+                                     {"imatrix", QDQ_JSON_OPTIONAL, &p->imatrix},
+                                     {"via", QDQ_JSON_OPTIONAL, &p->via},
+                                     {"keep_codes", QDQ_JSON_BOOL, &p->keep_codes},
+                                     {"budget", QDQ_JSON_WHOLE, &p->budget},
+                                     {"bytes", QDQ_JSON_WHOLE, &p->bytes},
+                                     {"floor", QDQ_JSON_WHOLE, &p->floor},
+                                     {"ceiling", QDQ_JSON_WHOLE, &p->ceiling},
+                                     {"overhead", QDQ_JSON_WHOLE, &p->overhead},
+                                     {"elements", QDQ_JSON_WHOLE, &p->elements},
+                                     {"damage", QDQ_JSON_MAGNITUDE, &p->damage},
+                                     {"lower_bound", QDQ_JSON_MAGNITUDE, &p->lower_bound},
+                                     {"proven", QDQ_JSON_BOOL, &p->proven},
+                                     {"cost", QDQ_JSON_OPTIONAL, &p->cost},
+                                     {"token_bytes", QDQ_JSON_OPTIONAL_WHOLE, &p->token_bytes},
+                                     {"tokens_per_sample", QDQ_JSON_OPTIONAL_MAGNITUDE, &p->tokens}};
     enum { N = sizeof fields / sizeof *fields };
     uint64_t seen = 0;
     const char *key;
@@ -311,6 +353,7 @@ static qdq_status read_plan(reading *r) {
     if (good) qdq_json_end(&r->json);
     if (r->json.memory) return no_memory(r);
     if (r->json.why != NULL) return qdq_json_failure(r->path, &r->json);
+    good = good && (strcmp(p->cost, QDQ_PLAN_SIZE) == 0 || qdq_plan_is_per_token(p));
     if (good && tensors && qdq_json_fields_all(fields, N, seen)) return check_sum(r);
     return qdq_fail(QDQ_BAD_DATA, "%s: a figure of the plan is missing, or of another type", r->path);
 }
@@ -409,6 +452,8 @@ qdq_status qdq_plan_describe(const qdq_plan *p, qdq_plan_info *info) {
                          .lower_bound = p->lower_bound,
                          .proven = p->proven,
                          .n_tensors = p->n_tensors,
+                         .cost = p->cost,
+                         .token_bytes = p->token_bytes,
                          .forecast = p->forecast.text,
                          .kl = p->forecast.kl,
                          .kl_least = p->forecast.least,

@@ -26,13 +26,19 @@ uint64_t qdq_target_bytes(const qdq_target *target, uint64_t overhead, uint64_t 
 
 /* ---- Plans ---- */
 
+/* What a plan's budget, floor and ceiling are of. */
+#define QDQ_PLAN_SIZE  "size"
+#define QDQ_PLAN_TOKEN "token"
+
 struct qdq_plan {
     char *path; /* of a plan that was read, for messages; else NULL */
     const char *model, *score, *target;
+    const char *cost;                                 /* QDQ_PLAN_SIZE: files; QDQ_PLAN_TOKEN: what a token reads */
     const char *imatrix;                              /* NULL: none */
     const char *via;                                  /* elements that codes were decoded to; NULL: there were none */
-    uint64_t budget, bytes, floor, ceiling, overhead; /* of files */
+    uint64_t budget, bytes, floor, ceiling, overhead; /* bytes and overhead of files */
     uint64_t elements;
+    uint64_t token_bytes;       /* what a token reads; 0: not known */
     bool keep_codes;            /* codes that a tensor's format has are kept in it */
     double damage, lower_bound; /* sums over the planned tensors */
     bool proven;
@@ -51,6 +57,8 @@ void qdq_plan_put(const qdq_plan *plan, unsigned indent, qdq_builder *out);
 qdq_status qdq_plan_read(const char *path, const char *text, size_t length, qdq_plan *plan);
 /* Of a plan that was read; one of zeros is allowed. */
 void qdq_plan_clear(qdq_plan *plan);
+/* Does its budget bound what a token reads? */
+bool qdq_plan_is_per_token(const qdq_plan *plan);
 /* The format of a tensor; QDQ_FORMAT_NONE: it stays as it is. */
 qdq_format qdq_plan_format(const qdq_plan_tensor *tensor);
 

@@ -5,7 +5,7 @@
 
 #include "plan/plan_file.h"
 #include "plan/problem.h"
-#include "plan/report.h"
+#include "plan/report_parts.h"
 #include "model/format_list.h"
 #include "model/gguf_names.h"
 #include "files/files.h"
@@ -86,6 +86,7 @@ static bool fold(page *p, size_t index) {
     for (uint32_t c = 0; c < t->n_choices; c++) {
         p->choices[i][c].bytes += t->choices[c].bytes;
         p->choices[i][c].damage += t->choices[c].damage;
+        p->choices[i][c].token_bytes += t->choices[c].token_bytes;
     }
     p->shapes[i][0]++;
     return true;
@@ -108,7 +109,8 @@ static qdq_status add_tensor(page *p, size_t index) {
     shape[0] = 1;
     memcpy(shape + stack, t->shape, t->n_dims * sizeof *shape);
     for (uint32_t c = 0; c < t->n_choices; c++) {
-        choices[c] = (qdq_report_choice){t->choices[c].format, t->choices[c].bytes, t->choices[c].damage};
+        choices[c] = (qdq_report_choice){t->choices[c].format, t->choices[c].bytes, t->choices[c].damage,
+                                         t->choices[c].token_bytes};
         add_format(p, t->choices[c].format);
     }
     qdq_report_tensor *r = &p->tensors[n];
@@ -157,6 +159,8 @@ static qdq_status add_tensors(page *p) {
     if (p->tensors == NULL || p->choices == NULL || p->shapes == NULL || p->kinds == NULL || p->ggufs == NULL)
         return no_memory();
     p->report.other_bytes = plan->overhead;
+    p->report.per_token = qdq_plan_is_per_token(plan);
+    p->report.token_bytes = plan->token_bytes;
     p->report.tensors = p->tensors;
     qdq_status status = link_slices(p);
     for (size_t i = 0; i < plan->n_tensors && status == QDQ_OK; i++) {
@@ -178,7 +182,8 @@ static qdq_status add_baselines(page *p) {
     if (p->baselines == NULL) return no_memory();
     for (size_t i = 0; i < p->plan->n_baselines; i++) {
         const qdq_plan_baseline *b = &p->plan->baselines[i];
-        p->baselines[i] = (qdq_report_baseline){b->name, b->bytes, b->damage, b->plan_damage, b->preset, b->allowed};
+        p->baselines[i] =
+            (qdq_report_baseline){b->name, b->bytes, b->damage, b->plan_damage, b->preset, b->allowed, b->token_bytes};
     }
     p->report.n_baselines = p->plan->n_baselines;
     p->report.baselines = p->baselines;
@@ -197,7 +202,8 @@ static qdq_status make_problem(const page *p, qdq_problem **problem) {
         const qdq_report_tensor *t = &p->tensors[i];
         for (uint32_t f = 0; f < p->n_formats; f++) {
             const qdq_report_choice *c = find_choice(t, p->formats[f]);
-            cells[f] = c != NULL ? (qdq_candidate){c->bytes, c->damage} : (qdq_candidate){QDQ_NO_CANDIDATE, 0};
+            cells[f] = c != NULL ? (qdq_candidate){p->report.per_token ? c->token_bytes : c->bytes, c->damage}
+                                 : (qdq_candidate){QDQ_NO_CANDIDATE, 0};
         }
         status = qdq_problem_add(*problem, t->name, cells);
         if (status == QDQ_OK && t->group != NULL) status = qdq_problem_label(*problem, i, t->group);
@@ -205,8 +211,16 @@ static qdq_status make_problem(const page *p, qdq_problem **problem) {
     return status;
 }
 
+/* What the budget bounds of all that is not to be chosen. */
+static uint64_t other_cost(const page *p) {
+    if (!p->report.per_token) return p->report.other_bytes;
+    uint64_t other = p->plan->token_bytes;
+    for (size_t i = 0; i < p->report.n_tensors; i++) other -= qdq_report_chosen(&p->tensors[i])->token_bytes;
+    return other;
+}
+
 static qdq_status draw_curve(page *p, qdq_problem *problem) {
-    uint64_t floor, ceiling;
+    uint64_t floor, ceiling, other = other_cost(p);
     uint32_t *chosen = calloc(p->report.n_tensors, sizeof *chosen);
     qdq_status status = chosen != NULL ? qdq_problem_range(problem, &floor, &ceiling) : no_memory();
     for (uint32_t k = 0; k < CURVE && status == QDQ_OK; k++) {
@@ -215,7 +229,7 @@ static qdq_status draw_curve(page *p, qdq_problem *problem) {
         status = qdq_problem_approach(problem, k == CURVE - 1 ? ceiling : budget, DRAWN_STATES, chosen, &result);
         if (status != QDQ_OK) break;
         qdq_report_point *last = p->report.n_curve > 0 ? &p->curve[p->report.n_curve - 1] : NULL;
-        qdq_report_point point = {result.bytes + p->report.other_bytes, result.damage};
+        qdq_report_point point = {result.bytes + other, result.damage};
         if (last == NULL || last->bytes < point.bytes) p->curve[p->report.n_curve++] = point;
     }
     free(chosen);

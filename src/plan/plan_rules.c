@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "plan/planner.h"
+#include "plan/token_reads.h"
 #include "model/advice.h"
 #include "model/format_list.h"
 #include "model/naming.h"
@@ -111,20 +112,28 @@ static qdq_status make_problem(qdq_planner *p) {
     qdq_problem_free(p->problem);
     p->problem = NULL;
     qdq_status status = qdq_problem_create(p->n_formats, formats, &p->problem);
+    qdq_candidate cells[QDQ_MAX_FORMATS + 1];
     size_t n = 0;
+    uint64_t kept_reads = 0;
     p->kept = 0;
     for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++) {
         qdq_item *it = &p->items[i];
         if (it->reason[0] != '\0') {
             p->kept += qdq_planner_padded(p, it->tensor->bytes);
+            kept_reads += qdq_item_reads(it, it->tensor->bytes);
             continue;
         }
         it->index = n++;
-        status = qdq_problem_add(p->problem, it->tensor->name, it->candidates);
+        for (uint32_t c = 0; c < p->n_formats; c++) {
+            cells[c] = it->candidates[c];
+            if (cells[c].bytes != QDQ_NO_CANDIDATE) cells[c].bytes = qdq_planner_cost(p, it, c);
+        }
+        status = qdq_problem_add(p->problem, it->tensor->name, cells);
         /* Slices of one tensor of GGUF, which has one type. */
         if (status == QDQ_OK && qdq_item_is_expert(it))
             status = qdq_problem_label(p->problem, it->index, it->gguf.name);
     }
+    p->fixed = p->cost == QDQ_COST_TOKEN ? kept_reads : p->overhead + p->kept;
     if (status == QDQ_OK && n == 0)
         status = qdq_fail(QDQ_BAD_DATA, "%s: has no tensor that any of the formats takes",
                           SHOWN(qdq_model_path(p->selection->model)));
@@ -168,7 +177,7 @@ qdq_status qdq_planner_rules(qdq_planner *p) {
     qdq_status status = make_problem(p);
     if (status == QDQ_OK) status = settle_unscored(p);
     if (status == QDQ_OK) status = qdq_problem_range(p->problem, &p->floor, &p->ceiling);
-    p->floor += p->kept + p->overhead;
-    p->ceiling += p->kept + p->overhead;
+    p->floor += p->fixed;
+    p->ceiling += p->fixed;
     return status;
 }

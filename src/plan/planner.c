@@ -3,6 +3,7 @@
 #include "plan/measure.h"
 #include "model/shares.h"
 #include "plan/planner.h"
+#include "plan/token_reads.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -52,7 +53,10 @@ qdq_status qdq_planner_create(const qdq_selection *selection, const qdq_planner_
     p->score = o.score;
     p->for_llama_quantize = o.for_llama_quantize;
     p->keep_codes = o.keep_codes;
+    p->cost = o.cost;
     qdq_status status = copy_text(o.formats, &p->wanted) && copy_text(o.scores, &p->scores_path) ? QDQ_OK : no_memory();
+    if (status == QDQ_OK && o.cost != QDQ_COST_SIZE && o.cost != QDQ_COST_TOKEN)
+        status = qdq_fail(QDQ_INVALID_ARGUMENT, "no cost has the number %d", (int)o.cost);
     if (status == QDQ_OK) status = check_score(p);
     if (status == QDQ_OK) status = qdq_planner_check_formats(p);
     if (status != QDQ_OK) {
@@ -167,8 +171,11 @@ qdq_status qdq_planner_range(qdq_planner *p, uint64_t *floor, uint64_t *ceiling,
     return QDQ_OK;
 }
 
-static double bits(const qdq_planner *p, uint64_t file) {
-    return p->elements > 0 ? 8 * (double)(file - p->overhead) / (double)p->elements : 0;
+/* A weight, of what the target bounds. */
+static double bits(const qdq_planner *p, uint64_t bytes) {
+    bool token = p->cost == QDQ_COST_TOKEN;
+    uint64_t elements = token ? p->read_elements : p->elements;
+    return elements > 0 ? 8 * (double)(token ? bytes : bytes - p->overhead) / (double)elements : 0;
 }
 
 /* Of the tensors that are kept, the largest; NULL: all of them together are less than a hundredth of the weights. */
@@ -187,7 +194,9 @@ static qdq_status find_budget(const qdq_planner *p, const char *text, uint64_t *
     qdq_target target;
     qdq_status status = qdq_target_parse(text, &target);
     if (status != QDQ_OK) return status;
-    *budget = qdq_target_bytes(&target, p->overhead, p->elements, p->source_bytes);
+    bool token = p->cost == QDQ_COST_TOKEN;
+    *budget = token ? qdq_target_bytes(&target, 0, p->read_elements, p->source_reads)
+                    : qdq_target_bytes(&target, p->overhead, p->elements, p->source_bytes);
     if (*budget >= p->floor && *budget <= p->ceiling) return QDQ_OK;
     const qdq_item *kept = largest_kept(p);
     char why[3 * QDQ_REASON] = "";
@@ -195,11 +204,12 @@ static qdq_status find_budget(const qdq_planner *p, const char *text, uint64_t *
         snprintf(why, sizeof why, "; the largest tensor that stays as it is is \"%.200s\", %.1f %% of the weights: %s",
                  kept->tensor->name, 100.0 * (double)kept->tensor->elements / (double)p->elements, kept->reason);
     return qdq_fail(QDQ_INVALID_ARGUMENT,
-                    "a target of %s is %llu bytes, %s: with these formats and rules files have %llu bytes (%.4f bits a "
+                    "a target of %s is %llu bytes%s, %s: with these formats and rules %s %llu bytes (%.4f bits a "
                     "weight) to %llu bytes (%.4f)%s",
-                    SHOWN(text), (ull)*budget,
+                    SHOWN(text), (ull)*budget, token ? " a token" : "",
                     *budget < p->floor ? "less than the smallest plan has" : "more than the largest plan has",
-                    (ull)p->floor, bits(p, p->floor), (ull)p->ceiling, bits(p, p->ceiling), why);
+                    token ? "a token reads" : "files have", (ull)p->floor, bits(p, p->floor), (ull)p->ceiling,
+                    bits(p, p->ceiling), why);
 }
 
 qdq_status qdq_check_target(const char *text) {
@@ -234,6 +244,8 @@ static qdq_status fill_tensor(const qdq_planner *p, const qdq_item *it, const ch
                            .n_dims = it->tensor->n_dims,
                            .elements = it->tensor->elements,
                            .bytes = qdq_planner_padded(p, it->tensor->bytes)};
+    bool known = p->reads_reason[0] == '\0';
+    if (known) t->token_bytes = qdq_item_reads(it, it->tensor->bytes);
     if (t->reason != NULL) return QDQ_OK;
     qdq_plan_choice *choices = calloc(p->n_formats, sizeof *choices);
     if (choices == NULL) return no_memory();
@@ -242,13 +254,15 @@ static qdq_status fill_tensor(const qdq_planner *p, const qdq_item *it, const ch
         if (!qdq_problem_open(p->problem, it->index, c)) continue;
         if (c == it->chosen) t->chosen = t->n_choices;
         choices[t->n_choices++] =
-            (qdq_plan_choice){p->formats[c].name, it->candidates[c].bytes, it->candidates[c].damage};
+            (qdq_plan_choice){p->formats[c].name, it->candidates[c].bytes, it->candidates[c].damage,
+                              p->cost == QDQ_COST_TOKEN ? qdq_planner_candidate_reads(p, it, c) : 0};
     }
+    if (known) t->token_bytes = qdq_planner_candidate_reads(p, it, it->chosen);
     t->bytes = choices[t->chosen].bytes;
     return QDQ_OK;
 }
 
-static qdq_status fill_tensors(const qdq_planner *p, qdq_plan_tensor *tensors, uint64_t *bytes) {
+static qdq_status fill_tensors(const qdq_planner *p, qdq_plan_tensor *tensors, uint64_t *bytes, uint64_t *reads) {
     size_t *sizes = calloc((size_t)p->n_items + 1, sizeof *sizes);
     const char **firsts = calloc((size_t)p->n_items + 1, sizeof *firsts);
     qdq_status status = sizes != NULL && firsts != NULL ? QDQ_OK : no_memory();
@@ -261,6 +275,7 @@ static qdq_status fill_tensors(const qdq_planner *p, qdq_plan_tensor *tensors, u
         const qdq_item *it = &p->items[i];
         status = fill_tensor(p, it, qdq_item_planned(it) ? group_of(p, it, sizes, firsts) : NULL, &tensors[i]);
         *bytes += tensors[i].bytes;
+        *reads += tensors[i].token_bytes;
     }
     free(sizes);
     free(firsts);
@@ -287,6 +302,7 @@ static qdq_status make_plan(const qdq_planner *p, const char *target, uint64_t b
     qdq_plan made = {.model = qdq_model_path(p->selection->model),
                      .score = qdq_score_name(p->score),
                      .target = target,
+                     .cost = p->cost == QDQ_COST_TOKEN ? QDQ_PLAN_TOKEN : QDQ_PLAN_SIZE,
                      .imatrix = p->selection->imatrix != NULL ? qdq_imatrix_path(p->selection->imatrix) : NULL,
                      .via = via_of(p->selection->model),
                      .keep_codes = p->keep_codes,
@@ -303,7 +319,7 @@ static qdq_status make_plan(const qdq_planner *p, const char *target, uint64_t b
                      .n_tensors = tensors != NULL ? (size_t)p->n_items : 0,
                      .tensors = tensors};
     qdq_plan_baseline *baselines = NULL;
-    qdq_status status = tensors != NULL ? fill_tensors(p, tensors, &made.bytes) : no_memory();
+    qdq_status status = tensors != NULL ? fill_tensors(p, tensors, &made.bytes, &made.token_bytes) : no_memory();
     if (status == QDQ_OK) status = qdq_planner_baselines(p, &baselines, &made.n_baselines);
     made.baselines = baselines;
     qdq_builder text = {0};
@@ -320,7 +336,7 @@ static qdq_status make_plan(const qdq_planner *p, const char *target, uint64_t b
 static qdq_status choose(qdq_planner *p, uint64_t budget, qdq_choose_result *result) {
     uint32_t *chosen = calloc((size_t)p->n_items + 1, sizeof *chosen);
     if (chosen == NULL) return no_memory();
-    qdq_status status = qdq_problem_solve(p->problem, budget - p->overhead - p->kept, chosen, result);
+    qdq_status status = qdq_problem_solve(p->problem, budget - p->fixed, chosen, result);
     for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++)
         if (qdq_item_planned(&p->items[i])) p->items[i].chosen = chosen[p->items[i].index];
     free(chosen);

@@ -35,12 +35,19 @@ typedef struct qdq_format_choice {
     bool listed; /* among the options' formats; else only for tensors that a rule gives it to */
 } qdq_format_choice;
 
+/* part / whole of a tensor. */
+typedef struct qdq_share {
+    uint64_t part, whole;
+} qdq_share;
+
 typedef struct qdq_item {
     const qdq_tensor *tensor;
     const qdq_imatrix_entry *importance;
     qdq_gradient gradient;
     qdq_gguf_name gguf;      /* name "": not known */
     char reason[QDQ_REASON]; /* why it is kept; "": it is planned */
+    bool dropped;            /* GGUF does not have it */
+    qdq_share reads;         /* of its bytes, what a token reads */
     qdq_format keeps;        /* the candidate that keeps its codes; QDQ_FORMAT_NONE: none */
     qdq_format *formats;     /* of its candidates, those that are measured */
     uint32_t n_formats;
@@ -66,7 +73,7 @@ struct qdq_planner {
     const qdq_model *published; /* NULL: none */
     bool solved;
 
-    bool given; /* the scores came with sensitivities, and no gradients are needed */
+    bool given;              /* the scores came with sensitivities, and no gradients are needed */
     bool prepared, measured; /* candidates and problem are those of the rules; damages are known */
     qdq_scores *scores;
     qdq_format_choice formats[QDQ_MAX_FORMATS + 1];
@@ -74,7 +81,12 @@ struct qdq_planner {
     qdq_item *items; /* all of the model's tensors, in its order */
     uint64_t n_items;
     uint64_t overhead, elements, source_bytes, kept, alignment; /* bytes of the file; of the source's tensors */
-    uint64_t floor, ceiling;                                    /* of files */
+    /* Of what the target bounds, the file or what a token reads: */
+    qdq_plan_cost cost;
+    uint64_t fixed;                       /* what all plans have in common */
+    uint64_t floor, ceiling;              /* of plans */
+    char reads_reason[QDQ_REASON];        /* why it is not known what a token reads; "": it is */
+    uint64_t source_reads, read_elements; /* what it reads of the source, and how many weights */
     qdq_problem *problem;
 };
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "plan/planner.h"
+#include "plan/token_reads.h"
 #include "model/format_list.h"
 #include "model/gguf_names.h"
 #include "base/error.h"
@@ -59,9 +60,12 @@ const qdq_candidate *qdq_planner_published(const qdq_planner *p, const qdq_item 
 }
 
 const char *qdq_planner_published_target(const qdq_planner *p, char text[32]) {
-    uint64_t bytes = p->overhead + p->kept;
-    for (uint64_t i = 0; i < p->n_items; i++)
-        if (qdq_item_planned(&p->items[i])) bytes += qdq_planner_published(p, &p->items[i])->bytes;
+    uint64_t bytes = p->fixed;
+    for (uint64_t i = 0; i < p->n_items; i++) {
+        const qdq_item *it = &p->items[i];
+        if (!qdq_item_planned(it)) continue;
+        bytes += qdq_planner_cost(p, it, (uint32_t)(qdq_planner_published(p, it) - it->candidates));
+    }
     snprintf(text, 32, "%lluB", (unsigned long long)bytes);
     return text;
 }

@@ -104,6 +104,7 @@ static void put_summary(qdq_builder *out, const qdq_report *r, const qdq_report_
     qdq_report_text(out, r->score);
     qdq_builder_text(out, "; lower is better.</p>\n<dl>\n");
     put_fact(out, "file", s->bytes, NULL);
+    if (r->token_bytes) put_fact(out, "a token reads", (double)r->token_bytes, NULL);
     if (r->budget) put_fact(out, "budget", (double)r->budget, NULL);
     if (r->bits > 0) put_fact(out, "bits per weight", r->bits, "%.4f");
     put_fact(out, "damage", s->damage, "%.5g");

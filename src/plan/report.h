@@ -12,6 +12,7 @@ typedef struct qdq_report_choice {
     const char *format;
     uint64_t bytes;
     double damage;
+    uint64_t token_bytes; /* that a token reads, of a report per token */
 } qdq_report_choice;
 
 typedef struct qdq_report_tensor {
@@ -27,7 +28,7 @@ typedef struct qdq_report_tensor {
 } qdq_report_tensor;
 
 typedef struct qdq_report_point {
-    uint64_t bytes;
+    uint64_t bytes; /* of the file; or that a token reads, of a report per token */
     double damage;
 } qdq_report_point;
 
@@ -37,6 +38,7 @@ typedef struct qdq_report_baseline {
     uint64_t bytes;
     double damage, plan_damage; /* of the plan of that size; NAN: there is none */
     bool preset, allowed;       /* the rules leave it */
+    uint64_t token_bytes;       /* that a token reads; 0: not known */
 } qdq_report_baseline;
 
 typedef struct qdq_report {
@@ -45,6 +47,8 @@ typedef struct qdq_report {
     const char *generator; /* "qdq 0.1.0" */
     uint64_t budget;       /* bytes; 0: not shown */
     double bits;           /* a weight, over all tensors; 0: not shown */
+    bool per_token;        /* the budget bounds what a token reads, not the file */
+    uint64_t token_bytes;  /* that a token reads; 0: not known */
     uint64_t other_bytes;  /* of the file, without the tensors below */
     const char *forecast;  /* a sentence on what damage foretells; NULL: none */
     double kl_unit;        /* with a forecast: nats a token that a unit of damage is; 0: it has no unit */

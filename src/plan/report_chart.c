@@ -29,12 +29,16 @@ static void cover(chart *c, double bytes, double damage) {
     if (damage > 0) qdq_report_widen(log10(damage), &c->low_y, &c->high_y);
 }
 
+static double cost_of(const qdq_report *r, const qdq_report_baseline *b) {
+    return (double)(r->per_token ? b->token_bytes : b->bytes);
+}
+
 static chart set_scales(const qdq_report *r, const qdq_report_totals *s) {
     chart c = {.low_x = INFINITY, .high_x = -INFINITY, .low_y = INFINITY, .high_y = -INFINITY};
-    cover(&c, s->bytes, s->damage);
+    cover(&c, s->cost, s->damage);
     if (r->budget) cover(&c, (double)r->budget, 0);
     for (size_t i = 0; i < r->n_curve; i++) cover(&c, (double)r->curve[i].bytes, r->curve[i].damage);
-    for (size_t i = 0; i < r->n_baselines; i++) cover(&c, (double)r->baselines[i].bytes, r->baselines[i].damage);
+    for (size_t i = 0; i < r->n_baselines; i++) cover(&c, cost_of(r, &r->baselines[i]), r->baselines[i].damage);
     if (c.low_y > c.high_y) c.low_y = c.high_y = 0; /* no damage anywhere */
     double room = (c.high_x - c.low_x) * 0.04 + (c.high_x > c.low_x ? 0 : 1 + c.high_x * 0.05);
     c.low_x = c.low_x > room ? c.low_x - room : 0;
@@ -44,7 +48,7 @@ static chart set_scales(const qdq_report *r, const qdq_report_totals *s) {
     return c;
 }
 
-static void put_axes(qdq_builder *out, const chart *c) {
+static void put_axes(qdq_builder *out, const chart *c, bool per_token) {
     double span = c->high_x - c->low_x, step = 1;
     while (step * 8 < span) step *= 2; /* powers of two: round figures of KiB, MiB, GiB */
     for (double x = ceil(c->low_x / step) * step; x <= c->high_x; x += step) {
@@ -63,8 +67,9 @@ static void put_axes(qdq_builder *out, const chart *c) {
         qdq_builder_format(out, "<text class=\"soft\" text-anchor=\"end\" x=\"%d\" y=\"%.1f\">1e%.0f</text>\n",
                            LEFT - 6, at + 4, y);
     }
-    qdq_builder_format(out, "<text class=\"soft\" text-anchor=\"middle\" x=\"%d\" y=\"%d\">size of the file</text>\n",
-                       LEFT + WIDTH / 2, TOP + HEIGHT + 34);
+    qdq_builder_format(out, "<text class=\"soft\" text-anchor=\"middle\" x=\"%d\" y=\"%d\">%s</text>\n",
+                       LEFT + WIDTH / 2, TOP + HEIGHT + 34,
+                       per_token ? "bytes that a token reads" : "size of the file");
     qdq_builder_format(
         out, "<text class=\"soft\" text-anchor=\"middle\" transform=\"translate(14 %d) rotate(-90)\">damage</text>\n",
         TOP + HEIGHT / 2);
@@ -108,15 +113,15 @@ static void put_tip(qdq_builder *out, const char *label, double bytes, double da
     qdq_builder_format(out, ", damage %.5g</title>", damage);
 }
 
-static void put_baseline(qdq_builder *out, chart *c, const qdq_report_baseline *b) {
-    double x = x_of(c, (double)b->bytes), y = y_of(c, b->damage);
+static void put_baseline(qdq_builder *out, chart *c, const qdq_report *r, const qdq_report_baseline *b) {
+    double x = x_of(c, cost_of(r, b)), y = y_of(c, b->damage);
     keep_free(c, x, y);
     if (b->preset)
         qdq_builder_format(out, "<rect class=\"preset\" width=\"7\" height=\"7\" x=\"%.1f\" y=\"%.1f\">", x - 3.5,
                            y - 3.5);
     else
         qdq_builder_format(out, "<circle class=\"uniform\" r=\"4\" cx=\"%.1f\" cy=\"%.1f\">", x, y);
-    put_tip(out, b->label, (double)b->bytes, b->damage);
+    put_tip(out, b->label, cost_of(r, b), b->damage);
     qdq_builder_text(out, b->preset ? "</rect>\n" : "</circle>\n");
 }
 
@@ -139,6 +144,11 @@ static void put_row(qdq_builder *out, const qdq_report *r, const qdq_report_base
     qdq_builder_text(out, b->allowed ? "</td><td class=\"n\">" : ", which the rules forbid</td><td class=\"n\">");
     qdq_report_bytes(out, (double)b->bytes);
     qdq_builder_text(out, "</td>");
+    if (r->token_bytes) {
+        qdq_builder_text(out, "<td class=\"n\">");
+        qdq_report_bytes(out, (double)b->token_bytes);
+        qdq_builder_text(out, "</td>");
+    }
     put_number(out, b->damage, "%.5g");
     put_number(out, b->plan_damage, "%.5g");
     put_number(out, b->damage > 0 ? b->plan_damage / b->damage : (double)NAN, "%.3g");
@@ -152,8 +162,9 @@ static void put_row(qdq_builder *out, const qdq_report *r, const qdq_report_base
 static void put_table(qdq_builder *out, const qdq_report *r) {
     if (r->n_baselines == 0) return;
     qdq_builder_text(out, "<details open=\"\"><summary>Formats and presets beside plans of their size</summary>\n"
-                          "<div class=\"wide\"><table><thead><tr><th>choice</th><th></th><th class=\"n\">size</th>"
-                          "<th class=\"n\">damage</th><th class=\"n\">the plan's</th><th class=\"n\">share</th>");
+                          "<div class=\"wide\"><table><thead><tr><th>choice</th><th></th><th class=\"n\">size</th>");
+    if (r->token_bytes) qdq_builder_text(out, "<th class=\"n\">a token reads</th>");
+    qdq_builder_text(out, "<th class=\"n\">damage</th><th class=\"n\">the plan's</th><th class=\"n\">share</th>");
     if (r->kl_unit > 0) qdq_builder_text(out, "<th class=\"n\">expected KL</th><th class=\"n\">the plan's</th>");
     qdq_builder_text(out, "</tr></thead>\n<tbody>\n");
     for (size_t i = 0; i < r->n_baselines; i++) put_row(out, r, &r->baselines[i]);
@@ -167,7 +178,7 @@ void qdq_report_chart(qdq_builder *out, const qdq_report *r, const qdq_report_to
         "<h2>Damage against size</h2>\n<figure>\n<div class=\"wide\"><svg xmlns=\"http://www.w3.org/2000/svg\" "
         "viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"Damage, on a logarithmic scale, against bytes\">\n",
         LEFT + WIDTH + 30, TOP + HEIGHT + 40);
-    put_axes(out, &c);
+    put_axes(out, &c, r->per_token);
     if (r->budget)
         qdq_builder_format(
             out, "<line class=\"budget\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"><title>budget</title></line>\n",
@@ -179,17 +190,17 @@ void qdq_report_chart(qdq_builder *out, const qdq_report *r, const qdq_report_to
                                y_of(&c, r->curve[i].damage));
         qdq_builder_text(out, "\"/>\n");
     }
-    double x = x_of(&c, s->bytes), y = y_of(&c, s->damage);
+    double x = x_of(&c, s->cost), y = y_of(&c, s->damage);
     keep_free(&c, x, y);
-    for (size_t i = 0; i < r->n_baselines; i++) put_baseline(out, &c, &r->baselines[i]);
+    for (size_t i = 0; i < r->n_baselines; i++) put_baseline(out, &c, r, &r->baselines[i]);
     qdq_builder_format(out, "<path class=\"plan\" d=\"M%.1f %.1fl7 7 -7 7 -7 -7z\">", x, y - 7);
-    put_tip(out, "this plan", s->bytes, s->damage);
+    put_tip(out, "this plan", s->cost, s->damage);
     qdq_builder_text(out, "</path>\n");
     put_label(out, &c, x, y, "this plan");
     for (int presets = 1; presets >= 0; presets--) /* their names come first where there is no room for all */
         for (size_t i = 0; i < r->n_baselines; i++)
             if (r->baselines[i].preset == (presets != 0))
-                put_label(out, &c, x_of(&c, (double)r->baselines[i].bytes), y_of(&c, r->baselines[i].damage),
+                put_label(out, &c, x_of(&c, cost_of(r, &r->baselines[i])), y_of(&c, r->baselines[i].damage),
                           r->baselines[i].label);
     qdq_builder_text(out, "</svg></div>\n<figcaption class=\"soft\">Diamond: this plan.");
     if (r->budget) qdq_builder_text(out, " Dashed: the budget.");

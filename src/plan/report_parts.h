@@ -17,6 +17,7 @@ double qdq_report_sensitivity(const qdq_report_tensor *tensor);
 
 typedef struct qdq_report_totals {
     double bytes, elements, damage;
+    double cost;                              /* what the budget bounds */
     double low_bits, high_bits;               /* of the chosen formats */
     double low_sensitivity, high_sensitivity; /* of those that are not 0 */
 } qdq_report_totals;

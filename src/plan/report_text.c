@@ -77,7 +77,7 @@ void qdq_report_widen(double x, double *low, double *high) {
 }
 
 qdq_report_totals qdq_report_sum(const qdq_report *r) {
-    qdq_report_totals s = {(double)r->other_bytes, 0, 0, INFINITY, 0, INFINITY, 0};
+    qdq_report_totals s = {.bytes = (double)r->other_bytes, .low_bits = INFINITY, .low_sensitivity = INFINITY};
     for (size_t i = 0; i < r->n_tensors; i++) {
         const qdq_report_tensor *t = &r->tensors[i];
         s.bytes += (double)qdq_report_chosen(t)->bytes;
@@ -87,5 +87,6 @@ qdq_report_totals qdq_report_sum(const qdq_report *r) {
         if (qdq_report_sensitivity(t) > 0)
             qdq_report_widen(qdq_report_sensitivity(t), &s.low_sensitivity, &s.high_sensitivity);
     }
+    s.cost = r->per_token ? (double)r->token_bytes : s.bytes;
     return s;
 }
