@@ -14,7 +14,7 @@ QUICK_PACKAGES = $(BUILD_PACKAGES) g++ libcmocka-dev python3 python3-numpy pytho
 CROSS_PACKAGES = gcc libc6-dev cmake ninja-build pkg-config curl ca-certificates xz-utils python3-venv
 TEST_PACKAGES = $(QUICK_PACKAGES) $(CROSS_PACKAGES) wine64 clang libclang-rt-14-dev qemu-user gcc-aarch64-linux-gnu \
                 libc6-dev-arm64-cross mesa-vulkan-drivers vulkan-validationlayers chromium-headless-shell \
-                libopenmpi-dev openmpi-bin libmpich-dev mpich
+                libopenmpi-dev openmpi-bin libmpich-dev mpich parallel
 CTEST = ctest --output-on-failure --no-tests=error
 EXAMPLE = examples/tiny
 WERROR = OFF
