@@ -129,7 +129,7 @@ class TestLanguage(CommandTest):
                 ("KEY=TYPE:VALUE", ["--override-kv", "a.b", "m.gguf", "o.gguf", "Q4_0"]),
                 ("whole number", ["--override-kv", "a.b=int:x", "m.gguf", "o.gguf", "Q4_0"]),
                 ("numbers of layers", ["--prune-layers", "1,x", "m.gguf", "o.gguf", "Q4_0"]),
-                ("2026-08 or 2026-09", ["--rules", "2025", "m.gguf", "o.gguf", "Q4_0"]),
+                ("2026-08 to 2026-09", ["--rules", "2025", "m.gguf", "o.gguf", "Q4_0"]),
                 ("leave out", ["--pure", "m.gguf", "o.gguf", "COPY"]),
                 ("passes over --tensor-type", ["--tensor-type", "a=q8_0", "m.gguf", "o.gguf", "F16"])]:
             self.fails(2, words, "quantize", *arguments)

@@ -25,7 +25,7 @@ FOLLOWED = [
     # src/base, src/files: types, and the layout of GGUF
     ("ggml/include/ggml.h", r"enum ggml_type|enum ggml_ftype|GGML_MAX_NAME|GGML_MAX_DIMS"),
     ("ggml/src/gguf.cpp", r"."),
-    # src/model/llama_rules.c, mixtures.c, targets.c, metadata.c
+    # src/model/llama_rules.c, rules_model.c, mixtures.c, type_file.c, targets.c, metadata.c
     ("src/llama-quant.cpp", r"."),
     ("include/llama.h", r"enum llama_ftype|llama_model_quantize_params"),
     ("tools/quantize/quantize.cpp", r"."),

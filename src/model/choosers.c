@@ -77,16 +77,15 @@ bool qdq_llama_needs_importance(qdq_format format) {
             qdq_rules_needs_imatrix("", info.ggml_type, info.ggml_file_type));
 }
 
-static const char *const revisions[] = {[QDQ_RULES_2026_08] = "2026-08", [QDQ_RULES_2026_09] = "2026-09"};
-
 static qdq_status find_rules(const char *name, qdq_rules_revision *rules) {
-    for (size_t i = 0; name != NULL && i < sizeof revisions / sizeof *revisions; i++) {
-        if (strcmp(revisions[i], name) != 0) continue;
-        *rules = (qdq_rules_revision)i;
+    if (name == NULL) return QDQ_OK;
+    for (qdq_rules_revision r = 0; r < QDQ_RULES_END; r++) {
+        if (strcmp(qdq_rules_name(r), name) != 0) continue;
+        *rules = r;
         return QDQ_OK;
     }
-    if (name == NULL) return QDQ_OK;
-    return qdq_fail(QDQ_INVALID_ARGUMENT, "llama-quantize's rules are of 2026-08 or 2026-09, not of '%.40s'", name);
+    return qdq_fail(QDQ_INVALID_ARGUMENT, "llama-quantize's rules are of %s to %s, not of '%.40s'", qdq_rules_name(0),
+                    qdq_rules_name(QDQ_RULES_NEWEST), name);
 }
 
 static qdq_status find_type(const char *name, uint32_t *type) {

@@ -7,6 +7,7 @@
 #define QDQ_MODEL_LLAMA_RULES_H
 
 #include "base/ggml_type.h"
+#include "model/type_file.h"
 #include "qdq_model.h"
 
 /* ---- Types and presets ---- */
@@ -82,14 +83,26 @@ qdq_ggml_tensor qdq_rules_tensor(const qdq_tensor *tensor, const char *name);
  * Only names and dimensions count. */
 bool qdq_rules_quantizes(const qdq_ggml_tensor *tensor, const char **why);
 
-/* The rules change with llama.cpp's versions, apart from the bytes that ggml makes. 2026-09: f16 for rows that are no
- * multiple of a block of 32 (before, it stopped there), and rules for glm5-next, bailingmoe3 and per_layer_token_embd.
- */
+/* The rules change with llama.cpp's versions, apart from the bytes that ggml makes. */
 typedef enum qdq_rules_revision {
     QDQ_RULES_2026_08, /* ggml d99724f2 */
     QDQ_RULES_2026_09, /* llama.cpp 0c1e57098 */
-    QDQ_RULES_NEWEST = QDQ_RULES_2026_09
+    QDQ_RULES_END,
+    QDQ_RULES_NEWEST = QDQ_RULES_END - 1
 } qdq_rules_revision;
+
+/* What has changed in them. */
+typedef enum qdq_rules_change {
+    QDQ_CHANGE_F16_ROWS,        /* rows that are no multiple of a block of 32 become f16; before, it stopped there */
+    QDQ_CHANGE_NAMED_EMBEDDING, /* a pattern that per_layer_token_embd matches goes before --token-embedding-type */
+    QDQ_CHANGE_GLM5_NEXT,       /* tensors of glm5-next that stay as they are, or at q8_0 */
+    QDQ_CHANGE_BAILINGMOE3,     /* of bailingmoe3 not all stacks are experts */
+    QDQ_CHANGES
+} qdq_rules_change;
+
+bool qdq_rules_have(qdq_rules_revision revision, qdq_rules_change change);
+/* As "2026-09". */
+const char *qdq_rules_name(qdq_rules_revision revision);
 
 /* What it writes instead of `type` when a row of ne0 elements is no multiple of the block. QDQ_UNSUPPORTED: it stops
  * with an error. */
@@ -97,34 +110,6 @@ qdq_status qdq_rules_fallback(qdq_rules_revision revision, uint32_t type, uint64
 
 /* Does it refuse to write that type without an importance matrix for the tensor? file_type: the preset's. */
 bool qdq_rules_needs_imatrix(const char *name, uint32_t type, uint32_t file_type);
-
-/* ---- --tensor-type and --tensor-type-file ---- */
-
-/* Words PATTERN=TYPE, split at the first "="; the pattern is lower-cased and searched in the tensor's name, which is
- * not; the first that is found counts. There are no comments.
- *
- * llama-quantize searches with std::regex (ECMAScript), this library with PCRE2. Patterns are read only if both agree
- * on them: letters, digits and other plain bytes, ., ^, $, |, groups ( ) (?: ) (?! ), quantifiers * + ? {n,m} and
- * their lazy forms, classes with ranges and [:names:], \d \w \s \b \f \n \r \t, \xHH, and \ before punctuation. Others
- * are refused by name: backreferences, \u, \c, \v, \0, further escapes of letters, possessive quantifiers, named and
- * inline-option groups, look-behind, empty classes, [. .], a bare ] or }. (Lower-casing turns \D, \S, \W and
- * \B into \d, \s, \w and \b before that: it happens to llama-quantize too.) */
-typedef struct qdq_type_file qdq_type_file;
-
-/* path: for messages. QDQ_BAD_DATA, with the word's number: a word without "=", an unknown type, one that cannot be
- * written, a broken pattern, a NUL byte. QDQ_UNSUPPORTED: a pattern outside of the above. */
-qdq_status qdq_type_file_read(const char *path, const char *text, size_t length, qdq_type_file **file);
-/* The same, entry by entry: an empty list, to which the command line's --tensor-type (`option` is for messages) and the
- * words of files are added in their order. */
-qdq_status qdq_type_file_create(qdq_type_file **file);
-qdq_status qdq_type_file_add(qdq_type_file *file, const char *option, const char *word);
-qdq_status qdq_type_file_add_text(qdq_type_file *file, const char *path, const char *text, size_t length);
-void qdq_type_file_free(qdq_type_file *file);
-size_t qdq_type_file_count(const qdq_type_file *file);
-const char *qdq_type_file_entry(const qdq_type_file *file, size_t index); /* as it was given */
-/* The first entry whose pattern is found in the name; *entry is the count when there is none. By one thread at a time.
- * QDQ_UNSUPPORTED: the search was given up (a pattern that backtracks without end). */
-qdq_status qdq_type_file_match(qdq_type_file *file, const char *name, size_t *entry, uint32_t *type);
 
 /* ---- All of it ---- */
 
