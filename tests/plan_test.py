@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -659,6 +660,20 @@ class PlanTest(unittest.TestCase):
             page = read(self.path("plan.html")).decode()
             presets = sum(b["preset"] for b in plan["baselines"])
             self.assertEqual((page.count("<rect "), page.count("<circle ")), (presets, len(plan["baselines"]) - presets))
+
+    def test_nothing_is_drawn_below_the_line_of_the_best(self):
+        """An SVG's y grows downwards."""
+        options = self.held_against({"attn_q": (64, 512), "attn_v": (8, 256), "ffn_down": (9, 96)}, layers=12)
+        self.plan("--target", "6bpw", *options, model="model.gguf")
+        self.done("report", "plan.json", "-o", "plan.html")
+        page = read(self.path("plan.html")).decode()
+        line = [tuple(map(float, p.split(","))) for p in re.search(r'<polyline class="curve" points="([^"]+)"', page)[1].split()]
+        self.assertEqual(line, sorted(line))
+        marks = [(float(x), float(y)) for x, y in re.findall(r'cx="([0-9.]+)" cy="([0-9.]+)"', page)]
+        marks += [(float(x) + 3.5, float(y) + 3.5) for x, y in re.findall(r'<rect [^>]* x="([0-9.]+)" y="([0-9.]+)"', page)]
+        for x, y in marks:
+            (a, left), (b, right) = max(p for p in line if p[0] <= x + 0.1), min((p for p in line if p[0] >= x - 0.1), default=line[-1])
+            self.assertLessEqual(y, (left if b <= a else left + (right - left) * (x - a) / (b - a)) + 0.3)
 
     def test_presets_of_a_model_under_other_names(self):
         """By config.json: the same as of the GGUF, experts that stand one by one included."""

@@ -587,6 +587,11 @@ const qdq_cli_command qdq_cli_plan = {
         "taken at the weights themselves, it is sum((g D)^2), D being the difference between the format's values and "
         "the weights: the diagonal Fisher estimate of twice the KL divergence. docs/planner.md has what each score has "
         "been measured to be worth, and how to get the gradients.\n\n"
+        "The plan stands beside one format for all tensors and beside the mixtures of llama-quantize's presets, each "
+        "with "
+        "the plan of its own size, which is never worse by the score. With root mean square gradients whose file says "
+        "how many tokens a sample had, the damage is also told as the KL divergence to expect, with the range that was "
+        "seen.\n\n"
         "Tensors that llama-quantize leaves alone are kept, and so are those that lack a gradient. A size that no "
         "choice can meet, or that is larger than all of them, is refused, with the smallest and the largest that can "
         "be met.",

@@ -1,4 +1,5 @@
 /* From a plan to its report: tensors, what the plan is held against, the curve of all budgets. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -219,6 +220,21 @@ static uint64_t other_cost(const page *p) {
     return other;
 }
 
+static int smaller_first(const void *a, const void *b) {
+    const qdq_report_point *x = a, *y = b;
+    if (x->bytes != y->bytes) return x->bytes < y->bytes ? -1 : 1;
+    return x->damage < y->damage ? -1 : x->damage > y->damage;
+}
+
+/* More bytes, less damage: what is not the best that was found for its bytes goes. */
+static void keep_falling(page *p) {
+    size_t kept = 0;
+    qsort(p->curve, p->report.n_curve, sizeof *p->curve, smaller_first);
+    for (size_t k = 0; k < p->report.n_curve; k++)
+        if (kept == 0 || p->curve[k].damage < p->curve[kept - 1].damage) p->curve[kept++] = p->curve[k];
+    p->report.n_curve = kept;
+}
+
 static qdq_status draw_curve(page *p, qdq_problem *problem) {
     uint64_t floor, ceiling, other = other_cost(p);
     uint32_t *chosen = calloc(p->report.n_tensors, sizeof *chosen);
@@ -228,17 +244,23 @@ static qdq_status draw_curve(page *p, qdq_problem *problem) {
         uint64_t budget = floor + (ceiling - floor) / (CURVE - 1) * k;
         status = qdq_problem_approach(problem, k == CURVE - 1 ? ceiling : budget, DRAWN_STATES, chosen, &result);
         if (status != QDQ_OK) break;
-        qdq_report_point *last = p->report.n_curve > 0 ? &p->curve[p->report.n_curve - 1] : NULL;
-        qdq_report_point point = {result.bytes + other, result.damage};
-        if (last == NULL || last->bytes < point.bytes) p->curve[p->report.n_curve++] = point;
+        p->curve[p->report.n_curve++] = (qdq_report_point){result.bytes + other, result.damage};
     }
     free(chosen);
+    /* The plans of the sizes of what is drawn beside the curve are known, too. */
+    for (size_t i = 0; i < p->plan->n_baselines && status == QDQ_OK; i++) {
+        const qdq_plan_baseline *b = &p->plan->baselines[i];
+        uint64_t bytes = p->report.per_token ? b->token_bytes : b->bytes;
+        if (isfinite(b->plan_damage) && bytes >= floor + other && bytes <= ceiling + other)
+            p->curve[p->report.n_curve++] = (qdq_report_point){bytes, b->plan_damage};
+    }
+    keep_falling(p);
     return status;
 }
 
 static qdq_status add_curve(page *p) {
     qdq_problem *problem = NULL;
-    p->curve = calloc(CURVE, sizeof *p->curve);
+    p->curve = calloc(CURVE + p->plan->n_baselines, sizeof *p->curve);
     if (p->curve == NULL) return no_memory();
     qdq_status status = make_problem(p, &problem);
     if (status == QDQ_OK) status = draw_curve(p, problem);
