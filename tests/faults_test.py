@@ -184,6 +184,16 @@ def points(before, arguments):
             for n in range(1, calls + 1) if not before or kind not in ("memory", "unnamed", "thread", "map")]
 
 
+def pairs(arguments):
+    """Outputs that appear together, one of which cannot be put in its place, and from then on there is no memory."""
+    found = []
+    for first in ("sync:3", "name:2"):
+        assert Run(arguments, first, counts="../counts").status == 1
+        calls = dict(line.split() for line in read("../counts").decode().splitlines())
+        found += [("pair", "%s,memory:%d+" % (first, n)) for n in range(max(1, int(calls["memory"]) - 20), int(calls["memory"]) + 1)]
+    return found
+
+
 def test(case, command):
     arguments = command.split()
     if arguments[0] in ("error", "sensitivity", "roundtrip", "quantize", "plan"):
@@ -191,10 +201,11 @@ def test(case, command):
     reference = Run(arguments)
     assert reference.status == 0, (command, reference.message)
     failures, tried = 0, 0
-    for kind, fault in points("", arguments) + points("unnamed:1+,", arguments):
+    together = case == "quantize-split"
+    for kind, fault in points("", arguments) + points("unnamed:1+,", arguments) + (pairs(arguments) if together else []):
         run = Run(arguments, fault)
         tried += 1
-        wrong = complaint(run, reference, kind == "memory", case == "devices", case == "quantize-split" and fault[-1] != "+")
+        wrong = complaint(run, reference, kind == "memory", case == "devices", together)
         if wrong:
             failures += 1
             print("%s: %s: %s\n    exit %d: %s" % (case, fault, wrong, run.status, run.message.strip()[:300]))

@@ -180,23 +180,48 @@ static qdq_status next_file(job *j, qdq_rewrite *r, uint32_t shard) {
     return status == QDQ_OK ? mark_shard(j, r->writer, shard) : status;
 }
 
-/* Shards that are in their places already, when one of the others cannot be put there. */
-static void remove_finished(const job *j, const qdq_rewrite *r) {
+static void free_names(char **names, uint32_t n) {
+    for (uint32_t i = 0; names != NULL && i < n; i++) free(names[i]);
+    free(names);
+}
+
+/* The paths of a split set's shards; NULL: no memory. */
+static char **shard_names(const job *j) {
     uint32_t shards = j->arrangement->shards;
-    for (uint32_t i = 0; i < r->n_finished; i++) {
-        char *name = qdq_split_name(j->path, shards - 1 - i, shards);
-        if (name != NULL) qdq_file_remove(name);
-        free(name);
+    char **names = calloc(shards, sizeof *names);
+    for (uint32_t i = 0; names != NULL && i < shards; i++) {
+        names[i] = qdq_split_name(j->path, i, shards);
+        if (names[i] != NULL) continue;
+        free_names(names, i);
+        return NULL;
     }
+    return names;
+}
+
+/* Shards that are in their places already, the last ones, when one of the others cannot be put there. */
+static qdq_status remove_finished(const qdq_rewrite *r, char **names, uint32_t shards, qdq_status status) {
+    char why[512];
+    snprintf(why, sizeof why, "%s", qdq_error_message());
+    for (uint32_t i = 0; i < r->n_finished; i++)
+        if (!qdq_file_remove(names[shards - 1 - i]))
+            status = qdq_fail(status, "%s; but \"%s\" is in its place, and cannot be removed", why,
+                              SHOWN(names[shards - 1 - i]));
+    return status;
+}
+
+/* Names are made before the work: when something fails, there may be no memory for them. */
+static qdq_status run_shards(const job *j, qdq_rewrite *r) {
+    char **names = shard_names(j);
+    if (names == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the outputs' names");
+    qdq_status status = qdq_rewrite_run(r);
+    if (status != QDQ_OK) status = remove_finished(r, names, j->arrangement->shards, status);
+    free_names(names, j->arrangement->shards);
+    return status;
 }
 
 static qdq_status run_rewrite(job *j, qdq_rewrite *r) {
     const qdq_file_options *o = &j->options;
-    if (o->parts == 0) {
-        qdq_status status = qdq_rewrite_run(r);
-        if (status != QDQ_OK && j->arrangement->by_shards) remove_finished(j, r);
-        return status;
-    }
+    if (o->parts == 0) return j->arrangement->by_shards ? run_shards(j, r) : qdq_rewrite_run(r);
     qdq_part_wish wish = {.path = j->path,
                           .split = j->arrangement->by_shards,
                           .part = o->part,
