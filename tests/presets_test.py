@@ -152,13 +152,13 @@ class TestLanguage(CommandTest):
 
     def test_reasons(self):
         text = self.done("quantize", "--dry-run", "--list-tensors", "m.gguf", "Q4_K_M")
-        self.assertRegex(text, r"(?m)^blk\.2\.attn_v\.weight +4 x 256 +q6_K +840 +attn_v, the first or last eighth of the "
+        self.assertRegex(text, r"(?m)^blk\.2\.attn_v\.weight +4 x 256 +q6_K +840 +the first or last eighth of the "
                                r"layers or every third$")
         self.assertRegex(text, r"(?m)^output\.weight +4 x 256 +q6_K +840 +output$")
         # Those of a kind that become the same for the same reason are one row.
         text = self.done("quantize", "--dry-run", "m.gguf", "Q4_K_M")
         self.assertRegex(text, r"(?m)^blk\.\*\.attn_q\.weight +[1-9]\d* +q4_K +")
-        self.assertRegex(text, r"(?m)^blk\.\*\.attn_v\.weight +[1-9]\d* +q6_K +[0-9.]+ \w+ +attn_v, the first or last eighth")
+        self.assertRegex(text, r"(?m)^blk\.\*\.attn_v\.weight +[1-9]\d* +q6_K +[0-9.]+ \w+ +the first or last eighth")
         self.assertNotIn("blk.2.", text)
         tensors = self.done("quantize", "--dry-run", "--list-tensors", "m.gguf", "Q4_K_M")
         counts = re.findall(r"(?m)^(?:\S+\.weight|\S+\.bias) +(\d+) +\w+ ", text)

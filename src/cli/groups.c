@@ -7,7 +7,7 @@ struct qdq_grouped {
     char *kind, *reason;
     const char *type;
     uint64_t bytes, tensors;
-    size_t first; /* in the order of adding */
+    size_t first, kind_first; /* in the order of adding: of these, of all of the kind */
 };
 
 /* The name with a star for each number between dots. */
@@ -38,7 +38,7 @@ void qdq_groups_add(qdq_groups *g, const char *name, const char *type, uint64_t 
     }
     if (g->failed) return;
     struct qdq_grouped *item = &g->items[g->n];
-    *item = (struct qdq_grouped){kind_of(name), strdup(reason), type, bytes, 1, g->n};
+    *item = (struct qdq_grouped){kind_of(name), strdup(reason), type, bytes, 1, g->n, g->n};
     g->n++;
     g->failed = item->kind == NULL || item->reason == NULL;
 }
@@ -51,9 +51,21 @@ static int by_what(const void *a, const void *b) {
     return order != 0 ? order : x->first < y->first ? -1 : 1;
 }
 
+/* Rows of a kind stand together. */
 static int by_first(const void *a, const void *b) {
     const struct qdq_grouped *x = a, *y = b;
+    if (x->kind_first != y->kind_first) return x->kind_first < y->kind_first ? -1 : 1;
     return x->first < y->first ? -1 : 1;
+}
+
+/* What is of a kind stands together already. */
+static void find_kinds(qdq_groups *g) {
+    for (size_t i = 0, end; i < g->n; i = end) {
+        size_t first = g->items[i].first;
+        for (end = i + 1; end < g->n && strcmp(g->items[end].kind, g->items[i].kind) == 0; end++)
+            if (g->items[end].first < first) first = g->items[end].first;
+        for (size_t k = i; k < end; k++) g->items[k].kind_first = first;
+    }
 }
 
 /* Those alike become one, the others of them are forgotten. */
@@ -74,6 +86,7 @@ static void merge(qdq_groups *g) {
         free(item->reason);
     }
     g->n = kept;
+    find_kinds(g);
     if (g->n > 0) qsort(g->items, g->n, sizeof *g->items, by_first);
 }
 

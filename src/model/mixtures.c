@@ -264,30 +264,32 @@ static void append(char *text, size_t size, const char *word) {
     snprintf(text + used, size - used, "%s%s", used > 0 ? ", " : "", word);
 }
 
-static void explain(uint32_t kind, uint32_t need, uint32_t not, bool tied, qdq_mixture_choice *choice) {
+/* What a rule goes by: the kind only where the tensor's name does not say it, or there is nothing else. */
+static void explain(const char *name, uint32_t kind, uint32_t need, uint32_t not, qdq_mixture_choice *choice) {
     static const struct {
         uint32_t kind;
         const char *name;
     } kinds[] = {
         {OUTPUT, "output"}, {EMBEDDING, "embedding"},       {VALUES, "attn_v"}, {KEYS, "attn_k"},   {QUERIES, "attn_q"},
         {UP, "ffn_up"},     {ATTENTION_OUT, "attn_output"}, {GATE, "ffn_gate"}, {DOWN, "ffn_down"}, {OTHER, "weights"}};
-    choice->reason[0] = '\0';
+    const char *is = "";
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (kinds[i].kind == kind) append(choice->reason, sizeof choice->reason, kinds[i].name);
-    if (tied) append(choice->reason, sizeof choice->reason, "which is the embedding too");
+        if (kinds[i].kind == kind) is = kinds[i].name;
+    choice->reason[0] = '\0';
+    if (strstr(name, is) == NULL && kind != EMBEDDING) snprintf(choice->reason, sizeof choice->reason, "as %s", is);
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         const char *word = (need & words[i].fact) != 0 ? words[i].is
                            : (not &words[i].fact) != 0 ? words[i].is_not
                                                        : NULL;
         if (word != NULL) append(choice->reason, sizeof choice->reason, word);
     }
+    if (choice->reason[0] == '\0') snprintf(choice->reason, sizeof choice->reason, "%s", is);
 }
 
 static uint32_t id_of(const char *type) { return qdq_ggml_type_by_name(type, strlen(type))->id; }
 
 static qdq_status mix(walk *w, const qdq_ggml_tensor *t, uint32_t kind, qdq_mixture_choice *choice) {
-    bool tied = w->tied && kind == EMBEDDING;
-    if (tied) kind = OUTPUT;
+    if (w->tied && kind == EMBEDDING) kind = OUTPUT;
     choice->rule = QDQ_RULE_MIXTURE;
     choice->type = w->wish->preset->type;
     uint32_t facts;
@@ -305,13 +307,13 @@ static qdq_status mix(walk *w, const qdq_ggml_tensor *t, uint32_t kind, qdq_mixt
         i++;
     if (i < n) {
         choice->type = id_of(rules[i].type);
-        explain(kind, rules[i].need, rules[i].not, tied, choice);
+        explain(t->name, kind, rules[i].need, rules[i].not, choice);
     }
     /* Of 70 thousand million weights attn_v is a small part. */
     if (kind == VALUES && w->model->is_70b && !w->low && preset != P(MXFP4_MOE) &&
         (choice->type == id_of("q3_K") || choice->type == id_of("q4_K"))) {
         choice->type = id_of("q5_K");
-        snprintf(choice->reason, sizeof choice->reason, "attn_v, a model of 70B");
+        snprintf(choice->reason, sizeof choice->reason, "a model of 70B");
     }
     return QDQ_OK;
 }

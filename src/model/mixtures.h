@@ -31,7 +31,7 @@ typedef struct qdq_mixture_choice {
     qdq_rule rule;
     size_t entry;     /* of the overrides, for QDQ_RULE_PATTERN */
     uint32_t wanted;  /* the type before the row's length was looked at */
-    char reason[128]; /* what the rule goes by: "attn_v, the first or last eighth of the layers or every third"; "" */
+    char reason[128]; /* what the rule goes by: "the first or last eighth of the layers or every third"; "" */
 } qdq_mixture_choice;
 
 /* The types of all tensors, which must be in llama-quantize's order (qdq_rules_order), since its rules count them, and
