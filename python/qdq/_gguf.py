@@ -5,13 +5,13 @@ from __future__ import annotations
 import struct
 from typing import List, Mapping, Sequence, Tuple, Union
 
-_U32, _STRING, _ARRAY = 4, 8, 9
+_U32, _FLOAT, _STRING, _ARRAY = 4, 6, 8, 9
 _F32 = 0
 _ALIGNMENT = 32
 NAME_LIMIT = 63
 """Bytes that ggml keeps of a tensor's name."""
 
-Value = Union[int, str, Sequence[str]]
+Value = Union[int, float, str, Sequence[str]]
 
 
 def _text(text: str) -> bytes:
@@ -22,6 +22,8 @@ def _text(text: str) -> bytes:
 def _key(key: str, value: Value) -> bytes:
     if isinstance(value, int):
         return _text(key) + struct.pack("<II", _U32, value)
+    if isinstance(value, float):
+        return _text(key) + struct.pack("<If", _FLOAT, value)
     if isinstance(value, str):
         return _text(key) + struct.pack("<I", _STRING) + _text(value)
     return _text(key) + struct.pack("<IIQ", _ARRAY, _STRING, len(value)) + b"".join(map(_text, value))

@@ -13,7 +13,7 @@ from . import _formats
 from ._errors import InvalidArgument, Unsupported
 from ._library import check, lib
 from ._operations import Sensitivity
-from ._results import PathLike
+from ._results import PathLike, write_whole
 
 _NAME_SIZE = 256
 
@@ -93,6 +93,23 @@ class Imatrix:
         if self.handle:
             lib.qdq_imatrix_close(self.handle)
         self.handle = ctypes.c_void_p()
+
+
+def write_recipe(path: PathLike, model: PathLike, imatrix: Optional[PathLike], plan: PathLike) -> None:
+    """A plan's file as llama-quantize's --tensor-type-file. NotImplementedError: it cannot make the plan."""
+    opened, selection = ctypes.c_void_p(), ctypes.c_void_p()
+    text = ctypes.c_char_p()
+    with Model(model) as source, Imatrix(imatrix) as weights:
+        try:
+            options = c.qdq_selection_options(size=ctypes.sizeof(c.qdq_selection_options), imatrix=weights.handle)
+            check(lib.qdq_selection_create(source.handle, ctypes.byref(options), ctypes.byref(selection)))
+            check(lib.qdq_plan_open(os.fsencode(plan), ctypes.byref(opened)))
+            check(lib.qdq_plan_recipe(opened, selection, os.fsencode(path), ctypes.byref(text), None))
+            write_whole(path, text.value or b"")
+        finally:
+            lib.qdq_free(text)
+            lib.qdq_plan_free(opened)
+            lib.qdq_selection_free(selection)
 
 
 def write_scores(

@@ -11,8 +11,8 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 from . import _command
 from ._errors import Error, InvalidArgument
-from ._model import places
-from ._plan import Plan, plan
+from ._model import places, write_recipe
+from ._plan import Plan, plan, preset_formats
 from ._results import PathLike
 
 
@@ -30,6 +30,8 @@ class Optimized:
     """The quantized model, where a template was given."""
     notes: List[str]
     """What was left out, and why."""
+    refined: Any = None
+    """What refining measured, a qdq.torch.Refined; None where it was not asked for."""
 
     def plot(self, figure: Any = None) -> Any:
         return self.plan.plot(figure)
@@ -41,6 +43,7 @@ class Optimized:
             f"damage {p.damage:.4g} ({p.content['score']})",
             *(str(f) for f in sorted(self.folder.iterdir()) if f.is_file()),
             *self.notes,
+            *([str(self.refined)] if self.refined is not None else []),
         ]
         return "\n".join(lines)
 
@@ -60,6 +63,7 @@ def optimize(
     samples: int = 64,
     length: int = 512,
     importance: bool = True,
+    refine: float = 0,
     seed: int = 0,
     device: Optional[str] = None,
     options: Sequence[str] = (),
@@ -75,6 +79,8 @@ def optimize(
     template: a GGUF of the same model in F32, F16 or BF16, as llama.cpp converts it: the plan is made for it, and the
     quantized model, model.gguf, is made of it.
     importance: also count an importance matrix; formats are fitted with it.
+    refine: so many seconds are then spent on measuring the plan and others of its size, by forward passes on the same
+    tokens, for a better one (qdq.torch.refine); with a template llama-quantize's presets are among them.
     options: more words for `qdq plan`, such as ("--same", "qkv").
 
     Gradients are root mean squares at the weights, of tokens drawn from the model's output, and the score is `squared`:
@@ -97,12 +103,12 @@ def optimize(
     if batches is None:
         batches = _chunks(model, loaded, text, samples, length, seed)
     batches = list(batches)
-    gradients, imatrix = folder / "rms.safetensors", None
+    gradients, imatrix, matrix = folder / "rms.safetensors", None, None
     qt.rms_gradients(loaded, batches, gradients, max_samples=samples, seed=seed, progress=progress)
+    names = _names(model, loaded) if template is not None else None
     if importance:
         imatrix = folder / "imatrix.gguf"
-        names = _names(model, loaded) if template is not None else None
-        qt.imatrix(
+        matrix = qt.imatrix(
             loaded,
             batches,
             imatrix,
@@ -123,12 +129,36 @@ def optimize(
         # A recipe needs GGUF's names and what llama-quantize can make; the plan itself does not.
         found = plan(source, target, folder / "plan.json", **arguments)
         recipe, notes = None, [f"no recipe: {error}"]
+    refined = None
+    if refine:
+        starts = _presets(template, found, imatrix) if template is not None else {}
+        refined = qt.refine(
+            loaded,
+            found,
+            batches,
+            seconds=refine,
+            starts=starts,
+            names={n: g[0] for n, g in names.items() if len(g) == 1} if names is not None else None,
+            importance=matrix,
+            progress=progress,
+        )
+        found = refined.plan
+        found.save(folder / "plan.json")
+        if recipe is not None:
+            write_recipe(recipe, source, imatrix, folder / "plan.json")
     found.report(folder / "report.html")
     gguf = None
     if template is not None:
         gguf = folder / "model.gguf"
         _command.run("quantize", "--plan", folder / "plan.json", template, "-o", gguf, "--quiet")
-    return Optimized(found, folder, recipe, gguf, notes)
+    return Optimized(found, folder, recipe, gguf, notes, refined)
+
+
+def _presets(template: PathLike, found: Plan, imatrix: Optional[PathLike]) -> Dict[str, Dict[str, str]]:
+    """llama-quantize's presets that are no larger than the plan may be, the largest first: two of them."""
+    fitting = [b for b in found.content.get("baselines", ()) if b["preset"] and b["bytes"] <= found.content["budget"]]
+    fitting.sort(key=lambda b: -b["bytes"])
+    return {b["name"]: preset_formats(template, b["name"], imatrix) for b in fitting[:2]}
 
 
 def _names(model: PathLike, loaded: Any) -> Dict[str, List[str]]:
@@ -199,6 +229,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--template", metavar="GGUF", help="the model as F32, F16 or BF16 GGUF: quantize it too")
     parser.add_argument("--samples", type=int, default=64, help="sequences (default: %(default)s)")
     parser.add_argument("--length", type=int, default=512, help="tokens each (default: %(default)s)")
+    parser.add_argument("--refine", type=float, default=0, metavar="SECONDS", help="measure other plans for that long")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", help="torch's, such as cuda")
     parser.add_argument("--no-importance", action="store_true", help="count no importance matrix")
@@ -213,6 +244,7 @@ def main(arguments: Sequence[str]) -> int:
             samples=args.samples,
             length=args.length,
             importance=not args.no_importance,
+            refine=args.refine,
             seed=args.seed,
             device=args.device,
             options=tuple(more),

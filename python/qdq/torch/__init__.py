@@ -10,6 +10,7 @@ from ._export import Exported, export_gguf
 from ._imatrix import Importance, imatrix
 from ._ops import embedding, fake_quantize, linear
 from ._prepare import FakeQuantizedEmbedding, FakeQuantizedLinear, Prepared, Skipped, convert, enabled, prepare, release
+from ._refine import Refined, Trial, refine
 from ._sensitivity import rms_gradients, sensitivity
 
 
@@ -29,7 +30,9 @@ __all__ = [
     "Importance",
     "Prepared",
     "QATCallback",
+    "Refined",
     "Skipped",
+    "Trial",
     "convert",
     "embedding",
     "enabled",
@@ -38,6 +41,7 @@ __all__ = [
     "imatrix",
     "linear",
     "prepare",
+    "refine",
     "release",
     "rms_gradients",
     "sensitivity",
