@@ -95,6 +95,15 @@ def test_starts_of_others(tiny):
     assert any(t.endswith("for all") for t in tried[:2])
 
 
+def test_what_a_token_reads(tiny):
+    model, batches, _, folder = tiny
+    plan = qdq.plan(folder, "4bpw", options=("--score", "error", "--cost", "token"))
+    found = qt.refine(model, plan, batches, seconds=600, trials=6, progress=False)
+    assert found.kl < found.kl_before and found.plan.content["token_bytes"] <= plan.content["budget"]
+    assert all(t.bytes <= plan.content["budget"] for t in found.trials)
+    assert found.plan.report().startswith("<!")  # its sums are right
+
+
 def test_no_time_measures_the_plan_alone(tiny):
     model, batches, plan, _ = tiny
     found = qt.refine(model, plan, batches, seconds=0, progress=False)

@@ -41,7 +41,7 @@ class Trial:
 
     what: str
     bytes: int
-    """Of the file."""
+    """Of what the plan's target bounds: the file, or what a token reads."""
     kl: float
     """Nats a token, in the mean over the samples that it was measured on."""
     samples: int
@@ -84,6 +84,7 @@ class Refined:
 class _Choice(NamedTuple):
     format: str
     bytes: int
+    """Of what the target bounds."""
     damage: float
 
 
@@ -101,6 +102,8 @@ Assignment = Tuple[int, ...]
 
 class _Problem:
     def __init__(self, plan: Plan):
+        per_token = plan.content.get("cost") == "token"
+        self._key = "token_bytes" if per_token else "bytes"
         together: Dict[Any, List[Dict[str, Any]]] = {}
         for t in plan.planned:
             together.setdefault(t["group"] if t["group"] is not None else (t["name"],), []).append(t)
@@ -110,15 +113,14 @@ class _Problem:
         self.given = tuple(
             next(k for k, c in enumerate(i.choices) if c.format == chosen[i.names[0]]) for i in self.items
         )
-        self.fixed = plan.bytes - self.bytes(self.given)
+        self.fixed = plan.content[self._key] - self.bytes(self.given)
         self.limit = plan.content["budget"] - self.fixed
 
-    @staticmethod
-    def _item(tensors: List[Dict[str, Any]], layers: int) -> _Item:
+    def _item(self, tensors: List[Dict[str, Any]], layers: int) -> _Item:
         by_format = [{c["format"]: c for c in t["choices"]} for t in tensors]
         shared = [f for f in by_format[0] if all(f in b for b in by_format)]
         choices = [
-            _Choice(f, sum(b[f]["bytes"] for b in by_format), sum(b[f]["damage"] for b in by_format)) for f in shared
+            _Choice(f, sum(b[f][self._key] for b in by_format), sum(b[f]["damage"] for b in by_format)) for f in shared
         ]
         return _Item(tuple(t["name"] for t in tensors), tuple(choices), _classes(_name(tensors[0]), layers))
 
@@ -463,10 +465,16 @@ def _plan_of(plan: Plan, problem: _Problem, a: Assignment, before: float, after:
     content = copy.deepcopy(plan.content)
     formats = problem.formats(a)
     for t in content["tensors"]:
-        if t["name"] in formats:
-            t["format"] = formats[t["name"]]
-            t["bytes"] = next(c["bytes"] for c in t["choices"] if c["format"] == t["format"])
-    content["bytes"] = problem.fixed + problem.bytes(a)
+        if t["name"] not in formats:
+            continue
+        t["format"] = formats[t["name"]]
+        chosen = next(c for c in t["choices"] if c["format"] == t["format"])
+        content["bytes"] += chosen["bytes"] - t["bytes"]
+        if "token_bytes" in t:  # of a plan by size only the tensor has it: a share of its bytes
+            reads = chosen.get("token_bytes", t["token_bytes"] * chosen["bytes"] // t["bytes"])
+            content["token_bytes"] += reads - t["token_bytes"]
+            t["token_bytes"] = reads
+        t["bytes"] = chosen["bytes"]
     content["damage"] = problem.damage(a)
     content["proven"] = False
     content["refined"] = {"kl_before": before, "kl": after, "samples": samples}
