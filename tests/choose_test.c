@@ -376,6 +376,33 @@ static void a_cut_search_states_its_gap(void **unused) {
     assert_true(cut > 50);
 }
 
+/* One knapsack for many budgets, in any order, gives what each alone does. */
+static void many_budgets_of_one_knapsack(void **unused) {
+    (void)unused;
+    for (int kind = 0; kind < 12 * KINDS; kind++) {
+        instance x;
+        uint64_t floor, ceiling;
+        qdq_knapsack *knapsack;
+        uint32_t alone[MAX_GROUPS], together[MAX_GROUPS];
+        qdq_choose_result a, b;
+        seed = 3000000 + (uint64_t)kind;
+        make(&x, kind % KINDS);
+        assert_int_equal(qdq_choose_range(x.n, x.groups, &floor, &ceiling), QDQ_OK);
+        assert_int_equal(qdq_knapsack_create(x.n, x.groups, &knapsack), QDQ_OK);
+        for (uint64_t k = 0; k < 12; k++) {
+            uint64_t budget = floor + (ceiling - floor) / 11 * (k * 5 % 12);
+            assert_int_equal(qdq_choose(x.n, x.groups, budget, alone, &a), QDQ_OK);
+            assert_int_equal(qdq_knapsack_solve(knapsack, budget, QDQ_CHOOSE_STATES, together, &b), QDQ_OK);
+            assert_memory_equal(alone, together, x.n * sizeof *alone);
+            assert_true(a.bytes == b.bytes && a.damage == b.damage && a.lower_bound == b.lower_bound &&
+                        a.grid == b.grid && a.proven == b.proven && a.states == b.states);
+        }
+        assert_int_equal(qdq_knapsack_solve(knapsack, ceiling + 1, 1, together, &b), QDQ_INVALID_ARGUMENT);
+        qdq_knapsack_free(knapsack);
+    }
+    qdq_knapsack_free(NULL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finds_what_trying_everything_finds),
@@ -384,6 +411,7 @@ int main(void) {
         cmocka_unit_test(ties_are_broken_alike_everywhere),
         cmocka_unit_test(damages_of_any_magnitude),
         cmocka_unit_test(refuses_what_cannot_be),
+        cmocka_unit_test(many_budgets_of_one_knapsack),
         cmocka_unit_test(a_cut_search_states_its_gap),
         cmocka_unit_test(two_thousand_tensors),
     };

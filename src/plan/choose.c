@@ -71,14 +71,21 @@ typedef struct list {
     size_t count, room;
 } list;
 
-typedef struct chooser {
+typedef struct qdq_knapsack {
     size_t n;
     uint32_t *first; /* n + 1 */
     option *options;
-    uint32_t *base, *best; /* an option of each group */
-    uint64_t budget;
+    edge *edges; /* steepest first */
+    size_t n_edges;
+    uint64_t floor, ceiling;
+    uint64_t unit;     /* all differences of bytes are multiples of it */
     int step_exponent; /* a grid step is 2^step_exponent */
     int rounded;       /* a damage was not on the grid */
+    int harmless;      /* the smallest assignment, which `best` has, does no damage */
+
+    /* Of one budget: */
+    uint32_t *base, *best; /* an option of each group */
+    uint64_t budget;
 
     u128 lambda;
     int64_t room; /* budget less the base's bytes; may be negative */
@@ -89,7 +96,7 @@ typedef struct chooser {
     step *steps;
     size_t n_steps, steps_room;
     uint64_t states;
-} chooser;
+} chooser; /* its own name for qdq_knapsack */
 
 /* ---- Integers ---- */
 
@@ -249,11 +256,11 @@ static int order_edges(const void *a, const void *b) {
 
 /* best: the greedy assignment; base: where it stood when an edge first did not fit. Returns 0 if every edge fitted, so
  * that best is the least damage there is. */
-static int fill_greedily(chooser *s, const edge *edges, size_t n_edges, uint64_t floor) {
-    uint64_t bytes = floor;
+static int fill_greedily(chooser *s) {
+    uint64_t bytes = s->floor;
     int all = 1;
-    for (size_t k = 0; k < n_edges; k++) {
-        const edge *e = &edges[k];
+    for (size_t k = 0; k < s->n_edges; k++) {
+        const edge *e = &s->edges[k];
         if (s->best[e->group] != e->from) continue;
         if (e->bytes <= s->budget - bytes) {
             bytes += e->bytes;
@@ -269,14 +276,14 @@ static int fill_greedily(chooser *s, const edge *edges, size_t n_edges, uint64_t
 }
 
 /* Rounding lambda down can have left edges that are worth taking, rounding it up to 1 some that are not. */
-static void settle_base(chooser *s, const edge *edges, size_t n_edges) {
-    for (size_t k = 0; k < n_edges; k++) {
-        const edge *e = &edges[k];
+static void settle_base(chooser *s) {
+    for (size_t k = 0; k < s->n_edges; k++) {
+        const edge *e = &s->edges[k];
         if (s->base[e->group] == e->from && compare_products(e->damage, 1, s->lambda, e->bytes) > 0)
             s->base[e->group] = e->to;
     }
-    for (size_t k = n_edges; k-- > 0;) {
-        const edge *e = &edges[k];
+    for (size_t k = s->n_edges; k-- > 0;) {
+        const edge *e = &s->edges[k];
         if (s->base[e->group] == e->to && compare_products(e->damage, 1, s->lambda, e->bytes) < 0)
             s->base[e->group] = e->from;
     }
@@ -572,8 +579,8 @@ static qdq_status improve(chooser *s, uint64_t max_states, u128 *bound) {
     return QDQ_OK;
 }
 
-static qdq_status choose(chooser *s, const qdq_choose_group *groups, uint64_t floor, uint64_t max_states,
-                         uint32_t *chosen, qdq_choose_result *result) {
+/* Options and edges, which no budget changes. */
+static qdq_status prepare(chooser *s, const qdq_choose_group *groups) {
     size_t n_candidates = 0;
     uint32_t widest = 0;
     for (size_t i = 0; i < s->n; i++) {
@@ -581,73 +588,102 @@ static qdq_status choose(chooser *s, const qdq_choose_group *groups, uint64_t fl
         if (groups[i].n_candidates > widest) widest = groups[i].n_candidates;
     }
     s->first = malloc((s->n + 1) * sizeof *s->first);
-    s->options = malloc(n_candidates * sizeof *s->options);
-    s->base = calloc(s->n, sizeof *s->base);
-    s->best = calloc(s->n, sizeof *s->best);
-    edge *edges = malloc(n_candidates * sizeof *edges);
-    uint32_t *corners = malloc(widest * sizeof *corners);
-    qdq_status status = QDQ_OK;
-    if (!s->first || !s->options || !s->base || !s->best || !edges || !corners) {
-        status = out_of_memory();
-        goto done;
+    s->options = malloc((n_candidates + 1) * sizeof *s->options);
+    s->base = calloc(s->n + 1, sizeof *s->base);
+    s->best = calloc(s->n + 1, sizeof *s->best);
+    s->edges = malloc((n_candidates + 1) * sizeof *s->edges);
+    uint32_t *corners = malloc((widest + 1) * sizeof *corners);
+    if (!s->first || !s->options || !s->base || !s->best || !s->edges || !corners) {
+        free(corners);
+        return out_of_memory();
     }
-
-    size_t n_edges = 0;
-    uint64_t unit = 0; /* all differences of bytes are multiples of it */
     s->first[0] = 0;
-    for (size_t i = 0; i < s->n; i++) {
+    s->harmless = !set_grid(s, groups);
+    for (size_t i = 0; i < s->n && s->harmless; i++)
+        s->best[i] = (uint32_t)(smallest_candidate(&groups[i]) - groups[i].candidates);
+    for (size_t i = 0; i < s->n && !s->harmless; i++) {
         option *options = &s->options[s->first[i]];
         uint32_t count = list_options(s, &groups[i], options);
         s->first[i + 1] = s->first[i] + count;
-        for (uint32_t k = 1; k < count; k++) unit = common_divisor(unit, options[k].bytes - options[0].bytes);
-        n_edges += hull_edges(options, count, (uint32_t)i, corners, &edges[n_edges]);
+        for (uint32_t k = 1; k < count; k++) s->unit = common_divisor(s->unit, options[k].bytes - options[0].bytes);
+        s->n_edges += hull_edges(options, count, (uint32_t)i, corners, &s->edges[s->n_edges]);
     }
-    if (unit) s->budget = floor + (s->budget - floor) / unit * unit;
-    qsort(edges, n_edges, sizeof *edges, order_edges);
+    free(corners);
+    qsort(s->edges, s->n_edges, sizeof *s->edges, order_edges);
+    return QDQ_OK;
+}
 
+qdq_status qdq_knapsack_create(size_t n_groups, const qdq_choose_group *groups, qdq_knapsack **knapsack) {
+    if (!knapsack) return qdq_fail(QDQ_INVALID_ARGUMENT, "choose: a NULL argument");
+    *knapsack = NULL;
+    chooser *s = calloc(1, sizeof *s);
+    if (!s) return out_of_memory();
+    s->n = n_groups;
+    qdq_status status = qdq_choose_range(n_groups, groups, &s->floor, &s->ceiling);
+    if (status == QDQ_OK) status = prepare(s, groups);
+    if (status == QDQ_OK)
+        *knapsack = s;
+    else
+        qdq_knapsack_free(s);
+    return status;
+}
+
+void qdq_knapsack_free(qdq_knapsack *s) {
+    if (!s) return;
+    free(s->first);
+    free(s->options);
+    free(s->edges);
+    free(s->base);
+    free(s->best);
+    free(s);
+}
+
+static qdq_status solve(chooser *s, uint64_t max_states, uint32_t *chosen, qdq_choose_result *result) {
     u128 bound = 0, damage;
     uint64_t bytes;
-    int cut = fill_greedily(s, edges, n_edges, floor);
+    qdq_status status = QDQ_OK;
+    if (s->unit) s->budget = s->floor + (s->budget - s->floor) / s->unit * s->unit;
+    memset(s->best, 0, s->n * sizeof *s->best);
+    s->states = s->n_steps = 0;
+    int cut = fill_greedily(s);
     if (cut) {
-        settle_base(s, edges, n_edges);
+        settle_base(s);
         status = improve(s, max_states, &bound);
-        if (status != QDQ_OK) goto done;
+        free(s->steps);
+        s->steps = NULL;
+        s->steps_room = 0;
+        if (status != QDQ_OK) return status;
     }
     sum_best(s, &damage, &bytes);
     report_result(s, damage, cut ? bound : damage, bytes, result);
     for (size_t i = 0; i < s->n; i++) chosen[i] = s->options[s->first[i] + s->best[i]].candidate;
-done:
-    free(edges);
-    free(corners);
-    return status;
+    return QDQ_OK;
+}
+
+qdq_status qdq_knapsack_solve(qdq_knapsack *s, uint64_t budget, uint64_t max_states, uint32_t *chosen,
+                              qdq_choose_result *result) {
+    if (!s || !result || (s->n && !chosen)) return qdq_fail(QDQ_INVALID_ARGUMENT, "choose: a NULL argument");
+    if (budget < s->floor || budget > s->ceiling)
+        return qdq_fail(QDQ_INVALID_ARGUMENT,
+                        "the budget of %" PRIu64 " bytes is %s: the candidates take from %" PRIu64 " to %" PRIu64
+                        " bytes",
+                        budget, budget < s->floor ? "too small" : "more than can be used", s->floor, s->ceiling);
+    *result = (qdq_choose_result){.bytes = s->floor, .proven = 1};
+    if (s->harmless) {
+        for (size_t i = 0; i < s->n; i++) chosen[i] = s->best[i];
+        return QDQ_OK;
+    }
+    s->budget = budget;
+    return solve(s, max_states, chosen, result);
 }
 
 qdq_status qdq_choose_limited(size_t n_groups, const qdq_choose_group *groups, uint64_t budget, uint64_t max_states,
                               uint32_t *chosen, qdq_choose_result *result) {
-    uint64_t floor, ceiling;
-    qdq_status status = qdq_choose_range(n_groups, groups, &floor, &ceiling);
+    qdq_knapsack *s;
+    qdq_status status = qdq_knapsack_create(n_groups, groups, &s);
     if (status != QDQ_OK) return status;
-    if (!result || (n_groups && !chosen)) return qdq_fail(QDQ_INVALID_ARGUMENT, "choose: a NULL argument");
-    if (budget < floor || budget > ceiling)
-        return qdq_fail(QDQ_INVALID_ARGUMENT,
-                        "the budget of %" PRIu64 " bytes is %s: the candidates take from %" PRIu64 " to %" PRIu64
-                        " bytes",
-                        budget, budget < floor ? "too small" : "more than can be used", floor, ceiling);
-
-    *result = (qdq_choose_result){.bytes = floor, .proven = 1};
-    chooser s = {.n = n_groups, .budget = budget};
-    if (n_groups == 0) return QDQ_OK;
-    if (!set_grid(&s, groups)) { /* the smallest assignment has no damage */
-        for (size_t i = 0; i < n_groups; i++)
-            chosen[i] = (uint32_t)(smallest_candidate(&groups[i]) - groups[i].candidates);
-        return QDQ_OK;
-    }
-    status = choose(&s, groups, floor, max_states, chosen, result);
-    free(s.first);
-    free(s.options);
-    free(s.base);
-    free(s.best);
-    free(s.steps);
+    status = qdq_knapsack_solve(s, budget, max_states, chosen, result);
+    qdq_knapsack_free(s);
     return status;
 }
 

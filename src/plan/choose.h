@@ -51,4 +51,12 @@ qdq_status qdq_choose(size_t n_groups, const qdq_choose_group *groups, uint64_t 
 qdq_status qdq_choose_limited(size_t n_groups, const qdq_choose_group *groups, uint64_t budget, uint64_t max_states,
                               uint32_t *chosen, qdq_choose_result *result);
 
+/* The same for many budgets: what no budget changes is done once. Of the groups nothing is kept. By one thread at a
+ * time. */
+typedef struct qdq_knapsack qdq_knapsack;
+qdq_status qdq_knapsack_create(size_t n_groups, const qdq_choose_group *groups, qdq_knapsack **knapsack);
+void qdq_knapsack_free(qdq_knapsack *knapsack); /* NULL is allowed */
+qdq_status qdq_knapsack_solve(qdq_knapsack *knapsack, uint64_t budget, uint64_t max_states, uint32_t *chosen,
+                              qdq_choose_result *result);
+
 #endif

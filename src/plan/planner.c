@@ -322,6 +322,7 @@ static qdq_status make_plan(const qdq_planner *p, const char *target, uint64_t b
     qdq_status status = tensors != NULL ? fill_tensors(p, tensors, &made.bytes, &made.token_bytes) : no_memory();
     if (status == QDQ_OK) status = qdq_planner_baselines(p, &baselines, &made.n_baselines);
     made.baselines = baselines;
+    qdq_problem_rest(p->problem); /* the text takes as much again */
     qdq_builder text = {0};
     if (status == QDQ_OK) qdq_plan_put(&made, 0, &text);
     if (text.failed) status = no_memory();

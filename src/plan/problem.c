@@ -35,6 +35,7 @@ struct qdq_problem {
     qdq_choose_group *groups;
     qdq_candidate *merged;   /* the groups' candidates */
     uint32_t *merged_format; /* and their formats */
+    qdq_knapsack *knapsack;  /* of the groups, once it is solved */
 };
 
 static qdq_status out_of_memory(void) { return qdq_fail(QDQ_OUT_OF_MEMORY, "plan: out of memory"); }
@@ -43,10 +44,14 @@ static void drop_groups(qdq_problem *p) {
     free(p->groups);
     free(p->merged);
     free(p->merged_format);
+    qdq_knapsack_free(p->knapsack);
+    p->knapsack = NULL;
     p->groups = NULL;
     p->merged = NULL;
     p->merged_format = NULL;
 }
+
+void qdq_problem_rest(qdq_problem *p) { drop_groups(p); }
 
 void qdq_problem_free(qdq_problem *p) {
     if (!p) return;
@@ -409,7 +414,8 @@ qdq_status qdq_problem_approach(qdq_problem *p, uint64_t budget, uint64_t max_st
     if (status != QDQ_OK) return status;
     uint32_t *chosen = malloc((p->n_groups + 1) * sizeof *chosen);
     if (!chosen) return out_of_memory();
-    status = qdq_choose_limited(p->n_groups, p->groups, budget, max_states, chosen, result);
+    status = p->knapsack ? QDQ_OK : qdq_knapsack_create(p->n_groups, p->groups, &p->knapsack);
+    if (status == QDQ_OK) status = qdq_knapsack_solve(p->knapsack, budget, max_states, chosen, result);
     for (size_t i = 0; status == QDQ_OK && i < p->n_tensors; i++) {
         size_t g = p->tensors[i].group;
         formats[i] = p->merged_format[(size_t)(p->groups[g].candidates - p->merged) + chosen[g]];

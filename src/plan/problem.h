@@ -51,6 +51,8 @@ qdq_status qdq_problem_solve(qdq_problem *problem, uint64_t budget, uint32_t *fo
 /* The same with a limit of the search: close to the best, soon, where only a line is drawn. */
 qdq_status qdq_problem_approach(qdq_problem *problem, uint64_t budget, uint64_t max_states, uint32_t *formats,
                                 qdq_choose_result *result);
+/* Frees what solving keeps between budgets; the next makes it anew. */
+void qdq_problem_rest(qdq_problem *problem);
 /* The group of a tensor, after qdq_problem_range or _solve: groups count from 0, in the order of their first tensors.
  */
 size_t qdq_problem_group(const qdq_problem *problem, size_t tensor);
