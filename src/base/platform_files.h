@@ -72,6 +72,9 @@ int64_t qdq_file_read(qdq_file file, void *to, size_t bytes, uint64_t offset);
 /* The whole of it, for reading, which comes front to back; NULL: failed. */
 void *qdq_file_map(qdq_file file, size_t bytes);
 void qdq_file_unmap(void *map, size_t bytes);
+/* What comes next of a map: little here and little there, where reading ahead would read in vain; or, as at first, all
+ * from front to back. */
+void qdq_file_map_scattered(const void *map, size_t bytes, bool scattered);
 /* Brings a stretch of a map into memory, and returns when it is there: what then uses it does not wait for the disk.
  * Where the system has no such call, or cannot read it, nothing is done. */
 void qdq_file_map_read(const void *at, size_t bytes);

@@ -115,6 +115,10 @@ void *qdq_file_map(qdq_file file, size_t bytes) {
 
 void qdq_file_unmap(void *map, size_t bytes) { munmap(map, bytes); }
 
+void qdq_file_map_scattered(const void *map, size_t bytes, bool scattered) {
+    madvise((void *)(uintptr_t)map, bytes, scattered ? MADV_RANDOM : MADV_SEQUENTIAL);
+}
+
 void qdq_file_map_read(const void *at, size_t bytes) {
     uintptr_t within = (uintptr_t)at % (uintptr_t)sysconf(_SC_PAGESIZE);
     char *first = (char *)(uintptr_t)at - within;

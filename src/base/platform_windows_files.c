@@ -305,7 +305,13 @@ void qdq_file_unmap(void *map, size_t bytes) {
     UnmapViewOfFile(map);
 }
 
-/* There, pages are read when they are used. */
+/* There, maps take no advice, and pages are read when they are used. */
+void qdq_file_map_scattered(const void *map, size_t bytes, bool scattered) {
+    (void)map;
+    (void)bytes;
+    (void)scattered;
+}
+
 void qdq_file_map_read(const void *at, size_t bytes) {
     (void)at;
     (void)bytes;

@@ -8,6 +8,8 @@
  * mapped for it. A file that its path does not lead to any more is copied from the map. From any thread while the file
  * stays mapped. QDQ_IO_ERROR: it cannot be read, or was truncated. */
 qdq_status qdq_mapped_read(const void *address, void *to, size_t bytes);
+/* What comes next: little here and little there of the model's files, or, as at first, all from front to back. */
+void qdq_model_scattered(const qdq_model *model, bool scattered);
 
 /* ---- Importance matrices --------------------------------------------------------------------------------------- */
 

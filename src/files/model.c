@@ -119,6 +119,11 @@ static qdq_status add_map(qdq_model *model, const char *path, const qdq_map **ma
 }
 
 /* What people hand over by mistake, named before a parser calls it damaged. */
+void qdq_model_scattered(const qdq_model *model, bool scattered) {
+    for (uint64_t i = 0; i < model->n_maps; i++)
+        qdq_file_map_scattered(model->maps[i]->bytes, (size_t)model->maps[i]->length, scattered);
+}
+
 static qdq_status check_kind(const qdq_map *map) {
     static const char lfs[] = "version https://git-lfs";
     if (map->length >= sizeof lfs && memcmp(map->bytes, lfs, sizeof lfs - 1) == 0)

@@ -16,8 +16,11 @@ static const char *base_of(const char *path) {
 /* What stands at that byte of a tensor; where its codes do not lie in one place, elements of a row. */
 static void add_sample(qdq_checksum *sum, const qdq_tensor *t, uint64_t at) {
     enum { SAMPLE = 4096, ELEMENTS = SAMPLE / sizeof(float) };
-    uint64_t left = t->bytes - at, row = t->n_dims > 0 ? t->shape[t->n_dims - 1] : 1;
+    uint64_t row = t->n_dims > 0 ? t->shape[t->n_dims - 1] : 1;
     if (qdq_tensor_is_raw(t)) {
+        uint64_t within = (t->offset + at) % SAMPLE; /* of a page: one is read, and not two */
+        at -= within < at ? within : at;
+        uint64_t left = t->bytes - at;
         qdq_checksum_add(sum, (const char *)t->data + at, left < SAMPLE ? (size_t)left : SAMPLE);
         return;
     }
@@ -44,11 +47,13 @@ uint64_t qdq_identity_of_source(const qdq_model *model) {
         all += t->bytes;
     }
     uint64_t apart = all / SAMPLES + 1, next = 0;
+    qdq_model_scattered(model, true);
     for (uint64_t i = 0; i < n; i++) {
         const qdq_tensor *t = qdq_model_tensor(model, i);
         for (; next < before + t->bytes; next += apart) add_sample(&sum, t, next - before);
         before += t->bytes;
     }
+    qdq_model_scattered(model, false);
     return qdq_checksum_value(&sum);
 }
 

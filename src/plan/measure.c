@@ -40,20 +40,20 @@ static uint64_t mix_data(const qdq_tensor *t, uint64_t hash) {
 static qdq_status fingerprint_model(const qdq_model *model, char text[FINGERPRINT]) {
     uint64_t hash = QDQ_HASH_OF_NOTHING;
     const char *path = NULL;
-    for (uint64_t i = 0; i < qdq_model_tensor_count(model); i++) {
+    qdq_status status = QDQ_OK;
+    qdq_model_scattered(model, true);
+    for (uint64_t i = 0; i < qdq_model_tensor_count(model) && status == QDQ_OK; i++) {
         const qdq_tensor *t = qdq_model_tensor(model, i);
-        if (path == NULL || strcmp(path, t->path) != 0) {
-            qdq_status status = mix_file(path = t->path, &hash);
-            if (status != QDQ_OK) return status;
-        }
+        if (path == NULL || strcmp(path, t->path) != 0) status = mix_file(path = t->path, &hash);
         hash = qdq_hash(hash, t->name, strlen(t->name) + 1);
         hash = qdq_hash(hash, t->type_name, strlen(t->type_name) + 1);
         hash = qdq_hash(hash, t->shape, t->n_dims * sizeof *t->shape);
         hash = qdq_hash(hash, &t->offset, sizeof t->offset);
         hash = mix_data(t, hash);
     }
+    qdq_model_scattered(model, false);
     snprintf(text, FINGERPRINT, "%016" PRIx64, hash);
-    return QDQ_OK;
+    return status;
 }
 
 /* An importance matrix is small: all that is used of it. */
