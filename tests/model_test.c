@@ -1,4 +1,5 @@
 /* The library over model files, as programs use it: what calls refuse, and that results do not depend on devices. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -356,6 +357,19 @@ static void test_planners(void **state) {
     assert_int_equal(qdq_planner_measure(planner, pass, &measured), QDQ_OK);
     assert_int_equal(measured, 1);
     assert_int_equal(qdq_planner_score(planner), QDQ_SCORE_KINDS); /* docs/planner.md: of weights alone */
+    assert_int_equal(qdq_planner_range(planner, &floor, &ceiling, NULL), QDQ_OK);
+    snprintf(target, sizeof target, "%lluB", (unsigned long long)ceiling);
+    for (int time = 0; time < 2; time++) { /* what plans are held against, no target changes */
+        assert_int_equal(qdq_planner_solve(planner, target, &plan), QDQ_OK);
+        const qdq_plan_baseline *b = qdq_plan_baseline_at(plan, 0);
+        assert_string_equal(b->name, "Q4_0");
+        assert_true(b->allowed && b->preset && b->bytes == floor && b->plan_damage == b->damage);
+        assert_string_equal(qdq_plan_baseline_at(plan, 1)->name, "q4_0");
+        assert_false(qdq_plan_baseline_at(plan, 1)->preset);
+        assert_null(qdq_plan_baseline_at(plan, 5)); /* MXFP4_MOE, Q8_0 and q8_0 are alike, too */
+        qdq_plan_free(plan);
+        snprintf(target, sizeof target, "%lluB", (unsigned long long)floor);
+    }
     assert_int_equal(qdq_planner_rule(planner, QDQ_PLAN_PIN, "attn_q", "q8_0"), QDQ_OK);
     assert_int_equal(qdq_planner_measure(planner, pass, &measured), QDQ_OK);
     assert_int_equal(measured, 0);
@@ -363,6 +377,8 @@ static void test_planners(void **state) {
     assert_int_equal(floor, ceiling); /* the pin leaves one choice */
     snprintf(target, sizeof target, "%lluB", (unsigned long long)floor);
     assert_int_equal(qdq_planner_solve(planner, target, &plan), QDQ_OK);
+    assert_false(qdq_plan_baseline_at(plan, 0)->allowed); /* a rule does */
+    assert_true(isnan(qdq_plan_baseline_at(plan, 0)->plan_damage));
     assert_int_equal(qdq_plan_text(plan, &text, &length), QDQ_OK);
     assert_int_equal(qdq_plan_parse("plan.json", text, length, &again), QDQ_OK);
     assert_string_equal(qdq_plan_tensor_at(again, 0)->choices[0].format, "q8_0");

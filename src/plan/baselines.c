@@ -220,7 +220,8 @@ static int smaller_first(const void *a, const void *b) {
     return strcmp(x->name, y->name);
 }
 
-qdq_status qdq_planner_baselines(const qdq_planner *p, qdq_plan_baseline **list, size_t *n) {
+qdq_status qdq_planner_find_baselines(qdq_planner *p) {
+    if (p->baselines != NULL) return QDQ_OK;
     size_t items = (size_t)p->n_items + 1;
     drafts d = {.planner = p,
                 .list = calloc(p->n_formats + qdq_preset_count() + 1, sizeof *d.list),
@@ -240,7 +241,7 @@ qdq_status qdq_planner_baselines(const qdq_planner *p, qdq_plan_baseline **list,
         return status;
     }
     qsort(d.list, d.n, sizeof *d.list, p->cost == QDQ_COST_TOKEN ? fewer_read_first : smaller_first);
-    *list = d.list;
-    *n = d.n;
+    p->baselines = d.list;
+    p->n_baselines = d.n;
     return QDQ_OK;
 }

@@ -4,8 +4,8 @@
 
 #include "plan/planner.h"
 
-/* All of which every tensor's format is measured, in order of bytes, each with the plan of its size. list is for
- * free(). Damages are known. */
-qdq_status qdq_planner_baselines(const qdq_planner *planner, qdq_plan_baseline **list, size_t *n);
+/* Sets planner->baselines, unless they are known: all of which every tensor's format is measured, in order of what the
+ * target bounds, each with the plan of its size. Damages are known. */
+qdq_status qdq_planner_find_baselines(qdq_planner *planner);
 
 #endif

@@ -78,6 +78,7 @@ void qdq_planner_free(qdq_planner *p) {
     qdq_planner_drop_candidates(p);
     qdq_problem_free(p->problem);
     qdq_scores_free(p->scores);
+    free(p->baselines);
     free(p->wanted);
     free(p->scores_path);
     for (uint32_t i = 0; i < p->n_more_scores; i++) free(p->more_scores[i]);
@@ -116,10 +117,17 @@ qdq_status qdq_planner_rule(qdq_planner *p, qdq_plan_rule_kind kind, const char 
 
 /* ---- From there to plans ---------------------------------------------------------------------------------------- */
 
+static void forget_baselines(qdq_planner *p) {
+    free(p->baselines);
+    p->baselines = NULL;
+    p->n_baselines = 0;
+}
+
 static qdq_status prepare(qdq_planner *p) {
     if (p == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "the planner is NULL");
     if (p->prepared) return QDQ_OK;
     p->solved = false;
+    forget_baselines(p);
     qdq_planner_drop_candidates(p);
     qdq_status status = qdq_planner_candidates(p);
     if (status == QDQ_OK) status = qdq_planner_rules(p);
@@ -131,6 +139,7 @@ qdq_status qdq_planner_measure(qdq_planner *p, qdq_pass *pass, uint64_t *tensors
     uint64_t passes = 0;
     qdq_status status = prepare(p);
     if (status == QDQ_OK && pass == NULL) status = qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_planner_measure: pass is NULL");
+    if (status == QDQ_OK) forget_baselines(p);
     if (status == QDQ_OK) status = qdq_planner_damage(p, pass, &passes);
     if (status != QDQ_OK) return status;
     p->measured = true;
@@ -296,7 +305,7 @@ static double tokens_of(const qdq_planner *p) {
 }
 
 /* As the plan's file has it, and read from there: a plan that was made is one that could have been read. */
-static qdq_status make_plan(const qdq_planner *p, const char *target, uint64_t budget, const qdq_choose_result *result,
+static qdq_status make_plan(qdq_planner *p, const char *target, uint64_t budget, const qdq_choose_result *result,
                             qdq_plan *plan) {
     qdq_plan_tensor *tensors = calloc((size_t)p->n_items + 1, sizeof *tensors);
     qdq_plan made = {.model = qdq_model_path(p->selection->model),
@@ -318,10 +327,10 @@ static qdq_status make_plan(const qdq_planner *p, const char *target, uint64_t b
                      .tokens = tokens_of(p),
                      .n_tensors = tensors != NULL ? (size_t)p->n_items : 0,
                      .tensors = tensors};
-    qdq_plan_baseline *baselines = NULL;
     qdq_status status = tensors != NULL ? fill_tensors(p, tensors, &made.bytes, &made.token_bytes) : no_memory();
-    if (status == QDQ_OK) status = qdq_planner_baselines(p, &baselines, &made.n_baselines);
-    made.baselines = baselines;
+    if (status == QDQ_OK) status = qdq_planner_find_baselines(p);
+    made.baselines = p->baselines;
+    made.n_baselines = p->n_baselines;
     qdq_problem_rest(p->problem); /* the text takes as much again */
     qdq_builder text = {0};
     if (status == QDQ_OK) qdq_plan_put(&made, 0, &text);
@@ -330,7 +339,6 @@ static qdq_status make_plan(const qdq_planner *p, const char *target, uint64_t b
     qdq_builder_free(&text);
     for (uint64_t i = 0; i < made.n_tensors; i++) free((void *)tensors[i].choices);
     free(tensors);
-    free(baselines);
     return status;
 }
 

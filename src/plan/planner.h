@@ -70,6 +70,10 @@ struct qdq_planner {
     qdq_plan_rule *rules; /* in the order in which they were given */
     uint32_t n_rules;
 
+    /* What plans are held against, which no target changes; NULL: not known yet. */
+    qdq_plan_baseline *baselines;
+    size_t n_baselines;
+
     const qdq_model *published; /* NULL: none */
     bool solved;
 
