@@ -80,6 +80,7 @@ void qdq_aligned_free(void *memory);
 
 /* Of a clock that never goes back. */
 double qdq_seconds(void);
+void qdq_sleep(double seconds); /* about so long */
 
 /* ---- Libraries -----------------------------------------------------------------------------------------------------
  */

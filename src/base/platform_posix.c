@@ -75,6 +75,11 @@ double qdq_seconds(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+void qdq_sleep(double seconds) {
+    struct timespec span = {.tv_sec = (time_t)seconds, .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9)};
+    nanosleep(&span, NULL);
+}
+
 /* ---- Libraries -----------------------------------------------------------------------------------------------------
  */
 

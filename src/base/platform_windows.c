@@ -138,6 +138,8 @@ double qdq_seconds(void) {
     return (double)ticks.QuadPart / (double)rate.QuadPart;
 }
 
+void qdq_sleep(double seconds) { Sleep((DWORD)(seconds * 1000 + 0.5)); }
+
 /* ---- Libraries -----------------------------------------------------------------------------------------------------
  */
 
