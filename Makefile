@@ -11,7 +11,8 @@
 BUILD_PACKAGES = gcc libc6-dev cmake ninja-build pkg-config libjansson-dev libpcre2-dev glslc spirv-tools libvulkan-dev
 QUICK_PACKAGES = $(BUILD_PACKAGES) g++ libcmocka-dev python3 python3-numpy python3-pytest
 # zig comes from PyPI, jansson and PCRE2 for other systems from Debian's sources.
-CROSS_PACKAGES = gcc libc6-dev cmake ninja-build pkg-config curl ca-certificates xz-utils python3-venv
+CROSS_PACKAGES = gcc libc6-dev cmake ninja-build pkg-config glslc spirv-tools libvulkan-dev curl ca-certificates \
+                 xz-utils python3-venv
 TEST_PACKAGES = $(QUICK_PACKAGES) $(CROSS_PACKAGES) wine64 clang libclang-rt-14-dev qemu-user gcc-aarch64-linux-gnu \
                 libc6-dev-arm64-cross mesa-vulkan-drivers vulkan-validationlayers chromium-headless-shell \
                 libopenmpi-dev openmpi-bin libmpich-dev mpich parallel
@@ -72,11 +73,14 @@ test-aarch64:
 # Other systems, by zig's clang, within some minutes: Windows' C tests, its golden bits at each tier and the essential
 # tests of the command, under wine; macOS linked whole, from kernels that are not optimized.
 test-windows:
-	QDQ_TESTS=essential tools/cross.sh windows-x86_64 -DQDQ_WERROR=$(WERROR) -DQDQ_VULKAN=OFF
+	QDQ_TESTS=essential tools/cross.sh windows-x86_64 -DQDQ_WERROR=$(WERROR) $(MODULES)
 test-macos:
 	tools/cross.sh macos-arm64 $(UNOPTIMIZED)
 	tools/cross.sh macos-x86_64 $(UNOPTIMIZED)
-UNOPTIMIZED = -DCMAKE_BUILD_TYPE=Debug -DQDQ_KERNEL_LEVEL=-O0 -DQDQ_WERROR=$(WERROR) -DQDQ_VULKAN=OFF
+UNOPTIMIZED = -DCMAKE_BUILD_TYPE=Debug -DQDQ_KERNEL_LEVEL=-O0 -DQDQ_WERROR=$(WERROR) $(MODULES)
+# Vulkan's modules are those of the build for here.
+MADE = $(CURDIR)/build/src/backends/vulkan
+MODULES = $(if $(wildcard $(MADE)/copy_spirv.c),-DQDQ_SPIRV=$(MADE),-DQDQ_VULKAN=OFF)
 
 # All that can be built and tested of them.
 windows:

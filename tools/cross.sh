@@ -48,6 +48,7 @@ esac
 tools/cross_libraries.sh $target build-cross/$target
 tests=OFF
 [ $preset = windows-x86_64 ] && [ "${QDQ_TESTS:-all}" != none ] && tests=ON
+rm -f build-$preset/CMakeCache.txt # what was asked for another time is not asked for now
 cmake --preset $preset -DQDQ_BUILD_TESTS=$tests "$@"
 cmake --build --preset $preset
 [ $tests = ON ] || exit 0
