@@ -3,7 +3,8 @@
 # that there is no wine.
 for wine in "${QDQ_WINE:-}" wine64 /usr/lib/wine/wine64 wine; do
     [ -n "$wine" ] && command -v "$wine" >/dev/null || continue
-    : "${WINEPREFIX:=${TMPDIR:-/tmp}/qdq-wine-$(id -u)}"
+    : "${WINEPREFIX:=$(cd "$(dirname "$0")/.." && pwd)/build-zig/wine}" # some hundred MB
+    mkdir -p "${WINEPREFIX%/*}"
     : "${WINEDEBUG:=-all}"
     # No window, no installer, no association of files: a command needs none of it.
     : "${WINEDLLOVERRIDES:=mscoree,mshtml,winemenubuilder.exe=}"
