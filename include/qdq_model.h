@@ -393,6 +393,17 @@ QDQ_API qdq_status qdq_selection_importance(const qdq_selection *selection, uint
  * tensor that it is, -1 for all of it. QDQ_UNSUPPORTED: the architecture or the name is not known. */
 QDQ_API qdq_status qdq_selection_gguf_name(const qdq_selection *selection, uint64_t index, char *name, int64_t *expert);
 
+/* Whose rows a conversion to GGUF moves: of each head, row i of the first half to 2i, of the second to 2i + 1. */
+typedef enum qdq_moved_rows {
+    QDQ_MOVED_NONE = 0,
+    QDQ_MOVED_QUERIES = 1, /* of as many heads as the model has */
+    QDQ_MOVED_KEYS = 2     /* of as many as it has for keys and values */
+} qdq_moved_rows;
+
+/* Of the tensor, by the names of its architecture; of a GGUF's tensor, what was moved to make it. QDQ_UNSUPPORTED: as
+ * qdq_selection_gguf_name(). */
+QDQ_API qdq_status qdq_selection_moved_rows(const qdq_selection *selection, uint64_t index, qdq_moved_rows *moved);
+
 /* ---- Passes: tensors through devices, a piece at a time --------------------------------------------------------- */
 
 /* Opens the devices of a list: names of qdq_device_open() parted by commas, or "cuda:all", "vulkan:all" for every one

@@ -78,6 +78,9 @@ QDQ_FIT_EMPTY = 5
 QDQ_FIT_ROW = 6
 QDQ_FIT_NO_IMPORTANCE = 7
 QDQ_FIT_RULE = 8
+QDQ_MOVED_NONE = 0
+QDQ_MOVED_QUERIES = 1
+QDQ_MOVED_KEYS = 2
 QDQ_LATTICES = 16
 QDQ_SCORE_AUTO = 0
 QDQ_SCORE_ERROR = 1
@@ -789,6 +792,7 @@ FUNCTIONS = {
     "qdq_selection_fit": (c_int, (c_void_p, c_uint64, c_int32, POINTER(qdq_fit),)),
     "qdq_selection_importance": (c_int, (c_void_p, c_uint64, POINTER(c_void_p),)),
     "qdq_selection_gguf_name": (c_int, (c_void_p, c_uint64, c_void_p, c_void_p,)),
+    "qdq_selection_moved_rows": (c_int, (c_void_p, c_uint64, c_void_p,)),
     "qdq_devices_open": (c_int, (c_char_p, c_int, c_uint32, POINTER(c_void_p), c_void_p,)),
     "qdq_pass_create": (c_int, (c_uint32, POINTER(c_void_p), POINTER(qdq_pass_options), POINTER(c_void_p),)),
     "qdq_pass_free": (None, (c_void_p,)),

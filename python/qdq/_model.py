@@ -66,6 +66,19 @@ class Model:
             return None
         return ctypes.string_at(text.value or 0, length.value).decode("utf-8", "replace") if length.value else ""
 
+    def moved_rows(self) -> Dict[str, int]:
+        """Of tensors whose rows a conversion to GGUF moves: QDQ_MOVED_QUERIES or QDQ_MOVED_KEYS."""
+        selection, moved, found = ctypes.c_void_p(), ctypes.c_int(), {}
+        check(lib.qdq_selection_create(self._handle, None, ctypes.byref(selection)))
+        try:
+            for k, t in enumerate(self.tensors):
+                check(lib.qdq_selection_moved_rows(selection, k, ctypes.addressof(moved)))
+                if moved.value != c.QDQ_MOVED_NONE:
+                    found[t.name] = moved.value
+        finally:
+            lib.qdq_selection_free(selection)
+        return found
+
     def close(self) -> None:
         lib.qdq_model_close(self._handle)
         self._handle = ctypes.c_void_p()

@@ -148,6 +148,34 @@ qdq_status qdq_selection_gguf_name(const qdq_selection *s, uint64_t index, char 
     return QDQ_OK;
 }
 
+/* A GGUF's own name, by way of the other one: what a conversion moves, the pairs of names say. */
+static qdq_permute permute_in_gguf(const qdq_gguf_names *names, const char *gguf) {
+    char hf[QDQ_NAME_MAX];
+    qdq_gguf_name found;
+    bool known = names != NULL && qdq_gguf_names_to_hf(names, gguf, QDQ_NO_EXPERT, hf) == QDQ_OK &&
+                 qdq_gguf_names_to_gguf(names, hf, &found) == QDQ_OK;
+    return known ? found.permute : QDQ_PERMUTE_NONE; /* of experts, which are a stack there, never */
+}
+
+qdq_status qdq_selection_moved_rows(const qdq_selection *s, uint64_t index, qdq_moved_rows *moved) {
+    if (s == NULL || moved == NULL || index >= qdq_model_tensor_count(s->model))
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_selection_moved_rows: no such tensor, or a NULL argument");
+    const char *name = qdq_model_tensor(s->model, index)->name;
+    qdq_gguf_name found = {.permute = QDQ_PERMUTE_NONE};
+    qdq_status status = QDQ_OK;
+    if (qdq_model_layout(s->model) == QDQ_LAYOUT_GGUF)
+        found.permute = permute_in_gguf(s->names, name);
+    else if (s->names == NULL)
+        status = qdq_naming_missing(s->model, "what is asked for");
+    else
+        status = qdq_gguf_names_to_gguf(s->names, name, &found);
+    if (status != QDQ_OK) return status;
+    *moved = found.permute == QDQ_PERMUTE_Q   ? QDQ_MOVED_QUERIES
+             : found.permute == QDQ_PERMUTE_K ? QDQ_MOVED_KEYS
+                                              : QDQ_MOVED_NONE;
+    return QDQ_OK;
+}
+
 /* ---- Fitting ---------------------------------------------------------------------------------------------------- */
 
 qdq_status qdq_check_importance(const qdq_format *formats, uint32_t n, bool given) {

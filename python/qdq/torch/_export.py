@@ -10,6 +10,7 @@ from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple, U
 import torch
 from torch import nn
 
+from .. import _declarations as c
 from .. import _formats, _operations
 from .._errors import BadData, InvalidArgument
 from .._model import GgufWriter, Model, Place, Tensor, places, require_gguf
@@ -20,9 +21,7 @@ Names = Union[Mapping[str, str], Callable[[str], Optional[str]]]
 
 _FLOATS = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 
-# What llama.cpp's conversion does to values. Its llama models (mistral's and mixtral's too) have the two halves of each
-# head's rows interleaved, for q and k; its gemma models have 1 added to the norms.
-_ROTATED = {"attn_q": "attention.head_count", "attn_k": "attention.head_count_kv"}
+# llama.cpp's conversion of gemma models adds 1 to the norms.
 _NORM_PLUS_ONE = re.compile(r"gemma[23]?")
 
 
@@ -80,7 +79,10 @@ class _Source:
         self.parameters = dict(model.named_parameters(remove_duplicate=False))
         prepared = prepared_parameters(model)
         self.quantized = {id(p): (f, m) for p, f, m in prepared.values()}
-        self._template, self._architecture = template, architecture
+        self._architecture = architecture
+        self._moved = template.moved_rows()
+        self._heads = template.number(f"{architecture}.attention.head_count")
+        self._kv_heads = template.number(f"{architecture}.attention.head_count_kv") or self._heads
 
     def format_of(self, parts: List[_Part]) -> Tuple[Optional[str], Optional[torch.Tensor]]:
         states = [self.quantized.get(id(self.parameters[p.parameter]), (None, None)) for p in parts]
@@ -113,13 +115,13 @@ class _Source:
         return whole.contiguous()
 
     def _converted(self, w: torch.Tensor, name: str) -> torch.Tensor:
-        kind = re.sub(r"^blk\.\d+\.|\.(weight|bias)$", "", name)
-        if self._architecture == "llama" and kind in _ROTATED:
-            heads = self._template.number(f"llama.{_ROTATED[kind]}") or self._template.number(
-                "llama.attention.head_count"
-            )
+        moved = self._moved.get(name)
+        if moved is not None:
+            heads = self._heads if moved == c.QDQ_MOVED_QUERIES else self._kv_heads
             if heads is None:
-                raise BadData("the template has no llama.attention.head_count, which rows are ordered by")
+                raise BadData(
+                    f"the template has no {self._architecture}.attention.head_count, which rows are ordered by"
+                )
             return _interleaved(w, heads, name)
         if _NORM_PLUS_ONE.fullmatch(self._architecture) and name.endswith("norm.weight"):
             return w + 1
