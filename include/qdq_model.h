@@ -784,6 +784,7 @@ typedef struct qdq_plan_info {
     double kl_least, kl_most; /* what was measured where so much was expected; NAN: that cannot be relied on */
     const char *cost;         /* what budget, floor and ceiling are of: "size", or "token" */
     uint64_t token_bytes;     /* what a token reads of the weights; 0: not known */
+    const char *reference;    /* the revision of ggml's searches that the damage is of: "2026-09"; NULL: nobody says */
 } qdq_plan_info;
 
 /* QDQ_IO_ERROR: it cannot be read; QDQ_BAD_DATA: no JSON, no plan, figures that do not add up. */

@@ -258,6 +258,28 @@ class PlanTest(unittest.TestCase):
         self.put("scores.json", b"{nonsense")
         self.refused(1, "--target", "5bpw", *options, says=["scores.json"])
 
+    def test_an_earlier_reference(self):
+        """Plan, scores and what the plan makes are of one revision."""
+        self.imatrix("even.dat", {f"{n}.weight": [0.5 + i % 5 for i in range(WEIGHTS[n][1])] for n in WEIGHTS})
+        options = ("--target", "3bpw", "--formats", "iq1_m,q4_0,q8_0", "--imatrix", "even.dat", "--scores", "scores.json")
+        self.assertEqual(self.plan(*options)["reference"], "2026-09")
+        os.remove(self.path("scores.json"))
+        self.assertEqual(self.plan(*options, "--reference", "2026-08")["reference"], "2026-08")
+        self.assertEqual(json.loads(read(self.path("scores.json")))["inputs"]["reference"], "2026-08")
+        self.refused(1, *options, says=["scores.json", "stale", "revision"])
+        made = {}
+        for name, more in (("a", ()), ("b", ("--reference", "2026-08")), ("c", ("--reference", "2026-09"))):
+            self.done("quantize", "-d", "cpu", "--plan", "plan.json", *more, "--json", name + ".json", self.gguf, "-o", name + ".gguf")
+            made[name] = json.loads(read(self.path(name + ".json")))["reference"], read(self.path(name + ".gguf"))
+        self.assertEqual(made["a"], made["b"])
+        self.assertEqual((made["a"][0], made["c"][0]), ("2026-08", "2026-09"))
+        plan = json.loads(read(self.path("plan.json")))
+        plan["reference"] = "2025-01"
+        self.put("odd.json", json.dumps(plan).encode())
+        odd = self.qdq("quantize", "-d", "cpu", "--plan", "odd.json", self.gguf, "-o", "odd.gguf")
+        self.assertEqual(odd.returncode, 1)
+        self.assertIn('revision "2025-01", which this version does not have', odd.stderr)
+
     def test_a_pass_that_is_killed_is_gone_on_with(self):
         tensors = {f"model.layers.{i}.mlp.up_proj.weight": ("F32", [512, 1024], f32(gauss(i, 1 << 12, 1 + i)) * 128)
                    for i in range(24)}

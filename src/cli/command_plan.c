@@ -597,7 +597,7 @@ const qdq_cli_command qdq_cli_plan = {
         "be met.",
     .options = options,
     .takes = QDQ_TAKES_DEVICE | QDQ_TAKES_THREADS | QDQ_TAKES_FILTER | QDQ_TAKES_FINITE | QDQ_TAKES_CODES |
-             QDQ_TAKES_LIKE | QDQ_TAKES_QUIET,
+             QDQ_TAKES_REFERENCE | QDQ_TAKES_LIKE | QDQ_TAKES_QUIET,
     .examples = examples,
     .run = qdq_command_plan,
 };

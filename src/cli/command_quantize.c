@@ -362,13 +362,19 @@ static const char *take_operands(quantization *q, const qdq_parser *parser, qdq_
     return q->output == NULL && !q->dry_run ? name_output(q, at[0], q->wish.preset) : NULL;
 }
 
-/* The importance matrix that a plan was made with is used unless another is named. */
-static qdq_status open_plan(quantization *q) {
+/* The importance matrix and the revision that a plan was made with are used unless others are named. */
+static qdq_status open_plan(quantization *q, qdq_common *common) {
     qdq_plan_info info = {.size = sizeof info};
     qdq_status status = qdq_plan_open(q->plan_path, &q->plan);
     if (status == QDQ_OK) status = qdq_plan_describe(q->plan, &info);
     if (status == QDQ_OK && q->imatrix == NULL) q->imatrix = info.imatrix;
-    return status;
+    if (status != QDQ_OK || common->reference != NULL || info.reference == NULL) return status;
+    common->reference = info.reference;
+    if (strcmp(info.reference, "2026-08") == 0 || strcmp(info.reference, "2026-09") == 0) return QDQ_OK;
+    return qdq_fail(QDQ_UNSUPPORTED,
+                    "%s: it was made with the reference's revision \"%s\", which this version does not have; "
+                    "--reference names one that it has",
+                    qdq_printable(q->plan_path, (char[256]){0}, 256), qdq_printable(info.reference, (char[64]){0}, 64));
 }
 
 static void close_all(quantization *q) {
@@ -382,12 +388,12 @@ static void close_all(quantization *q) {
     qdq_groups_free(&q->groups);
 }
 
-static int run_wish(quantization *q, const qdq_common *common, const char *input, qdq_status status) {
+static int run_wish(quantization *q, qdq_common *common, const char *input, qdq_status status) {
     qdq_session_imatrix imatrix = {.n_include = q->include_weights.n,
                                    .n_exclude = q->exclude_weights.n,
                                    .include = q->include_weights.items,
                                    .exclude = q->exclude_weights.items};
-    if (status == QDQ_OK && q->plan_path != NULL) status = open_plan(q);
+    if (status == QDQ_OK && q->plan_path != NULL) status = open_plan(q, common);
     imatrix.path = q->imatrix;
     if (status == QDQ_OK) status = qdq_session_open_filtered(&q->session, common, input, &imatrix);
     if (status == QDQ_OK) status = run(q);

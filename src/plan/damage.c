@@ -9,6 +9,7 @@
 #include "plan/planner.h"
 #include "model/decoding.h"
 #include "model/format_list.h"
+#include "model/pass.h"
 #include "base/error.h"
 #include "base/platform_files.h"
 #include "files/sorted.h"
@@ -100,11 +101,13 @@ static qdq_status match_sources(const qdq_planner *p, qdq_scores *of, const char
 }
 
 /* Kept from one measuring to the next. */
-static qdq_status open_scores(qdq_planner *p) {
+static qdq_status open_scores(qdq_planner *p, const qdq_pass *pass) {
     const char *path = p->scores_path;
-    qdq_status status =
-        p->scores == NULL ? qdq_measure_open(path, p->selection->model, p->gradients, p->selection->imatrix, &p->scores)
-                          : QDQ_OK;
+    qdq_status status = QDQ_OK;
+    if (p->reference[0] == '\0') qdq_pass_reference(pass, p->reference);
+    if (p->scores == NULL)
+        status =
+            qdq_measure_open(path, p->selection->model, p->gradients, p->selection->imatrix, p->reference, &p->scores);
     if (status == QDQ_OK && path != NULL) status = match_sources(p, p->scores, path);
     if (status != QDQ_OK || p->gradients != NULL) return status;
     double tokens;
@@ -129,7 +132,8 @@ static qdq_status take_more_scores(qdq_planner *p, size_t n, const qdq_measured_
         if (!qdq_path_info(path, &info))
             status = qdq_fail(QDQ_IO_ERROR, "%s: cannot be read: %s", path, strerror(errno));
         else
-            status = qdq_measure_open(path, p->selection->model, p->gradients, p->selection->imatrix, &others[k]);
+            status = qdq_measure_open(path, p->selection->model, p->gradients, p->selection->imatrix, p->reference,
+                                      &others[k]);
         if (status == QDQ_OK) status = match_sources(p, others[k], path);
     }
     for (size_t i = 0; i < n && status == QDQ_OK; i++)
@@ -302,12 +306,12 @@ static qdq_status set_damage(qdq_planner *p) {
 }
 
 qdq_status qdq_planner_measure_only(qdq_planner *p, qdq_pass *pass, uint32_t part, uint32_t parts, uint64_t *passes) {
-    qdq_status status = open_scores(p);
+    qdq_status status = open_scores(p, pass);
     return status == QDQ_OK ? measure(p, pass, part, parts, passes) : status;
 }
 
 qdq_status qdq_planner_damage(qdq_planner *p, qdq_pass *pass, uint64_t *passes) {
-    qdq_status status = open_scores(p);
+    qdq_status status = open_scores(p, pass);
     if (status == QDQ_OK && p->score == QDQ_SCORE_AUTO) p->score = best_score(p);
     if (status == QDQ_OK) status = measure(p, pass, 0, 0, passes);
     bool relative = p->score == QDQ_SCORE_RELATIVE || p->score == QDQ_SCORE_SIZED || p->score == QDQ_SCORE_KINDS;

@@ -76,11 +76,12 @@ static qdq_status fingerprint_importance(const qdq_imatrix *imatrix, char text[F
 /* ---- The file -------------------------------------------------------------------------------------------------- */
 
 qdq_status qdq_measure_open(const char *path, const qdq_model *model, const qdq_gradients *gradients,
-                            const qdq_imatrix *imatrix, qdq_scores **scores) {
+                            const qdq_imatrix *imatrix, const char *reference, qdq_scores **scores) {
     char weights[FINGERPRINT], gradient[FINGERPRINT], importance[FINGERPRINT], *text;
     qdq_scores_inputs inputs = {.weights = weights,
                                 .gradients = gradients != NULL ? gradient : NULL,
-                                .importance = imatrix != NULL ? importance : NULL};
+                                .importance = imatrix != NULL ? importance : NULL,
+                                .reference = reference};
     qdq_file_info info;
     size_t length;
     qdq_status status = fingerprint_model(model, weights);
@@ -101,7 +102,10 @@ qdq_status qdq_measure_create(const char *gradients, const qdq_model *model, con
     qdq_status status = fingerprint_model(model, weights);
     if (status == QDQ_OK && imatrix != NULL) status = fingerprint_importance(imatrix, importance);
     if (status != QDQ_OK) return status;
-    return qdq_scores_create(&(qdq_scores_inputs){weights, gradients, imatrix != NULL ? importance : NULL}, scores);
+    return qdq_scores_create(&(qdq_scores_inputs){.weights = weights,
+                                                  .gradients = gradients,
+                                                  .importance = imatrix != NULL ? importance : NULL},
+                             scores);
 }
 
 qdq_status qdq_measure_save(const char *path, const qdq_scores *scores) {

@@ -13,9 +13,10 @@ typedef struct qdq_measured_tensor {
     uint32_t n_formats;
 } qdq_measured_tensor;
 
-/* The scores of a file that is there, or empty ones. path: NULL: none are kept. */
+/* The scores of a file that is there, or empty ones. path: NULL: none are kept. reference: the revision by which codes
+ * are chosen. */
 qdq_status qdq_measure_open(const char *path, const qdq_model *model, const qdq_gradients *gradients,
-                            const qdq_imatrix *imatrix, qdq_scores **scores);
+                            const qdq_imatrix *imatrix, const char *reference, qdq_scores **scores);
 /* Empty scores of a model, with sums that somebody else has measured to come. gradients: what of, in words. */
 qdq_status qdq_measure_create(const char *gradients, const qdq_model *model, const qdq_imatrix *imatrix,
                               qdq_scores **scores);

@@ -1,7 +1,7 @@
 /* The file is JSON:
  *
  *     {"schema": "qdq.scores/1", "version": "0.1.0",
- *      "inputs": {"weights": "…", "gradients": null, "importance": null},
+ *      "inputs": {"weights": "…", "gradients": null, "importance": null, "reference": "2026-09"},
  *      "formats": {"q4_0": [2, 32, 18]},                       ggml type, block, bytes
  *      "energy": {"blk.0.attn_q.weight": sum w^2},             only with an importance matrix
  *      "sources": {"blk.0.attn_q.weight": {"gradient": "…", "importance": "…"}},   what was taken for the tensor's
@@ -48,7 +48,7 @@ typedef struct row {
 
 struct qdq_scores {
     qdq_arena arena; /* the texts */
-    const char *weights, *gradients, *importance;
+    const char *weights, *gradients, *importance, *reference;
     column *columns;
     row *rows;       /* in the order in which they came */
     uint64_t *slots; /* a hash table of them: a row's number + 1, or 0; n_slots is 0 or a power of two */
@@ -68,7 +68,8 @@ qdq_status qdq_scores_create(const qdq_scores_inputs *inputs, qdq_scores **resul
     if (scores == NULL) return no_memory();
     if (!keep_text(scores, inputs->weights, &scores->weights) ||
         !keep_text(scores, inputs->gradients, &scores->gradients) ||
-        !keep_text(scores, inputs->importance, &scores->importance)) {
+        !keep_text(scores, inputs->importance, &scores->importance) ||
+        !keep_text(scores, inputs->reference, &scores->reference)) {
         qdq_scores_free(scores);
         return no_memory();
     }
@@ -195,14 +196,18 @@ static qdq_status read_inputs(reading *r, const qdq_scores_inputs *inputs) {
     qdq_scores *s = r->scores;
     const qdq_json_field fields[] = {{"weights", QDQ_JSON_TEXT, &s->weights},
                                      {"gradients", QDQ_JSON_OPTIONAL, &s->gradients},
-                                     {"importance", QDQ_JSON_OPTIONAL, &s->importance}};
+                                     {"importance", QDQ_JSON_OPTIONAL, &s->importance},
+                                     {"reference", QDQ_JSON_OPTIONAL, &s->reference}};
     uint64_t seen = 0;
     const char *key;
     if (s->weights != NULL || !qdq_json_enter(&r->json, '{')) return odd(r, "\"inputs\"");
     while (qdq_json_key(&r->json, &key))
-        if (!qdq_json_field_read(&r->json, &s->arena, key, fields, 3, &seen)) return odd(r, "\"inputs\"");
+        if (!qdq_json_field_read(&r->json, &s->arena, key, fields, 4, &seen)) return odd(r, "\"inputs\"");
     if (!same_text(s->weights, inputs->weights)) return stale(r->path, "the weights' files have changed");
     if (!same_text(s->importance, inputs->importance)) return stale(r->path, "the importance matrix has changed");
+    if (s->reference != NULL && inputs->reference != NULL && !same_text(s->reference, inputs->reference))
+        return stale(r->path, "the revision by which codes are chosen has changed");
+    if (s->reference == NULL && !keep_text(s, inputs->reference, &s->reference)) return no_memory();
     if (inputs->gradients == NULL) return QDQ_OK;
     if (s->gradients != NULL)
         return same_text(s->gradients, inputs->gradients) ? QDQ_OK
@@ -564,6 +569,7 @@ char *qdq_scores_text(const qdq_scores *scores) {
     qdq_json_put_text(&w, "weights", scores->weights);
     qdq_json_put_text(&w, "gradients", scores->gradients);
     qdq_json_put_text(&w, "importance", scores->importance);
+    qdq_json_put_text(&w, "reference", scores->reference);
     qdq_json_put_close(&w);
     qdq_json_put_open(&w, "formats", '{');
     for (uint64_t c = 0; c < scores->n_columns; c++) {

@@ -14,6 +14,7 @@ typedef struct qdq_scores qdq_scores;
 /* Fingerprints, texts that differ when the input does. NULL: there is no such input. */
 typedef struct qdq_scores_inputs {
     const char *weights, *gradients, *importance;
+    const char *reference; /* the revision by which codes were chosen, "2026-09"; NULL: nobody says */
 } qdq_scores_inputs;
 
 typedef struct qdq_scores_error {
