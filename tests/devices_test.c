@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/platform.h"
 #include "qdq_model.h"
 
 /* With importance each expert is a piece; so is each tensor, but for the first, which has two on CPUs. */
@@ -289,9 +290,28 @@ static void lists(void **state) {
     }
 }
 
+static void count_cores(void *context) { *(int *)context = qdq_usable_cores(); }
+
+/* Wherever a device is, or is not: what runs near it has processors, no more than we have, which are ours again then.
+ */
+static void near_devices(void **state) {
+    static const char *const names[] = {"", "0000:00:00.0", "0000:00:01.0", "FFFF:FF:1F.7", "../../../../etc/passwd"};
+    int before = qdq_usable_cores();
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        int near_it = 0, all = 0;
+        qdq_run_near(names[i], 1, count_cores, &near_it);
+        assert_in_range(near_it, 1, before);
+        qdq_run_near(names[i], before + 1, count_cores, &all); /* too few */
+        assert_int_equal(all, before);
+        assert_int_equal(qdq_usable_cores(), before);
+    }
+}
+
 int main(int argc, char **argv) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(lists), cmocka_unit_test(sums),       cmocka_unit_test(files),
-                                       cmocka_unit_test(codes), cmocka_unit_test(ends_early), cmocka_unit_test(lost)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lists), cmocka_unit_test(near_devices), cmocka_unit_test(sums), cmocka_unit_test(files),
+        cmocka_unit_test(codes), cmocka_unit_test(ends_early),   cmocka_unit_test(lost)};
     if (argc > 1) list = argv[1];
     return cmocka_run_group_tests(tests, open_world, close_world);
 }

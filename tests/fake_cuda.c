@@ -396,6 +396,10 @@ EXPORT int cuDeviceGetName(char *name, int size, int device) {
     snprintf(name, (size_t)size, "fake");
     return GOOD;
 }
+EXPORT int cuDeviceGetPCIBusId(char *name, int size, int device) {
+    snprintf(name, (size_t)size, "0000:%02X:00.0", (unsigned)device);
+    return GOOD;
+}
 EXPORT int cuDeviceTotalMem_v2(size_t *bytes, int device) { return (void)device, *bytes = (size_t)1 << 30, GOOD; }
 EXPORT int cuDeviceGetAttribute(int *value, int attribute, int device) {
     (void)device;

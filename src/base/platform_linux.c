@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "base/platform.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -20,6 +21,43 @@ int qdq_usable_cores(void) {
     if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
 #endif
     return qdq_online_cores();
+}
+
+#ifdef __linux__
+/* The processors of a list, "0-15,64-79"; false: none. */
+static bool read_processors(const char *path, cpu_set_t *set) {
+    unsigned first, last;
+    char after = ',';
+    FILE *file = fopen(path, "r");
+    if (!file) return false;
+    CPU_ZERO(set);
+    while (after == ',' && fscanf(file, "%u", &first) == 1) {
+        last = first;
+        if (fscanf(file, "-%u", &last) == EOF) after = 0;
+        for (unsigned i = first; i <= last && i < CPU_SETSIZE; i++) CPU_SET(i, set);
+        if (fscanf(file, "%c", &after) != 1) after = 0;
+    }
+    fclose(file);
+    return CPU_COUNT(set) > 0;
+}
+#endif
+
+void qdq_run_near(const char *pci_device, int least, void (*run)(void *), void *context) {
+#ifdef __linux__
+    char path[128];
+    cpu_set_t ours, near;
+    snprintf(path, sizeof path, "/sys/bus/pci/devices/%.32s/local_cpulist", pci_device);
+    for (char *c = path; *c; c++) *c = (char)tolower((unsigned char)*c);
+    bool moves = sched_getaffinity(0, sizeof ours, &ours) == 0 && read_processors(path, &near);
+    if (moves) CPU_AND(&near, &near, &ours);
+    moves = moves && CPU_COUNT(&near) >= least && sched_setaffinity(0, sizeof near, &near) == 0;
+    run(context);
+    if (moves) sched_setaffinity(0, sizeof ours, &ours);
+#else
+    (void)pci_device;
+    (void)least;
+    run(context);
+#endif
 }
 
 uint64_t qdq_last_cache(void) {

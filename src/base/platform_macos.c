@@ -31,6 +31,12 @@ int qdq_usable_cores(void) {
     return n > 0 && n < 4096 ? (int)n : qdq_online_cores();
 }
 
+void qdq_run_near(const char *pci_device, int least, void (*run)(void *), void *context) {
+    (void)pci_device;
+    (void)least;
+    run(context);
+}
+
 uint64_t qdq_last_cache(void) {
     static const char *const names[] = {"hw.l3cachesize", "hw.perflevel0.l2cachesize", "hw.l2cachesize"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

@@ -100,6 +100,12 @@ int qdq_usable_cores(void) {
     return qdq_online_cores();
 }
 
+void qdq_run_near(const char *pci_device, int least, void (*run)(void *), void *context) {
+    (void)pci_device;
+    (void)least;
+    run(context);
+}
+
 uint64_t qdq_last_cache(void) {
     DWORD bytes = 0;
     GetLogicalProcessorInformationEx(RelationCache, NULL, &bytes);

@@ -36,6 +36,7 @@ enum { CU_JIT_ERROR_LOG_BUFFER = 5, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES = 6 };
     X(device_count, "cuDeviceGetCount", (int *count))                                                                  \
     X(device_get, "cuDeviceGet", (CUdevice * device, int ordinal))                                                     \
     X(device_name, "cuDeviceGetName", (char *name, int size, CUdevice device))                                         \
+    X(device_pci, "cuDeviceGetPCIBusId", (char *name, int size, CUdevice device))                                      \
     X(device_memory, "cuDeviceTotalMem_v2", (size_t * bytes, CUdevice device))                                         \
     X(device_attribute, "cuDeviceGetAttribute", (int *value, int attribute, CUdevice device))                          \
     X(context_retain, "cuDevicePrimaryCtxRetain", (CUcontext * context, CUdevice device))                              \

@@ -61,11 +61,13 @@ static slot *take(qdq_cuda_staging *staging) {
     return s;
 }
 
-static qdq_status make_staging(const qdq_cuda_driver *cuda, qdq_cuda_staging **out) {
-    qdq_cuda_staging *staging = calloc(1, sizeof *staging);
-    if (!staging) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for copies to a device");
-    qdq_mutex_init(&staging->mutex);
-    staging->last = &staging->first;
+typedef struct staging_wish {
+    const qdq_cuda_driver *cuda;
+    qdq_cuda_staging *staging;
+    qdq_status status;
+} staging_wish;
+
+static qdq_status fill_staging(const qdq_cuda_driver *cuda, qdq_cuda_staging *staging) {
     qdq_status status = qdq_pool_create(0, &staging->pool);
     if (status == QDQ_OK && qdq_pool_threads(staging->pool) > MOST_THREADS) {
         qdq_pool_free(staging->pool);
@@ -81,9 +83,28 @@ static qdq_status make_staging(const qdq_cuda_driver *cuda, qdq_cuda_staging **o
         if (error != 0) status = qdq_cuda_fail(cuda, error, "pinned memory for copies to a device");
         give(staging, s);
     }
-    if (status != QDQ_OK) {
+    return status;
+}
+
+static void fill_wish(void *context) {
+    staging_wish *w = context;
+    w->status = fill_staging(w->cuda, w->staging);
+}
+
+/* Its threads and its memory are near the device. */
+static qdq_status make_staging(const qdq_cuda_device *device, qdq_cuda_staging **out) {
+    const qdq_cuda_driver *cuda = device->cuda;
+    char name[32] = "";
+    qdq_cuda_staging *staging = calloc(1, sizeof *staging);
+    if (!staging) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for copies to a device");
+    qdq_mutex_init(&staging->mutex);
+    staging->last = &staging->first;
+    if (cuda->device_pci(name, sizeof name, device->ordinal) != 0) name[0] = '\0';
+    staging_wish wish = {.cuda = cuda, .staging = staging};
+    qdq_run_near(name, MOST_THREADS, fill_wish, &wish);
+    if (wish.status != QDQ_OK) {
         free_staging(cuda, staging);
-        return status;
+        return wish.status;
     }
     *out = staging;
     return QDQ_OK;
@@ -91,7 +112,7 @@ static qdq_status make_staging(const qdq_cuda_driver *cuda, qdq_cuda_staging **o
 
 static qdq_status get_staging(qdq_cuda_device *device) {
     qdq_mutex_lock(&device->mutex);
-    qdq_status status = device->staging ? QDQ_OK : make_staging(device->cuda, &device->staging);
+    qdq_status status = device->staging ? QDQ_OK : make_staging(device, &device->staging);
     qdq_mutex_unlock(&device->mutex);
     return status;
 }
