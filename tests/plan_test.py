@@ -521,6 +521,38 @@ class PlanTest(unittest.TestCase):
             self.assertIn(why, plan["forecast"]["text"])
         self.assertIn("no unit", self.plan("--target", "5bpw")["forecast"]["text"])
 
+    def test_caution(self):
+        """Where costs are guessed, what is lost beyond the best baseline counts more: of all choices that fit none is
+        better by that, and no misjudgement of costs within its bounds makes the plan worse than the baseline."""
+        for score, caution in (("kinds", 2.25), ("sized", 25), ("relative", 25)):
+            options = ("--score", score, "--formats", "q4_0,q5_1,q8_0")
+            for target in ("5.2bpw", "6bpw", "7bpw"):
+                plan = self.plan("--target", target, *options)
+                self.assertEqual(plan["caution"], caution)
+                planned = [t for t in plan["tensors"] if t["choices"]]
+                there = [next(c["damage"] for c in t["choices"] if c["format"] == plan["reference"]) for t in planned]
+                kept = sum(t["bytes"] for t in plan["tensors"] if not t["choices"]) + plan["overhead"]
+                baseline = next(b for b in plan["baselines"] if b["name"] == plan["reference"])
+                self.assertTrue(baseline["bytes"] <= plan["budget"])
+                self.assertFalse([b for b in plan["baselines"] if b["allowed"] and b["bytes"] <= plan["budget"] and
+                                  b["damage"] < baseline["damage"]])
+
+                def balance(choice):
+                    change = [c["damage"] - d for c, d in zip(choice, there)]
+                    return sum(caution * x if x > 0 else x for x in change)
+
+                made = [next(c for c in t["choices"] if c["format"] == t["format"]) for t in planned]
+                best = min(balance(c) for c in itertools.product(*(t["choices"] for t in planned))
+                           if kept + sum(x["bytes"] for x in c) <= plan["budget"])
+                self.assertAlmostEqual(balance(made), best, delta=1e-9 * baseline["damage"])
+                self.assertTrue(plan["proven"] and best <= 0)
+                self.assertLessEqual(plan["lower_bound"], plan["damage"])
+                # The worst that could be true: what is lost costs more than thought, what is saved less.
+                off = math.sqrt(caution)
+                worst = sum((x["damage"] - d) * (off if x["damage"] > d else 1 / off) for x, d in zip(made, there))
+                self.assertLessEqual(worst, 1e-9 * baseline["damage"])
+        self.assertIsNone(self.plan("--target", "5bpw", "--score", "error").get("reference"))
+
     def kinds_over_relative(self, layers, massive=None):
         """What `kinds` weighs each tensor of a model with that many layers with; with an importance matrix in which the
         input of layer `massive` is."""

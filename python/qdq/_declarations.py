@@ -646,6 +646,8 @@ class qdq_plan_info(Structure):
         ("cost", c_char_p),
         ("token_bytes", c_uint64),
         ("reference", c_char_p),
+        ("caution", c_double),
+        ("reference", c_char_p),
     ]
 
 

@@ -217,6 +217,17 @@ static void print_sizes(const planning *p, const qdq_plan_info *plan) {
     if (!token) printf(", of %llu allowed", (ull)plan->budget);
 }
 
+static void print_bound(const qdq_plan_info *plan) {
+    if (plan->reference != NULL)
+        printf("What a tensor loses beyond %s, the best of those that fit, counts %.4g times: this score guesses costs.\n",
+               qdq_printable(plan->reference, (char[256]){0}, 256), plan->caution);
+    if (!plan->proven)
+        printf("No choice within these bytes has less than %.6g.\n", plan->lower_bound);
+    else
+        puts(plan->reference != NULL ? "By that no other choice within these bytes is better."
+                                     : "No other choice within these bytes has less.");
+}
+
 /* Frees table. */
 static qdq_status print(planning *p, qdq_table *table, const char *recipe, const char *command) {
     if (table == NULL) return QDQ_OK;
@@ -228,10 +239,7 @@ static qdq_status print(planning *p, qdq_table *table, const char *recipe, const
     printf("; damage %.6g (%s)\n", plan.damage, qdq_score_meaning(qdq_planner_score(p->planner)));
     if (p->request->cost == QDQ_COST_SIZE && plan.token_bytes > 0)
         printf("Of these a token reads %llu (%s).\n", (ull)plan.token_bytes, QDQ_SIZE(plan.token_bytes));
-    if (plan.proven)
-        puts("No other choice within these bytes has less.");
-    else
-        printf("No choice within these bytes has less than %.6g.\n", plan.lower_bound);
+    print_bound(&plan);
     puts(plan.forecast);
     print_passed_over(p);
     if (p->request->scores != NULL && p->measured == 0) puts("The damage was known; nothing was measured.");
@@ -589,7 +597,8 @@ const qdq_cli_command qdq_cli_plan = {
         "been measured to be worth, and how to get the gradients.\n\n"
         "The plan stands beside one format for all tensors and beside the mixtures of llama-quantize's presets, each "
         "with "
-        "the plan of its own size, which is never worse by the score. With root mean square gradients whose file says "
+        "the plan of its own size, which is never worse by the score. Without gradients costs are guessed, so what a "
+        "tensor loses beyond the best of these that fits counts more than what is saved elsewhere. With root mean square gradients whose file says "
         "how many tokens a sample had, the damage is also told as the KL divergence to expect, with the range that was "
         "seen.\n\n"
         "Tensors that llama-quantize leaves alone are kept, and so are those that lack a gradient. A size that no "

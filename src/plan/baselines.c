@@ -1,7 +1,6 @@
 #include "plan/baselines.h"
 #include "plan/token_reads.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,10 +8,6 @@
 #include "model/hyperparameters.h"
 #include "files/sorted.h"
 #include "base/error.h"
-
-/* How far the search for the plan of a baseline's size goes at first: there are dozens, and nearly always this is all
- * it takes. */
-enum { STATES = 2000000 };
 
 /* The model as llama-quantize has it: experts one tensor, in its order. */
 typedef struct stacks {
@@ -23,11 +18,9 @@ typedef struct stacks {
 
 typedef struct drafts {
     const qdq_planner *planner;
-    qdq_plan_baseline *list;
-    size_t n;
+    qdq_baselines *made;
     uint32_t *candidates; /* an item's, of the baseline that is being made */
     uint32_t *of_group;   /* the candidate that a group's first tensor has */
-    uint32_t *chosen;     /* of plans, which are not kept */
 } drafts;
 
 static qdq_status no_memory(void) {
@@ -59,30 +52,20 @@ static bool is_allowed(drafts *d) {
     return true;
 }
 
-static uint64_t cost_of(const qdq_planner *p, const qdq_plan_baseline *b) {
+uint64_t qdq_baseline_cost(const qdq_planner *p, const qdq_plan_baseline *b) {
     return p->cost == QDQ_COST_TOKEN ? b->token_bytes : b->bytes;
 }
 
-/* The least damage within the bytes. A plan that the search has found worse than an allowed baseline is looked for
- * with all that planning has. */
-static qdq_status plan_beside(drafts *d, qdq_plan_baseline *b) {
-    const qdq_planner *p = d->planner;
-    qdq_choose_result result;
-    uint64_t cost = cost_of(p, b);
-    b->plan_damage = (double)NAN;
-    if (cost < p->floor) return QDQ_OK;
-    uint64_t budget = (cost < p->ceiling ? cost : p->ceiling) - p->fixed;
-    qdq_status status = qdq_problem_approach(p->problem, budget, STATES, d->chosen, &result);
-    if (status == QDQ_OK && b->allowed && result.damage > b->damage)
-        status = qdq_problem_solve(p->problem, budget, d->chosen, &result);
-    if (status == QDQ_OK) b->plan_damage = result.damage;
-    return status;
-}
-
 /* Adds what d->candidates has. */
-static qdq_status add(drafts *d, const char *name, bool preset) {
+static qdq_status add(drafts *d, const char *name, bool preset, bool listed) {
     const qdq_planner *p = d->planner;
-    qdq_plan_baseline *b = &d->list[d->n++];
+    size_t bytes = (size_t)p->n_items * sizeof *d->candidates;
+    uint32_t *candidates = malloc(bytes + 1);
+    if (candidates == NULL) return no_memory();
+    memcpy(candidates, d->candidates, bytes);
+    qdq_baseline *made = &d->made->list[d->made->n++];
+    *made = (qdq_baseline){.listed = listed, .candidates = candidates};
+    qdq_plan_baseline *b = &made->shown;
     *b = (qdq_plan_baseline){.name = name, .preset = preset, .bytes = p->overhead + p->kept, .allowed = is_allowed(d)};
     for (uint64_t i = 0; i < p->n_items; i++) {
         const qdq_item *it = &p->items[i];
@@ -93,7 +76,7 @@ static qdq_status add(drafts *d, const char *name, bool preset) {
             b->token_bytes +=
                 planned ? qdq_planner_candidate_reads(p, it, d->candidates[i]) : qdq_item_reads(it, it->tensor->bytes);
     }
-    return plan_beside(d, b);
+    return QDQ_OK;
 }
 
 /* ---- One format for all ----------------------------------------------------------------------------------------- */
@@ -110,7 +93,7 @@ static qdq_status add_uniform(drafts *d, const qdq_format_choice *choice) {
         if (status != QDQ_OK || other == choice->format || !find_candidate(p, it, other, &d->candidates[i]))
             return QDQ_OK;
     }
-    return add(d, choice->name, false);
+    return add(d, choice->name, false, true);
 }
 
 /* ---- Presets ---------------------------------------------------------------------------------------------------- */
@@ -183,7 +166,7 @@ static qdq_status add_preset(drafts *d, const stacks *s, const qdq_rules_model *
         if (it->importance == NULL && qdq_rules_needs_imatrix(it->gguf.name, type, preset->file_type)) return QDQ_OK;
         if (!find_candidate(p, it, qdq_format_by_ggml_type(type), &d->candidates[i])) return QDQ_OK;
     }
-    return add(d, preset->name, true);
+    return add(d, preset->name, true, true);
 }
 
 static qdq_status add_presets(drafts *d) {
@@ -208,40 +191,56 @@ static qdq_status add_presets(drafts *d) {
 
 /* ---- All of them ------------------------------------------------------------------------------------------------ */
 
+static qdq_status add_published(drafts *d) {
+    const qdq_planner *p = d->planner;
+    for (uint64_t i = 0; i < p->n_items; i++) {
+        const qdq_item *it = &p->items[i];
+        if (qdq_item_planned(it)) d->candidates[i] = (uint32_t)(qdq_planner_published(p, it) - it->candidates);
+    }
+    return add(d, qdq_model_path(p->published), false, false);
+}
+
+static int by_name(const qdq_plan_baseline *x, const qdq_plan_baseline *y) { return strcmp(x->name, y->name); }
+
 static int fewer_read_first(const void *a, const void *b) {
-    const qdq_plan_baseline *x = a, *y = b;
-    if (x->token_bytes != y->token_bytes) return x->token_bytes < y->token_bytes ? -1 : 1;
-    return strcmp(x->name, y->name);
+    const qdq_plan_baseline *x = &((const qdq_baseline *)a)->shown, *y = &((const qdq_baseline *)b)->shown;
+    return x->token_bytes != y->token_bytes ? (x->token_bytes < y->token_bytes ? -1 : 1) : by_name(x, y);
 }
 
 static int smaller_first(const void *a, const void *b) {
-    const qdq_plan_baseline *x = a, *y = b;
-    if (x->bytes != y->bytes) return x->bytes < y->bytes ? -1 : 1;
-    return strcmp(x->name, y->name);
+    const qdq_plan_baseline *x = &((const qdq_baseline *)a)->shown, *y = &((const qdq_baseline *)b)->shown;
+    return x->bytes != y->bytes ? (x->bytes < y->bytes ? -1 : 1) : by_name(x, y);
 }
 
-qdq_status qdq_planner_find_baselines(qdq_planner *p) {
-    if (p->baselines != NULL) return QDQ_OK;
+qdq_status qdq_baselines_make(const qdq_planner *p, qdq_baselines **result) {
     size_t items = (size_t)p->n_items + 1;
+    qdq_baselines *made = calloc(1, sizeof *made);
+    if (made == NULL) return no_memory();
+    made->list = calloc(p->n_formats + qdq_preset_count() + 1, sizeof *made->list);
     drafts d = {.planner = p,
-                .list = calloc(p->n_formats + qdq_preset_count() + 1, sizeof *d.list),
-                .candidates = malloc(items * sizeof *d.candidates),
-                .of_group = malloc(items * sizeof *d.of_group),
-                .chosen = malloc(items * sizeof *d.chosen)};
-    bool whole = d.list != NULL && d.candidates != NULL && d.of_group != NULL && d.chosen != NULL;
+                .made = made,
+                .candidates = calloc(items, sizeof *d.candidates),
+                .of_group = malloc(items * sizeof *d.of_group)};
+    bool whole = made->list != NULL && d.candidates != NULL && d.of_group != NULL;
     qdq_status status = whole ? QDQ_OK : no_memory();
     for (uint32_t c = 0; c < p->n_formats && status == QDQ_OK; c++)
         if (p->formats[c].listed && p->formats[c].format >= 0) status = add_uniform(&d, &p->formats[c]);
     if (status == QDQ_OK) status = add_presets(&d);
+    if (status == QDQ_OK && p->published != NULL) status = add_published(&d);
     free(d.candidates);
     free(d.of_group);
-    free(d.chosen);
     if (status != QDQ_OK) {
-        free(d.list);
+        qdq_baselines_free(made);
         return status;
     }
-    qsort(d.list, d.n, sizeof *d.list, p->cost == QDQ_COST_TOKEN ? fewer_read_first : smaller_first);
-    p->baselines = d.list;
-    p->n_baselines = d.n;
+    qsort(made->list, made->n, sizeof *made->list, p->cost == QDQ_COST_TOKEN ? fewer_read_first : smaller_first);
+    *result = made;
     return QDQ_OK;
+}
+
+void qdq_baselines_free(qdq_baselines *b) {
+    if (b == NULL) return;
+    for (size_t i = 0; i < b->n; i++) free(b->list[i].candidates);
+    free(b->list);
+    free(b);
 }

@@ -4,8 +4,22 @@
 
 #include "plan/planner.h"
 
-/* Sets planner->baselines, unless they are known: all of which every tensor's format is measured, in order of what the
- * target bounds, each with the plan of its size. Damages are known. */
-qdq_status qdq_planner_find_baselines(qdq_planner *planner);
+typedef struct qdq_baseline {
+    qdq_plan_baseline shown; /* plan_damage is set by who finds plans */
+    bool listed;             /* else what a published model has, which is shown by itself */
+    uint32_t *candidates;    /* one an item */
+} qdq_baseline;
+
+struct qdq_baselines {
+    qdq_baseline *list; /* in order of what the target bounds */
+    size_t n;
+};
+
+/* All of which every tensor's format is measured. Damages are known. */
+qdq_status qdq_baselines_make(const qdq_planner *planner, qdq_baselines **baselines);
+void qdq_baselines_free(qdq_baselines *baselines); /* NULL is allowed */
+
+/* What the target bounds of it: the file's bytes, or what a token reads. */
+uint64_t qdq_baseline_cost(const qdq_planner *planner, const qdq_plan_baseline *baseline);
 
 #endif

@@ -128,6 +128,8 @@ void qdq_plan_put(const qdq_plan *p, unsigned indent, qdq_builder *out) {
     qdq_json_put_real(&w, "damage", p->damage);
     qdq_json_put_real(&w, "lower_bound", p->lower_bound);
     qdq_json_put_bool(&w, "proven", p->proven);
+    if (p->reference != NULL) qdq_json_put_real(&w, "caution", p->caution);
+    if (p->reference != NULL) qdq_json_put_text(&w, "reference", p->reference);
     put_forecast(&w, p);
     put_baselines(&w, p);
     qdq_json_put_open(&w, "tensors", '[');
@@ -315,6 +317,7 @@ bool qdq_plan_is_per_token(const qdq_plan *p) { return strcmp(p->cost, QDQ_PLAN_
 static qdq_status read_plan(reading *r) {
     qdq_plan *p = r->plan;
     p->cost = QDQ_PLAN_SIZE;
+    p->caution = 1;
     const qdq_json_field fields[] = {{"model", QDQ_JSON_TEXT, &p->model},
                                      {"score", QDQ_JSON_TEXT, &p->score},
                                      {"target", QDQ_JSON_TEXT, &p->target},
@@ -331,6 +334,8 @@ static qdq_status read_plan(reading *r) {
                                      {"damage", QDQ_JSON_MAGNITUDE, &p->damage},
                                      {"lower_bound", QDQ_JSON_MAGNITUDE, &p->lower_bound},
                                      {"proven", QDQ_JSON_BOOL, &p->proven},
+                                     {"caution", QDQ_JSON_OPTIONAL_MAGNITUDE, &p->caution},
+                                     {"reference", QDQ_JSON_OPTIONAL, &p->reference},
                                      {"cost", QDQ_JSON_OPTIONAL, &p->cost},
                                      {"token_bytes", QDQ_JSON_OPTIONAL_WHOLE, &p->token_bytes},
                                      {"tokens_per_sample", QDQ_JSON_OPTIONAL_MAGNITUDE, &p->tokens}};
@@ -460,7 +465,9 @@ qdq_status qdq_plan_describe(const qdq_plan *p, qdq_plan_info *info) {
                          .forecast = p->forecast.text,
                          .kl = p->forecast.kl,
                          .kl_least = p->forecast.least,
-                         .kl_most = p->forecast.most};
+                         .kl_most = p->forecast.most,
+                         .caution = p->caution,
+                         .reference = p->reference};
     memcpy(info, &all, info->size < sizeof all ? info->size : sizeof all);
     return QDQ_OK;
 }

@@ -1,5 +1,5 @@
 /* Planners, for programs: what is asked for, and from there to plans. */
-#include "plan/baselines.h"
+#include "plan/caution.h"
 #include "plan/measure.h"
 #include "model/shares.h"
 #include "plan/planner.h"
@@ -78,7 +78,7 @@ void qdq_planner_free(qdq_planner *p) {
     qdq_planner_drop_candidates(p);
     qdq_problem_free(p->problem);
     qdq_scores_free(p->scores);
-    free(p->baselines);
+    qdq_baselines_free(p->baselines);
     free(p->wanted);
     free(p->scores_path);
     for (uint32_t i = 0; i < p->n_more_scores; i++) free(p->more_scores[i]);
@@ -118,9 +118,9 @@ qdq_status qdq_planner_rule(qdq_planner *p, qdq_plan_rule_kind kind, const char 
 /* ---- From there to plans ---------------------------------------------------------------------------------------- */
 
 static void forget_baselines(qdq_planner *p) {
-    free(p->baselines);
+    qdq_baselines_free(p->baselines);
     p->baselines = NULL;
-    p->n_baselines = 0;
+    p->leaning = NULL;
 }
 
 static qdq_status prepare(qdq_planner *p) {
@@ -304,8 +304,49 @@ static double tokens_of(const qdq_planner *p) {
     return qdq_gradients_are_rms(p->gradients) ? qdq_gradients_tokens(p->gradients) : 0;
 }
 
+/* How far the search for the plan of a baseline's size goes at first: there are dozens, and nearly always this is all
+ * it takes. */
+enum { STATES = 2000000 };
+
+/* A plan that the search has found worse than an allowed baseline is looked for with all that planning has. */
+static qdq_status find_beside(qdq_planner *p, uint32_t *chosen, qdq_plan_baseline *b) {
+    qdq_found found;
+    uint64_t cost = qdq_baseline_cost(p, b);
+    b->plan_damage = (double)NAN;
+    if (cost < p->floor) return QDQ_OK;
+    if (cost > p->ceiling) cost = p->ceiling;
+    qdq_status status = qdq_planner_find(p, cost, STATES, chosen, &found);
+    if (status == QDQ_OK && b->allowed && found.damage > b->damage)
+        status = qdq_planner_find(p, cost, QDQ_CHOOSE_STATES, chosen, &found);
+    if (status == QDQ_OK) b->plan_damage = found.damage;
+    return status;
+}
+
+/* What plans are held against, each with the plan of its size. */
+static qdq_status find_baselines(qdq_planner *p) {
+    if (p->baselines != NULL) return QDQ_OK;
+    uint32_t *chosen = calloc((size_t)p->n_items + 1, sizeof *chosen);
+    qdq_status status = chosen != NULL ? qdq_baselines_make(p, &p->baselines) : no_memory();
+    for (size_t i = 0; status == QDQ_OK && i < p->baselines->n; i++)
+        if (p->baselines->list[i].listed) status = find_beside(p, chosen, &p->baselines->list[i].shown);
+    if (status != QDQ_OK) { /* the problem's damages may be left with somebody's caution */
+        forget_baselines(p);
+        p->measured = false;
+    }
+    free(chosen);
+    return status;
+}
+
+static qdq_status list_baselines(const qdq_planner *p, qdq_plan_baseline **list, size_t *n) {
+    *list = calloc(p->baselines->n + 1, sizeof **list);
+    if (*list == NULL) return no_memory();
+    for (size_t i = 0; i < p->baselines->n; i++)
+        if (p->baselines->list[i].listed) (*list)[(*n)++] = p->baselines->list[i].shown;
+    return QDQ_OK;
+}
+
 /* As the plan's file has it, and read from there: a plan that was made is one that could have been read. */
-static qdq_status make_plan(qdq_planner *p, const char *target, uint64_t budget, const qdq_choose_result *result,
+static qdq_status make_plan(const qdq_planner *p, const char *target, uint64_t budget, const qdq_found *found,
                             qdq_plan *plan) {
     qdq_plan_tensor *tensors = calloc((size_t)p->n_items + 1, sizeof *tensors);
     qdq_plan made = {.model = qdq_model_path(p->selection->model),
@@ -322,16 +363,18 @@ static qdq_status make_plan(qdq_planner *p, const char *target, uint64_t budget,
                      .ceiling = p->ceiling,
                      .overhead = p->overhead,
                      .elements = p->elements,
-                     .damage = result->damage,
-                     .lower_bound = fmax(result->lower_bound, 0),
-                     .proven = result->proven != 0,
+                     .damage = found->damage,
+                     .lower_bound = found->lower_bound,
+                     .proven = found->proven,
+                     .caution = found->caution,
+                     .reference = found->reference,
                      .tokens = tokens_of(p),
                      .n_tensors = tensors != NULL ? (size_t)p->n_items : 0,
                      .tensors = tensors};
+    qdq_plan_baseline *baselines = NULL;
     qdq_status status = tensors != NULL ? fill_tensors(p, tensors, &made.bytes, &made.token_bytes) : no_memory();
-    if (status == QDQ_OK) status = qdq_planner_find_baselines(p);
-    made.baselines = p->baselines;
-    made.n_baselines = p->n_baselines;
+    if (status == QDQ_OK) status = list_baselines(p, &baselines, &made.n_baselines);
+    made.baselines = baselines;
     qdq_problem_rest(p->problem); /* the text takes as much again */
     qdq_builder text = {0};
     if (status == QDQ_OK) qdq_plan_put(&made, 0, &text);
@@ -340,22 +383,28 @@ static qdq_status make_plan(qdq_planner *p, const char *target, uint64_t budget,
     qdq_builder_free(&text);
     for (uint64_t i = 0; i < made.n_tensors; i++) free((void *)tensors[i].choices);
     free(tensors);
+    free(baselines);
     return status;
 }
 
-static qdq_status choose(qdq_planner *p, uint64_t budget, qdq_choose_result *result) {
+static qdq_status choose(qdq_planner *p, uint64_t budget, qdq_found *found) {
     uint32_t *chosen = calloc((size_t)p->n_items + 1, sizeof *chosen);
     if (chosen == NULL) return no_memory();
-    qdq_status status = qdq_problem_solve(p->problem, budget - p->fixed, chosen, result);
+    *found = (qdq_found){0};
+    qdq_status status = find_baselines(p);
+    if (status == QDQ_OK) status = qdq_planner_find(p, budget, QDQ_CHOOSE_STATES, chosen, found);
     for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++)
         if (qdq_item_planned(&p->items[i])) p->items[i].chosen = chosen[p->items[i].index];
+    if (status == QDQ_OK && found->reference != NULL)
+        status = qdq_planner_bound(p, budget, chosen, &found->lower_bound);
+    found->lower_bound = fmin(found->lower_bound, found->damage); /* sums in another order */
     free(chosen);
     return qdq_blame(status, p->scores_path != NULL ? p->scores_path : qdq_model_path(p->selection->model));
 }
 
 qdq_status qdq_planner_solve(qdq_planner *p, const char *target, qdq_plan **result) {
     uint64_t budget = 0;
-    qdq_choose_result choice;
+    qdq_found found;
     char published[32];
     if (result == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_planner_solve: a NULL argument");
     *result = NULL;
@@ -366,10 +415,10 @@ qdq_status qdq_planner_solve(qdq_planner *p, const char *target, qdq_plan **resu
                                                                : "qdq_planner_solve: nothing has been measured since "
                                                                  "the last rule: qdq_planner_measure() comes first");
     if (status == QDQ_OK) status = find_budget(p, target, &budget);
-    if (status == QDQ_OK) status = choose(p, budget, &choice);
+    if (status == QDQ_OK) status = choose(p, budget, &found);
     if (status != QDQ_OK) return status;
     qdq_plan *plan = calloc(1, sizeof *plan);
-    status = plan != NULL ? make_plan(p, target, budget, &choice, plan) : no_memory();
+    status = plan != NULL ? make_plan(p, target, budget, &found, plan) : no_memory();
     p->solved = status == QDQ_OK;
     if (status == QDQ_OK)
         *result = plan;

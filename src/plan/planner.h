@@ -28,6 +28,8 @@ enum { QDQ_MAX_RULES = 256 };
 
 /* ---- What is made of it ----------------------------------------------------------------------------------------- */
 
+typedef struct qdq_baselines qdq_baselines;
+
 /* A format to choose from: the last may be the source itself. */
 typedef struct qdq_format_choice {
     const char *name;
@@ -72,8 +74,8 @@ struct qdq_planner {
     uint32_t n_rules;
 
     /* What plans are held against, which no target changes; NULL: not known yet. */
-    qdq_plan_baseline *baselines;
-    size_t n_baselines;
+    qdq_baselines *baselines;
+    const struct qdq_baseline *leaning; /* of these, that whose caution is in the problem's damages; NULL: none */
 
     const qdq_model *published; /* NULL: none */
     bool solved;

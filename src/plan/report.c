@@ -118,6 +118,15 @@ static void put_summary(qdq_builder *out, const qdq_report *r, const qdq_report_
     }
     if (isnan(r->lower_bound)) return;
     double gap = s->damage - r->lower_bound;
+    if (r->reference) {
+        qdq_builder_text(out, "<p>What a tensor loses beyond ");
+        qdq_report_text(out, r->reference);
+        qdq_builder_format(
+            out,
+            ", the best of those that fit, counts %.4g times, since this score guesses costs: so the plan "
+            "loses to it only where guesses are wrong by more than %.3g times.</p>\n",
+            r->caution, sqrt(r->caution));
+    }
     if (gap <= 1e-12 * s->damage)
         qdq_builder_text(out, "<p>Proven: no other choice within the budget has less damage.</p>\n");
     else
