@@ -23,12 +23,13 @@ elseif(QDQ_ZIG_TARGET MATCHES "^([^-]+)-linux")
 endif()
 set(CMAKE_SYSTEM_PROCESSOR ${CMAKE_MATCH_1})
 
-# CMake wants a program each.
+# CMake wants a program each. zig's own habits are undone: debug information in every build, with this machine's paths;
+# without optimization, traps for undefined behaviour, which the sanitizers' builds are for.
 set(tools ${CMAKE_CURRENT_LIST_DIR}/../build-zig/${QDQ_ZIG_TARGET})
 foreach(tool cc ar ranlib)
   set(before "")
   if(tool STREQUAL "cc")
-    set(before " -target ${QDQ_ZIG_TARGET}")
+    set(before " -target ${QDQ_ZIG_TARGET} -g0 -fno-sanitize=undefined")
   endif()
   set(text "#!/bin/sh\nexec '${QDQ_ZIG}' ${tool}${before} \"$@\"\n")
   set(old "")
@@ -44,8 +45,6 @@ endforeach()
 set(CMAKE_C_COMPILER ${tools}/cc)
 set(CMAKE_AR ${tools}/ar CACHE FILEPATH "")
 set(CMAKE_RANLIB ${tools}/ranlib CACHE FILEPATH "")
-# Without optimization zig adds traps for undefined behaviour, which the sanitizers' builds are for.
-set(CMAKE_C_FLAGS_INIT "-fno-sanitize=undefined")
 
 if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
   set(CMAKE_EXE_LINKER_FLAGS_INIT "-s") # what the C library's objects say for debuggers is five times the program

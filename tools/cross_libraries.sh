@@ -31,6 +31,8 @@ build() { # NAME URL SHA256 OPTION...
     rm -rf "$folder/work/$name"
     mkdir -p "$folder/work/$name"
     tar -xf "$downloads/${2##*/}" -C "$folder/work/$name" --strip-components=1
+    mkdir -p "$folder/licences" # which go wherever the library goes
+    cp "$folder/work/$name"/LICEN[CS]E "$folder/licences/$name.txt" 2>/dev/null || [ "$name" = cmocka ]
     shift 3
     echo "qdq: building $name for $target"
     if ! { cmake -S "$folder/work/$name" -B "$folder/work/$name/made" -G Ninja -DCMAKE_BUILD_TYPE=Release \
@@ -56,7 +58,9 @@ for headers in vulkan vk_video; do
     [ ! -d /usr/include/$headers ] || [ -d "$folder/include/$headers" ] || cp -R /usr/include/$headers "$folder/include/"
 done
 case $target in
-*windows*) # that wine runs
+*windows*) # the C library is in the programs; cmocka is for tests that wine runs
+    zigs=$("$QDQ_ZIG" env | sed -n 's/.*lib_dir"\{0,1\} *[:=] *"\([^"]*\)".*/\1/p')
+    cp "$zigs/libc/mingw/COPYING" "$folder/licences/mingw-w64.txt"
     build cmocka $pool/c/cmocka/cmocka_1.1.7.orig.tar.xz \
         810570eb0b8d64804331f82b29ff47c790ce9cd6b163e98d47a4807047ecad82 \
         -DWITH_EXAMPLES=OFF -DWITH_STATIC_LIB=ON -DUNIT_TESTING=OFF

@@ -18,6 +18,8 @@ build() { # PRESET: into $dist/stage/PRESET
     [ ! -f "build-$1/src/backends/vulkan/copy_spirv.c" ] || modules=$PWD/build-$1/src/backends/vulkan
     rm -rf "$dist/stage/$1"
     cmake --install "build-$1" --prefix "$dist/stage/$1" >/dev/null
+    # What is linked into the programs has licences that go with it.
+    cp -R "$(sed -n 's/^QDQ_CROSS:[A-Z]*=//p' "build-$1/CMakeCache.txt")/licences" "$dist/stage/$1/"
 }
 
 add_texts() { # FOLDER: what the program of another system could not print: one that runs here has
