@@ -160,9 +160,11 @@ static void code_of_the_callers_is_proved(void **state) {
 /* ---- A ggml ---- */
 
 static const char *library(const char *how) {
-    qdq_set_environment("QDQ_FAKE_GGML", how); /* first: it may move what getenv() gave */
-    const char *path = getenv("QDQ_FAKE_GGML_PATH");
-    if (!path) skip();
+    static char path[4096]; /* what getenv() gives moves when the environment is set, or a library opened */
+    const char *given = getenv("QDQ_FAKE_GGML_PATH");
+    if (!given) skip();
+    snprintf(path, sizeof path, "%s", given);
+    qdq_set_environment("QDQ_FAKE_GGML", how);
     return path;
 }
 
