@@ -170,9 +170,9 @@ def importance(tensors):
 
 
 def thinned(tensors):
-    """An eighth of each matrix's rows, of stacks all matrices: neither a rule nor a row's bytes depend on how many there
-    are, and llama-quantize takes minutes for some types."""
-    return {name: shape if len(shape) < 2 else [*shape[:-2], -(-shape[-2] // 8), shape[-1]]
+    """Eight rows of each matrix, of stacks all matrices: neither a rule nor a row's bytes depend on how many there are, and
+    llama-quantize takes minutes for some types."""
+    return {name: shape if len(shape) < 2 else [*shape[:-2], min(shape[-2], 8), shape[-1]]
             for name, shape in tensors.items()}
 
 

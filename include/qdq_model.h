@@ -58,7 +58,8 @@ typedef enum qdq_advice {
     QDQ_ADVICE_EXCEPTION = 6,        /* an importance matrix that has the tensor, or qdq_llama_add() */
     QDQ_ADVICE_WEIGHTS = 7,          /* a model or a selection that has weights for the format */
     QDQ_ADVICE_REQUANTIZE = 8,       /* qdq_decode_options.requantize */
-    QDQ_ADVICE_OTHER_WEIGHTS = 9     /* qdq_like_options.other_weights */
+    QDQ_ADVICE_OTHER_WEIGHTS = 9,    /* qdq_like_options.other_weights */
+    QDQ_ADVICE_LIKE = 10             /* qdq_model_open_like(), or qdq_llama_options.format */
 } qdq_advice;
 
 /* Of the last failure of this thread. */

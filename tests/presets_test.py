@@ -237,7 +237,7 @@ class TestLanguage(CommandTest):
         self.assertEqual(read_gguf(self.path("o2.gguf"))[1]["general.file_type"], 1024)
 
     def test_what_it_cannot_be_made_of(self):
-        self.fails(1, "presets are made from GGUF", "quantize", "model.safetensors", "o.gguf", "Q4_K_M")
+        self.fails(1, ["presets go by names and metadata that a GGUF has", "say --like FILE.gguf"], "quantize", "model.safetensors", "o.gguf", "Q4_K_M")
         self.put("bare.gguf", gguf_bytes(self.model_tensors, [("general.name", STRING, "a")]))
         self.fails(1, "no general.architecture", "quantize", "bare.gguf", "o.gguf", "Q4_K_M")
         self.put("none.gguf", gguf_bytes(self.model_tensors, self.metadata[:2]))

@@ -100,6 +100,8 @@ const char *qdq_explanation(void) {
         [QDQ_ADVICE_HF] = ": give --hf MODEL, the model they were taken of, or plan from that model itself",
         [QDQ_ADVICE_EXCEPTION] = "; give one that has, or another type by --tensor-type",
         [QDQ_ADVICE_OTHER_WEIGHTS] = "; if that is so, since the model was trained further, say --other-weights",
+        [QDQ_ADVICE_LIKE] = ": say --like FILE.gguf, a published GGUF of the same model, whatever its types; or say -f "
+                            "FORMAT for one format",
         [QDQ_ADVICE_REQUANTIZE] = ", or say --allow-requantize to lose twice",
     };
     qdq_advice advice = qdq_error_advice();

@@ -223,9 +223,11 @@ static qdq_status make(job *j, qdq_tensor *t, const qdq_gathered *made) {
 static qdq_status keep(job *j, const qdq_tensor *t) {
     char hf[QDQ_NAME_MAX];
     if (t->n_dims > 1 || !t->source || qdq_gguf_names_to_hf(j->names, t->name, QDQ_NO_EXPERT, hf) == QDQ_OK)
-        return qdq_fail_advising(QDQ_ADVICE_MAP, QDQ_BAD_DATA,
-                                 "%s: tensor \"%s\": none of %s becomes it by the names of the architecture %s",
-                                 SHOWN(t->path), SHOWN(t->name), SHOWN(qdq_model_path(j->checkpoint)), j->architecture);
+        return qdq_fail_advising(
+            QDQ_ADVICE_MAP, QDQ_BAD_DATA,
+            "%s: tensor \"%s\": none of %s becomes it by the names of the architecture %s; if it is "
+            "a GGUF of that model, its names are others",
+            SHOWN(t->path), SHOWN(t->name), SHOWN(qdq_model_path(j->checkpoint)), j->architecture);
     j->report.copied++;
     return tell(j, QDQ_LIKE_COPIED, t->name);
 }

@@ -57,10 +57,9 @@ qdq_status qdq_targets_prepare(qdq_targets *targets, const qdq_selection *select
     bool gguf = qdq_model_layout(selection->model) == QDQ_LAYOUT_GGUF;
     if (targets->copy) return QDQ_OK;
     if (targets->preset != NULL && !gguf)
-        return qdq_fail(QDQ_UNSUPPORTED,
-                        "%s: presets are made from GGUF: their rules go by its names and metadata; convert the model, "
-                        "or say -f for one format",
-                        SHOWN(qdq_model_path(selection->model), 512));
+        return qdq_fail_advising(QDQ_ADVICE_LIKE, QDQ_UNSUPPORTED,
+                                 "%s: presets go by names and metadata that a GGUF has, and a checkpoint has not",
+                                 SHOWN(qdq_model_path(selection->model), 512));
     uint64_t n = qdq_model_tensor_count(selection->model);
     targets->choices = calloc((size_t)n + 1, sizeof *targets->choices);
     if (targets->choices == NULL)
