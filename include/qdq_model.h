@@ -787,10 +787,10 @@ typedef struct qdq_plan_info {
     uint64_t token_bytes;     /* what a token reads of the weights; 0: not known */
     const char *reference;    /* the revision of ggml's searches that the damage is of: "2026-09"; NULL: nobody says */
     /* Scores without gradients guess what an error costs in a tensor. What a tensor loses beyond what it does in the
-     * reference, the baseline of least damage that fits, counts `caution` times then: the plan has no more damage than
-     * the reference, nor would it if costs were misjudged by up to sqrt(caution) either way. lower_bound is without. */
+     * yardstick, the baseline of least damage that fits, counts `caution` times then: the plan has no more damage than
+     * the yardstick, nor would it if costs were misjudged by up to sqrt(caution) either way. lower_bound is without. */
     double caution;        /* 1: none */
-    const char *reference; /* a baseline's name, or the published model's path; NULL: none */
+    const char *yardstick; /* a baseline's name, or the published model's path; NULL: none */
 } qdq_plan_info;
 
 /* QDQ_IO_ERROR: it cannot be read; QDQ_BAD_DATA: no JSON, no plan, figures that do not add up. */

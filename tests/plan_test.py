@@ -530,9 +530,9 @@ class PlanTest(unittest.TestCase):
                 plan = self.plan("--target", target, *options)
                 self.assertEqual(plan["caution"], caution)
                 planned = [t for t in plan["tensors"] if t["choices"]]
-                there = [next(c["damage"] for c in t["choices"] if c["format"] == plan["reference"]) for t in planned]
+                there = [next(c["damage"] for c in t["choices"] if c["format"] == plan["yardstick"]) for t in planned]
                 kept = sum(t["bytes"] for t in plan["tensors"] if not t["choices"]) + plan["overhead"]
-                baseline = next(b for b in plan["baselines"] if b["name"] == plan["reference"])
+                baseline = next(b for b in plan["baselines"] if b["name"] == plan["yardstick"])
                 self.assertTrue(baseline["bytes"] <= plan["budget"])
                 self.assertFalse([b for b in plan["baselines"] if b["allowed"] and b["bytes"] <= plan["budget"] and
                                   b["damage"] < baseline["damage"]])
@@ -551,7 +551,7 @@ class PlanTest(unittest.TestCase):
                 off = math.sqrt(caution)
                 worst = sum((x["damage"] - d) * (off if x["damage"] > d else 1 / off) for x, d in zip(made, there))
                 self.assertLessEqual(worst, 1e-9 * baseline["damage"])
-        self.assertIsNone(self.plan("--target", "5bpw", "--score", "error").get("reference"))
+        self.assertIsNone(self.plan("--target", "5bpw", "--score", "error").get("yardstick"))
 
     def kinds_over_relative(self, layers, massive=None):
         """What `kinds` weighs each tensor of a model with that many layers with; with an importance matrix in which the

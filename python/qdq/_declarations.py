@@ -648,7 +648,7 @@ class qdq_plan_info(Structure):
         ("token_bytes", c_uint64),
         ("reference", c_char_p),
         ("caution", c_double),
-        ("reference", c_char_p),
+        ("yardstick", c_char_p),
     ]
 
 

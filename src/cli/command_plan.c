@@ -218,13 +218,13 @@ static void print_sizes(const planning *p, const qdq_plan_info *plan) {
 }
 
 static void print_bound(const qdq_plan_info *plan) {
-    if (plan->reference != NULL)
+    if (plan->yardstick != NULL)
         printf("What a tensor loses beyond %s, the best of those that fit, counts %.4g times: this score guesses costs.\n",
-               qdq_printable(plan->reference, (char[256]){0}, 256), plan->caution);
+               qdq_printable(plan->yardstick, (char[256]){0}, 256), plan->caution);
     if (!plan->proven)
         printf("No choice within these bytes has less than %.6g.\n", plan->lower_bound);
     else
-        puts(plan->reference != NULL ? "By that no other choice within these bytes is better."
+        puts(plan->yardstick != NULL ? "By that no other choice within these bytes is better."
                                      : "No other choice within these bytes has less.");
 }
 

@@ -20,24 +20,24 @@ static const qdq_baseline *best_that_fits(const qdq_planner *p, uint64_t bytes) 
     return best;
 }
 
-/* The problem's damages as they are (reference NULL), or with what is lost beyond the reference counted `caution` times
+/* The problem's damages as they are (yardstick NULL), or with what is lost beyond the yardstick counted `caution` times
  * as much as what is saved: all of it divided by that, so that nothing becomes larger than it was. */
-static qdq_status lean_on(qdq_planner *p, const qdq_baseline *reference, double caution) {
+static qdq_status lean_on(qdq_planner *p, const qdq_baseline *yardstick, double caution) {
     qdq_status status = QDQ_OK;
-    if (reference == p->leaning) return QDQ_OK;
+    if (yardstick == p->leaning) return QDQ_OK;
     for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++) {
         const qdq_item *it = &p->items[i];
         for (uint32_t c = 0; c < p->n_formats && qdq_item_planned(it) && status == QDQ_OK; c++) {
             if (it->candidates[c].bytes == QDQ_NO_CANDIDATE) continue;
             double damage = it->candidates[c].damage;
-            if (reference != NULL) {
-                double there = it->candidates[reference->candidates[i]].damage;
+            if (yardstick != NULL) {
+                double there = it->candidates[yardstick->candidates[i]].damage;
                 damage = damage <= there ? damage / caution : damage - there + there / caution;
             }
             status = qdq_problem_set_damage(p->problem, it->index, c, damage);
         }
     }
-    if (status == QDQ_OK) p->leaning = reference;
+    if (status == QDQ_OK) p->leaning = yardstick;
     return status;
 }
 
@@ -49,25 +49,25 @@ static double damage_of(const qdq_planner *p, const uint32_t *chosen) {
 }
 
 /* A search that was cut short may have ended worse than where it could have begun. */
-static void take_reference(const qdq_planner *p, const qdq_baseline *reference, uint32_t *chosen, qdq_found *found) {
+static void take_yardstick(const qdq_planner *p, const qdq_baseline *yardstick, uint32_t *chosen, qdq_found *found) {
     for (uint64_t i = 0; i < p->n_items; i++)
-        if (qdq_item_planned(&p->items[i])) chosen[p->items[i].index] = reference->candidates[i];
-    found->damage = reference->shown.damage;
+        if (qdq_item_planned(&p->items[i])) chosen[p->items[i].index] = yardstick->candidates[i];
+    found->damage = yardstick->shown.damage;
 }
 
 qdq_status qdq_planner_find(qdq_planner *p, uint64_t bytes, uint64_t states, uint32_t *chosen, qdq_found *found) {
     qdq_choose_result result;
     double caution = caution_of(p->score);
-    const qdq_baseline *reference = caution > 1 ? best_that_fits(p, bytes) : NULL;
-    qdq_status status = lean_on(p, reference, caution);
+    const qdq_baseline *yardstick = caution > 1 ? best_that_fits(p, bytes) : NULL;
+    qdq_status status = lean_on(p, yardstick, caution);
     if (status == QDQ_OK) status = qdq_problem_approach(p->problem, bytes - p->fixed, states, chosen, &result);
     if (status != QDQ_OK) return status;
     *found = (qdq_found){result.damage, fmax(result.lower_bound, 0), result.proven != 0, 1, NULL};
-    if (reference == NULL) return QDQ_OK;
+    if (yardstick == NULL) return QDQ_OK;
     found->damage = damage_of(p, chosen);
     found->caution = caution;
-    found->reference = reference->shown.name;
-    if (found->damage > reference->shown.damage) take_reference(p, reference, chosen, found);
+    found->yardstick = yardstick->shown.name;
+    if (found->damage > yardstick->shown.damage) take_yardstick(p, yardstick, chosen, found);
     return QDQ_OK;
 }
 

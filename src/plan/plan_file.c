@@ -128,8 +128,8 @@ void qdq_plan_put(const qdq_plan *p, unsigned indent, qdq_builder *out) {
     qdq_json_put_real(&w, "damage", p->damage);
     qdq_json_put_real(&w, "lower_bound", p->lower_bound);
     qdq_json_put_bool(&w, "proven", p->proven);
-    if (p->reference != NULL) qdq_json_put_real(&w, "caution", p->caution);
-    if (p->reference != NULL) qdq_json_put_text(&w, "reference", p->reference);
+    if (p->yardstick != NULL) qdq_json_put_real(&w, "caution", p->caution);
+    if (p->yardstick != NULL) qdq_json_put_text(&w, "yardstick", p->yardstick);
     put_forecast(&w, p);
     put_baselines(&w, p);
     qdq_json_put_open(&w, "tensors", '[');
@@ -335,7 +335,7 @@ static qdq_status read_plan(reading *r) {
                                      {"lower_bound", QDQ_JSON_MAGNITUDE, &p->lower_bound},
                                      {"proven", QDQ_JSON_BOOL, &p->proven},
                                      {"caution", QDQ_JSON_OPTIONAL_MAGNITUDE, &p->caution},
-                                     {"reference", QDQ_JSON_OPTIONAL, &p->reference},
+                                     {"yardstick", QDQ_JSON_OPTIONAL, &p->yardstick},
                                      {"cost", QDQ_JSON_OPTIONAL, &p->cost},
                                      {"token_bytes", QDQ_JSON_OPTIONAL_WHOLE, &p->token_bytes},
                                      {"tokens_per_sample", QDQ_JSON_OPTIONAL_MAGNITUDE, &p->tokens}};
@@ -467,7 +467,7 @@ qdq_status qdq_plan_describe(const qdq_plan *p, qdq_plan_info *info) {
                          .kl_least = p->forecast.least,
                          .kl_most = p->forecast.most,
                          .caution = p->caution,
-                         .reference = p->reference};
+                         .yardstick = p->yardstick};
     memcpy(info, &all, info->size < sizeof all ? info->size : sizeof all);
     return QDQ_OK;
 }

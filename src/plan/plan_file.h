@@ -43,8 +43,8 @@ struct qdq_plan {
     bool keep_codes;            /* codes that a tensor's format has are kept in it */
     double damage, lower_bound; /* sums over the planned tensors */
     bool proven;
-    double caution;        /* how often what is lost beyond the reference counted; 1: once, as all else */
-    const char *reference; /* a baseline's name; NULL: none */
+    double caution;        /* how often what is lost beyond the yardstick counted; 1: once, as all else */
+    const char *yardstick; /* a baseline's name; NULL: none */
     double tokens;         /* of a sample of root mean square gradients; 0: not known, or damage is not made of them */
     qdq_forecast forecast; /* of a plan that was read */
     size_t n_baselines;

@@ -326,7 +326,7 @@ static void describe(page *p) {
     if (p->plan->elements > 0)
         p->report.bits = 8 * (double)(p->plan->bytes - p->plan->overhead) / (double)p->plan->elements;
     p->report.lower_bound = p->plan->lower_bound;
-    p->report.reference = p->plan->reference;
+    p->report.yardstick = p->plan->yardstick;
     p->report.caution = p->plan->caution;
     p->report.forecast = p->plan->forecast.text;
     p->report.kl_unit = p->plan->forecast.unit;

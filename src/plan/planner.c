@@ -367,7 +367,7 @@ static qdq_status make_plan(const qdq_planner *p, const char *target, uint64_t b
                      .lower_bound = found->lower_bound,
                      .proven = found->proven,
                      .caution = found->caution,
-                     .reference = found->reference,
+                     .yardstick = found->yardstick,
                      .tokens = tokens_of(p),
                      .n_tensors = tensors != NULL ? (size_t)p->n_items : 0,
                      .tensors = tensors};
@@ -395,7 +395,7 @@ static qdq_status choose(qdq_planner *p, uint64_t budget, qdq_found *found) {
     if (status == QDQ_OK) status = qdq_planner_find(p, budget, QDQ_CHOOSE_STATES, chosen, found);
     for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++)
         if (qdq_item_planned(&p->items[i])) p->items[i].chosen = chosen[p->items[i].index];
-    if (status == QDQ_OK && found->reference != NULL)
+    if (status == QDQ_OK && found->yardstick != NULL)
         status = qdq_planner_bound(p, budget, chosen, &found->lower_bound);
     found->lower_bound = fmin(found->lower_bound, found->damage); /* sums in another order */
     free(chosen);

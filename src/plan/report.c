@@ -118,9 +118,9 @@ static void put_summary(qdq_builder *out, const qdq_report *r, const qdq_report_
     }
     if (isnan(r->lower_bound)) return;
     double gap = s->damage - r->lower_bound;
-    if (r->reference) {
+    if (r->yardstick) {
         qdq_builder_text(out, "<p>What a tensor loses beyond ");
-        qdq_report_text(out, r->reference);
+        qdq_report_text(out, r->yardstick);
         qdq_builder_format(
             out,
             ", the best of those that fit, counts %.4g times, since this score guesses costs: so the plan "

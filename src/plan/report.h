@@ -53,7 +53,7 @@ typedef struct qdq_report {
     const char *forecast;  /* a sentence on what damage foretells; NULL: none */
     double kl_unit;        /* with a forecast: nats a token that a unit of damage is; 0: it has no unit */
     double lower_bound;    /* least damage that any plan of these bytes can have; NAN: not shown */
-    const char *reference; /* what losses beyond count `caution` times; NULL: all count once */
+    const char *yardstick; /* what losses beyond count `caution` times; NULL: all count once */
     double caution;
     size_t n_tensors;
     const qdq_report_tensor *tensors;
