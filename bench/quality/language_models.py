@@ -36,7 +36,7 @@ LENGTH = 512  # tokens a window
 UNIFORM = "q4_0 q4_1 iq4_nl q5_0 q5_1 q4_K q5_K q6_K q8_0".split()
 PRESETS = "Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_0 Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K".split()
 FITTED_PRESETS = "IQ3_M IQ3_XXS IQ2_M IQ4_XS".split()  # these only with an importance matrix
-SCORES = {"auto": None, "relative": None, "sized": None, "squared": "rms.safetensors"}
+SCORES = {"auto": None, "sized": None, "squared": "rms.safetensors"}
 PARTS = {"attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
          "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
          "ffn_down": "mlp.down_proj"}
@@ -172,6 +172,8 @@ class Model:
         self.source = {name: p.detach().clone() for name, p in self.parameters.items()}
         weights = {name: p.bfloat16().cpu().contiguous() for name, p in self.source.items()}
         save_file(weights, self.folder / "model.safetensors")
+        if hasattr(self.model.config, "quantization_config"):  # that of the GGUF; these weights are bf16
+            del self.model.config.quantization_config
         self.model.config.save_pretrained(self.folder)
         with torch.no_grad():
             self.reference = [self.model(b).logits.float().log_softmax(-1).half() for b in self.held.split(4)]
@@ -203,7 +205,8 @@ class Model:
         for h in hooks:
             h.remove()
         rms = {name: (s / len(self.calibration)).sqrt().cpu().contiguous() for name, s in squares.items()}
-        save_file(rms, self.folder / "rms.safetensors", {"reduction": "root mean square over samples"})
+        metadata = {"reduction": "root mean square over samples", "tokens_per_sample": str(LENGTH)}
+        save_file(rms, self.folder / "rms.safetensors", metadata)
         write_imatrix(self.folder / "imatrix.dat", {n: (sums[n] / counts[n]).float().cpu() for n in sums})
 
     def trip(self, fmt, fitted):
@@ -286,7 +289,7 @@ def plans(model, fitted):
     print(f"\n{'with' if fitted else 'without'} an importance matrix; auto is {first['score']}\n")
     print(f"| beside | bits | its KL | {' | '.join(SCORES)} |\n|---|---:|---:|" + "---:|" * len(SCORES))
     elements = sum(model.source[name].numel() for name in model.matrices)
-    found = defaultdict(list)
+    found, foretold = defaultdict(list), []
     for name, assignment in baselines(model, fitted, formats):
         size = sum(model.source[n].numel() // formats[f]["block_elements"] * formats[f]["block_bytes"]
                    for n, f in assignment.items())
@@ -297,12 +300,19 @@ def plans(model, fitted):
                 cells.append("-")
                 continue
             chosen = {t["name"]: t["format"] for t in made["tensors"] if t["choices"]}
-            share = model.divergence(chosen, fitted) / kl
+            planned = model.divergence(chosen, fitted)
+            share = planned / kl
             found[score, "uniform" if "uniform" in name else "presets"].append(share)
+            if made["forecast"]["kl"] is not None:
+                foretold.append((made["forecast"]["kl"], planned / made["forecast"]["kl"]))
             cells.append(f"{share:.2f}")
         print(f"| {name} | {8 * size / elements:.2f} | {kl:.4g} | {' | '.join(cells)} |", flush=True)
     for (score, beside), values in found.items():
         print(f"{score} beside {beside}: mean {mean(values):.2f}, worst {max(values):.2f}")
+    for least, most in ((0, 0.01), (0.01, 0.03), (0.03, 0.3), (0.3, 1)):
+        ratios = [ratio for kl, ratio in foretold if least <= kl < most]
+        if ratios:
+            print(f"foretold {least} to {most} nats: measured {min(ratios):.2f} to {max(ratios):.2f} times as much")
 
 
 def main():
@@ -314,6 +324,7 @@ def main():
     parser.add_argument("--qdq", default=os.environ.get("QDQ", "qdq"), help="the command (default: $QDQ or qdq)")
     parser.add_argument("--steps", type=int, default=60, help="of healing; 0: the model's weights as they are")
     parser.add_argument("--windows", type=int, default=32, help="of 512 held-out tokens")
+    parser.add_argument("--plans-only", action="store_true", help="not what kinds cost")
     parser.add_argument("--samples", type=int, default=64, help="of 512 tokens for gradients and importance")
     args = parser.parse_args()
     torch.manual_seed(0)
@@ -324,7 +335,8 @@ def main():
         model.leave_the_lattice()
     model.settle()
     model.calibrate()
-    shares(model)
+    if not args.plans_only:
+        shares(model)
     for fitted in (False, True):
         plans(model, fitted)
 

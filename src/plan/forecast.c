@@ -12,7 +12,10 @@
 static const struct {
     double up_to, least, most;
 } seen[] = {
-    {1, 0.5, 2},
+    {0.01, 0.95, 2.7},
+    {0.03, 0.95, 1.2},
+    {0.3, 0.75, 1.35},
+    {1, 0.6, 1.2},
 };
 
 qdq_forecast qdq_forecast_of(const char *score, double damage, double tokens) {
