@@ -785,7 +785,7 @@ typedef struct qdq_plan_info {
     double kl_least, kl_most; /* what was measured where so much was expected; NAN: that cannot be relied on */
     const char *cost;         /* what budget, floor and ceiling are of: "size", or "token" */
     uint64_t token_bytes;     /* what a token reads of the weights; 0: not known */
-    const char *revision;     /* the revision of ggml's searches that the damage is of: "2026-09"; NULL: nobody says */
+    const char *reference;    /* the revision of ggml's searches that the damage is of: "2026-09"; NULL: nobody says */
     /* Scores without gradients guess what an error costs in a tensor. What a tensor loses beyond what it does in the
      * yardstick, the baseline of least damage that fits, counts `caution` times then: the plan has no more damage than
      * the yardstick, nor would it if costs were misjudged by up to sqrt(caution) either way. lower_bound is without. */

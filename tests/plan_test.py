@@ -262,9 +262,9 @@ class PlanTest(unittest.TestCase):
         """Plan, scores and what the plan makes are of one revision."""
         self.imatrix("even.dat", {f"{n}.weight": [0.5 + i % 5 for i in range(WEIGHTS[n][1])] for n in WEIGHTS})
         options = ("--target", "3bpw", "--formats", "iq1_m,q4_0,q8_0", "--imatrix", "even.dat", "--scores", "scores.json")
-        self.assertEqual(self.plan(*options)["revision"], "2026-09")
+        self.assertEqual(self.plan(*options)["reference"], "2026-09")
         os.remove(self.path("scores.json"))
-        self.assertEqual(self.plan(*options, "--reference", "2026-08")["revision"], "2026-08")
+        self.assertEqual(self.plan(*options, "--reference", "2026-08")["reference"], "2026-08")
         self.assertEqual(json.loads(read(self.path("scores.json")))["inputs"]["reference"], "2026-08")
         self.refused(1, *options, says=["scores.json", "stale", "revision"])
         made = {}
@@ -274,7 +274,7 @@ class PlanTest(unittest.TestCase):
         self.assertEqual(made["a"], made["b"])
         self.assertEqual((made["a"][0], made["c"][0]), ("2026-08", "2026-09"))
         plan = json.loads(read(self.path("plan.json")))
-        plan["revision"] = "2025-01"
+        plan["reference"] = "2025-01"
         self.put("odd.json", json.dumps(plan).encode())
         odd = self.qdq("quantize", "-d", "cpu", "--plan", "odd.json", self.gguf, "-o", "odd.gguf")
         self.assertEqual(odd.returncode, 1)

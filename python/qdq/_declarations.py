@@ -646,7 +646,7 @@ class qdq_plan_info(Structure):
         ("kl_most", c_double),
         ("cost", c_char_p),
         ("token_bytes", c_uint64),
-        ("revision", c_char_p),
+        ("reference", c_char_p),
         ("caution", c_double),
         ("yardstick", c_char_p),
     ]

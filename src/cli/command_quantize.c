@@ -368,13 +368,13 @@ static qdq_status open_plan(quantization *q, qdq_common *common) {
     qdq_status status = qdq_plan_open(q->plan_path, &q->plan);
     if (status == QDQ_OK) status = qdq_plan_describe(q->plan, &info);
     if (status == QDQ_OK && q->imatrix == NULL) q->imatrix = info.imatrix;
-    if (status != QDQ_OK || common->reference != NULL || info.revision == NULL) return status;
-    common->reference = info.revision;
-    if (strcmp(info.revision, "2026-08") == 0 || strcmp(info.revision, "2026-09") == 0) return QDQ_OK;
+    if (status != QDQ_OK || common->reference != NULL || info.reference == NULL) return status;
+    common->reference = info.reference;
+    if (strcmp(info.reference, "2026-08") == 0 || strcmp(info.reference, "2026-09") == 0) return QDQ_OK;
     return qdq_fail(QDQ_UNSUPPORTED,
                     "%s: it was made with the reference's revision \"%s\", which this version does not have; "
                     "--reference names one that it has",
-                    qdq_printable(q->plan_path, (char[256]){0}, 256), qdq_printable(info.revision, (char[64]){0}, 64));
+                    qdq_printable(q->plan_path, (char[256]){0}, 256), qdq_printable(info.reference, (char[64]){0}, 64));
 }
 
 static void close_all(quantization *q) {

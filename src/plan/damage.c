@@ -104,10 +104,10 @@ static qdq_status match_sources(const qdq_planner *p, qdq_scores *of, const char
 static qdq_status open_scores(qdq_planner *p, const qdq_pass *pass) {
     const char *path = p->scores_path;
     qdq_status status = QDQ_OK;
-    if (p->revision[0] == '\0') qdq_pass_reference(pass, p->revision);
+    if (p->reference[0] == '\0') qdq_pass_reference(pass, p->reference);
     if (p->scores == NULL)
         status =
-            qdq_measure_open(path, p->selection->model, p->gradients, p->selection->imatrix, p->revision, &p->scores);
+            qdq_measure_open(path, p->selection->model, p->gradients, p->selection->imatrix, p->reference, &p->scores);
     if (status == QDQ_OK && path != NULL) status = match_sources(p, p->scores, path);
     if (status != QDQ_OK || p->gradients != NULL) return status;
     double tokens;
@@ -132,7 +132,7 @@ static qdq_status take_more_scores(qdq_planner *p, size_t n, const qdq_measured_
         if (!qdq_path_info(path, &info))
             status = qdq_fail(QDQ_IO_ERROR, "%s: cannot be read: %s", path, strerror(errno));
         else
-            status = qdq_measure_open(path, p->selection->model, p->gradients, p->selection->imatrix, p->revision,
+            status = qdq_measure_open(path, p->selection->model, p->gradients, p->selection->imatrix, p->reference,
                                       &others[k]);
         if (status == QDQ_OK) status = match_sources(p, others[k], path);
     }

@@ -113,7 +113,7 @@ void qdq_plan_put(const qdq_plan *p, unsigned indent, qdq_builder *out) {
     qdq_json_put_text(&w, "model", p->model);
     qdq_json_put_text(&w, "imatrix", p->imatrix);
     qdq_json_put_text(&w, "via", p->via);
-    qdq_json_put_text(&w, "revision", p->revision);
+    qdq_json_put_text(&w, "reference", p->reference);
     qdq_json_put_bool(&w, "keep_codes", p->keep_codes);
     qdq_json_put_text(&w, "score", p->score);
     qdq_json_put_text(&w, "target", p->target);
@@ -323,7 +323,7 @@ static qdq_status read_plan(reading *r) {
                                      {"target", QDQ_JSON_TEXT, &p->target},
                                      {"imatrix", QDQ_JSON_OPTIONAL, &p->imatrix},
                                      {"via", QDQ_JSON_OPTIONAL, &p->via},
-                                     {"revision", QDQ_JSON_OPTIONAL, &p->revision},
+                                     {"reference", QDQ_JSON_OPTIONAL, &p->reference},
                                      {"keep_codes", QDQ_JSON_BOOL, &p->keep_codes},
                                      {"budget", QDQ_JSON_WHOLE, &p->budget},
                                      {"bytes", QDQ_JSON_WHOLE, &p->bytes},
@@ -449,7 +449,7 @@ qdq_status qdq_plan_describe(const qdq_plan *p, qdq_plan_info *info) {
                          .score = p->score,
                          .target = p->target,
                          .imatrix = p->imatrix,
-                         .revision = p->revision,
+                         .reference = p->reference,
                          .budget = p->budget,
                          .bytes = p->bytes,
                          .floor = p->floor,

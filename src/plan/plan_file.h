@@ -36,7 +36,7 @@ struct qdq_plan {
     const char *cost;                                 /* QDQ_PLAN_SIZE: files; QDQ_PLAN_TOKEN: what a token reads */
     const char *imatrix;                              /* NULL: none */
     const char *via;                                  /* elements that codes were decoded to; NULL: there were none */
-    const char *revision;                             /* the revision by which codes were chosen; NULL: nobody says */
+    const char *reference;                            /* the revision by which codes were chosen; NULL: nobody says */
     uint64_t budget, bytes, floor, ceiling, overhead; /* bytes and overhead of files */
     uint64_t elements;
     uint64_t token_bytes;       /* what a token reads; 0: not known */

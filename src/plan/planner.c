@@ -355,7 +355,7 @@ static qdq_status make_plan(const qdq_planner *p, const char *target, uint64_t b
                      .cost = p->cost == QDQ_COST_TOKEN ? QDQ_PLAN_TOKEN : QDQ_PLAN_SIZE,
                      .imatrix = p->selection->imatrix != NULL ? qdq_imatrix_path(p->selection->imatrix) : NULL,
                      .via = via_of(p->selection->model),
-                     .revision = p->revision,
+                     .reference = p->reference,
                      .keep_codes = p->keep_codes,
                      .budget = budget,
                      .bytes = p->overhead,

@@ -69,7 +69,7 @@ struct qdq_planner {
     char **more_scores;         /* files of qdq_planner_add_scores() */
     uint32_t n_more_scores;
     bool for_llama_quantize, keep_codes;
-    char revision[16];    /* the revision by which codes were chosen when damage was measured; "": not yet */
+    char reference[16];   /* the revision by which codes were chosen when damage was measured; "": not yet */
     qdq_plan_rule *rules; /* in the order in which they were given */
     uint32_t n_rules;
 
