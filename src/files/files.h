@@ -2,12 +2,20 @@
 #ifndef QDQ_FILES_FILES_H
 #define QDQ_FILES_FILES_H
 
+#include "base/platform_files.h"
 #include "qdq_model.h"
 
 /* What memcpy from an address in a mapped file gives, but read from the file: pages that are seen once need not be
  * mapped for it. A file that its path does not lead to any more is copied from the map. From any thread while the file
  * stays mapped. QDQ_IO_ERROR: it cannot be read, or was truncated. */
 qdq_status qdq_mapped_read(const void *address, void *to, size_t bytes);
+/* The same, one call after another of one thread, with the file kept open in between. Begins as zeros. */
+typedef struct qdq_mapped_file {
+    const void *map;
+    qdq_file file;
+} qdq_mapped_file;
+qdq_status qdq_mapped_read_kept(qdq_mapped_file *kept, const void *address, void *to, size_t bytes);
+void qdq_mapped_file_close(qdq_mapped_file *kept);
 /* What comes next: little here and little there of the model's files, or, as at first, all from front to back. */
 void qdq_model_scattered(const qdq_model *model, bool scattered);
 

@@ -66,18 +66,30 @@ static qdq_status read_all(const qdq_map *map, qdq_file file, uint64_t offset, u
     return QDQ_OK;
 }
 
-qdq_status qdq_mapped_read(const void *address, void *to, size_t bytes) {
+void qdq_mapped_file_close(qdq_mapped_file *kept) {
+    if (kept->map != NULL && kept->file != QDQ_NO_FILE) qdq_file_close(kept->file);
+    kept->map = NULL;
+}
+
+qdq_status qdq_mapped_read_kept(qdq_mapped_file *kept, const void *address, void *to, size_t bytes) {
     qdq_mutex_lock(&lock); /* the map stays; its neighbours in the list may be closed meanwhile */
     const qdq_map *map = map_of(address);
     qdq_mutex_unlock(&lock);
     if (map == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_mapped_read: no file is mapped there");
-    qdq_file file = reopen(map);
-    if (file == QDQ_NO_FILE) {
-        memcpy(to, address, bytes);
-        return QDQ_OK;
+    if (kept->map != map) {
+        qdq_mapped_file_close(kept);
+        *kept = (qdq_mapped_file){map, reopen(map)};
     }
-    qdq_status status = read_all(map, file, (uint64_t)((const uint8_t *)address - map->bytes), to, bytes);
-    qdq_file_close(file);
+    if (kept->file != QDQ_NO_FILE)
+        return read_all(map, kept->file, (uint64_t)((const uint8_t *)address - map->bytes), to, bytes);
+    memcpy(to, address, bytes);
+    return QDQ_OK;
+}
+
+qdq_status qdq_mapped_read(const void *address, void *to, size_t bytes) {
+    qdq_mapped_file file = {0};
+    qdq_status status = qdq_mapped_read_kept(&file, address, to, bytes);
+    qdq_mapped_file_close(&file);
     return status;
 }
 

@@ -14,14 +14,17 @@ static const char *base_of(const char *path) {
 }
 
 /* What stands at that byte of a tensor; where its codes do not lie in one place, elements of a row. */
-static void add_sample(qdq_checksum *sum, const qdq_tensor *t, uint64_t at) {
+static void add_sample(qdq_checksum *sum, qdq_mapped_file *file, const qdq_tensor *t, uint64_t at) {
     enum { SAMPLE = 4096, ELEMENTS = SAMPLE / sizeof(float) };
     uint64_t row = t->n_dims > 0 ? t->shape[t->n_dims - 1] : 1;
     if (qdq_tensor_is_raw(t)) {
         uint64_t within = (t->offset + at) % SAMPLE; /* of a page: one is read, and not two */
         at -= within < at ? within : at;
         uint64_t left = t->bytes - at;
-        qdq_checksum_add(sum, (const char *)t->data + at, left < SAMPLE ? (size_t)left : SAMPLE);
+        unsigned char bytes[SAMPLE]; /* read: to map a page for it would map those around it, too */
+        size_t n = left < SAMPLE ? (size_t)left : SAMPLE;
+        const void *from = (const char *)t->data + at;
+        qdq_checksum_add(sum, qdq_mapped_read_kept(file, from, bytes, n) == QDQ_OK ? bytes : from, n);
         return;
     }
     float elements[ELEMENTS];
@@ -47,13 +50,13 @@ uint64_t qdq_identity_of_source(const qdq_model *model) {
         all += t->bytes;
     }
     uint64_t apart = all / SAMPLES + 1, next = 0;
-    qdq_model_scattered(model, true);
+    qdq_mapped_file file = {0};
     for (uint64_t i = 0; i < n; i++) {
         const qdq_tensor *t = qdq_model_tensor(model, i);
-        for (; next < before + t->bytes; next += apart) add_sample(&sum, t, next - before);
+        for (; next < before + t->bytes; next += apart) add_sample(&sum, &file, t, next - before);
         before += t->bytes;
     }
-    qdq_model_scattered(model, false);
+    qdq_mapped_file_close(&file);
     return qdq_checksum_value(&sum);
 }
 
