@@ -49,25 +49,27 @@ static double damage_of(const qdq_planner *p, const uint32_t *chosen) {
 }
 
 /* A search that was cut short may have ended worse than where it could have begun. */
-static void take_yardstick(const qdq_planner *p, const qdq_baseline *yardstick, uint32_t *chosen, qdq_found *found) {
+static void take_baseline(const qdq_planner *p, const qdq_baseline *best, uint32_t *chosen, qdq_found *found) {
     for (uint64_t i = 0; i < p->n_items; i++)
-        if (qdq_item_planned(&p->items[i])) chosen[p->items[i].index] = yardstick->candidates[i];
-    found->damage = yardstick->shown.damage;
+        if (qdq_item_planned(&p->items[i])) chosen[p->items[i].index] = best->candidates[i];
+    found->damage = best->shown.damage;
 }
 
 qdq_status qdq_planner_find(qdq_planner *p, uint64_t bytes, uint64_t states, uint32_t *chosen, qdq_found *found) {
     qdq_choose_result result;
     double caution = caution_of(p->score);
-    const qdq_baseline *yardstick = caution > 1 ? best_that_fits(p, bytes) : NULL;
+    const qdq_baseline *best = best_that_fits(p, bytes), *yardstick = caution > 1 ? best : NULL;
     qdq_status status = lean_on(p, yardstick, caution);
     if (status == QDQ_OK) status = qdq_problem_approach(p->problem, bytes - p->fixed, states, chosen, &result);
     if (status != QDQ_OK) return status;
     *found = (qdq_found){result.damage, fmax(result.lower_bound, 0), result.proven != 0, 1, NULL};
-    if (yardstick == NULL) return QDQ_OK;
-    found->damage = damage_of(p, chosen);
-    found->caution = caution;
-    found->yardstick = yardstick->shown.name;
-    if (found->damage > yardstick->shown.damage) take_yardstick(p, yardstick, chosen, found);
+    if (yardstick != NULL) {
+        found->damage = damage_of(p, chosen);
+        found->caution = caution;
+        found->yardstick = yardstick->shown.name;
+    }
+    bool least = yardstick == NULL && found->proven;
+    if (best != NULL && !least && found->damage > best->shown.damage) take_baseline(p, best, chosen, found);
     return QDQ_OK;
 }
 

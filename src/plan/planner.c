@@ -304,11 +304,10 @@ static double tokens_of(const qdq_planner *p) {
     return qdq_gradients_are_rms(p->gradients) ? qdq_gradients_tokens(p->gradients) : 0;
 }
 
-/* How far the search for the plan of a baseline's size goes at first: there are dozens, and nearly always this is all
- * it takes. */
+/* How far the search for the plan of a baseline's size goes: there are dozens, and nearly always this is all it takes.
+ */
 enum { STATES = 2000000 };
 
-/* A plan that the search has found worse than an allowed baseline is looked for with all that planning has. */
 static qdq_status find_beside(qdq_planner *p, uint32_t *chosen, qdq_plan_baseline *b) {
     qdq_found found;
     uint64_t cost = qdq_baseline_cost(p, b);
@@ -316,8 +315,6 @@ static qdq_status find_beside(qdq_planner *p, uint32_t *chosen, qdq_plan_baselin
     if (cost < p->floor) return QDQ_OK;
     if (cost > p->ceiling) cost = p->ceiling;
     qdq_status status = qdq_planner_find(p, cost, STATES, chosen, &found);
-    if (status == QDQ_OK && b->allowed && found.damage > b->damage)
-        status = qdq_planner_find(p, cost, QDQ_CHOOSE_STATES, chosen, &found);
     if (status == QDQ_OK) b->plan_damage = found.damage;
     return status;
 }
