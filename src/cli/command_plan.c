@@ -219,8 +219,9 @@ static void print_sizes(const planning *p, const qdq_plan_info *plan) {
 
 static void print_bound(const qdq_plan_info *plan) {
     if (plan->yardstick != NULL)
-        printf("What a tensor loses beyond %s, the best of those that fit, counts %.4g times: this score guesses costs.\n",
-               qdq_printable(plan->yardstick, (char[256]){0}, 256), plan->caution);
+        printf(
+            "What a tensor loses beyond %s, the best of those that fit, counts %.4g times: this score guesses costs.\n",
+            qdq_printable(plan->yardstick, (char[256]){0}, 256), plan->caution);
     if (!plan->proven)
         printf("No choice within these bytes has less than %.6g.\n", plan->lower_bound);
     else
@@ -598,7 +599,8 @@ const qdq_cli_command qdq_cli_plan = {
         "The plan stands beside one format for all tensors and beside the mixtures of llama-quantize's presets, each "
         "with "
         "the plan of its own size, which is never worse by the score. Without gradients costs are guessed, so what a "
-        "tensor loses beyond the best of these that fits counts more than what is saved elsewhere. With root mean square gradients whose file says "
+        "tensor loses beyond the best of these that fits counts more than what is saved elsewhere. With root mean "
+        "square gradients whose file says "
         "how many tokens a sample had, the damage is also told as the KL divergence to expect, with the range that was "
         "seen.\n\n"
         "Tensors that llama-quantize leaves alone are kept, and so are those that lack a gradient. A size that no "
