@@ -121,9 +121,25 @@ FN void load_tile(const qdq_cuda_array &a, uint64_t first, int n, float *rows, i
     });
 }
 
-/* Rounding is long, so that its loops are not unrolled; a source of 4 bytes has none to do. */
-template <class S> FN void store_pieces(S, const float *rows, uint4 *dst, int lane) {
-#pragma unroll(S::bytes == 4 ? 8 : 1)
+/* Two elements of two bytes in one word. */
+template <class S> FN UINT store_pair(S, float a, float b) { return S::store(a) | S::store(b) << 16; }
+#if __CUDA_ARCH__ >= 800
+/* The processor rounds as bf16_store and f16_store do, but for NaNs, which become one and the same there. The sum is a
+ * NaN if one of them is. */
+FN UINT store_pair(bf16_source s, float a, float b) {
+    UINT r;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(b), "f"(a));
+    return isnan(a + b) ? s.store(a) | s.store(b) << 16 : r;
+}
+FN UINT store_pair(f16_source s, float a, float b) {
+    UINT r;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(b), "f"(a));
+    return isnan(a + b) ? s.store(a) | s.store(b) << 16 : r;
+}
+#endif
+
+template <class S> FN void store_pieces(S s, const float *rows, uint4 *dst, int lane) {
+#pragma unroll
     for (int j = 0; j < pieces<S>::count; j++) {
         float x[pieces<S>::elements];
         const float4 *from = (const float4 *)&rows[pieces<S>::place(j, lane)];
@@ -131,7 +147,12 @@ template <class S> FN void store_pieces(S, const float *rows, uint4 *dst, int la
 #pragma unroll
         for (int i = 0; i < pieces<S>::elements; i += 4) *(float4 *)&x[i] = from[i / 4];
 #pragma unroll
-        for (int i = 0; i < pieces<S>::elements; i++) w[i * S::bytes / 4] |= S::store(x[i]) << i * S::bytes % 4 * 8;
+        for (int i = 0; i < pieces<S>::elements; i += S::bytes == 2 ? 2 : 1) {
+            if (S::bytes == 2)
+                w[i / 2] = store_pair(s, x[i], x[i + 1]);
+            else
+                w[i * S::bytes / 4] |= S::store(x[i]) << i * S::bytes % 4 * 8;
+        }
         dst[32 * j + lane] = make_uint4(w[0], w[1], w[2], w[3]);
     }
 }
@@ -176,8 +197,8 @@ FN void put_row(const float *x, int lane, float *rows) {
     for (int i = 0; i < 8; i++) *(float4 *)&rows[PITCH * lane + 4 * i] = *(const float4 *)&x[4 * i];
 }
 
-/* The importance of a lane's elements, 0 past the last one; returns their row, counted from the kernel's first. Rows are
- * multiples of 32 long, so a lane's elements lie together in one. */
+/* The importance of a lane's elements, 0 past the last one; returns their row, counted from the kernel's first. Rows
+ * are multiples of 32 long, so a lane's elements lie together in one. */
 FN uint64_t take_weights(const qdq_cuda_columns &c, uint64_t first, int n, int lane, float *m) {
     uint64_t at = c.first + first + 32 * lane, row = at / c.row;
     const float *src = (const float *)c.address + (at - row * c.row);
