@@ -237,7 +237,8 @@ def _by_classes(problem: _Problem, now: Assignment, factors: Tuple[float, ...]) 
 
 def _by_exchange(problem: _Problem, now: Assignment, factors: Tuple[float, ...]) -> List[_Try]:
     """One item gets more and another less."""
-    ups, downs = [], []
+    ups: List[Tuple[int, int]] = []
+    downs: List[Tuple[int, int]] = []
     for number, (item, k) in enumerate(zip(problem.items, now)):
         for other, c in enumerate(item.choices):
             if c.bytes == item.choices[k].bytes and c.damage >= item.choices[k].damage:
