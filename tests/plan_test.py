@@ -524,7 +524,7 @@ class PlanTest(unittest.TestCase):
     def test_caution(self):
         """Where costs are guessed, what is lost beyond the best baseline counts more: of all choices that fit none is
         better by that, and no misjudgement of costs within its bounds makes the plan worse than the baseline."""
-        for score, caution in (("kinds", 2.25), ("sized", 25), ("relative", 25)):
+        for score, caution in (("kinds", 2.25), ("sized", 25), ("relative", 2.25)):
             options = ("--score", score, "--formats", "q4_0,q5_1,q8_0")
             for target in ("5.2bpw", "6bpw", "7bpw"):
                 plan = self.plan("--target", target, *options)
@@ -581,7 +581,7 @@ class PlanTest(unittest.TestCase):
         # Without names, and of encoders, nothing is known.
         self.assertEqual(self.plan("--target", "5bpw")["score"], "kinds")
         self.put("nameless.safetensors", safetensors_bytes({"a.weight": ("F32", [32, 256], f32(gauss(1, 8192)))}))
-        self.assertEqual(self.plan("--target", "5bpw", model="nameless.safetensors")["score"], "relative")
+        self.assertEqual(self.plan("--target", "5bpw", model="nameless.safetensors")["score"], "sized")
         self.refused(2, "--target", "5bpw", "--score", "kinds", model="nameless.safetensors", says=["kinds", "a.weight"])
         self.put("bert.gguf", gguf_bytes({f"{n}.weight": ("F32", [32, 256], f32(gauss(i, 8192))) for i, n in enumerate(
             ("token_embd", "token_types", "blk.0.attn_q"))}, [("general.architecture", STRING, "bert"), *LLAMA[1:]]))

@@ -530,9 +530,9 @@ static const qdq_cli_option options[] = {
     {SCORE, "score", "SCORE", QDQ_ARG_CHOICE, "auto kinds error relative sized signed absolute squared",
      "what damage is: kinds, error, relative or sized, of the weights; signed, absolute or squared, of the gradients. "
      "auto is kinds, which knows what errors cost in embeddings, attention and feed-forward matrices of language "
-     "models; "
-     "where names say nothing relative, or sized with an importance matrix; and squared with --grad, if the file's "
-     "metadata say that the gradients are root mean squares: others are used only by a score that is named"},
+     "models; for encoders relative, where names say nothing sized; and squared with --grad, if the file's metadata "
+     "say "
+     "that the gradients are root mean squares: others are used only by a score that is named"},
     {PIN, "pin", "REGEX=F", QDQ_ARG_TEXT, NULL, "tensors whose names match get that format; may be repeated"},
     {SAME, "same", "REGEX", QDQ_ARG_TEXT, NULL,
      "tensors that match, with the same text in the regex's parentheses, share a format; or qkv, gate-up, experts, of "

@@ -2,11 +2,11 @@
 
 #include <math.h>
 
-/* Measured: costs within a kind differ by about 1.5 times; of tensors of which nothing is known, by 5
- * (docs/planner.md). */
+/* How far costs may be from what a score has them at, squared (docs/planner.md): within a kind, and within an encoder,
+ * which is what `relative` is for; in models of which nothing is known. */
 static double caution_of(qdq_score score) {
-    if (score == QDQ_SCORE_KINDS) return 1.5 * 1.5;
-    return score == QDQ_SCORE_RELATIVE || score == QDQ_SCORE_SIZED ? 5.0 * 5.0 : 1;
+    if (score == QDQ_SCORE_KINDS || score == QDQ_SCORE_RELATIVE) return 1.5 * 1.5;
+    return score == QDQ_SCORE_SIZED ? 5.0 * 5.0 : 1;
 }
 
 static const qdq_baseline *best_that_fits(const qdq_planner *p, uint64_t bytes) {

@@ -73,8 +73,8 @@ static const qdq_item *first_unnamed(const qdq_planner *p) {
 /* Of those that the inputs allow, the score that did best in docs/planner.md. */
 static qdq_score best_score(const qdq_planner *p) {
     if (p->gradients != NULL || p->given) return QDQ_SCORE_SQUARED;
-    if (first_unnamed(p) == NULL && !kinds_of(p).is_encoder) return QDQ_SCORE_KINDS;
-    return p->selection->imatrix != NULL ? QDQ_SCORE_SIZED : QDQ_SCORE_RELATIVE;
+    if (first_unnamed(p) != NULL) return QDQ_SCORE_SIZED;
+    return kinds_of(p).is_encoder ? QDQ_SCORE_RELATIVE : QDQ_SCORE_KINDS;
 }
 
 /* ---- Measuring -------------------------------------------------------------------------------------------------- */
