@@ -286,7 +286,11 @@ static void explain(const char *name, uint32_t kind, uint32_t need, uint32_t not
     if (choice->reason[0] == '\0') snprintf(choice->reason, sizeof choice->reason, "%s", is);
 }
 
-static uint32_t id_of(const char *type) { return qdq_ggml_type_by_name(type, strlen(type))->id; }
+/* QDQ_NO_TYPE: of a format that this build does not have. */
+static uint32_t id_of(const char *name) {
+    const qdq_ggml_type *type = qdq_ggml_type_by_name(name, strlen(name));
+    return type != NULL ? type->id : QDQ_NO_TYPE;
+}
 
 static qdq_status mix(walk *w, const qdq_ggml_tensor *t, uint32_t kind, qdq_mixture_choice *choice) {
     if (w->tied && kind == EMBEDDING) kind = OUTPUT;
@@ -307,6 +311,8 @@ static qdq_status mix(walk *w, const qdq_ggml_tensor *t, uint32_t kind, qdq_mixt
         i++;
     if (i < n) {
         choice->type = id_of(rules[i].type);
+        if (choice->type == QDQ_NO_TYPE)
+            return qdq_fail(QDQ_UNSUPPORTED, "the mixture gives it %s, which this build does not have", rules[i].type);
         explain(t->name, kind, rules[i].need, rules[i].not, choice);
     }
     /* Of 70 thousand million weights attn_v is a small part. */

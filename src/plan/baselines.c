@@ -148,6 +148,12 @@ static bool is_alias(size_t index) {
     return false;
 }
 
+/* To a format that is here: a build may have fewer. */
+static bool quantizes(const qdq_preset *preset) {
+    const qdq_ggml_type *type = qdq_ggml_type_by_id(preset->type);
+    return type != NULL && qdq_ggml_type_is_quantized(type);
+}
+
 /* A preset at which llama-quantize stops, or of which something is not measured, is left out. */
 static qdq_status add_preset(drafts *d, const stacks *s, const qdq_rules_model *facts, const qdq_preset *preset,
                              qdq_mixture_choice *choices) {
@@ -181,7 +187,7 @@ static qdq_status add_presets(drafts *d) {
     qdq_mixture_choice *choices = malloc((s.n + 1) * sizeof *choices);
     if (choices == NULL) status = no_memory();
     for (size_t i = 0; i < qdq_preset_count() && status == QDQ_OK; i++)
-        if (!is_alias(i) && qdq_ggml_type_is_quantized(qdq_ggml_type_by_id(qdq_preset_at(i)->type)))
+        if (!is_alias(i) && quantizes(qdq_preset_at(i)))
             status = add_preset(d, &s, &facts.rules, qdq_preset_at(i), choices);
     free(choices);
     free(s.tensors);
