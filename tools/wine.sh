@@ -6,8 +6,9 @@ for wine in "${QDQ_WINE:-}" wine64 /usr/lib/wine/wine64 wine; do
     : "${WINEPREFIX:=$(cd "$(dirname "$0")/.." && pwd)/build-zig/wine}" # some hundred MB
     mkdir -p "${WINEPREFIX%/*}"
     : "${WINEDEBUG:=-all}"
-    # No window, no installer, no association of files: a command needs none of it.
-    : "${WINEDLLOVERRIDES:=mscoree,mshtml,winemenubuilder.exe=}"
+    # No window, no installer, no association of files: a command needs none of it. Nor Vulkan: who opens it starts a
+    # desktop, which stays, and holds the output that a test waits for the end of.
+    : "${WINEDLLOVERRIDES:=mscoree,mshtml,winemenubuilder.exe,vulkan-1=}"
     export WINEPREFIX WINEDEBUG WINEDLLOVERRIDES
     # Where addresses are chosen at random, one start of some thousand finds a place taken that it must have.
     setarch -R true 2>/dev/null && exec setarch -R "$wine" "$@"
