@@ -55,6 +55,16 @@ def gauss(seed, n, scale=1.0):
     return [generator.gauss(0, scale) for _ in range(n)]
 
 
+HIGH = bytes((b & 0x80) | 0x3C | (b & 1) for b in range(256))  # the byte that has most of a bf16's exponent
+
+
+def random_bf16(seed, n):
+    """Many weights, soon: bytes."""
+    data = bytearray(random.Random(seed).randbytes(2 * n))
+    data[1::2] = data[1::2].translate(HIGH)
+    return bytes(data)
+
+
 def count(shape):
     n = 1
     for extent in shape:

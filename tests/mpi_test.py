@@ -8,14 +8,6 @@ MPI = [os.path.abspath(sys.argv[2]), *sys.argv[3:]]
 del sys.argv[2:]
 from command_support import *
 
-HIGH = bytes((b & 0x80) | 0x3C | (b & 1) for b in range(256))  # the byte that has most of a bf16's exponent
-
-
-def random_bf16(seed, n):
-    data = bytearray(random.Random(seed).randbytes(2 * n))
-    data[1::2] = data[1::2].translate(HIGH)
-    return bytes(data)
-
 
 class Ranks(unittest.TestCase):
     def setUp(self):

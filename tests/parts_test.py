@@ -8,13 +8,6 @@ import signal
 from command_support import *
 
 MIB = 1 << 20
-HIGH = bytes((b & 0x80) | 0x3C | (b & 1) for b in range(256))  # the byte that has most of a bf16's exponent
-
-
-def random_bf16(seed, n):
-    data = bytearray(random.Random(seed).randbytes(2 * n))
-    data[1::2] = data[1::2].translate(HIGH)
-    return bytes(data)
 
 
 def sha(path):

@@ -8,14 +8,6 @@ import sys
 TEXT = open(sys.argv.pop(2), encoding="utf-8").read()
 from command_support import *
 
-HIGH = bytes((b & 0x80) | 0x3C | (b & 1) for b in range(256))  # the byte that has most of a bf16's exponent
-
-
-def random_bf16(seed, n):
-    data = bytearray(random.Random(seed).randbytes(2 * n))
-    data[1::2] = data[1::2].translate(HIGH)
-    return bytes(data)
-
 
 def section(title):
     return re.search(r"^#+ %s\n(.*?)(?=^#|\Z)" % re.escape(title), TEXT, re.S | re.M).group(1)

@@ -3,7 +3,7 @@
 import pytest
 
 import qdq
-from qdq import _formats
+from qdq import _command, _formats
 from qdq._library import check, lib
 
 np = pytest.importorskip("numpy")
@@ -11,6 +11,16 @@ np = pytest.importorskip("numpy")
 BLOCK_OF_ALL = 256
 NAMES = [f.name for f in qdq.formats()]
 WITHOUT_IMPORTANCE = [f.name for f in qdq.formats() if f.importance != "needed"]
+
+
+def command():
+    try:
+        return _command.path()
+    except OSError:
+        return None
+
+
+needs_command = pytest.mark.skipif(command() is None, reason="the command qdq is not there")
 
 
 def weights(rows, columns, seed=0):

@@ -13,6 +13,7 @@ pytest.importorskip("safetensors", reason="safetensors is not installed")
 
 import qdq  # noqa: E402
 import qdq.torch as qt  # noqa: E402
+from conftest import needs_command  # noqa: E402
 from qdq import _command  # noqa: E402
 from qdq._gguf import file_bytes  # noqa: E402
 from qdq._model import Model, gguf_names  # noqa: E402
@@ -40,13 +41,6 @@ KEYS = {
     "llama.vocab_size": 128,
     "tokenizer.ggml.model": "no_vocab",
 }
-
-
-def command():
-    try:
-        return _command.path()
-    except OSError:
-        return None
 
 
 def in_ggufs_order(name, w):
@@ -107,7 +101,7 @@ def test_blocks_are_trainings(model, tmp_path, formats):
                 assert t.type.lower() == "f32" and t.data() == w.numpy().tobytes()
 
 
-@pytest.mark.skipif(command() is None, reason="the command qdq is not there")
+@needs_command
 def test_bytes_are_the_commands(model, tmp_path):
     """`qdq quantize` of the trained float32 weights gives the same data, tensor by tensor."""
     write_template(model, tmp_path / "template.gguf")

@@ -10,21 +10,14 @@ from pathlib import Path
 import pytest
 
 import qdq
-from qdq import _command
+from conftest import needs_command
 
 TINY = Path(__file__).resolve().parents[2] / "examples" / "tiny"
 MODEL = TINY / "model.safetensors"
 
 
-def command():
-    try:
-        return _command.path()
-    except OSError:
-        return None
-
-
 pytestmark = [
-    pytest.mark.skipif(command() is None, reason="the command qdq is not there"),
+    needs_command,
     pytest.mark.skipif(not MODEL.exists(), reason="examples/tiny is not beside these tests"),
 ]
 

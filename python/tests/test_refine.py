@@ -10,21 +10,14 @@ transformers = pytest.importorskip("transformers", reason="transformers is not i
 
 import qdq  # noqa: E402
 import qdq.torch as qt  # noqa: E402
-from qdq import _command  # noqa: E402
+from conftest import needs_command  # noqa: E402
 from qdq.torch import _refine  # noqa: E402
 
 TINY = Path(__file__).resolve().parents[2] / "examples" / "tiny"
 
 
-def command():
-    try:
-        return _command.path()
-    except OSError:
-        return None
-
-
 pytestmark = [
-    pytest.mark.skipif(command() is None, reason="the command qdq is not there"),
+    needs_command,
     pytest.mark.skipif(not TINY.exists(), reason="examples/tiny is not beside these tests"),
 ]
 

@@ -118,7 +118,8 @@ typedef struct measuring {
     qdq_errors *errors;
     qdq_sums_tensor *tensors;
     uint64_t n;
-    qdq_checksum plan;
+    bool shared;
+    qdq_checksum plan; /* of what is shared */
 } measuring;
 
 static qdq_status put(void *context, qdq_pass *pass, uint64_t i) {
@@ -142,7 +143,7 @@ static qdq_status add_sums(measuring *m, uint64_t index) {
         qdq_status status = qdq_selection_check(e->selection, t, e->taken[row + f], &fit, &importance);
         if (status != QDQ_OK) return status;
         made->cost += (double)t->elements * qdq_cost(e->taken[row + f], importance != NULL);
-        qdq_sums_plan_add(&m->plan, t, e->taken[row + f], importance);
+        if (m->shared) qdq_sums_plan_add(&m->plan, t, e->taken[row + f], importance);
     }
     m->n += made->n > 0;
     return QDQ_OK;
@@ -150,7 +151,8 @@ static qdq_status add_sums(measuring *m, uint64_t index) {
 
 qdq_status qdq_errors_measure_shared(qdq_errors *e, qdq_pass *pass, qdq_shared_sums *shared) {
     if (e == NULL || pass == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_errors_measure: a NULL argument");
-    measuring m = {.errors = e, .tensors = calloc((size_t)e->n_tensors + 1, sizeof *m.tensors)};
+    measuring m = {
+        .errors = e, .tensors = calloc((size_t)e->n_tensors + 1, sizeof *m.tensors), .shared = shared != NULL};
     qdq_status status = m.tensors != NULL ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for what is measured");
     memset(e->sums, 0, (size_t)(e->n_tensors * e->n_formats) * sizeof *e->sums);
     qdq_sums_plan_begin(&m.plan, "error", pass);

@@ -18,7 +18,8 @@ typedef struct measuring {
     const qdq_gradients *gradients;
     qdq_format low, high;
     qdq_sums_tensor *tensors;
-    qdq_checksum plan;
+    bool shared;
+    qdq_checksum plan; /* of what is shared */
 } measuring;
 
 static qdq_status put(void *context, qdq_pass *pass, uint64_t i) {
@@ -57,7 +58,7 @@ static qdq_status add_tensor(measuring *m, uint64_t index, qdq_sensitivity_sums 
         if (!source) status = qdq_selection_check(m->selection, t, formats[f], &fit, &importance);
         if (status != QDQ_OK) return status;
         made->cost += (double)t->elements * (source ? 0 : qdq_cost(formats[f], importance != NULL));
-        qdq_sums_plan_add(&m->plan, t, formats[f], importance);
+        if (m->shared) qdq_sums_plan_add(&m->plan, t, formats[f], importance);
     }
     status = add_gradient(m, t, &made->bytes);
     made->cost += (double)made->bytes * qdq_cost(QDQ_FORMAT_NONE, false);
@@ -72,7 +73,7 @@ qdq_status qdq_pass_sensitivities(qdq_pass *pass, const qdq_selection *selection
     for (uint64_t i = 1; i < n; i++)
         if (indexes[i] <= indexes[i - 1])
             return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_pass_sensitivities: tensors are not in the model's order");
-    measuring m = {.selection = selection, .gradients = gradients, .low = low, .high = high};
+    measuring m = {.selection = selection, .gradients = gradients, .low = low, .high = high, .shared = shared != NULL};
     m.tensors = calloc((size_t)n + 1, sizeof *m.tensors);
     qdq_status status = m.tensors != NULL ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for what is measured");
     qdq_sums_plan_begin(&m.plan, "sensitivity", pass);

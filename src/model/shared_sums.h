@@ -21,7 +21,7 @@ typedef struct qdq_sums_tensor {
 
 typedef struct qdq_sums_job {
     const qdq_model *model;
-    uint64_t plan;  /* a checksum of all but the model that sums depend on: what differs is refused */
+    uint64_t plan; /* of what is shared: a checksum of all but the model that sums depend on; what differs is refused */
     uint32_t words; /* of a sum */
     uint64_t n;
     const qdq_sums_tensor *tensors; /* in the model's order; their sums are zeros */

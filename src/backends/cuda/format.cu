@@ -183,9 +183,8 @@ FN void dequantize(const qdq_cuda_format_args &a) {
     store_tile(rows, a.output, t.first, t.n, t.lane);
 }
 
-/* Of formats that compute much for a lane alone, ten blocks a multiprocessor are faster than more registers (NVFP4's
- * round trip by 17 %, IQ4_NL's by 6 % on an H200); of the light ones, whose lanes wait for memory, it is the other way.
- */
+/* Of formats that compute much for a lane alone, ten blocks a multiprocessor are faster than more registers (round
+ * trips by 6 and 17 % on an H200); of the light ones, whose lanes wait for memory, it is the other way. */
 enum { RESIDENT = F(LANES) <= 2 && !F(LIGHT) ? 10 : 1 };
 
 #define KERNEL(name, body)                                                                                             \
