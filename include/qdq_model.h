@@ -68,8 +68,8 @@ QDQ_API qdq_advice qdq_error_advice(void);
 /* Frees texts that this library hands out; NULL is allowed. */
 QDQ_API void qdq_free(void *memory);
 
-/* `text` made safe for a terminal: control and invalid bytes as \xNN, cut with … to fit size (at least 16). Returns
- * buffer. */
+/* `text` made safe for a terminal: control and invalid bytes as \xNN; of one that does not fit size (at least 16) the
+ * first third and the end, where a path has its file, with … between them. Returns buffer. */
 QDQ_API const char *qdq_printable(const char *text, char *buffer, size_t size);
 
 /* Bytes of the first character of `text`, UTF-8, if a terminal should not see it: a control character, or a mark that
@@ -124,8 +124,9 @@ typedef struct qdq_tensor {
 typedef struct qdq_model qdq_model;
 
 /* path: a .safetensors file; a *.safetensors.index.json with its shards beside it; a directory that holds either (the
- * index is preferred; without one, every *.safetensors in order of name); a .gguf, version 2 or 3, or any one shard of
- * a split set, which opens the whole set. Every header is read and checked; data are mapped, not read.
+ * index is preferred, then model.safetensors; without both, every *.safetensors in order of name); a .gguf, version 2
+ * or 3, or any one shard of a split set, which opens the whole set. Every header is read and checked; data are mapped,
+ * not read.
  * QDQ_IO_ERROR: a file is missing or cannot be read; QDQ_BAD_DATA: a defect; QDQ_OUT_OF_MEMORY. */
 QDQ_API qdq_status qdq_model_open(const char *path, qdq_model **model);
 /* The same for one file's bytes in memory, which must outlive the model. name: for messages. */

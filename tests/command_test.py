@@ -140,6 +140,12 @@ class TestWords(CommandTest):
 
 class TestHostileFiles(CommandTest):
     @posix
+    def test_long_path_keeps_its_file_and_the_sentence(self):
+        folders = "/".join(["folder"] * 500)
+        self.fails(1, [r"/x\.gguf: cannot be opened: \S+[^\n]*\n\Z"], "error", "-f", "q4_0", folders + "/x.gguf")
+        self.fails(1, [r"/o\.gguf: cannot be created: [^\n]*; no output was left\n\Z"],
+                   "quantize", "-f", "q4_0", "model.safetensors", "-o", folders + "/o.gguf")
+
     def test_pipes(self):
         """A name that leads to a pipe is refused, not waited for."""
         os.mkfifo(self.path("config.json"))

@@ -277,9 +277,12 @@ static void messages_cannot_drive_the_terminal(void **state) {
     release(&b);
     char small[16];
     assert_string_equal(qdq_printable("J\xc3\xbcrgen", small, sizeof small), "J\xc3\xbcrgen");
-    assert_string_equal(qdq_printable("\xc3(\xed\xa0", small, sizeof small), "\\xc3(\\xed…");
+    assert_string_equal(qdq_printable("\xc3(\xed\xa0", small, sizeof small), "\\xc3…\\xed\\xa0");
     assert_string_equal(qdq_printable("0123456789ab", small, sizeof small), "0123456789ab");
-    assert_string_equal(qdq_printable("0123456789abc", small, sizeof small), "0123456789ab…");
+    assert_string_equal(qdq_printable("0123456789abc", small, sizeof small), "0123…56789abc");
+    assert_string_equal(qdq_printable("/somewhere/far/away/x.gguf", small, sizeof small), "/som…y/x.gguf");
+    assert_string_equal(qdq_printable("\xc3\xbc\xc3\xbc\xc3\xbcr\xc3\xa4\xc3\xa4\xc3\xa4r", small, sizeof small),
+                        "\xc3\xbc\xc3\xbc…r\xc3\xa4\xc3\xa4\xc3\xa4r");
 }
 
 /* ---- Files on disk ----------------------------------------------------------------------------------------------- */
@@ -390,7 +393,8 @@ static void prefers_the_index_in_a_directory(void **state) {
     mkdir(at("both"), 0700);
     save_shard("both/consolidated.safetensors", "a", "");
     save_shard("both/m-1.safetensors", "a", "");
-    assert_refused(qdq_model_open(at("both"), &model), QDQ_BAD_DATA, "\"a\" is there twice", "consolidated", "m-1");
+    assert_refused(qdq_model_open(at("both"), &model), QDQ_BAD_DATA, "\"a\" is there twice", "consolidated", "m-1",
+                   "name the file");
     save_text("both/x.safetensors.index.json", "{\"weight_map\":{\"a\":\"m-1.safetensors\"}}");
     assert_ok(qdq_model_open(at("both"), &model));
     assert_string_equal(qdq_model_tensor(model, 0)->path, at("both/m-1.safetensors"));
@@ -408,6 +412,23 @@ static void prefers_the_index_in_a_directory(void **state) {
     unlink(at("both/m-1.safetensors"));
     assert_ok(qdq_model_open(at("both"), &model));
     assert_int_equal(qdq_model_file_count(model), 1);
+    qdq_model_close(model);
+}
+
+/* Gradients, adapters, the same weights under other names lie beside it; nothing else is the model. */
+static void prefers_the_usual_name_in_a_directory(void **state) {
+    qdq_model *model;
+    mkdir(at("usual"), 0700);
+    save_shard("usual/model.safetensors", "a", "");
+    save_shard("usual/consolidated.safetensors", "b", "");
+    save_shard("usual/model.fp16.safetensors", "a", "");
+    assert_ok(qdq_model_open(at("usual"), &model));
+    assert_int_equal(qdq_model_file_count(model), 1);
+    assert_string_equal(qdq_model_tensor(model, 0)->path, at("usual/model.safetensors"));
+    qdq_model_close(model);
+    save_text("usual/model.safetensors.index.json", "{\"weight_map\":{\"b\":\"consolidated.safetensors\"}}");
+    assert_ok(qdq_model_open(at("usual"), &model));
+    assert_string_equal(qdq_model_tensor(model, 0)->path, at("usual/consolidated.safetensors"));
     qdq_model_close(model);
 }
 
@@ -620,16 +641,27 @@ static void reads_while_others_are_closed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_tensors_in_order_of_place),    cmocka_unit_test(accepts_what_the_format_allows),
-        cmocka_unit_test(names_why_a_tensor_is_no_source),    cmocka_unit_test(refuses_a_file_cut_anywhere),
-        cmocka_unit_test(survives_any_changed_byte),          cmocka_unit_test(refuses_bad_headers_by_name),
-        cmocka_unit_test(reads_while_others_are_closed),      cmocka_unit_test(reads_names_as_json_writes_them),
-        cmocka_unit_test(refuses_what_takes_too_much_memory), cmocka_unit_test(refuses_impossible_header_lengths),
-        cmocka_unit_test(messages_cannot_drive_the_terminal), cmocka_unit_test(opens_a_file_at_any_alignment),
-        cmocka_unit_test(refuses_what_is_no_model_file),      cmocka_unit_test(opens_shards_by_index_and_directory),
-        cmocka_unit_test(prefers_the_index_in_a_directory),   cmocka_unit_test(refuses_bad_indexes_by_name),
-        cmocka_unit_test(opens_thousands_of_shards),          cmocka_unit_test(a_shrunken_file_can_be_named),
-        cmocka_unit_test(mapped_files_can_be_read),           cmocka_unit_test(opens_a_file_over_4_gib),
+        cmocka_unit_test(reads_tensors_in_order_of_place),
+        cmocka_unit_test(accepts_what_the_format_allows),
+        cmocka_unit_test(names_why_a_tensor_is_no_source),
+        cmocka_unit_test(refuses_a_file_cut_anywhere),
+        cmocka_unit_test(survives_any_changed_byte),
+        cmocka_unit_test(refuses_bad_headers_by_name),
+        cmocka_unit_test(reads_while_others_are_closed),
+        cmocka_unit_test(reads_names_as_json_writes_them),
+        cmocka_unit_test(refuses_what_takes_too_much_memory),
+        cmocka_unit_test(refuses_impossible_header_lengths),
+        cmocka_unit_test(messages_cannot_drive_the_terminal),
+        cmocka_unit_test(opens_a_file_at_any_alignment),
+        cmocka_unit_test(refuses_what_is_no_model_file),
+        cmocka_unit_test(opens_shards_by_index_and_directory),
+        cmocka_unit_test(prefers_the_index_in_a_directory),
+        cmocka_unit_test(prefers_the_usual_name_in_a_directory),
+        cmocka_unit_test(refuses_bad_indexes_by_name),
+        cmocka_unit_test(opens_thousands_of_shards),
+        cmocka_unit_test(a_shrunken_file_can_be_named),
+        cmocka_unit_test(mapped_files_can_be_read),
+        cmocka_unit_test(opens_a_file_over_4_gib),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -36,8 +36,10 @@ static qdq_status index_tensors(qdq_model *model) {
         if (strcmp(model->by_name[i - 1].text, model->by_name[i].text) != 0) continue;
         const qdq_tensor *a = &model->tensors[model->by_name[i - 1].index],
                          *b = &model->tensors[model->by_name[i].index];
-        return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\" is there twice: at offset %llu, and in %s at offset %llu",
-                        SHOWN(a->path), SHOWN(a->name), (ull)a->offset, SHOWN(b->path), (ull)b->offset);
+        bool listed = model->layout == QDQ_LAYOUT_SAFETENSORS && model->index == NULL && strcmp(a->path, b->path) != 0;
+        return qdq_fail(QDQ_BAD_DATA, "%s: tensor \"%s\" is there twice: at offset %llu, and in %s at offset %llu%s",
+                        SHOWN(a->path), SHOWN(a->name), (ull)a->offset, SHOWN(b->path), (ull)b->offset,
+                        listed ? "; name the file that is meant, not its directory" : "");
     }
     return QDQ_OK;
 }
@@ -235,9 +237,10 @@ typedef struct listing {
     uint64_t n, capacity;
     char *index; /* a *.safetensors.index.json; model.safetensors.index.json if it is there */
     unsigned n_indexes, n_gguf;
+    bool whole; /* there is a model.safetensors: of one file, whatever stands beside it */
 } listing;
 
-static const char usual_index[] = "model.safetensors.index.json";
+static const char usual_index[] = "model.safetensors.index.json", usual_file[] = "model.safetensors";
 
 static bool list_entry(listing *list, const char *name) {
     if (ends_with(name, ".gguf")) list->n_gguf++;
@@ -249,6 +252,7 @@ static bool list_entry(listing *list, const char *name) {
         return list->index != NULL;
     }
     if (!ends_with(name, ".safetensors")) return true;
+    list->whole |= strcmp(name, usual_file) == 0;
     if (!qdq_grow((void **)&list->names, list->n, &list->capacity, sizeof *list->names)) return false;
     char *copy = strdup(name);
     if (copy != NULL) list->names[list->n++] = copy;
@@ -275,6 +279,7 @@ static qdq_status open_listed(qdq_model *model, const char *path, size_t length,
     qsort(list->names, (size_t)list->n, sizeof *list->names, by_text);
     qdq_status status = QDQ_OK;
     for (uint64_t i = 0; i < list->n && status == QDQ_OK; i++) {
+        if (list->whole && strcmp(list->names[i], usual_file) != 0) continue;
         char *file = join(path, length, list->names[i]);
         status = file != NULL ? add_safetensors(model, file) : no_memory(path);
         free(file);

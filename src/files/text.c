@@ -40,32 +40,41 @@ size_t qdq_disturbance(const char *text) {
     return step > 0 && disturbs_terminal((const uint8_t *)text, step) ? step : 0;
 }
 
+/* The text's first character as it may be shown; how many bytes that takes. */
+static size_t show(const char *text, char piece[20], size_t *length) {
+    const uint8_t *p = (const uint8_t *)text;
+    size_t step = qdq_utf8_step(p, strnlen(text, 4));
+    *length = step;
+    if (step != 0 && !disturbs_terminal(p, step)) {
+        memcpy(piece, p, step);
+        return step;
+    }
+    if (step == 0) step = 1;
+    for (size_t i = 0; i < step; i++) snprintf(piece + 4 * i, 5, "\\x%02x", p[i]);
+    *length = 4 * step;
+    return step;
+}
+
 const char *qdq_printable(const char *text, char *buffer, size_t size) {
     static const char ellipsis[] = "…";
-    const uint8_t *p = (const uint8_t *)text;
-    uint64_t left = strlen(text);
-    size_t used = 0, room = size - sizeof ellipsis;
-    while (left > 0) {
-        char piece[20];
-        size_t step = qdq_utf8_step(p, left), length = step;
-        if (step != 0 && !disturbs_terminal(p, step)) {
-            memcpy(piece, p, step);
-        } else {
-            if (step == 0) step = 1;
-            length = 0;
-            for (size_t i = 0; i < step; i++, length += 4)
-                snprintf(piece + length, sizeof piece - length, "\\x%02x", p[i]);
+    const size_t room = size - sizeof ellipsis;
+    char piece[20];
+    size_t whole = 0, used = 0, length;
+    for (const char *at = text; *at != '\0'; whole += length) at += show(at, piece, &length);
+    size_t left = whole, head = whole > room ? room / 3 : room; /* bytes to show; those that may stand before the cut */
+    bool cut = false;
+    for (const char *at = text; *at != '\0'; left -= length) {
+        at += show(at, piece, &length);
+        if (!cut && used + length > head) {
+            memcpy(buffer + used, ellipsis, sizeof ellipsis - 1);
+            used += sizeof ellipsis - 1;
+            cut = true;
         }
-        if (used + length > room) {
-            memcpy(buffer + used, ellipsis, sizeof ellipsis);
-            return buffer;
-        }
+        if (cut && left > room - head) continue;
         memcpy(buffer + used, piece, length);
         used += length;
-        p += step;
-        left -= step;
     }
-    buffer[used] = 0;
+    buffer[used] = '\0';
     return buffer;
 }
 
