@@ -792,6 +792,7 @@ typedef struct qdq_plan_info {
      * the yardstick, nor would it if costs were misjudged by up to sqrt(caution) either way. lower_bound is without. */
     double caution;        /* 1: none */
     const char *yardstick; /* a baseline's name, or the published model's path; NULL: none */
+    const char *slow;      /* qdq_planner_options.slow, by which token_bytes are counted; NULL: each byte once */
 } qdq_plan_info;
 
 /* QDQ_IO_ERROR: it cannot be read; QDQ_BAD_DATA: no JSON, no plan, figures that do not add up. */
@@ -875,10 +876,16 @@ typedef struct qdq_planner_options {
      * would be another. The plan says so, and qdq_plan_choose() has them kept. */
     bool keep_codes;
     qdq_plan_cost cost;
+    /* With QDQ_COST_TOKEN: formats that a runtime computes slowly, each with how many bytes one that a token reads of
+     * it counts as, from 0.01 to 100 with at most six decimals: "iq3_s=1.8,iq2_xs=2.2". "source" is what stays as it
+     * is. Formats that no tensor can have may be named. All that is told of what a token reads, target, floor and
+     * ceiling among it, is counted so, each tensor's rounded up; sizes of files are not. NULL: each byte counts once.
+     */
+    const char *slow;
 } qdq_planner_options;
 
 /* QDQ_INVALID_ARGUMENT: no such format, one named twice, one that needs an importance matrix, a score that wants
- * gradients, or that does not use those given. */
+ * gradients, or that does not use those given; slow formats that are none, or without QDQ_COST_TOKEN. */
 QDQ_API qdq_status qdq_planner_create(const qdq_selection *selection, const qdq_planner_options *options,
                                       qdq_planner **planner);
 QDQ_API void qdq_planner_free(qdq_planner *planner); /* NULL is allowed */

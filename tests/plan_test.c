@@ -205,6 +205,8 @@ static void expect_refused_per_token(const char *from, const char *to) {
 static void test_broken_plans_per_token_are_refused(void **state) {
     (void)state;
     expect_refused_per_token("\"cost\":\"token\"", "\"cost\":\"time\"");
+    expect_refused_per_token("\"cost\":\"token\"", "\"cost\":\"size\",\"slow\":\"q4_0=2\"");
+    expect_refused_per_token("\"cost\":\"token\"", "\"cost\":\"token\",\"slow\":2");
     expect_refused_per_token("\"token_bytes\":228", "\"token_bytes\":229");
     expect_refused_per_token("\"token_bytes\":28", "\"token_bytes\":18446744073709551600");
     expect_refused_per_token("\"damage\":0.0625,\"token_bytes\":200", "\"damage\":0.0625,\"token_bytes\":201");

@@ -1,5 +1,6 @@
 """Plans by the command itself: plan_test.py PATH/TO/qdq [unittest's options]."""
 
+import fractions
 import html
 import itertools
 import json
@@ -865,6 +866,68 @@ class PlanTest(unittest.TestCase):
         self.put("bert.gguf", gguf_bytes({f"{n}.weight": ("F32", [32, 256], f32(gauss(i, 8192))) for i, n in enumerate(
             ("token_embd", "token_types", "blk.0.attn_q"))}, [("general.architecture", STRING, "bert"), *LLAMA[1:]]))
         self.refused(2, "--target", "5bpw", "--cost", "token", model="bert.gguf", says=["encoder"])
+
+    def test_slow_formats(self):
+        """A byte of a slow format counts as several; the best choice by that, and the file's own size beside it."""
+        elements = self.moe()
+        share = {"blk.0.ffn_down_exps.weight": (2, 8), "token_embd.weight": (1, 33)}
+        bits = {"q4_0": 36, "q5_1": 48, "q8_0": 68, "source": 256}  # of eight weights
+        options = ("--cost", "token", "--formats", "q4_0,q5_1,q8_0", "--scores", "s.json")
+        plain = self.plan("--target", "8bpw", *options, model="moe.gguf")
+        self.assertNotIn("slow", plain)
+        once = self.plan("--target", "8bpw", "--slow", "q4_0=1,Q5_1=1.000000,iq3_s=7", *options, model="moe.gguf")
+        self.assertEqual(once.pop("slow"), "q4_0=1,Q5_1=1.000000,iq3_s=7")
+        self.assertEqual(once, plain)
+        chosen = set()
+        for slow in ({"q5_1": "1.5"}, {"q4_0": "2.25"}, {"q4_0": "1.000001", "q8_0": "0.9"}, {"source": ".75", "q8_0": "100"}):
+            text = ",".join(f"{f}={x}" for f, x in slow.items())
+            factor = {f: fractions.Fraction(slow.get(f, "1")) for f in bits}
+
+            def counted(name, f):
+                part, whole = share.get(name, (1, 1))
+                return math.ceil(math.ceil(fractions.Fraction(elements[name] * bits[f] * part, 64 * whole)) * factor[f])
+
+            told = self.done("plan", "-d", "cpu", "--target", "8bpw", "--slow", text, *options, "moe.gguf", "-o", "slow.json")
+            plan = json.loads(read(self.path("slow.json")))
+            self.assertEqual((plan["cost"], plan["slow"], plan["budget"]), ("token", text, plain["budget"]))
+            for t in plan["tensors"]:
+                self.assertEqual(t["token_bytes"], counted(t["name"], t["format"]))
+                for c in t["choices"]:
+                    self.assertEqual(c["token_bytes"], counted(t["name"], c["format"]))
+            free = [t for t in plan["tensors"] if t["choices"]]
+            fixed = sum(t["token_bytes"] for t in plan["tensors"] if not t["choices"])
+            best = min(sum(c["damage"] for c in chosen) for chosen in itertools.product(*(t["choices"] for t in free))
+                       if fixed + sum(c["token_bytes"] for c in chosen) <= plan["budget"])
+            self.assertAlmostEqual(plan["damage"], best, delta=1e-12 * best)
+            self.assertTrue(plan["proven"] and plan["token_bytes"] <= plan["budget"])
+            self.assertIn(f"A token reads {plan['token_bytes']} bytes", told)
+            self.assertIn(f"counted with {text}; the file has {plan['bytes']} bytes", told)
+            for b in plan["baselines"]:
+                self.assertTrue(b["plan_damage"] is None or b["plan_damage"] <= b["damage"] * (1 + 1e-12), b)
+                if b["name"] in bits:
+                    sizes = [counted(t["name"], b["name"] if t["choices"] else "source") for t in plan["tensors"]]
+                    self.assertEqual(b["token_bytes"], sum(sizes))
+            chosen.add(tuple(t["format"] for t in free))
+            floor = self.plan("--target", f"{plan['floor']}B", "--slow", text, *options, model="moe.gguf")
+            self.assertEqual(floor["token_bytes"], plan["floor"])
+        self.assertGreater(len(chosen), 2)
+        self.done("quantize", "-d", "cpu", "--plan", "slow.json", "moe.gguf", "-o", "out.gguf")
+        self.assertEqual(os.path.getsize(self.path("out.gguf")), plan["bytes"])
+        self.done("report", "slow.json", "-o", "slow.html")
+        page = read(self.path("slow.html")).decode()
+        for said in (f"What a token reads is counted with {text}:", "those of slow formats counted more</text>",
+                     f'<dt>file</dt><dd title="{plan["bytes"]} bytes">'):
+            self.assertIn(said, page)
+
+    def test_slow_formats_that_are_none(self):
+        self.moe()
+        options = ("--target", "7bpw", "--formats", "q4_0,q8_0")
+        for slow in ("", "q4_0", "q4_0=", "q4_0=0", "q4_0=-1", "q4_0=1e1", "q4_0=nan", "q4_0=inf", "q4_0=0.009999", "q4_0=100.000001",
+                     "q4_0=1.0000001", "q4_0=1,", "q4_0=1.5x", "q4_0=1=2", "q4_0=.", "q4_0= 2", "q4_0=1,5", "q4_0=" + "9" * 500, "x" * 500):
+            self.refused(2, *options, "--cost", "token", "--slow", slow, model="moe.gguf", says=["not FORMAT=FACTOR"])
+        for slow, says in (("q9_0=2", "q9_0"), ("=2", "no format is called"), ("q4_0=2,q5_0=1.5,Q4_0=2", "named twice"), ("source=2,SOURCE=2", "named twice")):
+            self.refused(2, *options, "--cost", "token", "--slow", slow, model="moe.gguf", says=[says])
+        self.refused(2, *options, "--slow", "q4_0=2", model="moe.gguf", says=["--cost token"])
 
     def test_a_token_beside_a_published_model(self):
         self.moe()

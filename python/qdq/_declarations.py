@@ -649,6 +649,7 @@ class qdq_plan_info(Structure):
         ("reference", c_char_p),
         ("caution", c_double),
         ("yardstick", c_char_p),
+        ("slow", c_char_p),
     ]
 
 
@@ -669,6 +670,7 @@ class qdq_planner_options(Structure):
         ("for_llama_quantize", c_bool),
         ("keep_codes", c_bool),
         ("cost", c_int),
+        ("slow", c_char_p),
     ]
 
 

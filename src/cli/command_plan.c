@@ -26,6 +26,7 @@ enum {
     KEEP_CODES,
     BESIDE,
     COST,
+    SLOW,
     MLX_JSON,
     ARCH,
     MAP
@@ -42,7 +43,7 @@ enum { MAX_MORE = 96 }; /* files of scores */
 
 /* What is asked for. */
 typedef struct request {
-    const char *target, *formats, *gradients, *hf, *imatrix, *scores, *recipe, *mlx, *output, *beside;
+    const char *target, *formats, *gradients, *hf, *imatrix, *scores, *recipe, *mlx, *output, *beside, *slow;
     qdq_score score;
     qdq_plan_cost cost;
     rule rules[MAX_RULES];
@@ -210,8 +211,9 @@ static void print_sizes(const planning *p, const qdq_plan_info *plan) {
     bool token = p->request->cost == QDQ_COST_TOKEN;
     putchar('\n');
     if (token)
-        printf("A token reads %llu bytes (%s) of %llu allowed; the file has ", (ull)plan->token_bytes,
-               QDQ_SIZE(plan->token_bytes), (ull)plan->budget);
+        printf("A token reads %llu bytes (%s) of %llu allowed%s%s; the file has ", (ull)plan->token_bytes,
+               QDQ_SIZE(plan->token_bytes), (ull)plan->budget, plan->slow != NULL ? ", counted with " : "",
+               plan->slow != NULL ? qdq_printable(plan->slow, (char[1024]){0}, 1024) : "");
     printf("%llu bytes (%s), %.4f bits a weight", (ull)plan->bytes, QDQ_SIZE(plan->bytes),
            bits(plan->bytes - plan->overhead, plan->elements));
     if (!token) printf(", of %llu allowed", (ull)plan->budget);
@@ -321,7 +323,8 @@ static qdq_status make_planner(planning *p) {
                                    .scores = r->scores,
                                    .for_llama_quantize = r->recipe != NULL,
                                    .keep_codes = r->keep_codes,
-                                   .cost = r->cost};
+                                   .cost = r->cost,
+                                   .slow = r->slow};
     if (status == QDQ_OK) status = qdq_planner_create(p->session.selection, &options, &p->planner);
     for (unsigned i = 0; i < r->n_rules && status == QDQ_OK; i++)
         status = qdq_planner_rule(p->planner, r->rules[i].kind, r->rules[i].regex, r->rules[i].formats);
@@ -434,6 +437,8 @@ static const char *check_request(request *r, int n_operands) {
     if (!qdq_score_takes_gradients(r->score) && r->score != QDQ_SCORE_AUTO && r->gradients != NULL)
         return "that score does not use the gradients: leave out --grad";
     if (r->hf != NULL && r->gradients == NULL) return "--hf goes with --grad";
+    if (r->slow != NULL && r->cost != QDQ_COST_TOKEN)
+        return "--slow counts what a token reads: say --cost token, or leave it out";
     if (r->keep_codes && r->recipe != NULL)
         return "llama-quantize, for which --recipe is, keeps no codes: leave one out";
     if (r->part.parts > 0) return NULL;
@@ -494,6 +499,7 @@ int qdq_command_plan(int argc, char **argv) {
             if (strcmp(value, "token") != 0 && strcmp(value, "size") != 0) wrong = "--cost is size or token";
             r->cost = strcmp(value, "token") == 0 ? QDQ_COST_TOKEN : QDQ_COST_SIZE;
             break;
+        case SLOW: r->slow = value; break;
         case MLX_JSON: r->mlx = value; break;
         case ARCH: common.architecture = value; break;
         case MAP: common.map = value; break;
@@ -558,6 +564,9 @@ static const qdq_cli_option options[] = {
      "a "
      "time: of experts those that a token uses, of an embedding that is not the output one row. bpw and % are then of "
      "that, too"},
+    {SLOW, "slow", "F=X[,F=X...]", QDQ_ARG_TEXT, NULL,
+     "with --cost token: formats that your runtime computes slowly; a byte read of F counts as X, 0.01 to 100: "
+     "iq3_s=1.8 if q4_0 is read at 1.8 times the rate, which llama-bench shows. source is what stays as it is"},
     {RECIPE, "recipe", "FILE", QDQ_ARG_OUTPUT, NULL,
      "also write the plan as llama-quantize's --tensor-type-file, and print the command"},
     {MLX_JSON, "mlx-json", "FILE", QDQ_ARG_OUTPUT, NULL,
@@ -579,6 +588,8 @@ static const qdq_cli_example examples[] = {
      "qdq plan --scores s.json --more-scores s1.json --more-scores s2.json --target 4.5bpw in.gguf -o plan.json"},
     {"a model with experts, for a memory that gives a token 2 GB: what many tokens share is worth more bits",
      "qdq plan --cost token --target 2.0GB moe-f16.gguf -o plan.json"},
+    {"for a processor that takes 1.8 times as long over a byte of iq3_s, and 2.2 times over one of iq2_xs",
+     "qdq plan --cost token --slow iq3_s=1.8,iq2_xs=2.2 --target 4.5bpw --imatrix imatrix.gguf in.gguf -o plan.json"},
     {NULL, NULL},
 };
 

@@ -74,7 +74,7 @@ static qdq_status add(drafts *d, const char *name, bool preset, bool listed) {
         if (planned) b->damage += it->candidates[d->candidates[i]].damage;
         if (p->reads_reason[0] == '\0')
             b->token_bytes +=
-                planned ? qdq_planner_candidate_reads(p, it, d->candidates[i]) : qdq_item_reads(it, it->tensor->bytes);
+                planned ? qdq_planner_candidate_reads(p, it, d->candidates[i]) : qdq_planner_kept_reads(p, it);
     }
     return QDQ_OK;
 }

@@ -118,6 +118,7 @@ void qdq_plan_put(const qdq_plan *p, unsigned indent, qdq_builder *out) {
     qdq_json_put_text(&w, "score", p->score);
     qdq_json_put_text(&w, "target", p->target);
     qdq_json_put_text(&w, "cost", p->cost);
+    if (p->slow != NULL) qdq_json_put_text(&w, "slow", p->slow);
     qdq_json_put_whole(&w, "budget", p->budget);
     qdq_json_put_whole(&w, "bytes", p->bytes);
     if (p->token_bytes > 0) qdq_json_put_whole(&w, "token_bytes", p->token_bytes);
@@ -337,6 +338,7 @@ static qdq_status read_plan(reading *r) {
                                      {"caution", QDQ_JSON_OPTIONAL_MAGNITUDE, &p->caution},
                                      {"yardstick", QDQ_JSON_OPTIONAL, &p->yardstick},
                                      {"cost", QDQ_JSON_OPTIONAL, &p->cost},
+                                     {"slow", QDQ_JSON_OPTIONAL, &p->slow},
                                      {"token_bytes", QDQ_JSON_OPTIONAL_WHOLE, &p->token_bytes},
                                      {"tokens_per_sample", QDQ_JSON_OPTIONAL_MAGNITUDE, &p->tokens}};
     enum { N = sizeof fields / sizeof *fields };
@@ -360,7 +362,7 @@ static qdq_status read_plan(reading *r) {
     if (good) qdq_json_end(&r->json);
     if (r->json.memory) return no_memory(r);
     if (r->json.why != NULL) return qdq_json_failure(r->path, &r->json);
-    good = good && (strcmp(p->cost, QDQ_PLAN_SIZE) == 0 || qdq_plan_is_per_token(p));
+    good = good && (qdq_plan_is_per_token(p) || (strcmp(p->cost, QDQ_PLAN_SIZE) == 0 && p->slow == NULL));
     if (good && tensors && qdq_json_fields_all(fields, N, seen)) return check_sum(r);
     return qdq_fail(QDQ_BAD_DATA, "%s: a figure of the plan is missing, or of another type", r->path);
 }
@@ -461,6 +463,7 @@ qdq_status qdq_plan_describe(const qdq_plan *p, qdq_plan_info *info) {
                          .proven = p->proven,
                          .n_tensors = p->n_tensors,
                          .cost = p->cost,
+                         .slow = p->slow,
                          .token_bytes = p->token_bytes,
                          .forecast = p->forecast.text,
                          .kl = p->forecast.kl,

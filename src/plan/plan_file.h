@@ -34,6 +34,7 @@ struct qdq_plan {
     char *path; /* of a plan that was read, for messages; else NULL */
     const char *model, *score, *target;
     const char *cost;                                 /* QDQ_PLAN_SIZE: files; QDQ_PLAN_TOKEN: what a token reads */
+    const char *slow;                                 /* formats whose read bytes count more; NULL: none */
     const char *imatrix;                              /* NULL: none */
     const char *via;                                  /* elements that codes were decoded to; NULL: there were none */
     const char *reference;                            /* the revision by which codes were chosen; NULL: nobody says */

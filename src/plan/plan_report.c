@@ -162,6 +162,7 @@ static qdq_status add_tensors(page *p) {
     p->report.other_bytes = plan->overhead;
     p->report.per_token = qdq_plan_is_per_token(plan);
     p->report.token_bytes = plan->token_bytes;
+    p->report.slow = plan->slow;
     p->report.tensors = p->tensors;
     qdq_status status = link_slices(p);
     for (size_t i = 0; i < plan->n_tensors && status == QDQ_OK; i++) {

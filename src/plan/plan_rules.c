@@ -120,7 +120,7 @@ static qdq_status make_problem(qdq_planner *p) {
         qdq_item *it = &p->items[i];
         if (it->reason[0] != '\0') {
             p->kept += qdq_planner_padded(p, it->tensor->bytes);
-            kept_reads += qdq_item_reads(it, it->tensor->bytes);
+            kept_reads += qdq_planner_kept_reads(p, it);
             continue;
         }
         it->index = n++;

@@ -54,9 +54,14 @@ qdq_status qdq_planner_create(const qdq_selection *selection, const qdq_planner_
     p->for_llama_quantize = o.for_llama_quantize;
     p->keep_codes = o.keep_codes;
     p->cost = o.cost;
-    qdq_status status = copy_text(o.formats, &p->wanted) && copy_text(o.scores, &p->scores_path) ? QDQ_OK : no_memory();
+    bool copied =
+        copy_text(o.formats, &p->wanted) && copy_text(o.scores, &p->scores_path) && copy_text(o.slow, &p->slow_text);
+    qdq_status status = copied ? qdq_slow_formats_parse(o.slow, &p->slow) : no_memory();
     if (status == QDQ_OK && o.cost != QDQ_COST_SIZE && o.cost != QDQ_COST_TOKEN)
         status = qdq_fail(QDQ_INVALID_ARGUMENT, "no cost has the number %d", (int)o.cost);
+    if (status == QDQ_OK && o.slow != NULL && o.cost != QDQ_COST_TOKEN)
+        status =
+            qdq_fail(QDQ_INVALID_ARGUMENT, "slow formats count where a target bounds what a token reads, not a file");
     if (status == QDQ_OK) status = check_score(p);
     if (status == QDQ_OK) status = qdq_planner_check_formats(p);
     if (status != QDQ_OK) {
@@ -81,6 +86,7 @@ void qdq_planner_free(qdq_planner *p) {
     qdq_baselines_free(p->baselines);
     free(p->wanted);
     free(p->scores_path);
+    free(p->slow_text);
     for (uint32_t i = 0; i < p->n_more_scores; i++) free(p->more_scores[i]);
     free(p->more_scores);
     free(p);
@@ -254,7 +260,7 @@ static qdq_status fill_tensor(const qdq_planner *p, const qdq_item *it, const ch
                            .elements = it->tensor->elements,
                            .bytes = qdq_planner_padded(p, it->tensor->bytes)};
     bool known = p->reads_reason[0] == '\0';
-    if (known) t->token_bytes = qdq_item_reads(it, it->tensor->bytes);
+    if (known) t->token_bytes = qdq_planner_kept_reads(p, it);
     if (t->reason != NULL) return QDQ_OK;
     qdq_plan_choice *choices = calloc(p->n_formats, sizeof *choices);
     if (choices == NULL) return no_memory();
@@ -350,6 +356,7 @@ static qdq_status make_plan(const qdq_planner *p, const char *target, uint64_t b
                      .score = qdq_score_name(p->score),
                      .target = target,
                      .cost = p->cost == QDQ_COST_TOKEN ? QDQ_PLAN_TOKEN : QDQ_PLAN_SIZE,
+                     .slow = p->slow_text,
                      .imatrix = p->selection->imatrix != NULL ? qdq_imatrix_path(p->selection->imatrix) : NULL,
                      .via = via_of(p->selection->model),
                      .reference = p->reference,

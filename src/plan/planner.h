@@ -8,6 +8,7 @@
 #include "plan/measure.h"
 #include "plan/plan_file.h"
 #include "plan/problem.h"
+#include "plan/slow_formats.h"
 #include "model/llama_rules.h"
 #include "model/pattern.h"
 #include "model/selection.h"
@@ -65,8 +66,8 @@ struct qdq_planner {
     const qdq_selection *selection;
     const qdq_gradients *gradients; /* NULL: none */
     qdq_score score;
-    char *wanted, *scores_path; /* the options' texts; NULL: none */
-    char **more_scores;         /* files of qdq_planner_add_scores() */
+    char *wanted, *scores_path, *slow_text; /* the options' texts; NULL: none */
+    char **more_scores;                     /* files of qdq_planner_add_scores() */
     uint32_t n_more_scores;
     bool for_llama_quantize, keep_codes;
     char reference[16];   /* the revision by which codes were chosen when damage was measured; "": not yet */
@@ -90,6 +91,7 @@ struct qdq_planner {
     uint64_t overhead, elements, source_bytes, kept, alignment; /* bytes of the file; of the source's tensors */
     /* Of what the target bounds, the file or what a token reads: */
     qdq_plan_cost cost;
+    qdq_slow_formats slow;
     uint64_t fixed;                       /* what all plans have in common */
     uint64_t floor, ceiling;              /* of plans */
     char reads_reason[QDQ_REASON];        /* why it is not known what a token reads; "": it is */

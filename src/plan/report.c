@@ -111,6 +111,11 @@ static void put_summary(qdq_builder *out, const qdq_report *r, const qdq_report_
     if (r->kl_unit > 0) put_fact(out, "expected KL divergence, nats a token", s->damage * r->kl_unit, "%.3g");
     put_fact(out, "tensors planned", (double)r->n_tensors, "%.0f");
     qdq_builder_text(out, "</dl>\n");
+    if (r->slow) {
+        qdq_builder_text(out, "<p>What a token reads is counted with ");
+        qdq_report_text(out, r->slow);
+        qdq_builder_text(out, ": so many times a byte of those formats.</p>\n");
+    }
     if (r->forecast) {
         qdq_builder_text(out, "<p>");
         qdq_report_text(out, r->forecast);

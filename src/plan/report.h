@@ -49,6 +49,7 @@ typedef struct qdq_report {
     double bits;           /* a weight, over all tensors; 0: not shown */
     bool per_token;        /* the budget bounds what a token reads, not the file */
     uint64_t token_bytes;  /* that a token reads; 0: not known */
+    const char *slow;      /* by how much bytes of which formats count more there; NULL: none */
     uint64_t other_bytes;  /* of the file, without the tensors below */
     const char *forecast;  /* a sentence on what damage foretells; NULL: none */
     double kl_unit;        /* with a forecast: nats a token that a unit of damage is; 0: it has no unit */

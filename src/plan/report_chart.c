@@ -48,7 +48,7 @@ static chart set_scales(const qdq_report *r, const qdq_report_totals *s) {
     return c;
 }
 
-static void put_axes(qdq_builder *out, const chart *c, bool per_token) {
+static void put_axes(qdq_builder *out, const chart *c, const qdq_report *r) {
     double span = c->high_x - c->low_x, step = 1;
     while (step * 8 < span) step *= 2; /* powers of two: round figures of KiB, MiB, GiB */
     for (double x = ceil(c->low_x / step) * step; x <= c->high_x; x += step) {
@@ -69,7 +69,9 @@ static void put_axes(qdq_builder *out, const chart *c, bool per_token) {
     }
     qdq_builder_format(out, "<text class=\"soft\" text-anchor=\"middle\" x=\"%d\" y=\"%d\">%s</text>\n",
                        LEFT + WIDTH / 2, TOP + HEIGHT + 34,
-                       per_token ? "bytes that a token reads" : "size of the file");
+                       !r->per_token ? "size of the file"
+                       : r->slow     ? "bytes that a token reads, those of slow formats counted more"
+                                     : "bytes that a token reads");
     qdq_builder_format(
         out, "<text class=\"soft\" text-anchor=\"middle\" transform=\"translate(14 %d) rotate(-90)\">damage</text>\n",
         TOP + HEIGHT / 2);
@@ -178,7 +180,7 @@ void qdq_report_chart(qdq_builder *out, const qdq_report *r, const qdq_report_to
         "<h2>Damage against size</h2>\n<figure>\n<div class=\"wide\"><svg xmlns=\"http://www.w3.org/2000/svg\" "
         "viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"Damage, on a logarithmic scale, against bytes\">\n",
         LEFT + WIDTH + 30, TOP + HEIGHT + 40);
-    put_axes(out, &c, r->per_token);
+    put_axes(out, &c, r);
     if (r->budget)
         qdq_builder_format(
             out, "<line class=\"budget\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"><title>budget</title></line>\n",

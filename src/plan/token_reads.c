@@ -70,20 +70,25 @@ qdq_status qdq_planner_find_reads(qdq_planner *p) {
     for (uint64_t i = 0; i < p->n_items && p->reads_reason[0] == '\0'; i++) {
         const qdq_item *it = &p->items[i];
         elements += (double)it->tensor->elements * (double)it->reads.part / (double)it->reads.whole;
-        p->source_reads += qdq_item_reads(it, it->tensor->bytes);
+        p->source_reads += qdq_planner_kept_reads(p, it);
     }
     p->read_elements = (uint64_t)elements;
     return QDQ_OK;
 }
 
-uint64_t qdq_item_reads(const qdq_item *it, uint64_t bytes) {
-    return (uint64_t)(((u128)bytes * it->reads.part + it->reads.whole - 1) / it->reads.whole);
+static uint64_t reads_of(const qdq_planner *p, const qdq_item *it, qdq_format format, uint64_t bytes) {
+    uint64_t reads = (uint64_t)(((u128)bytes * it->reads.part + it->reads.whole - 1) / it->reads.whole);
+    return qdq_slow_formats_count(&p->slow, format, reads);
+}
+
+uint64_t qdq_planner_kept_reads(const qdq_planner *p, const qdq_item *it) {
+    return reads_of(p, it, QDQ_FORMAT_SOURCE, it->tensor->bytes);
 }
 
 uint64_t qdq_planner_candidate_reads(const qdq_planner *p, const qdq_item *it, uint32_t candidate) {
     qdq_format format = p->formats[candidate].format;
-    return qdq_item_reads(it, format == QDQ_FORMAT_SOURCE ? it->tensor->bytes
-                                                          : qdq_format_bytes(format, it->tensor->elements));
+    if (format == QDQ_FORMAT_SOURCE) return qdq_planner_kept_reads(p, it);
+    return reads_of(p, it, format, qdq_format_bytes(format, it->tensor->elements));
 }
 
 uint64_t qdq_planner_cost(const qdq_planner *p, const qdq_item *it, uint32_t candidate) {

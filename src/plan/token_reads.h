@@ -8,9 +8,9 @@
 /* Each item's share, and whether all are known; *reason: why not. Items have their names. QDQ_OUT_OF_MEMORY;
  * QDQ_IO_ERROR: config.json cannot be read. */
 qdq_status qdq_planner_find_reads(qdq_planner *planner);
-/* Bytes that a token reads of an item that has so many, without padding. */
-uint64_t qdq_item_reads(const qdq_item *item, uint64_t bytes);
-/* The same of what a candidate makes of it. */
+/* Bytes that a token reads of an item, without padding, those of slow formats counted by their factors: as it is, and
+ * of what a candidate makes of it. */
+uint64_t qdq_planner_kept_reads(const qdq_planner *planner, const qdq_item *item);
 uint64_t qdq_planner_candidate_reads(const qdq_planner *planner, const qdq_item *item, uint32_t candidate);
 /* What a candidate takes of what the target bounds. */
 uint64_t qdq_planner_cost(const qdq_planner *planner, const qdq_item *item, uint32_t candidate);
