@@ -108,7 +108,7 @@ COMMANDS = {
     "plan-part": "plan --part 2/2 --scores s.json --formats q4_0,q8_0 m.gguf",
     "plan-more": "plan --target 9bpw --more-scores known.json --scores s.json --formats q4_0,q8_0 m.gguf -o o.json",
     "plan-beside": "plan --formats q4_0 --beside q.gguf m.gguf -o o.json",
-    "plan-token": "plan --cost token --slow q4_0=1.5 --target 6bpw --formats q4_0,q8_0 --scores s.json folder -o o.json",
+    "plan-token": "plan --cost token --slow q4_0=1.5 --target 9bpw --formats q4_0,q8_0 --scores s.json folder -o o.json",
     "plan-gradients": "plan --target 6bpw --score squared --formats q4_0,q8_0 --grad g.safetensors --map map.txt --same qkv m.safetensors -o o.json",
     "report": "report p.json -o o.html",
     "imatrix-show": "imatrix show --model m.gguf --json o.json i.gguf",
