@@ -74,6 +74,19 @@ class TestWords(CommandTest):
         for arguments in wrong:
             self.fails(2, "Try 'qdq|abacus", *arguments)
 
+    def test_what_to_say_instead(self):
+        for words, arguments in [
+                ("no format is called 'q4k'; did you mean q4_K\\?", ["error", "-f", "q4k", self.model]),
+                ("no format is called 'Q4KM'; did you mean Q4_K_M\\?", ["error", "-f", "q8_0,Q4KM", self.model]),
+                ("no format is called '_'; there are: q4_0, .*, f32, f16, bf16\n", ["error", "-f", "_", self.model]),
+                ("not 0: a .safetensors or .gguf file, or a directory", ["error", "-f", "q4_0"]),
+                ("not 2: 'q8_0' is too much", ["error", "-f", "q4_0", self.model, "q8_0"]),
+                ("o.gguf: what is written is safetensors", ["roundtrip", "-f", "q4_0", self.model, "-o", "o.gguf"])]:
+            self.fails(2, words, *arguments)
+        self.fails(1, "nowhere/o.gguf: cannot be created: .*: make its directory first", "quantize", "-f", "q4_0", self.model,
+                   "-o", "nowhere/o.gguf")
+        self.assertEqual(self.done("help", "help"), self.done("help"))
+
     def test_mixtures(self):
         """What users of llama-quantize type."""
         for name, most in [("Q4_K_M", "q4_K"), ("q5_k_s", "q5_K"), ("IQ3_M", "iq3_s")]:
@@ -143,7 +156,7 @@ class TestHostileFiles(CommandTest):
     def test_long_path_keeps_its_file_and_the_sentence(self):
         folders = "/".join(["folder"] * 500)
         self.fails(1, [r"/x\.gguf: cannot be opened: \S+[^\n]*\n\Z"], "error", "-f", "q4_0", folders + "/x.gguf")
-        self.fails(1, [r"/o\.gguf: cannot be created: [^\n]*; no output was left\n\Z"],
+        self.fails(1, [r"/o\.gguf: cannot be created: [^\n]*: make its directory first; no output was left\n\Z"],
                    "quantize", "-f", "q4_0", "model.safetensors", "-o", folders + "/o.gguf")
 
     def test_pipes(self):

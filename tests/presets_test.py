@@ -117,8 +117,15 @@ class TestLanguage(CommandTest):
     def test_wrong(self):
         for words, arguments in [
                 ("no type 'Q9'; there are: .*Q4_K_M.*COPY", ["m.gguf", "o.gguf", "Q9"]),
+                ("no type 'Q4KM'; did you mean Q4_K_M\\?", ["m.gguf", "o.gguf", "Q4KM"]),
+                ("no type 'iq3-xxs'; did you mean IQ3_XXS\\?", ["m.gguf", "o.gguf", "iq3-xxs"]),
                 ("no type: say IN OUT TYPE", ["m.gguf", "o.gguf"]),
-                ("number of threads", ["m.gguf", "o.gguf", "Q4_0", "many"]),
+                ("IN OUT TYPE, -f FORMAT or --plan FILE", ["m.gguf"]),
+                ("Q4_0, stands the number of threads, 0 to 4096, not 'many': the order", ["m.gguf", "o.gguf", "Q4_0", "many"]),
+                ("not 'o.gguf': the order is IN OUT TYPE", ["m.gguf", "Q4_0", "o.gguf"]),
+                ("comes last: the order is IN OUT TYPE", ["Q4_0", "m.gguf", "o.gguf"]),
+                ("comes last: the order is IN OUT TYPE", ["Q4_0", "m.gguf"]),
+                ("o.safetensors: what is written is GGUF", ["m.gguf", "o.safetensors", "Q4_0"]),
                 ("more behind the number", ["m.gguf", "o.gguf", "Q4_0", "2", "3"]),
                 ("no input", ["-f", "q4_0"]),
                 ("named twice", ["m.gguf", "o.gguf", "Q4_0", "-o", "p.gguf"]),

@@ -162,6 +162,8 @@ void qdq_parse_begin(qdq_parser *parser, const qdq_cli_command *command, qdq_com
 int qdq_parse_next(qdq_parser *parser);
 /* Notes an output that no option names; what is wrong with it, or NULL. */
 const char *qdq_parse_output(qdq_parser *parser, const char *path);
+/* Is there one operand, a model? Else reports so; parser->status is the exit status. */
+bool qdq_parse_input(qdq_parser *parser);
 /* Reports a wrong command line ("qdq error: MESSAGE", then where help is); returns QDQ_EXIT_USAGE. */
 __attribute__((format(printf, 2, 3))) int qdq_usage_error(qdq_parser *parser, const char *format, ...);
 

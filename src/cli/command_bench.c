@@ -68,7 +68,8 @@ static uint32_t list_timings(const settings *s, qdq_timing *timings) {
                                         .operation = (qdq_operation)kind,
                                         .format = s->formats[f],
                                         .high = s->formats[f] == q8_0 ? QDQ_FORMAT_SOURCE : q8_0,
-                                        .importance = s->importance || qdq_format_facts(s->formats[f]).importance == 2};
+                                        .importance = s->importance || qdq_format_facts(s->formats[f]).importance ==
+                                                                           QDQ_IMPORTANCE_NEEDED};
     return n;
 }
 

@@ -2,7 +2,7 @@
 #include "cli/cli.h"
 
 static const char *importance_word(uint32_t importance) {
-    return importance == 2 ? "needed" : importance == 1 ? "used" : "not used";
+    return importance == QDQ_IMPORTANCE_NEEDED ? "needed" : importance == QDQ_IMPORTANCE_USED ? "used" : "not used";
 }
 
 static json_t *make_json(void) {
@@ -44,8 +44,9 @@ static qdq_table *make_table(void) {
         qdq_table_cell(table, "%u", (unsigned)info.block_bytes);
         qdq_table_cell(table, "%.4g", qdq_format_bits(order[i]));
         qdq_table_cell(table, "%s",
-                       info.importance < 2 && qdq_llama_needs_importance(order[i]) ? "used; quantize needs it"
-                                                                                   : importance_word(info.importance));
+                       info.importance != QDQ_IMPORTANCE_NEEDED && qdq_llama_needs_importance(order[i])
+                           ? "used; quantize needs it"
+                           : importance_word(info.importance));
     }
     return table;
 }

@@ -127,7 +127,7 @@ int qdq_command_lattice(int argc, char **argv) {
     qdq_parse_begin(&parser, &qdq_cli_lattice, &common, argc, argv);
     for (int o; (o = qdq_parse_next(&parser)) != QDQ_PARSE_END;)
         if (o == QDQ_PARSE_EXIT) return parser.status;
-    if (parser.n_operands != 1) return qdq_usage_error(&parser, "one input is wanted, not %d", parser.n_operands);
+    if (!qdq_parse_input(&parser)) return parser.status;
     common.device = "cpu";
     qdq_status status = qdq_session_open(&s.session, &common, parser.operands[0], NULL);
     if (status == QDQ_OK) status = add_tensors(&s);

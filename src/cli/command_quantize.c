@@ -333,28 +333,38 @@ static const char *name_output(quantization *q, const char *input, const char *t
     return NULL;
 }
 
+static bool is_type(const char *word) { return qdq_llama_find_preset(word) != NULL || strcasecmp(word, "COPY") == 0; }
+
+/* What stands where llama-quantize has the number of threads. */
+static const char *wrong_order(const char *type, const char *word) {
+    qdq_fail(QDQ_INVALID_ARGUMENT,
+             "behind the type, %s, stands the number of threads, 0 to 4096, not '%s': the order is IN OUT TYPE", type,
+             qdq_printable(word, (char[256]){0}, 256));
+    return qdq_error_message();
+}
+
 /* IN, with options for all else; IN OUT; or llama-quantize's IN [OUT] TYPE [THREADS]. */
 static const char *take_operands(quantization *q, const qdq_parser *parser, qdq_common *common, bool typed) {
     int n = parser->n_operands;
     char **at = parser->operands;
     long long threads;
-    if (n < 1) return "no input";
+    if (n < 1) return "no input: say IN OUT TYPE, as to llama-quantize, or -f FORMAT IN -o OUT";
     if (typed || n == 1) {
         if (n > 2 || (n == 2 && q->output != NULL)) return "more is named than an input and an output";
         if (n == 2) q->output = at[1];
         return NULL;
     }
     int next = 1;
-    bool is_type = qdq_llama_find_preset(at[1]) != NULL || strcasecmp(at[1], "COPY") == 0;
-    if (!is_type) {
+    if (is_type(at[0]) && !is_type(at[1]) && (n < 3 || !is_type(at[2])))
+        return "the type comes last: the order is IN OUT TYPE";
+    if (!is_type(at[1])) {
         if (q->output != NULL) return "the output is named twice";
         q->output = at[next++];
     }
     if (next == n) return "no type: say IN OUT TYPE, as to llama-quantize, or -f FORMAT";
     q->wish.preset = at[next++];
     if (next < n) {
-        if (!qdq_parse_integer(at[next], 0, 4096, &threads))
-            return "behind the type is the number of threads, 0 to 4096";
+        if (!qdq_parse_integer(at[next], 0, 4096, &threads)) return wrong_order(q->wish.preset, at[next]);
         common->threads = (int)threads;
         next++;
     }
@@ -484,7 +494,9 @@ int qdq_command_quantize(int argc, char **argv) {
     if (wrong == NULL && common.like != NULL && q.wish.keep_split)
         wrong = "what is made with --like is one file: leave out --keep-split";
     if (wrong == NULL && common.like == NULL && q.map != NULL) wrong = "--map goes with --like";
-    if (wrong == NULL && q.output == NULL && !q.dry_run) wrong = "no output: say -o OUT.gguf";
+    bool wished = typed || q.wish.preset != NULL;
+    if (wrong == NULL && wished && q.output == NULL && !q.dry_run) wrong = "no output: say -o OUT.gguf";
+    if (wrong == NULL && !q.dry_run && q.output != NULL) wrong = qdq_path_misnamed(q.output, "GGUF", ".safetensors");
     if (wrong == NULL) wrong = qdq_part_check(&q.part, &common, q.dry_run);
     common.keep_codes = q.keep_codes;
     if (wrong == NULL) wrong = check_wish(&q, format, &status);

@@ -77,9 +77,10 @@ int qdq_command_roundtrip(int argc, char **argv) {
         }
     }
     qdq_format made;
+    if (wrong == NULL && output != NULL) wrong = qdq_path_misnamed(output, "safetensors", ".gguf");
     if (wrong == NULL) wrong = qdq_part_check(&part, &common, false);
     if (wrong != NULL) return qdq_usage_error(&parser, "%s", wrong);
-    if (parser.n_operands != 1) return qdq_usage_error(&parser, "one input is wanted, not %d", parser.n_operands);
+    if (!qdq_parse_input(&parser)) return parser.status;
     if (format == NULL) return qdq_usage_error(&parser, "no format: say -f FORMAT");
     if (output == NULL) return qdq_usage_error(&parser, "no output: say -o OUT.safetensors");
     if (strcmp(dtype, "f32") != 0 && strcmp(dtype, "source") != 0)

@@ -234,7 +234,7 @@ int qdq_command_sensitivity(int argc, char **argv) {
         case SUMS: p.sums.shared.folder = parser.value; break;
         }
     }
-    if (parser.n_operands != 1) return qdq_usage_error(&parser, "one input is wanted, not %d", parser.n_operands);
+    if (!qdq_parse_input(&parser)) return parser.status;
     if (wrong == NULL) wrong = qdq_part_sums_check(&p.sums, common.json != NULL || mlx != NULL);
     if (wrong != NULL) return qdq_usage_error(&parser, "%s", wrong);
     if (one_format("low", low, imatrix, &p.formats[0], &parser) != QDQ_EXIT_OK) return QDQ_EXIT_USAGE;

@@ -89,7 +89,7 @@ void qdq_print_overview(FILE *to) {
     fprintf(to, "Usage: qdq COMMAND [OPTION]...\n\nqdq: %s.\n\nCommands:\n", summary);
     for (const qdq_cli_command *const *c = qdq_cli_commands; *c != NULL; c++)
         fprintf(to, "  %-12s %s\n", (*c)->name, (*c)->summary);
-    fputs("\n'qdq COMMAND --help' shows a command's options and examples; 'qdq --version' the version.\n", to);
+    fputs("\n'qdq help COMMAND' shows a command's options and examples; 'qdq --version' the version.\n", to);
 }
 
 /* ---- Man page -------------------------------------------------------------------------------------------------- */

@@ -107,7 +107,7 @@ int main(int argc, char **argv) {
     }
     const char *word = argv[1];
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) return help(NULL);
-    if (strcmp(word, "help") == 0) return help(argc > 2 ? argv[2] : NULL);
+    if (strcmp(word, "help") == 0) return help(argc > 2 && strcmp(argv[2], "help") != 0 ? argv[2] : NULL);
     if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) {
         printf("qdq %s\n", qdq_version());
         return printed();

@@ -256,6 +256,16 @@ const char *qdq_parse_output(qdq_parser *parser, const char *path) {
     return qdq_paths_check(&parser->paths) == QDQ_OK ? NULL : qdq_error_message();
 }
 
+bool qdq_parse_input(qdq_parser *parser) {
+    int n = parser->n_operands;
+    if (n == 1) return true;
+    if (n == 0)
+        qdq_usage_error(parser, "one input is wanted, not 0: a .safetensors or .gguf file, or a directory");
+    else
+        qdq_usage_error(parser, "one input is wanted, not %d: '%s' is too much", n, parser->operands[n - 1]);
+    return false;
+}
+
 int qdq_parse_next(qdq_parser *parser) {
     if (parser->names == NULL) {
         qdq_complain("out of memory to read the command line");

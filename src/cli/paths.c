@@ -52,6 +52,13 @@ static bool is_config(const qdq_file_info *output, const char *operand) {
     return same_file(output, config);
 }
 
+const char *qdq_path_misnamed(const char *output, const char *layout, const char *end) {
+    size_t length = strlen(output), tail = strlen(end);
+    if (length < tail || strcmp(output + length - tail, end) != 0) return NULL;
+    qdq_fail(QDQ_INVALID_ARGUMENT, "%s: what is written is %s: name it so", SHOWN(output), layout);
+    return qdq_error_message();
+}
+
 qdq_status qdq_paths_check(const qdq_paths *paths) {
     for (unsigned o = 0; o < paths->n; o++) {
         const char *output = paths->named[o].path;

@@ -94,7 +94,7 @@ const char *qdq_explanation(void) {
     static const char *const options[] = {
         [QDQ_ADVICE_NONE] = "",
         [QDQ_ADVICE_ALLOW_NON_FINITE] = "; mend the file, or say --allow-non-finite",
-        [QDQ_ADVICE_IMATRIX] = ": give --imatrix FILE",
+        [QDQ_ADVICE_IMATRIX] = ": give --imatrix FILE, as llama-imatrix makes it",
         [QDQ_ADVICE_NAMES] = ": give --arch NAME or --map FILE",
         [QDQ_ADVICE_MAP] = ": give --map FILE",
         [QDQ_ADVICE_HF] = ": give --hf MODEL, the model they were taken of, or plan from that model itself",

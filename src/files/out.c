@@ -30,9 +30,11 @@ static const char reserved[] = "";
 
 static qdq_status failed(const qdq_out *out, const char *what) {
     int error = errno;
+    qdq_file_info info;
     const char *advice = qdq_disk_is_full() ? ": free some room or write elsewhere"
                          : error == EFBIG   ? ": a size limit of the file system or of `ulimit -f`"
-                                            : "";
+                         : error == ENOENT && !qdq_path_info(out->directory, &info) ? ": make its directory first"
+                                                                                    : "";
     return qdq_fail(QDQ_IO_ERROR, "%s: %s: %s%s; no output was left", SHOWN(out->path), what, strerror(error), advice);
 }
 
@@ -98,7 +100,8 @@ qdq_status qdq_out_check_path(const char *path) {
     }
     if (info.kind == QDQ_FILE_NULL_DEVICE) return QDQ_OK;
     if (info.kind != QDQ_FILE_REGULAR)
-        return qdq_fail(QDQ_IO_ERROR, "%s: is a directory or device; the output must be a regular file", SHOWN(path));
+        return qdq_fail(QDQ_IO_ERROR, "%s: is a %s; the output must be a regular file", SHOWN(path),
+                        info.kind == QDQ_FILE_DIRECTORY ? "directory" : "device or pipe");
     if (qdq_map_has(&info.id, input, sizeof input))
         return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: is the input %s; choose another output", SHOWN(path), input);
     if (!qdq_path_may_replace(path))

@@ -105,6 +105,10 @@ static qdq_status find_preset(const char *name, qdq_targets *t) {
     t->preset = qdq_preset_by_name(name);
     t->copy = strcasecmp(name, "COPY") == 0;
     if (t->preset != NULL || t->copy) return QDQ_OK;
+    for (size_t i = 0; i < qdq_preset_count(); i++)
+        if (qdq_word_means(name, qdq_preset_at(i)->name))
+            return qdq_fail(QDQ_INVALID_ARGUMENT, "llama-quantize has no type '%.40s'; did you mean %s?", name,
+                            qdq_preset_at(i)->name);
     for (size_t i = 0; i < qdq_preset_count() && used < sizeof list; i++)
         used += (size_t)snprintf(list + used, sizeof list - used, " %s", qdq_preset_at(i)->name);
     return qdq_fail(QDQ_INVALID_ARGUMENT, "llama-quantize has no type '%.40s'; there are:%s COPY", name, list);

@@ -16,6 +16,28 @@ qdq_format_info qdq_describe_format(qdq_format format) {
 
 bool qdq_format_is_source(qdq_format format) { return qdq_describe_format(format).block_elements == 1; }
 
+static size_t letter(const char *text) {
+    return strcspn(text, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
+}
+
+bool qdq_word_means(const char *word, const char *name) {
+    for (;; word++, name++) {
+        word += letter(word);
+        name += letter(name);
+        if (*word == '\0' || *name == '\0') return *word == *name;
+        if (strncasecmp(word, name, 1) != 0) return false;
+    }
+}
+
+/* The format, or else the mixture, whose name is spelt otherwise; NULL: none. */
+static const char *format_meant(const char *word) {
+    for (qdq_format f = 0; f < qdq_format_count(); f++)
+        if (qdq_word_means(word, qdq_describe_format(f).name)) return qdq_describe_format(f).name;
+    for (size_t i = 0; i < qdq_preset_count(); i++)
+        if (qdq_word_means(word, qdq_preset_at(i)->name)) return qdq_preset_at(i)->name;
+    return NULL;
+}
+
 static qdq_status no_format(const char *name, size_t length) {
     char text[32];
     snprintf(text, sizeof text, "%.*s", (int)(length < sizeof text ? length : sizeof text - 1), name);
@@ -24,6 +46,8 @@ static qdq_status no_format(const char *name, size_t length) {
         return qdq_fail(QDQ_INVALID_ARGUMENT,
                         "%s is a mixture that llama-quantize makes, not a format: most of its tensors are %s", text,
                         qdq_ggml_type_by_id(preset->type)->name);
+    const char *meant = format_meant(text);
+    if (meant != NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "no format is called '%s'; did you mean %s?", text, meant);
     char known[512] = "";
     for (qdq_format f = 0; f < qdq_format_count(); f++) {
         size_t used = strlen(known);

@@ -161,8 +161,8 @@ static qdq_status set_format(const qdq_targets *targets, const qdq_selection *se
     qdq_format format = qdq_format_by_ggml_type(type);
     const qdq_ggml_type *wanted = qdq_ggml_type_by_id(type);
     if (format == QDQ_FORMAT_NONE)
-        return qdq_fail(QDQ_UNSUPPORTED, "tensor \"%s\": this version cannot make %s", SHOWN(t->name, 256),
-                        wanted->name);
+        return qdq_fail(QDQ_UNSUPPORTED, "%s: tensor \"%s\": this version cannot make %s", SHOWN(t->path, 256),
+                        SHOWN(t->name, 256), wanted->name);
     bool wants = wants_importance(targets, t->name, format), fits;
     if (wants && selection->imatrix == NULL) {
         choice->format = format;
@@ -198,12 +198,12 @@ qdq_status qdq_targets_lack(qdq_format format, const qdq_selection *selection, c
     const char *wanted = qdq_describe_format(format).name;
     if (selection->imatrix == NULL)
         return qdq_fail_advising(QDQ_ADVICE_IMATRIX, QDQ_INVALID_ARGUMENT,
-                                 "tensor \"%s\" would be %s, which needs an importance matrix", SHOWN(name, 256),
-                                 wanted);
+                                 "%s: tensor \"%s\" would be %s, which needs an importance matrix",
+                                 SHOWN(qdq_model_path(selection->model), 256), SHOWN(name, 256), wanted);
     return qdq_fail_advising(QDQ_ADVICE_EXCEPTION, QDQ_BAD_DATA,
-                             "tensor \"%s\" would be %s, which needs an importance matrix, and the one given has no "
-                             "entry for it",
-                             SHOWN(name, 256), wanted);
+                             "%s: tensor \"%s\" would be %s, which needs an importance matrix, and the one given has "
+                             "no entry for it",
+                             SHOWN(qdq_model_path(selection->model), 256), SHOWN(name, 256), wanted);
 }
 
 qdq_status qdq_targets_choose(qdq_targets *targets, const qdq_selection *selection, uint64_t index,
@@ -223,9 +223,9 @@ qdq_status qdq_targets_choose(qdq_targets *targets, const qdq_selection *selecti
     if (!takes && targets->preset != NULL && stored != NULL && qdq_ggml_type_is_quantized(stored) &&
         c->type != t->ggml_type)
         return qdq_fail_advising(QDQ_ADVICE_REQUANTIZE, QDQ_UNSUPPORTED,
-                                 "tensor \"%s\" is %s already, and %s wants it as %s: give the F32, F16 or BF16 model "
-                                 "that it was made from",
-                                 SHOWN(t->name, 256), stored->name, targets->preset->name,
+                                 "%s: tensor \"%s\" is %s already, and %s wants it as %s: give the F32, F16 or BF16 "
+                                 "model that it was made from",
+                                 SHOWN(t->path, 256), SHOWN(t->name, 256), stored->name, targets->preset->name,
                                  qdq_ggml_type_by_id(c->type)->name);
     if (!takes) return QDQ_OK;
     if (c->rule == QDQ_RULE_COPIED && c->wanted == c->type) {
