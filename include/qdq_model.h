@@ -477,6 +477,10 @@ typedef struct qdq_shared_sums {
     /* Set by the call, in tensors: those that it measured, those that it would have had to and were known, and those
      * whose sums are not known yet and stay 0, which other parts measure. */
     uint64_t measured, known, missing;
+    /* Instead of `part`, which is 0: asked for one part after another; 0: no more for this call. The first parts have
+     * the dearest tensors. */
+    uint32_t (*next_part)(void *context);
+    void *context;
 } qdq_shared_sums;
 
 /* ---- What formats do to a model --------------------------------------------------------------------------------- */

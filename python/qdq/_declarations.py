@@ -451,6 +451,8 @@ class qdq_shared_sums(Structure):
         ("measured", c_uint64),
         ("known", c_uint64),
         ("missing", c_uint64),
+        ("next_part", CFUNCTYPE(c_uint32, c_void_p)),
+        ("context", c_void_p),
     ]
 
 

@@ -42,6 +42,10 @@ enum {
 
 /* Prints "qdq: MESSAGE" to standard error, safe for a terminal, below a progress line if there is one. */
 __attribute__((format(printf, 1, 2))) void qdq_complain(const char *format, ...);
+/* Messages go there from now on, the last one in place of those before: of a process that another one speaks for. */
+void qdq_complain_into(char *buffer, size_t room);
+/* After a message about the command line: where help is. command: "" for all. */
+void qdq_point_to_help(const char *command);
 /* What the library found wrong, with the options that would help: of this thread's last failure, until the next call.
  */
 const char *qdq_explanation(void);

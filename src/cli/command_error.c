@@ -85,8 +85,10 @@ static qdq_status measure(plan *p) {
     qdq_status status = qdq_errors_create(p->session.selection, p->n_formats, p->formats, &p->errors);
     if (status == QDQ_OK) status = look_at_tensors(p);
     qdq_progress_begin("errors", p->session.common->quiet);
-    if (status == QDQ_OK)
-        status = qdq_errors_measure_shared(p->errors, p->session.pass, qdq_part_sums_shared(&p->sums));
+    if (status == QDQ_OK) {
+        do status = qdq_errors_measure_shared(p->errors, p->session.pass, qdq_part_sums_shared(&p->sums));
+        while (qdq_part_sums_again(&p->sums, &status));
+    }
     qdq_progress_end();
     return status;
 }
@@ -232,7 +234,7 @@ int qdq_command_error(int argc, char **argv) {
         }
     }
     if (!qdq_parse_input(&parser)) return parser.status;
-    if (wrong == NULL) wrong = qdq_part_sums_check(&p.sums, common.json != NULL);
+    if (wrong == NULL) wrong = qdq_part_sums_check(&p.sums, &common, common.json != NULL);
     if (wrong != NULL) return qdq_usage_error(&parser, "%s", wrong);
     if (formats == NULL) return qdq_usage_error(&parser, "no format: say -f FORMAT[,FORMAT]...");
     if (qdq_list_formats(formats, QDQ_LIST_FLOATS | qdq_weighted(imatrix), p.formats, &p.n_formats) != QDQ_OK)

@@ -85,9 +85,12 @@ static qdq_status score(plan *p) {
             : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the results of %llu tensors", (unsigned long long)p->n);
     for (uint64_t i = 0; i < p->n && status == QDQ_OK; i++) indexes[i] = p->tensors[i].index;
     qdq_progress_begin("sensitivity", p->session.common->quiet);
-    if (status == QDQ_OK)
-        status = qdq_pass_sensitivities(p->session.pass, p->session.selection, p->gradients, p->n, indexes,
-                                        p->formats[0], p->formats[1], sums, qdq_part_sums_shared(&p->sums));
+    if (status == QDQ_OK) {
+        do
+            status = qdq_pass_sensitivities(p->session.pass, p->session.selection, p->gradients, p->n, indexes,
+                                            p->formats[0], p->formats[1], sums, qdq_part_sums_shared(&p->sums));
+        while (qdq_part_sums_again(&p->sums, &status));
+    }
     qdq_progress_end();
     for (uint64_t i = 0; i < p->n && status == QDQ_OK; i++) p->tensors[i].sums = sums[i];
     free(indexes);
@@ -235,7 +238,7 @@ int qdq_command_sensitivity(int argc, char **argv) {
         }
     }
     if (!qdq_parse_input(&parser)) return parser.status;
-    if (wrong == NULL) wrong = qdq_part_sums_check(&p.sums, common.json != NULL || mlx != NULL);
+    if (wrong == NULL) wrong = qdq_part_sums_check(&p.sums, &common, common.json != NULL || mlx != NULL);
     if (wrong != NULL) return qdq_usage_error(&parser, "%s", wrong);
     if (one_format("low", low, imatrix, &p.formats[0], &parser) != QDQ_EXIT_OK) return QDQ_EXIT_USAGE;
     if (high == NULL || strcmp(high, "source") != 0)
@@ -247,6 +250,7 @@ int qdq_command_sensitivity(int argc, char **argv) {
             return qdq_usage_error(&parser, "--json and --mlx-json cannot both go to standard output");
         common.quiet = true; /* nothing else may be there */
     }
+    if (!qdq_part_has_results()) mlx = NULL;
     qdq_status status = qdq_session_open(&p.session, &common, parser.operands[0], imatrix);
     if (status == QDQ_OK) status = run(&p, gradients, mlx);
     int exit_status = status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);

@@ -83,7 +83,7 @@ static int wrong(const char *what, const char *name) {
         qdq_complain("%s '%s'; did you mean '%s'?", what, name, other);
     else
         qdq_complain("%s '%s'", what, name);
-    fputs("Try 'qdq --help'.\n", stderr);
+    qdq_point_to_help("");
     return QDQ_EXIT_USAGE;
 }
 

@@ -152,7 +152,7 @@ int qdq_usage_error(qdq_parser *parser, const char *format, ...) {
     vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
     qdq_complain("%s: %s", parser->command->name, message);
-    fprintf(stderr, "Try 'qdq %s --help'.\n", parser->command->name);
+    qdq_point_to_help(parser->command->name);
     leave(parser, QDQ_EXIT_USAGE);
     return QDQ_EXIT_USAGE;
 }

@@ -3,9 +3,11 @@
 #include <stdio.h>
 #include <string.h>
 
-static qdq_sharing shared; /* parts 0: with nobody */
+static qdq_sharing job; /* parts 0: there is none */
 
-void qdq_part_share(const qdq_sharing *sharing) { shared = *sharing; }
+void qdq_part_share(const qdq_sharing *sharing) { job = *sharing; }
+
+bool qdq_part_has_results(void) { return job.parts == 0 || job.first; }
 
 const char *qdq_part_parse(qdq_part *part, const char *text) {
     static const char wrong[] = "--part is K/N, part K of N, counted from 1: 3/8";
@@ -20,15 +22,22 @@ const char *qdq_part_parse(qdq_part *part, const char *text) {
     return NULL;
 }
 
-const char *qdq_part_check(qdq_part *part, qdq_common *common, bool dry_run) {
-    if (shared.parts > 0) {
-        if (part->parts > 0) return "the processes of this job share all parts: leave out --part";
-        part->parts = shared.parts;
-        if (shared.silent) {
-            common->quiet = true;
-            common->json = NULL;
-        }
+/* In a job all parts are asked for. */
+static const char *share(qdq_part *part, qdq_common *common) {
+    if (job.parts == 0) return NULL;
+    if (part->parts > 0) return "the processes of this job share all parts: leave out --part";
+    part->parts = job.parts;
+    if (!job.first) {
+        common->quiet = true;
+        common->json = NULL;
     }
+    return NULL;
+}
+
+const char *qdq_part_check(qdq_part *part, qdq_common *common, bool dry_run) {
+    if (job.parts > 0 && dry_run) return "--dry-run makes nothing that could be shared: say it to qdq";
+    const char *wrong = share(part, common);
+    if (wrong != NULL) return wrong;
     if (part->resume && part->parts == 0) return "--resume goes on with parts: say --part K/N too (--part 1/1 for all)";
     if (part->parts > 0 && dry_run) return "--dry-run makes no part: leave out --part";
     return NULL;
@@ -38,17 +47,19 @@ void qdq_part_options(const qdq_part *part, qdq_file_options *options) {
     options->part = part->part;
     options->parts = part->parts;
     options->resume = part->resume;
-    options->next_part = shared.next;
+    options->next_part = job.next;
 }
 
 qdq_status qdq_part_finish(const qdq_part *part, qdq_status status, const char *output) {
-    return part->parts > 0 && shared.finish != NULL ? shared.finish(status, output) : status;
+    if (part->parts == 0 || job.parts == 0) return status;
+    status = job.meet(status);
+    return status == QDQ_OK && job.first ? qdq_join(output, NULL, NULL) : status;
 }
 
 void qdq_part_print(const qdq_part *part, const qdq_file_report *r, const char *output) {
     char name[512];
     qdq_printable(output, name, sizeof name);
-    if (shared.parts > 0) {
+    if (job.parts > 0) {
         printf("This process made %s of %s of %s\n", QDQ_SIZE(r->part_made), QDQ_SIZE(r->bytes), name);
         return;
     }
@@ -57,16 +68,32 @@ void qdq_part_print(const qdq_part *part, const qdq_file_report *r, const char *
     printf("\nIt is in %s.parts; when all parts are: qdq join %s\n", name, name);
 }
 
-const char *qdq_part_sums_check(qdq_part_sums *s, bool written) {
+const char *qdq_part_sums_check(qdq_part_sums *s, qdq_common *common, bool written) {
+    const char *wrong = share(&s->part, common);
+    if (wrong != NULL) return wrong;
     s->shared.size = sizeof s->shared;
     s->shared.part = s->part.part;
     s->shared.parts = s->part.parts;
+    s->shared.next_part = job.next;
+    if (job.parts > 0) {
+        if (s->shared.folder == NULL) s->shared.folder = job.folder;
+        return NULL;
+    }
     if (s->part.parts == 0) return NULL;
     if (s->shared.folder == NULL) return "a part leaves sums and no result: say --sums FOLDER";
     return written ? "a part measures, and has no result to write: leave out --json and the like" : NULL;
 }
 
 qdq_shared_sums *qdq_part_sums_shared(qdq_part_sums *s) { return s->shared.folder != NULL ? &s->shared : NULL; }
+
+bool qdq_part_sums_again(qdq_part_sums *s, qdq_status *status) {
+    if (s->shared.next_part == NULL) return false;
+    *status = job.meet(*status);
+    if (*status != QDQ_OK || !job.first) return false;
+    s->part.parts = s->shared.parts = 0;
+    s->shared.next_part = NULL;
+    return true;
+}
 
 qdq_status qdq_part_sums_print(const qdq_part_sums *s, const qdq_common *common) {
     const qdq_shared_sums *r = &s->shared;

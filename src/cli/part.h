@@ -1,4 +1,5 @@
-/* --part K/N and --resume, of the commands that write models, and what they say in the end. */
+/* --part K/N, with --resume of the commands that write models, with --sums of those that measure them; and processes of
+ * one job that share the parts. */
 #ifndef QDQ_CLI_PART_H
 #define QDQ_CLI_PART_H
 
@@ -13,10 +14,11 @@ enum { QDQ_MAX_PARTS = 1 << 20 };
 
 /* "K/N"; what is wrong with it, or NULL. */
 const char *qdq_part_parse(qdq_part *part, const char *text);
-/* What is wrong with both options together, or NULL. */
+/* What is wrong with both options together, or NULL. In a job the part is set, and what only its first process prints
+ * or writes is taken out of common. */
 const char *qdq_part_check(qdq_part *part, qdq_common *common, bool dry_run);
 void qdq_part_options(const qdq_part *part, qdq_file_options *options);
-/* What the making has come to; output: as above. */
+/* What the making has come to, of all processes of a job: the first of them then joins the output. */
 qdq_status qdq_part_finish(const qdq_part *part, qdq_status status, const char *output);
 /* The line about a part that was made; output: where the whole will be. */
 void qdq_part_print(const qdq_part *part, const qdq_file_report *report, const char *output);
@@ -27,10 +29,13 @@ typedef struct qdq_part_sums {
     qdq_shared_sums shared;
 } qdq_part_sums;
 
-/* What is wrong with both options together, or NULL. written: the command is to write results. */
-const char *qdq_part_sums_check(qdq_part_sums *sums, bool written);
+/* What is wrong with both options together, or NULL; of jobs as above. written: the command is to write results. */
+const char *qdq_part_sums_check(qdq_part_sums *sums, qdq_common *common, bool written);
 /* For the library; NULL: the command measures by itself. */
 qdq_shared_sums *qdq_part_sums_shared(qdq_part_sums *sums);
+/* Comes after each measuring, which had that status: true: it is to be done again. So the first process of a job, when
+ * all have done their parts, takes over what they have measured; the others have no results. */
+bool qdq_part_sums_again(qdq_part_sums *sums, qdq_status *status);
 /* A part measures, and has no results: says what it did instead. */
 qdq_status qdq_part_sums_print(const qdq_part_sums *sums, const qdq_common *common);
 
@@ -41,15 +46,19 @@ qdq_status qdq_part_sums_print(const qdq_part_sums *sums, const qdq_common *comm
     "keep each tensor's sums in that folder, and measure only what it lacks: what other parts have measured, or a "    \
     "process that was killed; without --part all results follow, as of one process"
 
-/* For a program whose processes share the parts (src/mpi): they are made by whoever asks `next` for one, and `finish`,
- * told of the outcome here, says what it is for all. silent: this process prints failures alone. */
+/* A job whose processes share all parts of what one command makes or measures (src/mpi). */
 typedef struct qdq_sharing {
     uint32_t parts;
-    bool silent;
-    uint32_t (*next)(void *context);
-    qdq_status (*finish)(qdq_status status, const char *output);
+    bool first;                      /* this process prints, and writes results; the others fail at most */
+    const char *folder;              /* of sums, where the command line names none */
+    uint32_t (*next)(void *context); /* gives out the parts, each to one process; 0: no more */
+    /* Comes once, when there are no more parts or this process has failed, and waits for the others. QDQ_OK: all have
+     * gone well; else the failure, of this process or another. */
+    qdq_status (*meet)(qdq_status status);
 } qdq_sharing;
 void qdq_part_share(const qdq_sharing *sharing);
+/* Are results this process's to write? Not in a job's other processes. */
+bool qdq_part_has_results(void);
 
 #define QDQ_PART_HELP                                                                                                  \
     "make part K of N, counted from 1, in the folder OUT.parts, beside other processes or before them, on this "       \

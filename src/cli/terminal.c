@@ -79,6 +79,14 @@ void qdq_progress_abort(void) {
 
 /* ---- Messages -------------------------------------------------------------------------------------------------- */
 
+static char *kept; /* NULL: messages are shown */
+static size_t kept_room;
+
+void qdq_complain_into(char *buffer, size_t room) {
+    kept = buffer;
+    kept_room = room;
+}
+
 void qdq_complain(const char *format, ...) {
     char message[2048], safe[4096];
     va_list arguments;
@@ -86,7 +94,14 @@ void qdq_complain(const char *format, ...) {
     vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
     erase();
-    fprintf(stderr, "qdq: %s\n", qdq_printable(message, safe, sizeof safe));
+    if (kept != NULL)
+        snprintf(kept, kept_room, "%s", message);
+    else
+        fprintf(stderr, "qdq: %s\n", qdq_printable(message, safe, sizeof safe));
+}
+
+void qdq_point_to_help(const char *command) {
+    if (kept == NULL) fprintf(stderr, "Try 'qdq%s%s --help'.\n", command[0] != '\0' ? " " : "", command);
 }
 
 const char *qdq_explanation(void) {

@@ -2,7 +2,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/costs.h"
 #include "model/format_list.h"
 #include "model/selection.h"
 #include "model/shared_sums.h"
@@ -116,56 +115,34 @@ qdq_status qdq_errors_create(const qdq_selection *selection, uint32_t n_formats,
 
 typedef struct measuring {
     qdq_errors *errors;
-    qdq_sums_tensor *tensors;
-    uint64_t n;
-    bool shared;
-    qdq_checksum plan; /* of what is shared */
+    qdq_sums_job job;
 } measuring;
 
 static qdq_status put(void *context, qdq_pass *pass, uint64_t i) {
     const measuring *m = context;
     const qdq_errors *e = m->errors;
-    uint64_t index = m->tensors[i].index;
-    return qdq_pass_error(pass, e->selection, index, e->n_taken[index], e->taken + index * e->n_formats,
-                          m->tensors[i].sums);
-}
-
-static qdq_status add_sums(measuring *m, uint64_t index) {
-    qdq_errors *e = m->errors;
-    const qdq_tensor *t = qdq_model_tensor(e->selection->model, index);
-    uint64_t row = index * e->n_formats;
-    qdq_sums_tensor *made = &m->tensors[m->n];
-    *made = (qdq_sums_tensor){.index = index, .n = e->n_taken[index], .sums = e->sums + row, .bytes = t->bytes};
-    made->cost = (double)t->bytes * qdq_cost(QDQ_FORMAT_NONE, false);
-    for (uint32_t f = 0; f < made->n; f++) {
-        qdq_fit fit = {.size = sizeof fit};
-        const qdq_imatrix_entry *importance;
-        qdq_status status = qdq_selection_check(e->selection, t, e->taken[row + f], &fit, &importance);
-        if (status != QDQ_OK) return status;
-        made->cost += (double)t->elements * qdq_cost(e->taken[row + f], importance != NULL);
-        if (m->shared) qdq_sums_plan_add(&m->plan, t, e->taken[row + f], importance);
-    }
-    m->n += made->n > 0;
-    return QDQ_OK;
+    const qdq_sums_tensor *t = &m->job.tensors[i];
+    return qdq_pass_error(pass, e->selection, t->index, t->n, e->taken + t->index * e->n_formats, t->sums);
 }
 
 qdq_status qdq_errors_measure_shared(qdq_errors *e, qdq_pass *pass, qdq_shared_sums *shared) {
     if (e == NULL || pass == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_errors_measure: a NULL argument");
-    measuring m = {
-        .errors = e, .tensors = calloc((size_t)e->n_tensors + 1, sizeof *m.tensors), .shared = shared != NULL};
-    qdq_status status = m.tensors != NULL ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for what is measured");
+    measuring m = {.errors = e,
+                   .job = {.what = "error",
+                           .selection = e->selection,
+                           .words = sizeof(qdq_error_sums) / sizeof(uint64_t),
+                           .shared = shared != NULL,
+                           .put = put,
+                           .context = &m}};
+    qdq_status status = qdq_sums_begin(&m.job, pass, e->n_tensors);
     memset(e->sums, 0, (size_t)(e->n_tensors * e->n_formats) * sizeof *e->sums);
-    qdq_sums_plan_begin(&m.plan, "error", pass);
-    for (uint64_t i = 0; i < e->n_tensors && status == QDQ_OK; i++) status = add_sums(&m, i);
-    qdq_sums_job job = {.model = e->selection->model,
-                        .plan = qdq_checksum_value(&m.plan),
-                        .words = sizeof(qdq_error_sums) / sizeof(uint64_t),
-                        .n = m.n,
-                        .tensors = m.tensors,
-                        .put = put,
-                        .context = &m};
-    if (status == QDQ_OK) status = qdq_sums_measure(&job, pass, shared);
-    free(m.tensors);
+    for (uint64_t i = 0; i < e->n_tensors && status == QDQ_OK; i++) {
+        uint64_t row = i * e->n_formats;
+        if (e->n_taken[i] > 0)
+            status = qdq_sums_add(&m.job, i, e->n_taken[i], e->taken + row, e->n_taken[i], e->sums + row);
+    }
+    if (status == QDQ_OK) status = qdq_sums_measure(&m.job, pass, shared);
+    qdq_sums_end(&m.job);
     return status;
 }
 

@@ -8,8 +8,8 @@
 
 #include "files/journal.h"
 #include "files/record.h"
-#include "model/format_list.h"
 #include "model/identity.h"
+#include "model/selection.h"
 #include "model/shares.h"
 #include "base/error.h"
 #include "base/platform.h"
@@ -40,25 +40,6 @@ bool qdq_sum_line_parse(const char *text, size_t length, qdq_sum_line *s) {
     return qdq_sum_line_print(s, line) == length && memcmp(line, text, length) == 0;
 }
 
-/* ---- What sums depend on ---------------------------------------------------------------------------------------- */
-
-void qdq_sums_plan_begin(qdq_checksum *sum, const char *what, const qdq_pass *pass) {
-    char reference[16];
-    qdq_checksum_begin(sum);
-    qdq_checksum_text(sum, what);
-    qdq_pass_reference(pass, reference);
-    qdq_checksum_text(sum, reference);
-}
-
-void qdq_sums_plan_add(qdq_checksum *sum, const qdq_tensor *tensor, qdq_format format,
-                       const qdq_imatrix_entry *importance) {
-    qdq_checksum_text(sum, tensor->name);
-    qdq_checksum_number(sum, tensor->dtype);
-    qdq_checksum_text(sum, format != QDQ_FORMAT_SOURCE ? qdq_describe_format(format).name : "source");
-    qdq_checksum_number(sum, importance != NULL);
-    if (importance != NULL) qdq_identity_add_importance(sum, importance);
-}
-
 /* ---- Measuring -------------------------------------------------------------------------------------------------- */
 
 typedef struct measuring {
@@ -66,9 +47,10 @@ typedef struct measuring {
     qdq_pass *pass;
     qdq_shared_sums *shared;
     qdq_making making;
-    uint64_t *first; /* of each tensor: its first sum, of all */
-    bool *have;      /* a sum is known */
-    bool *todo;      /* a tensor is to be measured here */
+    uint64_t *first;   /* of each tensor: its first sum, of all */
+    bool *have;        /* a sum is known */
+    uint32_t *part_of; /* a tensor's; 0: there are no parts */
+    bool *todo;        /* a tensor is to be measured now */
     qdq_journal journal;
 } measuring;
 
@@ -116,25 +98,27 @@ static void forget_parts(measuring *m) {
     }
 }
 
-static qdq_status choose(measuring *m) {
+static qdq_status share_out(measuring *m) {
     const qdq_sums_job *job = m->job;
+    if (m->shared->parts == 0) return QDQ_OK;
     double *costs = malloc(((size_t)job->n + 1) * sizeof *costs);
-    uint64_t bytes = 0;
-    qdq_status status = costs != NULL ? QDQ_OK : qdq_journal_no_memory(m->shared->folder);
-    for (uint64_t i = 0; i < job->n && status == QDQ_OK; i++) {
-        costs[i] = job->tensors[i].cost;
-        m->todo[i] = true;
-    }
-    if (status == QDQ_OK && m->shared->parts > 0)
-        status = qdq_share_of((size_t)job->n, costs, m->shared->part, m->shared->parts, m->todo);
+    if (costs == NULL) return qdq_journal_no_memory(m->shared->folder);
+    for (uint64_t i = 0; i < job->n; i++) costs[i] = job->tensors[i].cost;
+    qdq_status status = qdq_shares_of((size_t)job->n, costs, m->shared->parts, m->part_of);
     free(costs);
-    for (uint64_t i = 0; i < job->n && status == QDQ_OK; i++) {
-        m->shared->known += m->todo[i] && is_known(m, i);
-        m->todo[i] = m->todo[i] && !is_known(m, i);
-        if (m->todo[i]) bytes += job->tensors[i].bytes;
-    }
-    qdq_pass_expect(m->pass, bytes);
     return status;
+}
+
+/* What is to be measured of a part; returns its bytes. */
+static uint64_t choose(measuring *m, uint32_t part) {
+    uint64_t bytes = 0;
+    for (uint64_t i = 0; i < m->job->n; i++) {
+        bool mine = m->part_of[i] == part, known = is_known(m, i);
+        m->shared->known += mine && known;
+        m->todo[i] = mine && !known;
+        if (m->todo[i]) bytes += m->job->tensors[i].bytes;
+    }
+    return bytes;
 }
 
 /* Tensors [begin, end) that were to be measured are: the journal has them. */
@@ -154,16 +138,26 @@ static qdq_status note(measuring *m, uint64_t begin, uint64_t end) {
     return status;
 }
 
+/* The journal is there from the first tensor on. */
+static qdq_status open_journal(measuring *m) {
+    const qdq_shared_sums *s = m->shared;
+    char who[64] = "rest";
+    if (m->journal.file != QDQ_NO_FILE) return QDQ_OK;
+    if (s->next_part != NULL)
+        snprintf(who, sizeof who, "of-%u", s->parts);
+    else if (s->parts > 0)
+        snprintf(who, sizeof who, "%u-of-%u", s->part, s->parts);
+    return qdq_journal_open(s->folder, &m->making, who, &m->journal);
+}
+
 static qdq_status measure_todo(measuring *m) {
     const qdq_sums_job *job = m->job;
-    char who[64] = "rest";
-    uint64_t noted = 0, i = 0;
+    uint64_t noted = 0;
     while (noted < job->n && !m->todo[noted]) noted++;
     if (noted == job->n) return QDQ_OK;
-    if (m->shared->parts > 0) snprintf(who, sizeof who, "%u-of-%u", m->shared->part, m->shared->parts);
-    qdq_status status = qdq_journal_open(m->shared->folder, &m->making, who, &m->journal);
+    qdq_status status = open_journal(m);
     double begun = qdq_seconds();
-    for (i = noted; i < job->n && status == QDQ_OK; i++) {
+    for (uint64_t i = noted; i < job->n && status == QDQ_OK; i++) {
         if (!m->todo[i]) continue;
         status = job->put(job->context, m->pass, i);
         if (status != QDQ_OK || (i + 1 < job->n && qdq_seconds() - begun < STEP)) continue;
@@ -171,32 +165,50 @@ static qdq_status measure_todo(measuring *m) {
         noted = i + 1;
         begun = qdq_seconds();
     }
-    if (status == QDQ_OK) status = note(m, noted, job->n);
-    if (status == QDQ_OK) status = qdq_journal_sync(&m->journal);
+    return status == QDQ_OK ? note(m, noted, job->n) : status;
+}
+
+static qdq_status measure_parts(measuring *m) {
+    const qdq_shared_sums *s = m->shared;
+    qdq_status status = share_out(m);
+    if (status == QDQ_OK && s->next_part == NULL) {
+        qdq_pass_expect(m->pass, choose(m, s->part));
+        status = measure_todo(m);
+    }
+    while (status == QDQ_OK && s->next_part != NULL) {
+        uint32_t part = s->next_part(s->context);
+        if (part == 0) break;
+        if (part > s->parts)
+            status =
+                qdq_fail(QDQ_INVALID_ARGUMENT, "part %u of %u parts is wanted", (unsigned)part, (unsigned)s->parts);
+        if (status == QDQ_OK && choose(m, part) > 0) status = measure_todo(m);
+    }
+    if (status == QDQ_OK && m->journal.file != QDQ_NO_FILE) status = qdq_journal_sync(&m->journal);
     qdq_journal_close(&m->journal);
     return status;
 }
 
 static qdq_status measure_shared(measuring *m) {
     const qdq_sums_job *job = m->job;
-    uint64_t sums = 0, tensors = qdq_model_tensor_count(job->model);
+    uint64_t sums = 0, tensors = qdq_model_tensor_count(job->selection->model);
     m->shared->known = m->shared->measured = m->shared->missing = 0;
     for (uint64_t i = 0; i < job->n; i++) sums += job->tensors[i].n;
     m->first = malloc(((size_t)job->n + 1) * sizeof *m->first);
     m->todo = calloc((size_t)job->n + 1, sizeof *m->todo);
     m->have = calloc((size_t)sums + 1, sizeof *m->have);
-    if (m->first == NULL || m->todo == NULL || m->have == NULL) return qdq_journal_no_memory(m->shared->folder);
+    m->part_of = calloc((size_t)job->n + 1, sizeof *m->part_of);
+    if (m->first == NULL || m->todo == NULL || m->have == NULL || m->part_of == NULL)
+        return qdq_journal_no_memory(m->shared->folder);
     sums = 0;
     for (uint64_t i = 0; i < job->n; sums += job->tensors[i++].n) m->first[i] = sums;
-    qdq_identity_begin(&m->making, job->model);
-    m->making.plan = job->plan;
+    qdq_identity_begin(&m->making, job->selection->model);
+    m->making.plan = qdq_checksum_value(&job->plan);
     m->making.n_files = 1; /* a manifest has one at least */
     m->making.bytes = &tensors;
     qdq_status status = qdq_journal_agree(m->shared->folder, &m->making);
     if (status == QDQ_OK) status = qdq_journals_visit(m->shared->folder, &m->making, take_line, m);
     if (status == QDQ_OK) forget_parts(m);
-    if (status == QDQ_OK) status = choose(m);
-    if (status == QDQ_OK) status = measure_todo(m);
+    if (status == QDQ_OK) status = measure_parts(m);
     for (uint64_t i = 0; i < job->n && status == QDQ_OK; i++) m->shared->missing += !is_known(m, i);
     return status;
 }
@@ -212,8 +224,9 @@ static qdq_status measure_all(const qdq_sums_job *job, qdq_pass *pass) {
 
 qdq_status qdq_sums_measure(const qdq_sums_job *job, qdq_pass *pass, qdq_shared_sums *shared) {
     if (shared == NULL) return measure_all(job, pass);
+    bool parts = shared->parts > 0, part = shared->next_part != NULL || shared->part > 0;
     if (shared->size < sizeof *shared || shared->folder == NULL || shared->parts > QDQ_SHARES ||
-        shared->part > shared->parts || (shared->parts > 0) != (shared->part > 0))
+        shared->part > shared->parts || parts != part)
         return qdq_fail(QDQ_INVALID_ARGUMENT, "sums that are shared: part %u of %u (%d at most), or no folder",
                         (unsigned)shared->part, (unsigned)shared->parts, QDQ_SHARES);
     measuring m = {.job = job, .pass = pass, .shared = shared, .journal = {.file = QDQ_NO_FILE}};
@@ -221,5 +234,6 @@ qdq_status qdq_sums_measure(const qdq_sums_job *job, qdq_pass *pass, qdq_shared_
     free(m.first);
     free(m.have);
     free(m.todo);
+    free(m.part_of);
     return status;
 }

@@ -16,7 +16,7 @@ static int dearest_first(const void *a, const void *b) {
 }
 
 /* The dearest first, each to the part that has least so far. */
-qdq_status qdq_share_of(size_t n, const double *costs, uint32_t part, uint32_t parts, bool *mine) {
+qdq_status qdq_shares_of(size_t n, const double *costs, uint32_t parts, uint32_t *part_of) {
     size_t bins = n < parts ? n : parts;
     job *jobs = malloc((n + 1) * sizeof *jobs);
     double *loads = calloc(bins + 1, sizeof *loads);
@@ -28,7 +28,7 @@ qdq_status qdq_share_of(size_t n, const double *costs, uint32_t part, uint32_t p
         for (size_t b = 1; b < bins; b++)
             if (loads[b] < loads[least]) least = b;
         loads[least] += jobs[i].cost;
-        mine[jobs[i].index] = least + 1 == part;
+        part_of[jobs[i].index] = (uint32_t)least + 1;
     }
     free(jobs);
     free(loads);

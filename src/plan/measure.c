@@ -218,16 +218,17 @@ static double cost_of(const qdq_measured_tensor *m) {
 
 qdq_status qdq_measure_part(qdq_measured_tensor *tensors, size_t *n, uint32_t part, uint32_t parts) {
     double *costs = malloc((*n + 1) * sizeof *costs);
-    bool *mine = calloc(*n + 1, sizeof *mine);
+    uint32_t *part_of = malloc((*n + 1) * sizeof *part_of);
     size_t kept = 0;
-    qdq_status status = costs != NULL && mine != NULL ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for parts");
+    qdq_status status =
+        costs != NULL && part_of != NULL ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for parts");
     for (size_t i = 0; i < *n && status == QDQ_OK; i++) costs[i] = cost_of(&tensors[i]);
-    if (status == QDQ_OK) status = qdq_share_of(*n, costs, part, parts, mine);
+    if (status == QDQ_OK) status = qdq_shares_of(*n, costs, parts, part_of);
     for (size_t i = 0; i < *n && status == QDQ_OK; i++)
-        if (mine[i]) tensors[kept++] = tensors[i];
+        if (part_of[i] == part) tensors[kept++] = tensors[i];
     if (status == QDQ_OK) *n = kept;
     free(costs);
-    free(mine);
+    free(part_of);
     return status;
 }
 
