@@ -196,6 +196,21 @@ class TestRules(QuantizeTest):
         text = self.done("quantize", "-f", "q8_0", "m.gguf", "-o", "o.gguf")
         self.assertRegex(text, r"(?m)^blk\.0\.ffn_odd\.weight .* f16 +rows of 100 elements; q8_0 has blocks of 32$")
 
+
+    def test_many_are_listed_by_kinds(self):
+        rows = {"blk.%d.attn_q.weight" % i: ("F32", [2, 96], f32(gauss(i, 192))) for i in range(17)}
+        rows["token_embd.weight"] = ("F32", [2, 256], f32(gauss(1, 512)))
+        self.put("m.gguf", gguf_bytes(rows, [("general.architecture", STRING, "llama")]))
+        text = self.done("quantize", "-f", "q4_K", "m.gguf", "-o", "o.gguf")
+        self.assertIn("\n17 tensors in another format than q4_K, kind by kind (--dry-run --list-tensors names them):\n", text)
+        self.assertRegex(text, r"(?m)^blk\.\*\.attn_q\.weight +17 +q5_0 +[\d.]+ \w+ +rows of 96 elements; q4_K has blocks of 256$")
+        self.assertNotIn("blk.3.", text)
+        self.assertNotIn("token_embd", text)
+        self.assertEqual(len(self.json("quantize", "-f", "q4_K", "m.gguf", "-o", "o.gguf")["exceptions"]), 17)
+        text = self.done("quantize", "-f", "q4_K", "--exclude", r"blk\.3\.", "m.gguf", "-o", "o.gguf")
+        self.assertIn("\n16 tensors in another format than q4_K:\n", text)
+        self.assertIn("blk.16.attn_q.weight", text)
+
     def test_overrides(self):
         self.put("types.txt", b"attn_k=q6_k\n  OUTPUT=F16\tffn_d.*n=Q4_K\n")
         types, metadata = self.types_of("-f", "q4_0", "--tensor-type", "^blk\\.0\\.ATTN_Q=q8_0", "--tensor-type-file",

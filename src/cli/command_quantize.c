@@ -32,7 +32,7 @@ enum {
     LIST_TENSORS
 };
 
-enum { MAX_PRUNED = 512, MAX_PARTS = 64, MAX_WORDS = 256 };
+enum { MAX_PRUNED = 512, MAX_PARTS = 64, MAX_WORDS = 256, MOST_ROWS = 16 /* of exceptions, one by one */ };
 
 /* Words of an option that may be given again. */
 typedef struct words {
@@ -49,8 +49,9 @@ typedef struct quantization {
     const char *imatrix, *output, *map;
     char *made_output; /* the name of an output that was not named */
     bool dry_run, keep_codes, list_tensors;
-    qdq_groups groups;    /* of a dry run: all tensors, kind by kind, */
-    qdq_table *all_table; /* or one by one */
+    qdq_groups groups;      /* tensors kind by kind: of a dry run all of them, else the exceptions */
+    qdq_table *all_table;   /* of a dry run: these, or all one by one */
+    qdq_table *kinds_table; /* of exceptions, shown if there are many */
     qdq_part part;
     words overrides, include_weights, exclude_weights;
     struct {
@@ -109,13 +110,13 @@ static uint64_t bytes_of(const qdq_tensor *t, qdq_format format) {
     return t->elements / info.block_elements * info.block_bytes;
 }
 
-/* For the tables of a dry run. */
+/* For the tables of tensors and kinds. */
 static void note_tensor(quantization *q, const qdq_tensor *t, const char *name, const qdq_choice *choice,
                         const char *type) {
     uint64_t bytes = bytes_of(t, choice->format);
     bool made = choice->format != QDQ_FORMAT_NONE;
     const char *reason = !made || choice->exception ? choice->text : "";
-    if (!q->dry_run || !qdq_common_tables(q->session.common)) return;
+    if (!qdq_common_tables(q->session.common) || (!q->dry_run && !(made && choice->exception))) return;
     if (!q->list_tensors) {
         qdq_groups_add(&q->groups, name, type, bytes, reason);
         return;
@@ -171,11 +172,13 @@ static qdq_status print_other(quantization *q) {
     for (uint64_t next = 0; (text = next_unused(q, &next)) != NULL;)
         printf("--tensor-type %s decides for no tensor.\n", qdq_printable(text, (char[256]){0}, 256));
     if (n == 0 && !q->dry_run) return QDQ_OK;
+    bool kinds = n > MOST_ROWS;
     if (q->dry_run)
         putchar('\n');
     else
-        printf("\n%lu tensor%s in another format than %s:\n", n, n == 1 ? "" : "s", name_of(q));
-    qdq_table **shown = q->dry_run ? &q->all_table : &q->other_table, *table = *shown;
+        printf("\n%lu tensor%s in another format than %s%s:\n", n, n == 1 ? "" : "s", name_of(q),
+               kinds ? ", kind by kind (--dry-run --list-tensors names them)" : "");
+    qdq_table **shown = q->dry_run ? &q->all_table : kinds ? &q->kinds_table : &q->other_table, *table = *shown;
     *shown = NULL;
     qdq_status status = qdq_table_print(table);
     putchar('\n');
@@ -224,8 +227,8 @@ static qdq_status print_summary(quantization *q, const qdq_file_report *r) {
 static qdq_status ready(void *context, const qdq_file_report *report) {
     quantization *q = context;
     qdq_status status = qdq_session_check(&q->session, q->other_table);
-    if (status == QDQ_OK && q->dry_run && !q->list_tensors && qdq_common_tables(q->session.common))
-        status = qdq_groups_table(&q->groups, &q->all_table);
+    if (status == QDQ_OK && !q->list_tensors && qdq_common_tables(q->session.common))
+        status = qdq_groups_table(&q->groups, q->dry_run ? &q->all_table : &q->kinds_table);
     if (status == QDQ_OK) status = qdq_table_check(q->all_table);
     return status == QDQ_OK ? qdq_json_prepare(&q->session.json, result(q, report)) : status;
 }
@@ -395,6 +398,7 @@ static void close_all(quantization *q) {
     json_decref(q->other);
     qdq_table_free(q->other_table);
     qdq_table_free(q->all_table);
+    qdq_table_free(q->kinds_table);
     qdq_groups_free(&q->groups);
 }
 
@@ -586,7 +590,8 @@ const qdq_cli_command qdq_cli_quantize = {
         "that takes a row which is no multiple of the block: q4_0 for q2_K, q3_K, tq1_0, tq2_0 and q2_0, q5_0 for "
         "q4_K, "
         "q5_1 for q5_K, q8_0 for q6_K, iq4_nl for the other formats with blocks of 256, and f16 where not even those "
-        "fit. Each such exception is listed, and so is each tensor that stays as it is, with the reason.\n\n"
+        "fit. Each such exception is listed, many by kinds of tensors, and so is what stays as it is, with the "
+        "reason.\n\n"
         "iq1_s, iq1_m, iq2_xxs, iq2_xs, iq2_s and iq3_xxs need an importance matrix.\n\n"
         "With --plan each tensor gets the plan's format, and the file has the size that the plan foretold; a plan that "
         "was made with an importance matrix uses it again.\n\n"
