@@ -156,7 +156,7 @@ QDQ_SHARED void qdq_pool_free(qdq_pool *pool) {
     free(pool);
 }
 
-int qdq_pool_threads(const qdq_pool *pool) { return pool->threads; }
+QDQ_SHARED int qdq_pool_threads(const qdq_pool *pool) { return pool->threads; }
 
 QDQ_SHARED void qdq_pool_run(qdq_pool *pool, uint64_t count, void (*turn)(void *, uint64_t), void *context) {
     qdq_mutex_lock(&pool->caller);

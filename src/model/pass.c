@@ -19,9 +19,10 @@
 #include "base/platform_files.h"
 
 /* Elements a piece, multiples of QDQ_TILE. What the CPU scans or decodes before it computes should stay in the cache
- * between; the rest may be larger, and a GPU's transfers large: each piece costs some waking and waiting. Of several
- * devices each has more pieces, so that one may be ahead of another, and they are smaller. */
-enum { SCANNED = 1 << 20, ON_CPU = 1 << 22, ON_DEVICE = 1 << 24, ON_DEVICES = 1 << 23 };
+ * between; the rest may be larger, and a GPU's transfers large: each piece costs some waking and waiting. So many
+ * threads, which have a cache each, have larger pieces. Of several devices each has more pieces, so that one may be
+ * ahead of another, and they are smaller. */
+enum { SCANNED = 1 << 20, OF_A_THREAD = 1 << 17, ON_CPU = 1 << 22, ON_DEVICE = 1 << 24, ON_DEVICES = 1 << 23 };
 enum { SLOTS = 2, SLOTS_OF_SEVERAL = 4 };
 /* Pieces that are read before a CPU has room for them. */
 enum { AHEAD = 8 };
@@ -368,10 +369,19 @@ static uint64_t greatest_common_divisor(uint64_t a, uint64_t b) {
     return a;
 }
 
+static uint64_t elements_on_cpu(const qdq_pass *pass, const qdq_work *work) {
+    bool passes_twice = work->kind != QDQ_WORK_ERROR || work->tensor->decoding != NULL;
+    uint64_t least = passes_twice ? SCANNED : ON_CPU;
+    uint64_t of_all = (uint64_t)OF_A_THREAD * (uint64_t)qdq_pool_threads(pass->setting.pool);
+    if (of_all < least) return least;
+    return of_all < ON_DEVICE ? of_all : ON_DEVICE;
+}
+
 /* Elements a piece: with an importance matrix whole rows, and tiles where sums are taken. */
 static uint64_t piece_elements(const qdq_pass *pass, const qdq_work *work, uint64_t row) {
-    bool passes_twice = work->kind != QDQ_WORK_ERROR || work->tensor->decoding != NULL;
-    uint64_t wanted = pass->on_cpu ? passes_twice ? SCANNED : ON_CPU : pass->n_feeders > 1 ? ON_DEVICES : ON_DEVICE;
+    uint64_t wanted = pass->on_cpu          ? elements_on_cpu(pass, work)
+                      : pass->n_feeders > 1 ? ON_DEVICES
+                                            : ON_DEVICE;
     uint64_t unit = row;
     if (work->importance == NULL) return wanted;
     if (work->kind == QDQ_WORK_ERROR || work->kind == QDQ_WORK_SENSITIVITY)

@@ -25,7 +25,8 @@ typedef struct cpu_memory {
     bool owned;
 } cpu_memory;
 
-enum { CHUNK_TILES = 64 /* a thread's turn: 64 Ki elements */ };
+/* A thread's turn. Threads have several, so that none waits long for the last one; but a turn is worth taking. */
+enum { MOST_CHUNK_TILES = 64, LEAST_CHUNK_TILES = 8, TURNS_OF_A_THREAD = 8 };
 
 static const qdq_limits limits = {.tiles = UINT64_MAX,
                                   .sum_bytes = 16 << 20,
@@ -48,6 +49,7 @@ typedef struct job {
     unsigned char *output;
     const float *importance;
     uint64_t first_tile, tiles; /* the step's */
+    uint64_t chunk_tiles;
     float *row_sums;            /* mean squares of rows, made by a step before */
     bool stream;
     void *sums; /* the step's, as qdq_add_step_sums takes them */
@@ -164,9 +166,9 @@ static void requantize(const job *j, qdq_format format, const float *x, const ti
 
 /* A chunk's tiles, counted from the first of all. */
 static uint64_t chunk_end(const job *j, uint64_t chunk, uint64_t *first) {
-    uint64_t begin = chunk * CHUNK_TILES, left = j->tiles - begin;
+    uint64_t begin = chunk * j->chunk_tiles, left = j->tiles - begin;
     *first = j->first_tile + begin;
-    return *first + (left < CHUNK_TILES ? left : CHUNK_TILES);
+    return *first + (left < j->chunk_tiles ? left : j->chunk_tiles);
 }
 
 static void roundtrip_chunk(void *context, uint64_t chunk) {
@@ -308,9 +310,15 @@ static void sensitivity_chunk(void *context, uint64_t chunk) {
 }
 
 /* Groups of QDQ_ROWS rows in a thread's turn. */
-static uint64_t row_groups(const job *j) { return 1 + CHUNK_TILES * QDQ_TILE / QDQ_ROWS / j->op->row; }
+static uint64_t row_groups(const job *j) { return 1 + j->chunk_tiles * QDQ_TILE / QDQ_ROWS / j->op->row; }
 
-static uint64_t chunks(uint64_t tiles) { return (tiles + CHUNK_TILES - 1) / CHUNK_TILES; }
+static uint64_t choose_chunk(const job *j) {
+    uint64_t tiles = j->tiles / (TURNS_OF_A_THREAD * (uint64_t)qdq_pool_threads(j->pool));
+    if (tiles < LEAST_CHUNK_TILES) return LEAST_CHUNK_TILES;
+    return tiles < MOST_CHUNK_TILES ? tiles : MOST_CHUNK_TILES;
+}
+
+static uint64_t chunks(const job *j) { return (j->tiles + j->chunk_tiles - 1) / j->chunk_tiles; }
 
 /* The mean squares of a few groups of rows. */
 static void rows_chunk(void *context, uint64_t chunk) {
@@ -358,6 +366,7 @@ static qdq_status run_step(void *context, const qdq_step *step) {
     job *j = context;
     j->step = step;
     j->tiles = qdq_step_tiles(step);
+    j->chunk_tiles = choose_chunk(j);
     j->first_tile = step->first / QDQ_TILE;
     uint64_t rows = step->kind == QDQ_STEP_ROW_SQUARES ? step->count / j->op->row + 2 : 0;
     bool converts = is_source(j->op->format[0]);
@@ -372,20 +381,20 @@ static qdq_status run_step(void *context, const qdq_step *step) {
     }
     case QDQ_STEP_ROUNDTRIP:
         j->stream = takes_floats(j) && j->op->count * 8 > far_over_the_cache() && (uintptr_t)j->output % 16 == 0;
-        qdq_pool_run(j->pool, chunks(j->tiles), converts ? convert_chunk : roundtrip_chunk, j);
+        qdq_pool_run(j->pool, chunks(j), converts ? convert_chunk : roundtrip_chunk, j);
         break;
     case QDQ_STEP_QUANTIZE:
-        qdq_pool_run(j->pool, chunks(j->tiles), converts ? convert_chunk : quantize_chunk, j);
+        qdq_pool_run(j->pool, chunks(j), converts ? convert_chunk : quantize_chunk, j);
         break;
     case QDQ_STEP_DEQUANTIZE:
-        qdq_pool_run(j->pool, chunks(j->tiles), converts ? convert_chunk : dequantize_chunk, j);
+        qdq_pool_run(j->pool, chunks(j), converts ? convert_chunk : dequantize_chunk, j);
         break;
     case QDQ_STEP_ERROR:
-        qdq_pool_run(j->pool, chunks(j->tiles), error_chunk, j);
+        qdq_pool_run(j->pool, chunks(j), error_chunk, j);
         qdq_add_step_sums(step, j->sums);
         break;
     case QDQ_STEP_SENSITIVITY:
-        qdq_pool_run(j->pool, chunks(j->tiles), sensitivity_chunk, j);
+        qdq_pool_run(j->pool, chunks(j), sensitivity_chunk, j);
         qdq_add_step_sums(step, j->sums);
         break;
     }
