@@ -774,6 +774,9 @@ typedef struct qdq_plan_baseline {
     uint64_t token_bytes; /* what a token reads; 0: not known */
     double damage;
     double plan_damage; /* of the plan of that size, or that reads as much; NAN: the rules leave none so small */
+    /* If it is allowed and fits the target: the format of each tensor that was planned, in the model's order. */
+    const char *const *formats; /* NULL: not told */
+    uint64_t n_formats;
 } qdq_plan_baseline;
 
 typedef struct qdq_plan_info {

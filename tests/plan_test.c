@@ -51,6 +51,10 @@ static void test_target_bytes(void **state) {
 static const uint64_t shape[] = {2, 256}, vector[] = {7};
 static const qdq_plan_choice choices[] = {{"q4_0", 288, 0.1, 0}, {"q8_0", 544, 0.3e-17, 0}, {"source", 2048, 0, 0}};
 
+static const char *const of_planned[] = {"q4_0"};
+static const qdq_plan_baseline baselines[] = {{"q4_0", false, true, 420, 0, 0.1, 0.1, of_planned, 1},
+                                              {"Q8_0", true, true, 3000, 0, 0.3e-17, 0.3e-17, NULL, 0}};
+
 static qdq_plan sample(qdq_plan_tensor tensors[2]) {
     tensors[0] =
         (qdq_plan_tensor){"a\"weight", "F32", "blk.0.a.weight", NULL, NULL, shape, 2, 512, choices, 3, 1, 544, 0};
@@ -68,6 +72,8 @@ static qdq_plan sample(qdq_plan_tensor tensors[2]) {
                       .damage = 0.3e-17,
                       .lower_bound = 0,
                       .proven = true,
+                      .n_baselines = 2,
+                      .baselines = baselines,
                       .n_tensors = 2,
                       .tensors = tensors};
 }
@@ -96,6 +102,8 @@ static void test_plan_is_read_back(void **state) {
     assert_int_equal(qdq_plan_format(&back.tensors[1]), QDQ_FORMAT_NONE);
     assert_string_equal(back.tensors[1].reason, "1 dimension");
     assert_true(isnan(back.forecast.kl));
+    assert_true(back.n_baselines == 2 && back.baselines[0].n_formats == 1 && back.baselines[1].formats == NULL);
+    assert_string_equal(back.baselines[0].formats[0], "q4_0");
     free(text);
     free(again);
     qdq_plan_clear(&back);
@@ -174,6 +182,13 @@ static void test_broken_plans_are_refused(void **state) {
     expect_refused("\"proven\"", "\"score\"");
     expect_refused("\"tokens_per_sample\":null", "\"tokens_per_sample\":-3");
     expect_refused("\"tokens_per_sample\":null", "\"tokens_per_sample\":\"12\"");
+    static const char *const formats[] = {
+        "[\"q4_0\",\"q4_0\"]", "[]", "[\"q9_9\"]", "[4]", "\"q4_0\"", "[\"q4_0\"", "[\"q4_0\"],\"formats\":[\"q4_0\"]"};
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        char to[64];
+        snprintf(to, sizeof to, "\"formats\":%s", formats[i]);
+        expect_refused("\"formats\":[\"q4_0\"]", to);
+    }
 }
 
 static void expect_refused_per_token(const char *from, const char *to) {

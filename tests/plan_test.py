@@ -699,8 +699,11 @@ class PlanTest(unittest.TestCase):
             for b in plan["baselines"]:
                 words = ["model.gguf", "out.gguf", b["name"]] if b["preset"] else ["-f", b["name"], "model.gguf", "-o", "out.gguf"]
                 self.done("quantize", "-d", "cpu", "--quiet", *options[2:], *words)
-                made = [choices[n][names[t[0]]] for n, t in read_gguf(self.path("out.gguf"))[0].items() if choices[n]]
+                types = {n: names[t[0]] for n, t in read_gguf(self.path("out.gguf"))[0].items() if choices[n]}
+                made = [choices[n][types[n]] for n in types]
                 self.assertEqual(b["bytes"], plan["overhead"] + kept + sum(c["bytes"] for c in made), b)
+                told_formats = [types[n] for n in choices if n in types] if b["bytes"] <= plan["budget"] else None
+                self.assertEqual(b.get("formats"), told_formats)
                 damage = sum(c["damage"] for c in made)
                 self.assertAlmostEqual(b["damage"], damage, delta=1e-12 * damage)
                 self.assertTrue(b["allowed"])
@@ -944,6 +947,7 @@ class PlanTest(unittest.TestCase):
             told = self.done("plan", "-d", "cpu", "--target", "5bpw", *options, *rules, "model.gguf", "-o", "plan.json")
             plan = json.loads(read(self.path("plan.json")))
             self.assertEqual("the rules forbid" in told, not all(b["allowed"] for b in plan["baselines"]))
+            self.assertFalse(any("formats" in b for b in plan["baselines"] if not b["allowed"]))
             for b in plan["baselines"]:
                 self.assertTrue(not b["allowed"] or b["plan_damage"] <= b["damage"] * (1 + 1e-12))
             return {b["name"]: b["allowed"] for b in plan["baselines"]}, plan

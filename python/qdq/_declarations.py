@@ -622,6 +622,8 @@ class qdq_plan_baseline(Structure):
         ("token_bytes", c_uint64),
         ("damage", c_double),
         ("plan_damage", c_double),
+        ("formats", POINTER(c_char_p)),
+        ("n_formats", c_uint64),
     ]
 
 

@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence
 from . import _command
 from ._errors import Error, InvalidArgument
 from ._model import places, write_recipe
-from ._plan import Plan, plan, preset_formats
+from ._plan import Plan, plan
 from ._results import PathLike
 
 
@@ -80,7 +80,7 @@ def optimize(
     quantized model, model.gguf, is made of it.
     importance: also count an importance matrix; formats are fitted with it.
     refine: so many seconds are then spent on measuring the plan and others of its size, by forward passes on the same
-    tokens, for a better one (qdq.torch.refine); with a template llama-quantize's presets are among them.
+    tokens, for a better one (qdq.torch.refine).
     options: more words for `qdq plan`, such as ("--same", "qkv").
 
     Gradients are root mean squares at the weights, of tokens drawn from the model's output, and the score is `squared`:
@@ -131,13 +131,11 @@ def optimize(
         recipe, notes = None, [f"no recipe: {error}"]
     refined = None
     if refine:
-        starts = _presets(template, found, imatrix) if template is not None else {}
         refined = qt.refine(
             loaded,
             found,
             batches,
             seconds=refine,
-            starts=starts,
             names={n: g[0] for n, g in names.items() if len(g) == 1} if names is not None else None,
             importance=matrix,
             progress=progress,
@@ -152,13 +150,6 @@ def optimize(
         gguf = folder / "model.gguf"
         _command.run("quantize", "--plan", folder / "plan.json", template, "-o", gguf, "--quiet")
     return Optimized(found, folder, recipe, gguf, notes, refined)
-
-
-def _presets(template: PathLike, found: Plan, imatrix: Optional[PathLike]) -> Dict[str, Dict[str, str]]:
-    """llama-quantize's presets that are no larger than the plan may be, the largest first: two of them."""
-    fitting = [b for b in found.content.get("baselines", ()) if b["preset"] and b["bytes"] <= found.content["budget"]]
-    fitting.sort(key=lambda b: -b["bytes"])
-    return {b["name"]: preset_formats(template, b["name"], imatrix) for b in fitting[:2]}
 
 
 def _names(model: PathLike, loaded: Any) -> Dict[str, List[str]]:

@@ -209,12 +209,3 @@ def plan(
             words += [flag, value] if value is not None else []
         _command.run(*words)
         return Plan.load(to)
-
-
-def preset_formats(model: PathLike, preset: str, imatrix: Optional[PathLike] = None) -> Dict[str, str]:
-    """The format that a preset of llama-quantize, such as "Q4_K_M", gives each tensor of a GGUF in F32, F16 or BF16.
-    qdq.Error, in the command's words: no such preset, another kind of model."""
-    words: List[Any] = ["quantize", "--dry-run", "--list-tensors", "--json", "-", "--quiet"]
-    words += ["--imatrix", imatrix] if imatrix is not None else []
-    told = json.loads(_command.run(*words, model, preset))
-    return {t["name"]: t["dtype"] for t in told["tensors"]}

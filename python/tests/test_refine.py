@@ -1,5 +1,6 @@
 """Plans that are measured: never worse than they were, within their size, the model as it was."""
 
+import copy
 import shutil
 from pathlib import Path
 
@@ -85,13 +86,72 @@ def test_starts_of_others(tiny):
     tried = [t.what for t in found.trials]
     assert tried[0] == "by kinds" and "too large" not in tried and "of another" not in tried
     assert "mapped" not in tried  # it is the same as the one before
-    assert any(t.endswith("for all") for t in tried[:2])
+    assert tried[1] == min(held_against(plan), key=lambda b: b["damage"])["name"]
+
+
+def held_against(plan):
+    """What the plan could have been."""
+    return [b for b in plan.content["baselines"] if b["bytes"] <= plan.content["budget"]]
+
+
+@pytest.mark.parametrize("score", ["error", "kinds"])
+def test_never_worse_than_what_the_plan_is_held_against(tiny, score):
+    model, batches, _, folder = tiny
+    plan = qdq.plan(folder, "5bpw", options=("--score", score))
+    of_size = [b for b in held_against(plan) if b["bytes"] >= 0.85 * plan.content["budget"]]
+    assert len(of_size) > 6 and {"Q4_K_M", "q4_K"} <= {b["name"] for b in of_size}
+    found = qt.refine(model, plan, batches, seconds=600, trials=20, progress=False)
+    tried = [t.what for t in found.trials]
+    assert tried[0] == min(held_against(plan), key=lambda b: b["damage"])["name"]
+    for b in of_size:
+        content = copy.deepcopy(plan.content)
+        for t, f in zip(qdq.Plan(content).planned, b["formats"]):
+            t["format"] = f
+        assert found.kl <= kl_of(model, qdq.Plan(content), batches) * (1 + 1e-5), b["name"]
+
+
+def test_by_however_little(tiny, monkeypatch):
+    """Others' plans are taken if they are better at all; what is made of the plan only by more than chance."""
+    model, batches, plan, _ = tiny
+    least = {t["name"]: min(t["choices"], key=lambda c: c["bytes"])["format"] for t in plan.planned}
+    plan = qdq.Plan({**plan.content, "baselines": []})
+    measured = [[1.0, 3.0], [2.9, 1.0], [1.0, 2.8]]
+
+    def kl(self, best=(), surely=False):
+        assert surely == (len(measured) == 2)
+        return measured.pop(0)
+
+    monkeypatch.setattr(_refine._Measure, "kl", kl)
+    found = qt.refine(model, plan, batches, seconds=600, trials=2, starts={"least": least}, progress=False)
+    assert [t.better for t in found.trials] == [True, False] and found.kl == 1.95
+
+
+def test_measuring_ends_where_it_can():
+    class Steps(torch.nn.Module):
+        """Each sample's output is the weight, or what it was first."""
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.tensor([0.0, 1.0]))
+
+        def forward(self, sample):
+            return (self.weight * sample).expand(1, 3, 2)
+
+    with torch.no_grad():
+        model = Steps()
+        measure = _refine._Measure(model, [{"sample": torch.tensor(float(k))} for k in (1, 2, 2, 2, 2, 2)])
+        model.weight.copy_(torch.tensor([1.0, 0.0]))
+        whole = measure.kl()
+        assert len(whole) == 6 and min(whole) > 0
+        assert measure.kl([whole[0] + whole[1] - 1e-3, 0, 0, 0, 0, 0], surely=True) == whole[:2]
+        assert measure.kl([sum(whole) + 1e-3, 0, 0, 0, 0, 0], surely=True) == whole
+        assert len(measure.kl([0.0] * 6)) == 4
 
 
 def test_what_a_token_reads(tiny):
     model, batches, _, folder = tiny
     plan = qdq.plan(folder, "4bpw", options=("--score", "error", "--cost", "token"))
-    found = qt.refine(model, plan, batches, seconds=600, trials=6, progress=False)
+    found = qt.refine(model, plan, batches, seconds=600, trials=20, progress=False)
     assert found.kl < found.kl_before and found.plan.content["token_bytes"] <= plan.content["budget"]
     assert all(t.bytes <= plan.content["budget"] for t in found.trials)
     assert found.plan.report().startswith("<!")  # its sums are right
@@ -185,7 +245,8 @@ def test_optimize_refines_and_writes_it_all(tiny, tmp_path):
     assert (tmp_path / "again.txt").read_bytes() == told
     found = qdq.optimize(folder, "4.6bpw", made, refine=20, **arguments)
     assert found.refined.kl <= found.refined.kl_before and found.plan is found.refined.plan
-    assert [t.what for t in found.refined.trials[:2]] == [b.upper() for b in [t.what for t in found.refined.trials[:2]]]
+    presets = {b["name"] for b in found.plan.content["baselines"] if b["preset"]}
+    assert presets & {t.what for t in found.refined.trials}
     assert qdq.Plan.load(made / "plan.json").content == found.plan.content
     assert found.gguf.stat().st_size == found.plan.bytes
     assert found.notes == [] and f"{found.refined.kl:.6g}" in str(found)

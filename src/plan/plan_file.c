@@ -10,6 +10,7 @@
 #include "files/files.h"
 #include "files/json_fields.h"
 #include "files/json_writer.h"
+#include "model/format_list.h"
 #include "base/error.h"
 
 static const char schema[] = "qdq.plan/1";
@@ -100,6 +101,11 @@ static void put_baselines(qdq_json_writer *w, const qdq_plan *p) {
         if (b->token_bytes > 0) qdq_json_put_whole(w, "token_bytes", b->token_bytes);
         qdq_json_put_real(w, "damage", b->damage);
         qdq_json_put_real(w, "plan_damage", b->plan_damage);
+        if (b->n_formats > 0) {
+            qdq_json_put_open(w, "formats", '[');
+            for (uint64_t t = 0; t < b->n_formats; t++) qdq_json_put_text(w, NULL, b->formats[t]);
+            qdq_json_put_close(w);
+        }
         qdq_json_put_close(w);
     }
     qdq_json_put_close(w);
@@ -260,6 +266,33 @@ static qdq_status read_tensors(reading *r) {
     return QDQ_OK;
 }
 
+/* Names of formats that are here, none of which is copied; NULL: none of these. */
+static const char *format_name(const char *name) {
+    if (strcmp(name, QDQ_PLAN_SOURCE) == 0) return QDQ_PLAN_SOURCE;
+    qdq_format format = qdq_format_by_name(name);
+    return format != QDQ_FORMAT_NONE ? qdq_describe_format(format).name : NULL;
+}
+
+static bool read_formats(reading *r, qdq_plan_baseline *b) {
+    const char **names = NULL, *read = NULL;
+    uint64_t room = 0;
+    size_t length;
+    bool good = b->formats == NULL && qdq_json_enter(&r->json, '[');
+    while (good && qdq_json_item(&r->json)) {
+        good = qdq_json_string(&r->json, &read, &length);
+        if (good && !qdq_grow((void **)&names, b->n_formats, &room, sizeof *names)) {
+            r->json.memory = true;
+            good = false;
+        }
+        const char *name = good ? format_name(read) : NULL;
+        good = name != NULL;
+        if (good) names[b->n_formats++] = name;
+    }
+    good = good && b->n_formats > 0 && copy(r, names, b->n_formats * sizeof *names, &b->formats);
+    free(names);
+    return good;
+}
+
 static bool read_baseline(reading *r, qdq_plan_baseline *b) {
     const qdq_json_field fields[] = {{"name", QDQ_JSON_TEXT, &b->name},
                                      {"preset", QDQ_JSON_BOOL, &b->preset},
@@ -273,8 +306,11 @@ static bool read_baseline(reading *r, qdq_plan_baseline *b) {
     const char *key;
     *b = (qdq_plan_baseline){.plan_damage = (double)NAN};
     if (!qdq_json_enter(&r->json, '{')) return false;
-    while (qdq_json_key(&r->json, &key))
-        if (!qdq_json_field_read(&r->json, &r->plan->arena, key, fields, N, &seen)) return false;
+    while (qdq_json_key(&r->json, &key)) {
+        bool good = strcmp(key, "formats") == 0 ? read_formats(r, b)
+                                                : qdq_json_field_read(&r->json, &r->plan->arena, key, fields, N, &seen);
+        if (!good) return false;
+    }
     return qdq_json_fields_all(fields, N, seen);
 }
 
@@ -301,6 +337,20 @@ static qdq_status check_reads(const reading *r) {
     if (sum == p->token_bytes) return QDQ_OK;
     return qdq_fail(QDQ_BAD_DATA, "%s: \"token_bytes\" is %" PRIu64 ", but tensors have %" PRIu64, r->path,
                     p->token_bytes, sum);
+}
+
+/* A baseline that tells formats tells one of each tensor that was planned. */
+static qdq_status check_baselines(const reading *r) {
+    const qdq_plan *p = r->plan;
+    uint64_t planned = 0;
+    for (size_t i = 0; i < p->n_tensors; i++) planned += p->tensors[i].reason == NULL;
+    for (size_t i = 0; i < p->n_baselines; i++)
+        if (p->baselines[i].formats != NULL && p->baselines[i].n_formats != planned)
+            return qdq_fail(QDQ_BAD_DATA,
+                            "%s: \"baselines\": \"%.200s\" has %" PRIu64 " formats, and %" PRIu64
+                            " tensors are planned",
+                            r->path, p->baselines[i].name, p->baselines[i].n_formats, planned);
+    return QDQ_OK;
 }
 
 static qdq_status check_sum(const reading *r) {
@@ -363,7 +413,10 @@ static qdq_status read_plan(reading *r) {
     if (r->json.memory) return no_memory(r);
     if (r->json.why != NULL) return qdq_json_failure(r->path, &r->json);
     good = good && (qdq_plan_is_per_token(p) || (strcmp(p->cost, QDQ_PLAN_SIZE) == 0 && p->slow == NULL));
-    if (good && tensors && qdq_json_fields_all(fields, N, seen)) return check_sum(r);
+    if (good && tensors && qdq_json_fields_all(fields, N, seen)) {
+        qdq_status status = check_baselines(r);
+        return status == QDQ_OK ? check_sum(r) : status;
+    }
     return qdq_fail(QDQ_BAD_DATA, "%s: a figure of the plan is missing, or of another type", r->path);
 }
 

@@ -340,11 +340,27 @@ static qdq_status find_baselines(qdq_planner *p) {
     return status;
 }
 
-static qdq_status list_baselines(const qdq_planner *p, qdq_plan_baseline **list, size_t *n) {
+/* Its format of each planned tensor; NULL: no memory. */
+static const char **formats_of(const qdq_planner *p, const qdq_baseline *b, uint64_t *n) {
+    const char **formats = malloc((size_t)p->n_items * sizeof *formats + 1);
+    for (uint64_t i = 0; formats != NULL && i < p->n_items; i++)
+        if (qdq_item_planned(&p->items[i])) formats[(*n)++] = p->formats[b->candidates[i]].name;
+    return formats;
+}
+
+/* What the plan could have been is told in full: whoever measures it by other means has that to begin with, too. */
+static qdq_status list_baselines(const qdq_planner *p, uint64_t budget, qdq_plan_baseline **list, size_t *n) {
     *list = calloc(p->baselines->n + 1, sizeof **list);
     if (*list == NULL) return no_memory();
-    for (size_t i = 0; i < p->baselines->n; i++)
-        if (p->baselines->list[i].listed) (*list)[(*n)++] = p->baselines->list[i].shown;
+    for (size_t i = 0; i < p->baselines->n; i++) {
+        const qdq_baseline *b = &p->baselines->list[i];
+        if (!b->listed) continue;
+        qdq_plan_baseline *told = &(*list)[(*n)++];
+        *told = b->shown;
+        if (!told->allowed || qdq_baseline_cost(p, told) > budget) continue;
+        told->formats = formats_of(p, b, &told->n_formats);
+        if (told->formats == NULL) return no_memory();
+    }
     return QDQ_OK;
 }
 
@@ -377,7 +393,7 @@ static qdq_status make_plan(const qdq_planner *p, const char *target, uint64_t b
                      .tensors = tensors};
     qdq_plan_baseline *baselines = NULL;
     qdq_status status = tensors != NULL ? fill_tensors(p, tensors, &made.bytes, &made.token_bytes) : no_memory();
-    if (status == QDQ_OK) status = list_baselines(p, &baselines, &made.n_baselines);
+    if (status == QDQ_OK) status = list_baselines(p, budget, &baselines, &made.n_baselines);
     made.baselines = baselines;
     qdq_problem_rest(p->problem); /* the text takes as much again */
     qdq_builder text = {0};
@@ -387,6 +403,7 @@ static qdq_status make_plan(const qdq_planner *p, const char *target, uint64_t b
     qdq_builder_free(&text);
     for (uint64_t i = 0; i < made.n_tensors; i++) free((void *)tensors[i].choices);
     free(tensors);
+    for (size_t i = 0; i < made.n_baselines; i++) free((void *)baselines[i].formats);
     free(baselines);
     return status;
 }

@@ -17,7 +17,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Opt
 import torch
 from torch import nn
 
-from .. import _formats, _operations
+from .. import _operations
 from .._errors import InvalidArgument
 from .._plan import Plan
 from ._runs import (
@@ -47,7 +47,7 @@ class Trial:
     samples: int
     """Fewer than there are where the first ones showed it to be worse."""
     better: bool
-    """Than all before it, by more than the difference's standard error."""
+    """Than all before it: others' plans at all, what was made of this one by more than the difference's standard error."""
 
 
 @dataclass(frozen=True)
@@ -223,6 +223,8 @@ class _Try(NamedTuple):
     what: str
     assignment: Assignment
     factors: Tuple[float, ...]
+    is_start: bool = False
+    """Somebody else's plan: the result must not be worse on the samples, by however little."""
 
 
 def _by_classes(problem: _Problem, now: Assignment, factors: Tuple[float, ...]) -> List[_Try]:
@@ -263,8 +265,27 @@ def _by_exchange(problem: _Problem, now: Assignment, factors: Tuple[float, ...])
     return [t for _, t in sorted(found, key=lambda x: -x[0])[:_PAIRS]]
 
 
+_SIZE = 0.8
+"""Of the plan's size, what others' must have to be of its size."""
+
+
+def _baselines(problem: _Problem, plan: Plan) -> Iterator[_Try]:
+    """What the plan was held against, of those of its size: the least damage first, which is its yardstick."""
+    ones = tuple(1.0 for _ in problem.items)
+    found = []
+    for b in plan.content.get("baselines", ()):
+        if b.get("formats"):
+            a = problem.of({t["name"]: f for t, f in zip(plan.planned, b["formats"])})
+            if a is not None:
+                found.append((b["damage"], problem.bytes(a), _Try(b["name"], a, ones, True)))
+    found.sort(key=lambda x: x[:2])
+    for number, (_, size, t) in enumerate(found):
+        if number == 0 or size >= _SIZE * problem.limit:
+            yield t
+
+
 def _starts(problem: _Problem, plan: Plan, starts: Iterable[Tuple[str, Start]]) -> Iterator[_Try]:
-    """Others' plans that fit, and the largest format that all tensors can have."""
+    """Others' plans that fit, and what the plan was held against."""
     ones = tuple(1.0 for _ in problem.items)
     for name, start in starts:
         formats = {}
@@ -276,14 +297,8 @@ def _starts(problem: _Problem, plan: Plan, starts: Iterable[Tuple[str, Start]]) 
             formats[t["name"]] = told or "source"
         a = problem.of(formats)
         if a is not None:
-            yield _Try(name, a, ones)
-    uniform = []
-    for f in _formats.formats():
-        a = problem.of({n: f.name for i in problem.items for n in i.names})
-        if a is not None:
-            uniform.append((problem.bytes(a), -problem.damage(a), _Try(f"{f.name} for all", a, ones)))
-    if uniform:
-        yield max(uniform, key=lambda u: u[:2])[2]
+            yield _Try(name, a, ones, True)
+    yield from _baselines(problem, plan)
 
 
 # ---- Measuring -------------------------------------------------------------------------------------------------------
@@ -325,15 +340,18 @@ class _Measure:
     def __len__(self) -> int:
         return len(self._samples)
 
-    def kl(self, best: Sequence[float] = ()) -> List[float]:
-        """Of each sample, nats a token; the first few only, if these are clearly worse than the best."""
+    def kl(self, best: Sequence[float] = (), surely: bool = False) -> List[float]:
+        """Of each sample, nats a token; the first few only, if these are clearly worse than the best; surely: if whatever
+        the others have cannot make it better."""
         found: List[float] = []
         for given, expected in zip(self._samples, self._expected):
             got = logits_of(self._model, given).log_softmax(-1)
             found.append(float((expected.exp() * (expected - got)).sum(-1).double().mean()))
             if not math.isfinite(found[-1]):
                 return found
-            if best and 4 <= len(found) < len(self._samples):
+            if best and surely and sum(found) > sum(best):
+                break
+            if best and not surely and 4 <= len(found) < len(self._samples):
                 mean, error = _difference(found, best)
                 if mean > 2 * error:
                     break
@@ -372,15 +390,17 @@ def refine(
     seconds: how long it may take. The plan itself is measured in any case; nothing is begun that would end later.
     trials: how many plans to measure at most, the given one left out.
     starts: others' plans to begin with, by a name: a Plan, or {tensor: format}; those that are too large, or have what
-    the plan does not choose from, are passed over. The largest single format that fits is always tried.
+    the plan does not choose from, are passed over. What the plan was held against is tried in any case: of single formats
+    and llama-quantize's presets that fit, that of the least damage, and those of at least four fifths of the size.
 
     names: the plan's names of parameters, for a plan that was made for a GGUF.
     importance: of parameters, by name, [row], float32, as the file's formats will be fitted with.
 
     Measured is the KL divergence of the model's output with its weights in the plan's formats from its own output, in
-    the mean over the tokens of the samples. A plan counts as better only by more than the standard error of the
-    difference: so the result is never worse than the plan that was given, on these samples. What is tried, and in which
-    order, depends on nothing but the plan and what was measured.
+    the mean over the tokens of the samples. On these samples the result is never worse than the plan that was given, nor
+    than any of those to begin with, if the time was enough to measure them; what is made of these counts as better only by
+    more than the standard error of the difference. What is tried, and in which order, depends on nothing but the plan and
+    what was measured.
 
     The model is as before when this ends, whatever ends it. Memory: a second copy of the weights that are planned, and
     the outputs for all samples, four bytes a token and entry of the vocabulary.
@@ -410,11 +430,11 @@ def refine(
         measure = _Measure(model, samples)
         weights = _Weights(chosen, importance or {})
 
-        def measured(a: Assignment, best: Sequence[float] = ()) -> List[float]:
+        def measured(a: Assignment, best: Sequence[float] = (), surely: bool = False) -> List[float]:
             formats = problem.formats(a)
             wanted = {n: formats[t] for t, n in parameter_of.items()}
             weights.set({n: None if f == "source" else f for n, f in wanted.items()})
-            return measure.kl(best)
+            return measure.kl(best, surely)
 
         try:
             at = time.monotonic()
@@ -437,10 +457,11 @@ def refine(
                 trial = waiting.pop(0)
                 seen.add(trial.assignment)
                 at = time.monotonic()
-                found = measured(trial.assignment, best)
+                found = measured(trial.assignment, best, trial.is_start)
                 longest = max(longest, time.monotonic() - at)
                 mean, error = _difference(found, best)
-                better = len(found) == len(best) and math.isfinite(mean) and mean + error < 0
+                least = 0 if trial.is_start else error
+                better = len(found) == len(best) and math.isfinite(mean) and mean + least < 0
                 size = problem.fixed + problem.bytes(trial.assignment)
                 made.append(Trial(trial.what, size, _mean(found), len(found), better))
                 if better:
