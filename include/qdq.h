@@ -224,6 +224,11 @@ typedef struct qdq_device qdq_device;
  */
 QDQ_API qdq_status qdq_device_open(const char *name, qdq_device **device);
 
+/* Revisions of the reference, ggml, by which codes are chosen. They differ in iq1_m's search alone (docs/exactness.md);
+ * what blocks mean is the same. */
+#define QDQ_REFERENCE         "2026-09" /* the newest */
+#define QDQ_REFERENCE_EARLIER "2026-08"
+
 typedef struct qdq_device_options {
     size_t size;        /* sizeof(qdq_device_options), set by the caller */
     int32_t threads;    /* that a CPU device uses, from 1 to 4,096; 0: one a core. Other devices ignore it */
@@ -232,10 +237,7 @@ typedef struct qdq_device_options {
      * stream. Work comes in order with the caller's own there; commits do not wait, and waits are for the encoder's
      * work only. */
     void *stream;
-    /* The revision of the reference, ggml, by which codes are chosen: "2026-08" or "2026-09"; NULL: the newest. They
-     * differ in iq1_m's search alone (docs/exactness.md); what blocks mean is the same. "2026-08" is for the CPU, which
-     * "auto" takes then. */
-    const char *reference;
+    const char *reference; /* NULL: the newest. The earlier one is for the CPU, which "auto" takes then */
 } qdq_device_options;
 
 /* As qdq_device_open; options may be NULL. QDQ_INVALID_ARGUMENT: options->size is 0, threads out of range, the stream
@@ -261,7 +263,7 @@ typedef struct qdq_device_info {
     uint64_t memory;       /* bytes of the device's own or, if shared, of the machine's memory */
     uint32_t shared;       /* 1: host-visible without a copy */
     uint32_t available;    /* 0: description says what is missing */
-    char reference[16];    /* of an open device: the reference's revision, "2026-09" */
+    char reference[16];    /* of an open device: the reference's revision */
 } qdq_device_info;
 
 /* Fills the first info->size bytes. QDQ_INVALID_ARGUMENT: a NULL, or info->size is 0. */
@@ -552,7 +554,7 @@ typedef enum qdq_ggml_fusion {
 
 typedef struct qdq_ggml_info {
     size_t size;          /* sizeof(qdq_ggml_info), set by the caller */
-    const char *revision; /* of the reference, "2026-08" or "2026-09"; NULL: neither, or it has no iq1_m to tell by */
+    const char *revision; /* QDQ_REFERENCE or _EARLIER; NULL: neither, or it has no iq1_m to tell by */
     qdq_ggml_fusion fusion;
 } qdq_ggml_info;
 

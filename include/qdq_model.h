@@ -595,6 +595,10 @@ QDQ_API qdq_status qdq_uniform_choose(void *uniform, uint64_t index, qdq_choice 
  * to where a row is no multiple of the block. */
 typedef struct qdq_llama qdq_llama;
 
+/* Revisions of its rules, which change apart from the bytes that ggml makes. */
+#define QDQ_LLAMA_RULES         "2026-09" /* the newest */
+#define QDQ_LLAMA_RULES_EARLIER "2026-08"
+
 typedef struct qdq_llama_options {
     size_t size;       /* sizeof(qdq_llama_options), set by the caller */
     qdq_format format; /* of every tensor that is quantized, as --pure has it; passed over where there is a preset */
@@ -604,7 +608,7 @@ typedef struct qdq_llama_options {
     bool pure;                                /* no mixture, but the preset's base format */
     bool leave_output;                        /* output.weight stays as it is */
     const char *output_type, *embedding_type; /* ggml's types for output.weight and the token embedding; or NULL */
-    const char *rules;                        /* the revision of its rules, "2026-08" or "2026-09"; NULL: the newest */
+    const char *rules;                        /* the revision of its rules; NULL: the newest */
     const uint32_t *prune;                    /* layers to leave out, ascending, each once */
     uint32_t n_prune, n_overrides;
     const char *const *overrides; /* of metadata, "KEY=TYPE:VALUE", TYPE int, float, bool or str */

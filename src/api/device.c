@@ -21,10 +21,9 @@ static const qdq_backend *const backends[] = {
 };
 enum { N_BACKENDS = sizeof backends / sizeof backends[0] };
 
-/* Revisions of the reference. */
-static const char earlier[] = "2026-08", newest[] = "2026-09";
-
-static bool is_earlier(const qdq_device_options *how) { return how->reference && strcmp(how->reference, earlier) == 0; }
+static bool is_earlier(const qdq_device_options *how) {
+    return how->reference && strcmp(how->reference, QDQ_REFERENCE_EARLIER) == 0;
+}
 
 static qdq_status open_on(const qdq_backend *backend, uint32_t index, const qdq_device_options *how, qdq_device **out) {
     if (how->on_stream && !backend->open_stream)
@@ -32,7 +31,7 @@ static qdq_status open_on(const qdq_backend *backend, uint32_t index, const qdq_
     if (is_earlier(how) && !backend->search_as_earlier)
         return qdq_fail(QDQ_UNSUPPORTED,
                         "device '%s' chooses codes as the reference of %s does; as that of %s the CPU alone does",
-                        backend->name, newest, earlier);
+                        backend->name, QDQ_REFERENCE, QDQ_REFERENCE_EARLIER);
     qdq_device *device = calloc(1, sizeof *device);
     if (!device) return qdq_fail(QDQ_OUT_OF_MEMORY, "no memory for a device");
     qdq_status status = how->on_stream ? backend->open_stream(index, how->stream, &device->state)
@@ -70,9 +69,9 @@ static qdq_status open_auto(const qdq_device_options *how, qdq_device **device) 
 static qdq_status open_named(const char *name, const qdq_device_options *how, qdq_device **device) {
     if (!device) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_device_open: no place for the device");
     *device = NULL;
-    if (how->reference && !is_earlier(how) && strcmp(how->reference, newest) != 0)
-        return qdq_fail(QDQ_INVALID_ARGUMENT, "the reference's revisions are %s and %s, not '%.40s'", earlier, newest,
-                        how->reference);
+    if (how->reference && !is_earlier(how) && strcmp(how->reference, QDQ_REFERENCE) != 0)
+        return qdq_fail(QDQ_INVALID_ARGUMENT, "the reference's revisions are %s and %s, not '%.40s'",
+                        QDQ_REFERENCE_EARLIER, QDQ_REFERENCE, how->reference);
     if (!name || strcmp(name, "auto") == 0) return open_auto(how, device);
     size_t length = strcspn(name, ":");
     for (int b = 0; b < N_BACKENDS; b++) {
@@ -150,7 +149,7 @@ qdq_status qdq_device_describe(const qdq_device *device, qdq_device_info *info) 
         return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_device_describe: a NULL, or info->size is not set");
     qdq_device_info full = {0};
     device->backend->describe_open(device->state, &full);
-    snprintf(full.reference, sizeof full.reference, "%s", device->earlier ? earlier : newest);
+    snprintf(full.reference, sizeof full.reference, "%s", device->earlier ? QDQ_REFERENCE_EARLIER : QDQ_REFERENCE);
     copy_info(info, &full);
     return QDQ_OK;
 }

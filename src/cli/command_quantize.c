@@ -82,7 +82,9 @@ static const char *preset_of(const quantization *q) {
     return preset;
 }
 
-static const char *revision_of(const quantization *q) { return q->wish.rules != NULL ? q->wish.rules : "2026-09"; }
+static const char *revision_of(const quantization *q) {
+    return q->wish.rules != NULL ? q->wish.rules : QDQ_LLAMA_RULES;
+}
 
 static bool is_float(const char *type) {
     return strcmp(type, "f32") == 0 || strcmp(type, "f16") == 0 || strcmp(type, "bf16") == 0;
@@ -383,7 +385,7 @@ static qdq_status open_plan(quantization *q, qdq_common *common) {
     if (status == QDQ_OK && q->imatrix == NULL) q->imatrix = info.imatrix;
     if (status != QDQ_OK || common->reference != NULL || info.reference == NULL) return status;
     common->reference = info.reference;
-    if (strcmp(info.reference, "2026-08") == 0 || strcmp(info.reference, "2026-09") == 0) return QDQ_OK;
+    if (strcmp(info.reference, QDQ_REFERENCE_EARLIER) == 0 || strcmp(info.reference, QDQ_REFERENCE) == 0) return QDQ_OK;
     return qdq_fail(QDQ_UNSUPPORTED,
                     "%s: it was made with the reference's revision \"%s\", which this version does not have; "
                     "--reference names one that it has",
@@ -552,7 +554,7 @@ static const qdq_cli_option options[] = {
      "from a split set a split set: OUT-00001-of-0000N.gguf and so on, with the tensors of the same shards"},
     {PART, "part", "K/N", QDQ_ARG_TEXT, NULL, QDQ_PART_HELP},
     {RESUME, "resume", NULL, QDQ_ARG_NONE, NULL, QDQ_RESUME_HELP},
-    {RULES, "rules", "REVISION", QDQ_ARG_CHOICE, "2026-08 2026-09",
+    {RULES, "rules", "REVISION", QDQ_ARG_CHOICE, QDQ_LLAMA_RULES_EARLIER " " QDQ_LLAMA_RULES,
      "of which llama-quantize the rules are that choose formats; the newest is the default"},
     {MAP, "map", "FILE", QDQ_ARG_INPUT, NULL,
      "with --like: pairs of names, Hugging Face's and GGUF's, that go before the built-in"},

@@ -64,7 +64,7 @@ static const struct {
       "of tensors that are codes: what the weights are that they stand for, rounded to nearest, ties to even. Of a "
       "GGUF f32, else bf16"}},
     {QDQ_TAKES_REFERENCE,
-     {REFERENCE, "reference", "REVISION", QDQ_ARG_CHOICE, "2026-08 2026-09",
+     {REFERENCE, "reference", "REVISION", QDQ_ARG_CHOICE, QDQ_REFERENCE_EARLIER " " QDQ_REFERENCE,
       "by which ggml's searches codes are chosen; the newest is the default. The earlier one, which differs in iq1_m "
       "alone, is the CPU's"}},
     {QDQ_TAKES_LIKE,

@@ -26,7 +26,7 @@ static bool show_progress(void *context, uint64_t done, uint64_t total) {
 
 static qdq_status open_devices(qdq_session *s) {
     /* Where an earlier revision is asked for, one device has it: the CPU. */
-    bool pinned = s->common->reference != NULL && strcmp(s->common->reference, "2026-09") != 0;
+    bool pinned = s->common->reference != NULL && strcmp(s->common->reference, QDQ_REFERENCE) != 0;
     qdq_status status =
         pinned ? qdq_common_open_device(s->common, &s->devices[0])
                : qdq_devices_open(s->common->device, s->common->threads, QDQ_MAX_DEVICES, s->devices, &s->n_devices);

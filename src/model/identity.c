@@ -5,9 +5,6 @@
 
 #include "model/decoding.h"
 
-/* The revision of ggml's formats that this version makes. */
-#define FORMATS "2026-09"
-
 static const char *base_of(const char *path) {
     const char *slash = strrchr(path, '/');
     return slash != NULL ? slash + 1 : path;
@@ -72,6 +69,6 @@ void qdq_identity_add_importance(qdq_checksum *sum, const qdq_imatrix_entry *ent
 
 void qdq_identity_begin(qdq_making *making, const qdq_model *model) {
     snprintf(making->version, sizeof making->version, "%s", qdq_version());
-    snprintf(making->formats, sizeof making->formats, "%s", FORMATS);
+    snprintf(making->formats, sizeof making->formats, "%s", QDQ_REFERENCE);
     making->source = qdq_identity_of_source(model);
 }

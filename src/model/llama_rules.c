@@ -157,7 +157,8 @@ bool qdq_rules_quantizes(const qdq_ggml_tensor *t, const char **why) {
 
 /* ---- Revisions ---- */
 
-static const char *const names[QDQ_RULES_END] = {[QDQ_RULES_2026_08] = "2026-08", [QDQ_RULES_2026_09] = "2026-09"};
+static const char *const names[QDQ_RULES_END] = {
+    [QDQ_RULES_2026_08] = QDQ_LLAMA_RULES_EARLIER, [QDQ_RULES_2026_09] = QDQ_LLAMA_RULES};
 
 /* The first revision that has the change. */
 static const qdq_rules_revision since[QDQ_CHANGES] = {

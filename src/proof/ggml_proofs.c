@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "base/format.h"
 
-static const char *const revisions[] = {[QDQ_GGML_2026_08] = "2026-08", [QDQ_GGML_2026_09] = "2026-09"};
+static const char *const revisions[] = {[QDQ_GGML_2026_08] = QDQ_REFERENCE_EARLIER, [QDQ_GGML_2026_09] = QDQ_REFERENCE};
 
 /* ---- What it is ------------------------------------------------------------------------------------------------- */
 
@@ -153,8 +153,9 @@ static qdq_status prove_format(proving *s, qdq_format format) {
     qdq_status status = QDQ_OK;
     if (is_packed_otherwise(s, format) && !s->earlier.quantize)
         status = qdq_prover_pass_over(&s->p, QDQ_PROOF_PACKING, format,
-                                      "the library's search is that of 2026-08, before llama.cpp #28706; this one's is "
-                                      "that of 2026-09: only decoding is compared");
+                                      "the library's search is that of " QDQ_REFERENCE_EARLIER
+                                      ", before llama.cpp #28706; this one's is that of " QDQ_REFERENCE
+                                      ": only decoding is compared");
     else if (!codec || codec->quantize)
         status = prove_packing(s, format);
     if (status == QDQ_UNSUPPORTED) status = qdq_prover_pass_over(&s->p, QDQ_PROOF_PACKING, format, qdq_error_message());
