@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "model/advice.h"
+#include "model/architecture.h"
 #include "model/decoding.h"
 #include "model/row_order.h"
 #include "base/error.h"
@@ -112,19 +113,17 @@ static qdq_status read_row(void *context, uint64_t row, float *values) {
 static qdq_status heads_of(const qdq_gradients *g, const qdq_tensor *t, qdq_permute permute, uint64_t *heads) {
     *heads = 0;
     if (permute == QDQ_PERMUTE_NONE) return QDQ_OK;
-    const char *architecture = "";
-    uint64_t length = 0, n_head = 0, n_head_kv = 0;
-    const qdq_kv *kv = qdq_model_find_kv(g->model, "general.architecture");
-    if (kv != NULL) qdq_kv_string(kv, &architecture, &length);
-    char key[160];
-    snprintf(key, sizeof key, "%.*s.attention.head_count", (int)(length < 64 ? length : 64), architecture);
-    if ((kv = qdq_model_find_kv(g->model, key)) == NULL || !qdq_kv_u64(kv, &n_head))
-        return qdq_fail(QDQ_BAD_DATA,
-                        "%s: has no number %s, so the order of the rows of \"%s\" cannot be told from its gradient's",
-                        SHOWN(t->path), SHOWN(key), SHOWN(t->name));
-    n_head_kv = n_head;
-    strcat(key, "_kv");
-    if ((kv = qdq_model_find_kv(g->model, key)) != NULL) qdq_kv_u64(kv, &n_head_kv);
+    static const char key[] = "attention.head_count";
+    char architecture[QDQ_ARCHITECTURE];
+    uint32_t n_head = 0;
+    qdq_architecture_read(g->model, NULL, architecture);
+    if (!qdq_architecture_number(g->model, NULL, architecture, key, &n_head))
+        return qdq_fail(
+            QDQ_BAD_DATA,
+            "%s: has no number %s.%s, so the order of the rows of \"%s\" cannot be told from its gradient's",
+            SHOWN(t->path), SHOWN(architecture), key, SHOWN(t->name));
+    uint32_t n_head_kv = n_head;
+    qdq_architecture_number(g->model, NULL, architecture, "attention.head_count_kv", &n_head_kv);
     return qdq_permute_heads(permute, t->name, t->shape[t->n_dims - 2], n_head, n_head_kv, heads);
 }
 

@@ -71,24 +71,12 @@ static qdq_status from_config(const qdq_selection *s, qdq_hyperparameters *h) {
 
 /* ---- Metadata --------------------------------------------------------------------------------------------------- */
 
-static uint32_t number(const qdq_model *model, const char *architecture, const char *name) {
-    char key[128];
-    uint64_t value;
-    snprintf(key, sizeof key, "%s.%s", architecture, name);
-    const qdq_kv *kv = qdq_model_find_kv(model, key);
-    return kv != NULL && qdq_kv_u64(kv, &value) && value <= UINT32_MAX ? (uint32_t)value : 0;
-}
-
 static void from_metadata(const qdq_model *model, qdq_hyperparameters *h) {
-    const qdq_kv *kv = qdq_model_find_kv(model, "general.architecture");
-    const char *text;
-    uint64_t length;
-    char architecture[65];
+    char architecture[QDQ_ARCHITECTURE];
     if (qdq_rules_model_read(model, NULL, &h->rules) != QDQ_OK) h->rules = (qdq_rules_model){0};
-    if (kv == NULL || !qdq_kv_string(kv, &text, &length) || length > 64) return;
-    snprintf(architecture, sizeof architecture, "%.*s", (int)length, text);
-    h->experts = number(model, architecture, "expert_count");
-    h->experts_used = number(model, architecture, "expert_used_count");
+    if (!qdq_architecture_read(model, NULL, architecture)) return;
+    qdq_architecture_number(model, NULL, architecture, "expert_count", &h->experts);
+    qdq_architecture_number(model, NULL, architecture, "expert_used_count", &h->experts_used);
 }
 
 qdq_status qdq_hyperparameters_read(const qdq_selection *s, qdq_hyperparameters *read) {

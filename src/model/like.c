@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "model/advice.h"
+#include "model/architecture.h"
 #include "model/llama_rules.h"
 #include "model/naming.h"
 #include "base/error.h"
@@ -29,7 +30,7 @@ typedef struct job {
     qdq_like_options options;
     qdq_like_report report;
     qdq_gguf_names *names;
-    char architecture[64];
+    char architecture[QDQ_ARCHITECTURE];
     bool alone;     /* the template is one part of several: tensors that it lacks are added by the rules */
     placed *placed; /* sorted by GGUF's name, then expert */
     uint64_t n_placed;
@@ -313,12 +314,8 @@ static qdq_status open_template(job *j, const char *path) {
         status = qdq_fail(QDQ_BAD_DATA, "%s: a GGUF file is wanted, whose metadata and tensors' names are taken",
                           SHOWN(path));
     if (status != QDQ_OK) return status;
-    const qdq_kv *kv = qdq_model_find_kv(j->like, "general.architecture");
-    const char *text;
-    uint64_t length;
-    if (kv == NULL || !qdq_kv_string(kv, &text, &length) || length >= sizeof j->architecture)
+    if (!qdq_architecture_read(j->like, NULL, j->architecture))
         return qdq_fail(QDQ_BAD_DATA, "%s: has no general.architecture: no model", SHOWN(path));
-    memcpy(j->architecture, text, (size_t)length);
     if (qdq_model_layout(j->checkpoint) == QDQ_LAYOUT_GGUF)
         return qdq_fail(QDQ_UNSUPPORTED,
                         "%s: is a GGUF itself, with metadata of its own; weights of safetensors are "

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "model/architecture.h"
+
 /* llama-quantize cuts these texts at 127 bytes; so does this, at a whole character. */
 static qdq_status set_text(qdq_writer *writer, const char *key, const char *text) {
     char cut[128], safe[256];
@@ -30,12 +32,9 @@ static qdq_status set_importance(qdq_writer *writer, const qdq_imatrix *imatrix)
 
 /* After layers were left out. */
 static qdq_status set_blocks(qdq_writer *writer, const qdq_selection *selection, uint32_t blocks) {
-    const qdq_kv *kv = qdq_model_find_kv(selection->model, "general.architecture");
-    const char *text;
-    uint64_t length;
-    char key[256];
-    if (kv == NULL || !qdq_kv_string(kv, &text, &length) || length > 128) return QDQ_OK;
-    snprintf(key, sizeof key, "%.*s.block_count", (int)length, text);
+    char architecture[QDQ_ARCHITECTURE], key[2 * QDQ_ARCHITECTURE];
+    if (!qdq_architecture_read(selection->model, NULL, architecture)) return QDQ_OK;
+    snprintf(key, sizeof key, "%s.block_count", architecture);
     return qdq_writer_set_u32(writer, key, blocks);
 }
 

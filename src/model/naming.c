@@ -5,21 +5,12 @@
 #include <string.h>
 
 #include "model/advice.h"
+#include "model/architecture.h"
 #include "model/beside.h"
 #include "base/error.h"
 #include "files/json_reader.h"
 
-enum { ARCHITECTURE = 128 };
-
-static bool from_metadata(const qdq_model *model, char text[ARCHITECTURE]) {
-    const qdq_kv *kv = qdq_model_find_kv(model, "general.architecture");
-    const char *value;
-    uint64_t length;
-    if (kv == NULL || !qdq_kv_string(kv, &value, &length) || length >= ARCHITECTURE) return false;
-    memcpy(text, value, (size_t)length);
-    text[length] = '\0';
-    return true;
-}
+enum { ARCHITECTURE = 2 * QDQ_ARCHITECTURE }; /* Hugging Face's names are longer than GGUF's */
 
 /* The first of "architectures", which is more exact than "model_type". text "": it says neither. */
 static qdq_status read_config(const char *path, const char *config, size_t length, char text[ARCHITECTURE]) {
@@ -68,7 +59,7 @@ static qdq_status from_config(const qdq_model *model, char text[ARCHITECTURE]) {
 static qdq_status find_architecture(const qdq_model *model, char text[ARCHITECTURE]) {
     text[0] = '\0';
     if (qdq_model_layout(model) != QDQ_LAYOUT_GGUF) return from_config(model, text);
-    if (!from_metadata(model, text)) text[0] = '\0';
+    qdq_architecture_read(model, NULL, text);
     return QDQ_OK;
 }
 

@@ -5,27 +5,7 @@
 
 #include "base/error.h"
 
-/* An override counts if it is of the type that llama.cpp reads there; a key given twice counts the first time. */
-static const qdq_kv *find_kv(const qdq_model *model, const qdq_kv_list *overrides, const char *key, uint32_t type) {
-    for (size_t i = 0; overrides != NULL && i < overrides->n; i++) {
-        if (strcmp(overrides->items[i].key, key) != 0) continue;
-        if (overrides->items[i].type == type) return &overrides->items[i];
-        break;
-    }
-    return qdq_model_find_kv(model, key);
-}
-
-/* ARCHITECTURE.name; *value stays as it is where the file has no such number. */
-static void read_number(const qdq_model *model, const qdq_kv_list *overrides, const char *architecture,
-                        const char *name, uint32_t *value) {
-    char key[128];
-    snprintf(key, sizeof key, "%s.%s", architecture, name);
-    const qdq_kv *kv = find_kv(model, overrides, key, QDQ_KV_U32);
-    uint64_t number;
-    if (kv != NULL && qdq_kv_u64(kv, &number) && number <= UINT32_MAX) *value = (uint32_t)number;
-}
-
-/* The same of the first layer, where the file has an array with a number for each. */
+/* The number of the first layer, where the file has an array with one for each; *value stays where it has none. */
 static void read_first(const qdq_model *model, const qdq_kv_list *overrides, const char *architecture, const char *name,
                        uint32_t *value) {
     char key[128];
@@ -36,7 +16,7 @@ static void read_first(const qdq_model *model, const qdq_kv_list *overrides, con
     const uint8_t *elements;
     if (kv == NULL) return; /* llama.cpp does not look at overrides of a key that is missing */
     if (!qdq_kv_array(kv, &type, &count, &elements)) {
-        read_number(model, overrides, architecture, name, value);
+        qdq_architecture_number(model, overrides, architecture, name, value);
         return;
     }
     if (count == 0 || (type != QDQ_KV_U32 && type != QDQ_KV_I32)) return;
@@ -72,25 +52,21 @@ void qdq_rules_model_make(const char *architecture, uint32_t layers, uint32_t ex
 qdq_status qdq_rules_model_read(const qdq_model *model, const qdq_kv_list *overrides, qdq_rules_model *facts) {
     static const char *const no_experts_of_one[] = {"hunyuan-dense", "hunyuan_vl", NULL};
     qdq_rules_model m = {0};
-    const qdq_kv *kv = find_kv(model, overrides, "general.architecture", QDQ_KV_STRING);
-    const char *text;
-    uint64_t length;
-    if (kv == NULL || !qdq_kv_string(kv, &text, &length) || length == 0 || length >= sizeof m.architecture)
+    if (!qdq_architecture_read(model, overrides, m.architecture))
         return qdq_fail(QDQ_BAD_DATA,
                         "the metadata have no general.architecture, by which llama-quantize's mixtures go");
-    memcpy(m.architecture, text, (size_t)length);
     uint32_t heads = 0, nextn = 0, loops = 1;
     const char *a = m.architecture;
     if (strcmp(a, "clip") == 0) { /* llama.cpp reads none of its numbers */
         *facts = m;
         return QDQ_OK;
     }
-    read_number(model, overrides, a, "block_count", &m.layers);
+    qdq_architecture_number(model, overrides, a, "block_count", &m.layers);
     if (m.layers == 0 || m.layers > 512)
         return qdq_fail(QDQ_BAD_DATA,
                         "the metadata have no %s.block_count from 1 to 512, by which llama-quantize's mixtures go", a);
-    read_number(model, overrides, a, "nextn_predict_layers", &nextn);
-    read_number(model, overrides, a, "expert_count", &m.experts);
+    qdq_architecture_number(model, overrides, a, "nextn_predict_layers", &nextn);
+    qdq_architecture_number(model, overrides, a, "expert_count", &m.experts);
     if (is_any(a, no_experts_of_one) && m.experts <= 1) m.experts = 0;
     read_first(model, overrides, a, "attention.head_count", &heads);
     uint32_t kv_heads = heads;
@@ -99,7 +75,7 @@ qdq_status qdq_rules_model_read(const qdq_model *model, const qdq_kv_list *overr
     m.is_70b = is_70b(&m, nextn <= m.layers ? m.layers - nextn : m.layers, heads, kv_heads);
     /* Layers that llama.cpp adds to those of the file. */
     if (strcmp(a, "nanbeige") == 0) {
-        read_number(model, overrides, a, "num_loops", &loops);
+        qdq_architecture_number(model, overrides, a, "num_loops", &loops);
         if (loops > 1 && loops <= 512) m.layers *= loops;
     } else if (strcmp(a, "graniteswitch") == 0) {
         m.layers = (nextn <= m.layers ? m.layers - nextn : m.layers) + 1;

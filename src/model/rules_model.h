@@ -2,19 +2,17 @@
 #ifndef QDQ_MODEL_RULES_MODEL_H
 #define QDQ_MODEL_RULES_MODEL_H
 
-#include "files/files.h"
-#include "model/kv_override.h"
+#include "model/architecture.h"
 
 typedef struct qdq_rules_model {
-    char architecture[64];
+    char architecture[QDQ_ARCHITECTURE];
     uint32_t layers;       /* llama.cpp's n_layer_all: those that predict further tokens included */
     uint32_t experts;      /* 0: none */
     uint32_t heads_per_kv; /* query heads for each head of keys and values, in the first layer; 0: it has none */
     bool is_70b;           /* LLM_TYPE_70B */
 } qdq_rules_model;
 
-/* From a GGUF's metadata. overrides stand in for the model's own where llama.cpp would read a value of that type; NULL:
- * none. QDQ_BAD_DATA: no general.architecture, or no ARCHITECTURE.block_count between 1 and 512. */
+/* From a GGUF's metadata. QDQ_BAD_DATA: no general.architecture, or no ARCHITECTURE.block_count between 1 and 512. */
 qdq_status qdq_rules_model_read(const qdq_model *model, const qdq_kv_list *overrides, qdq_rules_model *facts);
 
 /* The same from numbers that were found elsewhere; architecture: GGUF's. */
