@@ -5,7 +5,8 @@ For each budget (the sizes of uniform formats, and some between) and each way to
 trips and the model is run; the tables have what comes out: one with the codes that formats have by themselves, one with
 codes fitted to an importance matrix, of which uniform formats and mlx-lm's rule have the benefit too. `tiny` is the
 example model: KL divergence from its own outputs, and the loss. `minilm` is all-MiniLM-L6-v2: 1 - cosine between
-embeddings. Calibration (gradients, importance matrix) and evaluation never share text.
+embeddings. `whisper` is Whisper base's text decoder: KL divergence again (whisper.py). Calibration (gradients, importance
+matrix) and evaluation never share text.
 """
 
 import argparse
@@ -88,6 +89,7 @@ class Comparison:
             options += ["--grad", self.folder / f"{gradients}.safetensors"]
         if imatrix:
             options += ["--imatrix", self.folder / "imatrix.dat"]
+        options += getattr(self.task, "options", {}).get(score, [])
         command = ["plan", "--quiet", "--target", target, *self.options, *options, self.task.path, "-o", out]
         done = subprocess.run([self.qdq, *map(str, command)], capture_output=True, text=True)
         if done.returncode == 2 and "a target of" in done.stderr:
@@ -164,8 +166,8 @@ def prepare(comparison):
         write_imatrix(folder / "imatrix.dat", task.second_moments())
 
 
-def compare(comparison, fitted, between):
-    """A row a budget."""
+def compare(comparison, fitted, between, apart, scores):
+    """A row a budget, of these columns of SCORES."""
     tensors, rest = table_of(any_plan(comparison, fitted))
     mlx = mlx_scores(comparison)
     sizes = {}
@@ -176,7 +178,7 @@ def compare(comparison, fitted, between):
     largest = max(sizes)
     elements = sum(tensor.numel() for tensor in comparison.source.values())
     budgets = sorted({*(s for s in sizes if s < largest), *(int(b * elements / 8) for b in between)})
-    budgets = [a for a, b in zip(budgets, [*budgets[1:], math.inf]) if b > 1.015 * a]  # of close ones the largest
+    budgets = [a for a, b in zip(budgets, [*budgets[1:], math.inf]) if b > apart * a]  # of close ones the largest
     rows = []
     for budget in budgets:
         row = {"bytes": budget, "bpw": 8 * (budget - rest) / sum(comparison.source[n].numel() for n in tensors)}
@@ -187,14 +189,15 @@ def compare(comparison, fitted, between):
         chosen = threshold(tensors, rest, mlx, budget)
         if chosen:
             row["mlx-lm"] = comparison.damage(chosen, fitted)
-        for name, (score, gradients) in SCORES[fitted].items():
+        for name in scores:
+            score, gradients = SCORES[fitted][name]
             plan = comparison.plan(f"{budget}B", score, gradients, fitted)
             if plan is None:
                 continue
             assert plan["bytes"] <= budget
             chosen = {t["name"]: t["format"] for t in plan["tensors"] if t["choices"]}
             row[name] = comparison.damage(chosen, fitted)
-        if any(name in row for name in SCORES[fitted]):
+        if any(name in row for name in scores):
             rows.append(row)
             print(json.dumps(row), file=sys.stderr, flush=True)
     return rows
@@ -238,12 +241,19 @@ def summary(rows, columns):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["tiny", "minilm"])
+    parser.add_argument("task", choices=["tiny", "minilm", "whisper"])
     parser.add_argument("--qdq", default=os.environ.get("QDQ", "qdq"), help="the command (default: $QDQ or qdq)")
-    parser.add_argument("--text", metavar="FILE", help="an ASCII text instead of Debian's `bible`")
-    parser.add_argument("--model", metavar="FOLDER", help="minilm: the folder with model.safetensors and tokenizer.json")
+    parser.add_argument("--text", metavar="FILE", help="an ASCII text instead of Debian's `bible`; whisper: a text to "
+                        "evaluate on")
+    parser.add_argument("--calibrate", metavar="FILE", help="whisper: another text, to calibrate with")
+    parser.add_argument("--model", metavar="FOLDER", help="minilm: the folder with model.safetensors and tokenizer.json; "
+                        "whisper: that with the two packages, unpacked")
+    parser.add_argument("--scores", nargs="+", choices=list(SCORES[False]), default=list(SCORES[False]), metavar="SCORE",
+                        help="these columns only, such as sized 'squared, RMS at W'")
     parser.add_argument("--formats", help="the candidates (default: qdq plan's)")
     parser.add_argument("--between", default="", help="further budgets, bits a weight: 4.75,7")
+    parser.add_argument("--apart", type=float, default=1.015, metavar="TIMES",
+                        help="a budget has at least so many times the bytes of the one before")
     parser.add_argument("--folder", required=True, help="for gradients, round trips and plans; kept")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
@@ -251,12 +261,21 @@ def main():
     torch.manual_seed(1611)
     folder = Path(args.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    task = tasks.Tiny(args.text) if args.task == "tiny" else tasks.MiniLM(args.model, args.text)
+    if args.task == "whisper":
+        from whisper import Whisper
+
+        if not (args.model and args.text and args.calibrate):
+            parser.error("whisper wants --model, --text and --calibrate")
+        task = Whisper(args.model, folder, args.calibrate, args.text)
+    else:
+        task = tasks.Tiny(args.text) if args.task == "tiny" else tasks.MiniLM(args.model, args.text)
     comparison = Comparison(task, args.qdq, args.formats, folder)
     prepare(comparison)
     for fitted in (False, True):
-        rows = compare(comparison, fitted, [float(b) for b in args.between.split(",") if b])
-        columns = [*BASELINES, *SCORES[fitted]]
+        scores = [c for c in SCORES[fitted] if c in args.scores]
+        between = [float(b) for b in args.between.split(",") if b]
+        rows = compare(comparison, fitted, between, args.apart, scores)
+        columns = [*BASELINES, *scores]
         (folder / f"rows-{'fitted' if fitted else 'plain'}.json").write_text(json.dumps(rows))
         codes = "fitted to an importance matrix" if fitted else "as they come"
         print(f"\n{task.measure}, in units of {task.unit:g}; codes {codes}\n")
@@ -264,7 +283,7 @@ def main():
         print(f"\n{task.second}; of the source {task.evaluate(comparison.source)[1]:.4g}\n")
         print(markdown(rows, columns, 1, which=1))
         print("\nShare of the better of uniform formats and mlx-lm's rule\n")
-        print(summary(rows, SCORES[fitted]), flush=True)
+        print(summary(rows, scores), flush=True)
 
 
 if __name__ == "__main__":
