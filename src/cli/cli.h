@@ -1,6 +1,6 @@
-/* What the subcommands share. A subcommand is one file, NAME.c, that defines `const qdq_cli_command qdq_cli_NAME`, and
- * one row of commands.def. Its help, its part of the man page and its shell completions are made from that description,
- * so what it parses and what it documents cannot differ.
+/* What the subcommands share. A subcommand is one file, command_NAME.c, that defines `const qdq_cli_command
+ * qdq_cli_NAME`, and one row of commands.def. Its help, its part of the man page and its shell completions are made
+ * from that description, so what it parses and what it documents cannot differ.
  *
  *     static const qdq_cli_option options[] = {
  *         {'f', "format", "FORMAT", QDQ_ARG_FORMAT, NULL, "the format to …"},
@@ -215,6 +215,8 @@ void qdq_table_free(qdq_table *table);
 const char *qdq_size_text(uint64_t bytes, char buffer[32]);
 #define QDQ_SIZE(bytes)     qdq_size_text((bytes), (char[32]){0})
 #define QDQ_EXTENTS(tensor) qdq_extents_text((tensor), (char[192]){0})
+/* A name from a file or a path, made safe for a terminal; four of them and their sentence fit a message. */
+#define QDQ_SHOWN(text)     qdq_printable((text), (char[192]){0}, 192)
 
 /* Colours and bold are wanted on that stream: a terminal that is not "dumb", and NO_COLOR is not set. */
 bool qdq_coloured(FILE *stream);

@@ -4,8 +4,6 @@
 
 #include "cli/cli.h"
 
-#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
-
 typedef unsigned long long ull;
 
 enum { MODEL = QDQ_LONG_OPTION, SORT, OUTPUT_FORMAT, CHUNK_SIZE };
@@ -246,13 +244,14 @@ static void print_head(const inspection *in, const char *path) {
         unreached += in->rows[i].s.unreached;
         in_entries += in->rows[i].s.unreached > 0;
     }
-    printf("%s: %llu %s, %u chunk%s", SHOWN(path), (ull)in->n_rows, in->n_rows == 1 ? "entry" : "entries",
+    printf("%s: %llu %s, %u chunk%s", QDQ_SHOWN(path), (ull)in->n_rows, in->n_rows == 1 ? "entry" : "entries",
            (unsigned)qdq_imatrix_chunks(matrix), qdq_imatrix_chunks(matrix) == 1 ? "" : "s");
     if (qdq_imatrix_chunk_size(matrix) != 0) printf(" of %u tokens", (unsigned)qdq_imatrix_chunk_size(matrix));
     fputs(qdq_imatrix_layout_of(matrix) == QDQ_IMATRIX_DAT ? ", in the legacy layout; counts are chunks\n"
                                                            : "; counts are tokens\n",
           stdout);
-    for (uint64_t i = 0; (name = qdq_imatrix_dataset_at(matrix, i)) != NULL; i++) printf("dataset %s\n", SHOWN(name));
+    for (uint64_t i = 0; (name = qdq_imatrix_dataset_at(matrix, i)) != NULL; i++)
+        printf("dataset %s\n", QDQ_SHOWN(name));
     if (unreached > 0)
         printf("No token has reached %llu expert%s in %llu entr%s: their weights are 1.\n", (ull)unreached,
                unreached == 1 ? "" : "s", (ull)in_entries, in_entries == 1 ? "y" : "ies");
@@ -267,7 +266,7 @@ static qdq_status print_table(qdq_table **table) {
 
 static qdq_status print_coverage(inspection *in) {
     qdq_status status = QDQ_OK;
-    const char *path = SHOWN(qdq_model_path(in->model));
+    const char *path = QDQ_SHOWN(qdq_model_path(in->model));
     printf("\n%s: of %llu tensors that are quantized, %llu have an entry.\n", path, (ull)in->wanting,
            (ull)(in->wanting - in->n_lacking));
     if (in->n_lacking > 0) {
@@ -322,7 +321,7 @@ static qdq_status write_matrix(const inspection *in, const char *output, const q
     qdq_imatrix_report report = {.size = sizeof report};
     qdq_status status = qdq_imatrix_write(in->n, (const qdq_imatrix *const *)in->matrices, options, output, &report);
     if (status != QDQ_OK || in->common->quiet) return status;
-    printf("%s: %llu entries, %u chunks of %u tokens, from %u %s\n", SHOWN(output), (ull)report.entries,
+    printf("%s: %llu entries, %u chunks of %u tokens, from %u %s\n", QDQ_SHOWN(output), (ull)report.entries,
            (unsigned)report.chunks, (unsigned)report.chunk_size, (unsigned)in->n, in->n == 1 ? "matrix" : "matrices");
     if (report.partial > 0) printf("%llu of them are not in every matrix\n", (ull)report.partial);
     if (report.dropped > 0)

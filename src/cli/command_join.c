@@ -15,13 +15,11 @@ static qdq_status join(const qdq_common *common, const char *path, char **from, 
                                 .n_from = (uint32_t)n_from,
                                 .progress = show_progress};
     qdq_join_report report = {.size = sizeof report};
-    char name[512];
     qdq_progress_begin("check", common->quiet);
     qdq_status status = qdq_join(path, &options, &report);
     qdq_progress_end();
     if (status != QDQ_OK || !qdq_common_tables(common)) return status;
-    printf("%s: %s, every byte read and as its part made it", qdq_printable(path, name, sizeof name),
-           QDQ_SIZE(report.bytes));
+    printf("%s: %s, every byte read and as its part made it", QDQ_SHOWN(path), QDQ_SIZE(report.bytes));
     if (report.files > 1) printf("; %u files", report.files);
     if (report.copied > 0) printf("; %s from other folders", QDQ_SIZE(report.copied));
     putchar('\n');

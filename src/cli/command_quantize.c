@@ -172,7 +172,7 @@ static qdq_status print_other(quantization *q) {
     unsigned long n = qdq_table_rows(q->other_table);
     const char *text;
     for (uint64_t next = 0; (text = next_unused(q, &next)) != NULL;)
-        printf("--tensor-type %s decides for no tensor.\n", qdq_printable(text, (char[256]){0}, 256));
+        printf("--tensor-type %s decides for no tensor.\n", QDQ_SHOWN(text));
     if (n == 0 && !q->dry_run) return QDQ_OK;
     bool kinds = n > MOST_ROWS;
     if (q->dry_run)
@@ -188,7 +188,6 @@ static qdq_status print_other(quantization *q) {
 }
 
 static qdq_status print_summary(quantization *q, const qdq_file_report *r) {
-    char name[512];
     qdq_status status = QDQ_OK;
     if (qdq_common_tables(q->session.common)) {
         double bits = bits_per_weight(r->weight_bytes, r->elements);
@@ -197,7 +196,7 @@ static qdq_status print_summary(quantization *q, const qdq_file_report *r) {
             printf("Nothing is written; the file would have %llu bytes: %s, %.4g bits a weight\n",
                    (unsigned long long)r->bytes, QDQ_SIZE(r->bytes), bits);
         else
-            printf("%s%s%s: %s, %.4g bits a weight\n", qdq_printable(q->output, name, sizeof name),
+            printf("%s%s%s: %s, %.4g bits a weight\n", QDQ_SHOWN(q->output),
                    q->part.part > 0 ? ", when it is whole" : "", q->wish.keep_split ? " in the source's shards" : "",
                    QDQ_SIZE(r->bytes), bits);
         if (r->lacking > 0) puts("It needs an importance matrix with entries for all its weights: --imatrix FILE");
@@ -344,7 +343,7 @@ static bool is_type(const char *word) { return qdq_llama_find_preset(word) != NU
 static const char *wrong_order(const char *type, const char *word) {
     qdq_fail(QDQ_INVALID_ARGUMENT,
              "behind the type, %s, stands the number of threads, 0 to 4096, not '%s': the order is IN OUT TYPE", type,
-             qdq_printable(word, (char[256]){0}, 256));
+             QDQ_SHOWN(word));
     return qdq_error_message();
 }
 
@@ -389,7 +388,7 @@ static qdq_status open_plan(quantization *q, qdq_common *common) {
     return qdq_fail(QDQ_UNSUPPORTED,
                     "%s: it was made with the reference's revision \"%s\", which this version does not have; "
                     "--reference names one that it has",
-                    qdq_printable(q->plan_path, (char[256]){0}, 256), qdq_printable(info.reference, (char[64]){0}, 64));
+                    QDQ_SHOWN(q->plan_path), qdq_printable(info.reference, (char[64]){0}, 64));
 }
 
 static void close_all(quantization *q) {

@@ -14,10 +14,9 @@ static json_t *result(const qdq_session *s, qdq_format format) {
 
 static qdq_status print_summary(qdq_session *s, const qdq_file_report *r, qdq_format format, const char *output,
                                 const qdq_part *part) {
-    char name[512];
     if (qdq_common_tables(s->common)) {
-        printf("%s: %llu of %llu tensors are their %s round trip\n", qdq_printable(output, name, sizeof name),
-               (unsigned long long)r->made, (unsigned long long)r->tensors, qdq_format_name(format));
+        printf("%s: %llu of %llu tensors are their %s round trip\n", QDQ_SHOWN(output), (unsigned long long)r->made,
+               (unsigned long long)r->tensors, qdq_format_name(format));
         if (part->parts > 0) qdq_part_print(part, r, output);
         qdq_session_print_importance(s, r->made, r->weighted);
     }

@@ -50,7 +50,6 @@ static qdq_status add_tensor(plan *p, uint64_t index) {
 
 /* Not one gradient: the wrong file, or another naming. */
 static qdq_status check_names(const plan *p) {
-    char path[512], weights[512], name[256], other[256];
     const qdq_model *gradients = qdq_gradients_model(p->gradients);
     uint64_t n = qdq_model_tensor_count(p->session.model), bytes = 0;
     for (uint64_t i = 0; i < n && bytes == 0; i++)
@@ -60,10 +59,9 @@ static qdq_status check_names(const plan *p) {
     return qdq_fail(QDQ_BAD_DATA,
                     "%s: has no gradient for any tensor of %s: names must be the same (a gradient here is \"%s\", a "
                     "tensor there \"%s\")",
-                    qdq_printable(qdq_model_path(gradients), path, sizeof path),
-                    qdq_printable(qdq_model_path(p->session.model), weights, sizeof weights),
-                    qdq_printable(qdq_model_tensor(gradients, 0)->name, name, sizeof name),
-                    qdq_printable(qdq_model_tensor(p->session.model, 0)->name, other, sizeof other));
+                    QDQ_SHOWN(qdq_model_path(gradients)), QDQ_SHOWN(qdq_model_path(p->session.model)),
+                    QDQ_SHOWN(qdq_model_tensor(gradients, 0)->name),
+                    QDQ_SHOWN(qdq_model_tensor(p->session.model, 0)->name));
 }
 
 static qdq_status add_tensors(plan *p) {

@@ -4,9 +4,7 @@
 #include <string.h>
 
 #include "base/platform_files.h"
-#include "qdq_model.h"
-
-#define SHOWN(text) qdq_printable((text), (char[512]){0}, 512)
+#include "cli/cli.h"
 
 bool qdq_paths_add(qdq_paths *paths, const char *path, const char *option, bool output) {
     if (strcmp(path, "-") == 0 || (output && qdq_out_discards(path))) return true;
@@ -55,7 +53,7 @@ static bool is_config(const qdq_file_info *output, const char *operand) {
 const char *qdq_path_misnamed(const char *output, const char *layout, const char *end) {
     size_t length = strlen(output), tail = strlen(end);
     if (length < tail || strcmp(output + length - tail, end) != 0) return NULL;
-    qdq_fail(QDQ_INVALID_ARGUMENT, "%s: what is written is %s: name it so", SHOWN(output), layout);
+    qdq_fail(QDQ_INVALID_ARGUMENT, "%s: what is written is %s: name it so", QDQ_SHOWN(output), layout);
     return qdq_error_message();
 }
 
@@ -69,15 +67,15 @@ qdq_status qdq_paths_check(const qdq_paths *paths) {
             if (paths->named[i].output) {
                 if (i >= o || !same_entry(output, other)) continue;
                 return qdq_fail(QDQ_INVALID_ARGUMENT, "%s and %s are one file: each output needs a name of its own",
-                                SHOWN(other), SHOWN(output));
+                                QDQ_SHOWN(other), QDQ_SHOWN(output));
             }
             if (!there) continue;
             if (same_file(&info, other))
-                return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: is the input %s; choose another output", SHOWN(output),
-                                SHOWN(other));
+                return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: is the input %s; choose another output", QDQ_SHOWN(output),
+                                QDQ_SHOWN(other));
             if (paths->named[i].option == NULL && is_config(&info, other))
                 return qdq_fail(QDQ_INVALID_ARGUMENT, "%s: is the config.json of the input %s; choose another output",
-                                SHOWN(output), SHOWN(other));
+                                QDQ_SHOWN(output), QDQ_SHOWN(other));
         }
     }
     return QDQ_OK;

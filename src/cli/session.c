@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
-
 /* ---- Sessions --------------------------------------------------------------------------------------------------- */
 
 static qdq_status select_tensors(qdq_session *s) {
@@ -103,14 +101,14 @@ static void print_names(const char *what, const json_t *names) {
     if (n == 0) return;
     printf("%zu %s: ", n, what);
     for (size_t i = 0; i < n && i < 4; i++)
-        printf("%s%s", i > 0 ? ", " : "", SHOWN(json_string_value(json_array_get(names, i))));
+        printf("%s%s", i > 0 ? ", " : "", QDQ_SHOWN(json_string_value(json_array_get(names, i))));
     puts(n > 4 ? ", ..." : "");
 }
 
 static void print_like(const qdq_session *s) {
     if (s->common->like == NULL) return;
     const qdq_like_report *r = &s->like;
-    printf("Like %s: %llu tensors, ", SHOWN(s->common->like), (unsigned long long)r->taken);
+    printf("Like %s: %llu tensors, ", QDQ_SHOWN(s->common->like), (unsigned long long)r->taken);
     if (s->common->other_weights)
         fputs("of other weights", stdout);
     else if (r->verified == r->taken)
@@ -205,12 +203,12 @@ qdq_status qdq_session_nothing(const qdq_session *session, const char *wanted) {
     for (size_t i = 0; i < sizeof session->why / sizeof session->why[0] && session->why[i].n > 0; i++) {
         size_t before = used;
         used += (size_t)snprintf(why + used, sizeof why - used, "%s%lu x \"%s\"", i > 0 ? ", " : "", session->why[i].n,
-                                 SHOWN(session->why[i].reason));
+                                 QDQ_SHOWN(session->why[i].reason));
         if (used < sizeof why) continue;
         why[before] = '\0';
         break;
     }
-    const char *path = SHOWN(qdq_model_path(session->model));
+    const char *path = QDQ_SHOWN(qdq_model_path(session->model));
     if (session->n_skipped == 0) return qdq_fail(QDQ_UNSUPPORTED, "%s: %s: it has no tensors", path, wanted);
     return qdq_fail(QDQ_UNSUPPORTED, "%s: %s in its %lu tensor%s (%s)%s", path, wanted, session->n_skipped,
                     session->n_skipped == 1 ? "" : "s", why,
@@ -282,7 +280,7 @@ qdq_status qdq_session_check(const qdq_session *session, const qdq_table *table)
 /* How many tensors were skipped for which reason: their names are wanted less often. */
 static qdq_status print_reasons(const qdq_session *session) {
     for (size_t i = 0; i < sizeof session->why / sizeof session->why[0] && session->why[i].n > 0; i++)
-        printf("%8lu  %s\n", session->why[i].n, SHOWN(session->why[i].reason));
+        printf("%8lu  %s\n", session->why[i].n, QDQ_SHOWN(session->why[i].reason));
     if (session->other_reasons > 0) printf("%8lu  for other reasons\n", session->other_reasons);
     puts("--list-skipped names them.");
     return qdq_flush_output();

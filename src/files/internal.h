@@ -4,6 +4,7 @@
 
 #include "arena.h"
 #include "files.h"
+#include "shown.h"
 #include "../base/error.h"
 #include "../base/platform_files.h"
 #include "../base/utf8.h"
@@ -18,9 +19,6 @@ static inline uint32_t qdq_le32(const uint8_t *p) {
 static inline uint64_t qdq_le64(const uint8_t *p) { return qdq_le32(p) | (uint64_t)qdq_le32(p + 4) << 32; }
 
 float qdq_le_float(const uint8_t *p);
-
-/* A name as it may stand in a message. */
-#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
 
 /* UTF-8 without NUL. */
 bool qdq_is_text(const void *bytes, uint64_t n);

@@ -9,8 +9,7 @@
 #include "base/error.h"
 #include "base/ggml_type.h"
 #include "base/source.h"
-
-#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
+#include "files/shown.h"
 
 static qdq_status no_memory(const qdq_model *model) {
     return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory for its codes", SHOWN(qdq_model_path(model)));

@@ -10,10 +10,9 @@
 #include "model/row_order.h"
 #include "base/error.h"
 #include "base/source.h"
+#include "files/shown.h"
 
 typedef unsigned long long ull;
-#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
-
 struct qdq_gradients {
     const qdq_model *model;
     const qdq_gguf_names *names;

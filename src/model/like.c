@@ -12,8 +12,7 @@
 #include "base/error.h"
 #include "base/ggml_type.h"
 #include "base/source.h"
-
-#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
+#include "files/shown.h"
 
 typedef unsigned long long ull;
 

@@ -17,8 +17,7 @@
 #include "base/error.h"
 #include "base/ggml_type.h"
 #include "base/source.h"
-
-#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
+#include "files/shown.h"
 
 enum { PROBES = 16 }; /* rows of a matrix */
 

@@ -5,10 +5,10 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "files/shown.h"
 
 typedef unsigned long long ull;
-#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
-#define BOTH(t, s)  SHOWN((t)->path), SHOWN((t)->name), SHOWN((s)->name)
+#define BOTH(t, s) SHOWN((t)->path), SHOWN((t)->name), SHOWN((s)->name)
 
 /* Tensor-parallel ranks one upon another, each with blocks of its own, look like one matrix with too many scales. */
 static uint64_t stacked_ranks(uint64_t rows, uint64_t block, uint64_t scale_rows) {

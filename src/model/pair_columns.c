@@ -5,10 +5,9 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "files/shown.h"
 
 typedef unsigned long long ull;
-#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
-
 qdq_status qdq_pair_columns(qdq_pairing *p, const qdq_tensor *t) {
     const size_t cut = sizeof "qweight" - 1;
     const qdq_tensor *zeros = qdq_pairing_take(p, t, cut, "qzeros"), *s = qdq_pairing_take(p, t, cut, "scales"),

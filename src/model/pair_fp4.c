@@ -6,10 +6,10 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "files/shown.h"
 
 typedef unsigned long long ull;
-#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
-#define BOTH(t, s)  SHOWN((t)->path), SHOWN((t)->name), SHOWN((s)->name)
+#define BOTH(t, s) SHOWN((t)->path), SHOWN((t)->name), SHOWN((s)->name)
 
 /* A scale beside scales: one, or one a matrix, finite and over 0; the other way round it would be over 1, or below. */
 static qdq_status take_outer(const qdq_tensor *t, const qdq_tensor *outer, bool divides, qdq_fp4_codes *c) {

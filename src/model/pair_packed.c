@@ -5,10 +5,9 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "files/shown.h"
 
 typedef unsigned long long ull;
-#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
-
 /* The columns that [rows, columns] says, which the words do not: the last may not be full. */
 static bool read_columns(const qdq_tensor *t, const qdq_tensor *shape, uint64_t *columns) {
     bool wide = qdq_is_type(shape, "I64");

@@ -5,9 +5,9 @@
 
 #include "base/error.h"
 #include "base/source.h"
+#include "files/shown.h"
 
-#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
-#define BOTH(t, s)  SHOWN((t)->path), SHOWN((t)->name), SHOWN((s)->name)
+#define BOTH(t, s) SHOWN((t)->path), SHOWN((t)->name), SHOWN((s)->name)
 
 qdq_status qdq_pairing_no_memory(const qdq_pairing *p) {
     return qdq_fail(QDQ_OUT_OF_MEMORY, "%s: out of memory for its codes", SHOWN(qdq_model_path(p->model)));

@@ -5,9 +5,9 @@
 
 #include "base/error.h"
 #include "model/paired.h"
+#include "files/shown.h"
 
-#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
-#define BOTH(t, s)  SHOWN((t)->path), SHOWN((t)->name), SHOWN((s)->name)
+#define BOTH(t, s) SHOWN((t)->path), SHOWN((t)->name), SHOWN((s)->name)
 
 /* ---- Which codes a tensor has ------------------------------------------------------------------------------------ */
 

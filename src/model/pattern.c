@@ -8,8 +8,7 @@
 
 #include "base/error.h"
 #include "files/files.h"
-
-#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
+#include "files/shown.h"
 
 struct qdq_pattern {
     char *text;

@@ -9,8 +9,7 @@
 #include "model/beside.h"
 #include "files/files.h"
 #include "files/json_fields.h"
-
-#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
+#include "files/shown.h"
 
 static bool is_one_of(const char *text, const char *const *list) {
     for (; *list != NULL; list++)

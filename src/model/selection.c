@@ -10,8 +10,7 @@
 #include "model/naming.h"
 #include "model/pattern.h"
 #include "base/error.h"
-
-#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
+#include "files/shown.h"
 
 /* ---- Importance under other names ------------------------------------------------------------------------------- */
 

@@ -7,8 +7,7 @@
 #include "model/advice.h"
 #include "model/format_list.h"
 #include "base/error.h"
-
-#define SHOWN(text, size) qdq_printable((text), (char[size]){0}, size)
+#include "files/shown.h"
 
 void qdq_targets_free(qdq_targets *targets) {
     qdq_type_file_free(targets->overrides);
@@ -59,7 +58,7 @@ qdq_status qdq_targets_prepare(qdq_targets *targets, const qdq_selection *select
     if (targets->preset != NULL && !gguf)
         return qdq_fail_advising(QDQ_ADVICE_LIKE, QDQ_UNSUPPORTED,
                                  "%s: presets go by names and metadata that a GGUF has, and a checkpoint has not",
-                                 SHOWN(qdq_model_path(selection->model), 512));
+                                 SHOWN(qdq_model_path(selection->model)));
     uint64_t n = qdq_model_tensor_count(selection->model);
     targets->choices = calloc((size_t)n + 1, sizeof *targets->choices);
     if (targets->choices == NULL)
@@ -136,7 +135,7 @@ static void explain(qdq_targets *targets, const qdq_tensor *t, const qdq_mixture
     }
     switch (c->rule) {
     case QDQ_RULE_PATTERN:
-        snprintf(choice->reason, QDQ_REASON, "by %s", SHOWN(qdq_type_file_entry(targets->overrides, c->entry), 200));
+        snprintf(choice->reason, QDQ_REASON, "by %s", SHOWN(qdq_type_file_entry(targets->overrides, c->entry)));
         break;
     case QDQ_RULE_OPTION:
         snprintf(choice->reason, QDQ_REASON, "by %s",
@@ -161,8 +160,8 @@ static qdq_status set_format(const qdq_targets *targets, const qdq_selection *se
     qdq_format format = qdq_format_by_ggml_type(type);
     const qdq_ggml_type *wanted = qdq_ggml_type_by_id(type);
     if (format == QDQ_FORMAT_NONE)
-        return qdq_fail(QDQ_UNSUPPORTED, "%s: tensor \"%s\": this version cannot make %s", SHOWN(t->path, 256),
-                        SHOWN(t->name, 256), wanted->name);
+        return qdq_fail(QDQ_UNSUPPORTED, "%s: tensor \"%s\": this version cannot make %s", SHOWN(t->path),
+                        SHOWN(t->name), wanted->name);
     bool wants = wants_importance(targets, t->name, format), fits;
     if (wants && selection->imatrix == NULL) {
         choice->format = format;
@@ -199,11 +198,11 @@ qdq_status qdq_targets_lack(qdq_format format, const qdq_selection *selection, c
     if (selection->imatrix == NULL)
         return qdq_fail_advising(QDQ_ADVICE_IMATRIX, QDQ_INVALID_ARGUMENT,
                                  "%s: tensor \"%s\" would be %s, which needs an importance matrix",
-                                 SHOWN(qdq_model_path(selection->model), 256), SHOWN(name, 256), wanted);
+                                 SHOWN(qdq_model_path(selection->model)), SHOWN(name), wanted);
     return qdq_fail_advising(QDQ_ADVICE_EXCEPTION, QDQ_BAD_DATA,
                              "%s: tensor \"%s\" would be %s, which needs an importance matrix, and the one given has "
                              "no entry for it",
-                             SHOWN(qdq_model_path(selection->model), 256), SHOWN(name, 256), wanted);
+                             SHOWN(qdq_model_path(selection->model)), SHOWN(name), wanted);
 }
 
 qdq_status qdq_targets_choose(qdq_targets *targets, const qdq_selection *selection, uint64_t index,
@@ -225,7 +224,7 @@ qdq_status qdq_targets_choose(qdq_targets *targets, const qdq_selection *selecti
         return qdq_fail_advising(QDQ_ADVICE_REQUANTIZE, QDQ_UNSUPPORTED,
                                  "%s: tensor \"%s\" is %s already, and %s wants it as %s: give the F32, F16 or BF16 "
                                  "model that it was made from",
-                                 SHOWN(t->path, 256), SHOWN(t->name, 256), stored->name, targets->preset->name,
+                                 SHOWN(t->path), SHOWN(t->name), stored->name, targets->preset->name,
                                  qdq_ggml_type_by_id(c->type)->name);
     if (!takes) return QDQ_OK;
     if (c->rule == QDQ_RULE_COPIED && c->wanted == c->type) {

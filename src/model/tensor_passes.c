@@ -4,8 +4,7 @@
 #include "model/pass.h"
 #include "model/selection.h"
 #include "base/error.h"
-
-#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
+#include "files/shown.h"
 
 /* The tensor, its importance, and whether all the formats take it. */
 static qdq_status prepare(const qdq_pass *pass, const qdq_selection *s, uint64_t index, uint32_t n_formats,

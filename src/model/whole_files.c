@@ -14,8 +14,7 @@
 #include "base/error.h"
 #include "base/platform_files.h"
 #include "base/source.h"
-
-#define SHOWN(text) qdq_printable((text), (char[512]){0}, 512)
+#include "files/shown.h"
 
 typedef struct decision {
     qdq_format format; /* QDQ_FORMAT_NONE: it is copied */
