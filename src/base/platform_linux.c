@@ -94,16 +94,6 @@ const char qdq_ggml_name[] = "libggml-base.so";
 
 /* ---- Files ------------------------------------------------------------------------------------------------------ */
 
-bool qdq_cache_directory(char path[QDQ_PATH_ROOM]) {
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    int n = -1;
-    if (cache && qdq_path_is_absolute(cache))
-        n = snprintf(path, QDQ_PATH_ROOM, "%s", cache);
-    else if (home && qdq_path_is_absolute(home))
-        n = snprintf(path, QDQ_PATH_ROOM, "%s/.cache", home);
-    return n > 0 && n < QDQ_PATH_ROOM;
-}
-
 #ifdef O_TMPFILE
 /* "/proc/self/fd/N", by which linkat() names a file that has no name. */
 static void proc_name(qdq_file file, char name[32]) { snprintf(name, 32, "/proc/self/fd/%d", (int)file); }

@@ -63,16 +63,6 @@ const char qdq_ggml_name[] = "libggml-base.dylib";
 
 /* ---- Files ------------------------------------------------------------------------------------------------------ */
 
-bool qdq_cache_directory(char path[QDQ_PATH_ROOM]) {
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    int n = -1;
-    if (cache && qdq_path_is_absolute(cache))
-        n = snprintf(path, QDQ_PATH_ROOM, "%s", cache);
-    else if (home && qdq_path_is_absolute(home))
-        n = snprintf(path, QDQ_PATH_ROOM, "%s/Library/Caches", home);
-    return n > 0 && n < QDQ_PATH_ROOM;
-}
-
 /* There is no file without a name. */
 qdq_file qdq_file_create_unnamed(const char *directory, unsigned mode) {
     (void)directory;

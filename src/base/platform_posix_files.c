@@ -83,6 +83,22 @@ bool qdq_directory_make(const char *path) { return mkdir(path, 0700) == 0 || err
 
 bool qdq_directory_remove(const char *path) { return rmdir(path) == 0; }
 
+#ifdef __APPLE__
+static const char cache_below_home[] = "Library/Caches";
+#else
+static const char cache_below_home[] = ".cache";
+#endif
+
+bool qdq_cache_directory(char path[QDQ_PATH_ROOM]) {
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    int n = -1;
+    if (cache && qdq_path_is_absolute(cache))
+        n = snprintf(path, QDQ_PATH_ROOM, "%s", cache);
+    else if (home && qdq_path_is_absolute(home))
+        n = snprintf(path, QDQ_PATH_ROOM, "%s/%s", home, cache_below_home);
+    return n > 0 && n < QDQ_PATH_ROOM;
+}
+
 /* ---- Files ------------------------------------------------------------------------------------------------------ */
 
 qdq_file qdq_file_open(const char *path) { return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); }
