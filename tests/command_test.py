@@ -285,6 +285,10 @@ class TestGenerated(CommandTest):
         self.assertEqual(offered("qdq", "quantize", "--format", "=", "bf"), ["bf16"])
         self.assertIn("q8_0", offered("qdq", "quantize", "--format", "="))
         self.assertEqual(offered("qdq", "sensitivity", "--high", "so"), ["source"])
+        kinds = {device["name"].split(":")[0] for device in self.json("devices")["devices"]}
+        self.assertEqual(kinds - set(offered("qdq", "error", "--device", "")), set())
+        help_text = self.done("help", "error")
+        self.assertEqual([kind for kind in kinds if " %s," % kind not in help_text], [])
 
     def test_fish(self):
         if shutil.which("fish") is None:
