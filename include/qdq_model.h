@@ -944,15 +944,14 @@ QDQ_API qdq_status qdq_planner_beside(qdq_planner *planner, const qdq_model *pub
  * is no such plan yet, or no such model. */
 QDQ_API qdq_status qdq_planner_compare(const qdq_planner *planner, qdq_beside_kind *kinds, uint32_t room, uint32_t *n,
                                        qdq_beside_kind *all);
-/* Measures what is not known yet, all formats of a tensor in one reading. *tensors (may be NULL): how many were read.
- */
+/* Measures what is not known yet, all formats of a tensor in one reading. *tensors (may be NULL): how many were not
+ * known. */
 QDQ_API qdq_status qdq_planner_measure(qdq_planner *planner, qdq_pass *pass, uint64_t *tensors);
-/* Measures the tensors of part `part`, counted from 1, of `parts` parts that cost about the same, and keeps what it has
- * measured in the planner's file of scores; other processes measure the others. Nothing can be solved with it. Also
- * QDQ_INVALID_ARGUMENT: the planner has no such file, or there is no such part (65,536 at most). */
-QDQ_API qdq_status qdq_planner_measure_part(qdq_planner *planner, qdq_pass *pass, uint32_t part, uint32_t parts,
-                                            uint64_t *tensors);
-/* A file of scores whose sums the next qdq_planner_measure() takes over where it lacks them, as parts have left them:
+/* The same with other processes; shared may be NULL. After parts of it nothing can be solved, and no file of scores is
+ * written. */
+QDQ_API qdq_status qdq_planner_measure_shared(qdq_planner *planner, qdq_pass *pass, qdq_shared_sums *shared,
+                                              uint64_t *tensors);
+/* A file of scores whose sums the next qdq_planner_measure() takes over where it lacks them, as of other formats:
  * whoever has measured a tensor, the sums have the same bits, and a file of scores the same bytes. The file is read,
  * and refused if its inputs are others, by that call. QDQ_OUT_OF_MEMORY. */
 QDQ_API qdq_status qdq_planner_add_scores(qdq_planner *planner, const char *path);

@@ -59,8 +59,8 @@ def make_inputs():
     write("map.txt", "".join("%s.weight %s.weight\n" % (names[n], n) for n in shapes).encode())
     subprocess.run([QDQ, "quantize", "-d", "cpu", "--quiet", "-f", "q8_0", "--part", "1/1", "m.gguf", "-o", "made"], check=True,
                    env=ENVIRONMENT)
-    subprocess.run([QDQ, "plan", "-d", "cpu", "--quiet", "--part", "1/2", "--scores", "known.json", "--formats", "q4_0,q8_0",
-                    "m.gguf"], check=True, env=ENVIRONMENT)
+    subprocess.run([QDQ, "plan", "-d", "cpu", "--quiet", "--target", "6bpw", "--scores", "known.json", "--formats", "q4_0,q5_0",
+                    "m.gguf", "-o", "p.json"], check=True, env=ENVIRONMENT)
     subprocess.run([QDQ, "plan", "-d", "cpu", "--quiet", "--target", "6bpw", "--formats", "q4_0,q8_0", "m.gguf", "-o", "p.json"],
                    check=True, env=ENVIRONMENT)
     subprocess.run([QDQ, "quantize", "-d", "cpu", "--quiet", "-f", "q8_0", "m.gguf", "-o", "q.gguf"], check=True,
@@ -105,7 +105,8 @@ COMMANDS = {
     "quantize-like": "quantize --like t.gguf --map map.txt --json o.json -f q8_0 m.safetensors -o o.gguf",
     "plan": "plan --target 9bpw --formats q4_0,q5_0,q8_0,source --imatrix i.dat --pin attn_k=q8_0 --min embd=q5_0 "
             "--allow attn_q=q4_0,q8_0,q5_0 --same blk.(.).attn_q --scores s.json --recipe r.txt --mlx-json x.json m.gguf -o o.json",
-    "plan-part": "plan --part 2/2 --scores s.json --formats q4_0,q8_0 m.gguf",
+    "plan-part": "plan --part 2/2 --sums sums --formats q4_0,q8_0 --imatrix i.dat m.gguf",
+    "plan-sums": "plan --target 9bpw --sums sums --scores s.json --formats q4_0,q8_0 --grad g.safetensors --score squared m.safetensors -o o.json",
     "plan-more": "plan --target 9bpw --more-scores known.json --scores s.json --formats q4_0,q8_0 m.gguf -o o.json",
     "plan-beside": "plan --formats q4_0 --beside q.gguf m.gguf -o o.json",
     "plan-token": "plan --cost token --slow q4_0=1.5 --target 9bpw --formats q4_0,q8_0 --scores s.json folder -o o.json",

@@ -118,6 +118,41 @@ class Ranks(unittest.TestCase):
                 self.assertEqual(self.lines("sums"), lines)
                 shutil.rmtree(self.path("sums"))
 
+    def test_plans(self):
+        for options in (["--imatrix", "i.dat"], ["--grad", "g.safetensors", "--score", "absolute"]):
+            command = ["plan", "-d", "cpu", "--threads", "1", "--formats", "q4_0,q8_0,q4_K", *options, "m.gguf", "--target", "6bpw"]
+            text = self.alone(*command, "--scores", "s.json", "--mlx-json", "x.json", "-o", "plan.json")
+            expected = [read(self.path(name)) for name in ("s.json", "plan.json", "x.json")]
+            for n in (1, 2, 3, 4, 5):
+                with self.subTest(options=options, n=n):
+                    extra = ["--sums", "sums"] if n == 3 else []
+                    if n != 5:  # five ranks find all in the file of scores
+                        os.remove(self.path("s.json"))
+                    for name in ("plan.json", "x.json"):
+                        os.remove(self.path(name))
+                    told = self.done(n, *command, *extra, "--scores", "s.json", "--mlx-json", "x.json", "-o", "plan.json")
+                    self.assertEqual([read(self.path(name)) for name in ("s.json", "plan.json", "x.json")], expected)
+                    if n == 5:
+                        self.assertIn("nothing was measured", told)
+                    else:
+                        self.assertEqual(told, text)
+                    self.assertEqual(self.leftovers(), [])
+            # With a recipe, by rules, and to standard output.
+            lines = self.lines("sums")
+            for more in (["--recipe", "types.txt", "--pin", "attn_q=q4_K", "-o", "plan.json"], ["-o", "-"]):
+                told = self.done(2, *command, *more, "--sums", "sums")
+                self.assertEqual(self.lines("sums"), lines)
+                self.assertEqual(told, self.alone(*command, *more))
+            os.remove(self.path("s.json"))
+            shutil.rmtree(self.path("sums"))
+        result = self.ranks(3, "plan", "-d", "cpu", "--formats", "q4_0,q8_0", "--target", "6bpw", "nan.gguf", "--scores", "s.json",
+                            "-o", "p.json")
+        self.told_once("is NaN", result)
+        self.assertFalse(os.path.exists(self.path("s.json")) or os.path.exists(self.path("p.json")))
+        self.told_once("less than the smallest plan", self.ranks(2, "plan", "-d", "cpu", "--formats", "q4_0,q8_0", "--target", "1bpw", "m.gguf",
+                                                  "-o", "p.json"))
+        self.assertEqual(self.leftovers(), [])
+
     def lines(self, folder):
         """The sums that are noted there, once for each time; none while there is no folder."""
         names = os.listdir(self.path(folder)) if os.path.isdir(self.path(folder)) else []
@@ -135,7 +170,7 @@ class Ranks(unittest.TestCase):
         self.assertFalse(os.path.exists(self.path("j.json")))
         command += ["--allow-non-finite"]
         self.assertEqual(self.done(2, *command, "--sums", "sums"), self.alone(*command))
-        self.told_once("another plan is on its way", self.ranks(3, *command, "-f", "q5_K", "--sums", "sums"))
+        self.told_once("another plan is on its way", self.ranks(3, *command, "--imatrix", "i.dat", "--sums", "sums"))
 
     def rank_of(self, process):
         """The number of a process of the program, somewhere below mpirun."""
@@ -182,6 +217,7 @@ class Ranks(unittest.TestCase):
                                 ("leave out --part", ["error", "-f", "q4_0", "m.gguf", "--part", "1/2"]),
                                 ("no format", ["error", "m.gguf"]),
                                 ("no/such.json", ["error", "-f", "q4_0", "m.gguf", "--json", "no/such.json"]),
+                                ("no target", ["plan", "m.gguf", "-o", "p.json"]),
                                 ("no gradients", ["sensitivity", "--low", "q4_0", "--high", "q8_0", "m.gguf"])):
             result = self.ranks(2, *arguments)
             self.assertNotEqual(result.returncode, 0, arguments)
@@ -192,7 +228,7 @@ class Ranks(unittest.TestCase):
     def test_help(self):
         text = self.done(3, "--help")
         self.assertEqual(text.count("Usage: mpirun"), 1)
-        for command in ("quantize", "roundtrip", "error", "sensitivity"):
+        for command in ("quantize", "roundtrip", "error", "sensitivity", "plan"):
             self.assertIn("\n  %s " % command, text)
         self.assertLessEqual(max(map(len, text.splitlines())), 120)
         self.assertEqual(self.done(2, "error", "--help"), self.alone("error", "--help"))

@@ -110,13 +110,13 @@ static void journals(void **state) {
 static void sums(void **state) {
     (void)state;
     qdq_sum_line read, sum = {.index = UINT64_MAX,
-                              .k = UINT32_MAX,
+                              .key = UINT64_C(0xfedcba9876543210),
                               .words = {0, UINT64_MAX, UINT64_C(0x7ff8000000000001), UINT64_C(1) << 63, 5}};
     char line[QDQ_JOURNAL_LINE + 1];
     size_t length = qdq_sum_line_print(&sum, line);
     assert_true(length < QDQ_JOURNAL_LINE && line[length - 1] == '\n');
     assert_true(qdq_sum_line_parse(line, length, &read));
-    assert_true(read.index == sum.index && read.k == sum.k);
+    assert_true(read.index == sum.index && read.key == sum.key);
     assert_memory_equal(read.words, sum.words, sizeof sum.words);
     for (size_t n = 0; n < length; n++) assert_false(qdq_sum_line_parse(line, n, &read));
     for (size_t bit = 0; bit < 8 * length; bit++) {

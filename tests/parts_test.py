@@ -141,34 +141,52 @@ class Parts(unittest.TestCase):
         self.assertFalse(os.path.exists(self.path("alike.gguf.parts")))
 
     def test_plan(self):
-        """Tensors that are measured in parts give the file of scores, and the plan, of one process."""
+        """Tensors that are measured in parts give the table, the file of scores and the plan of one process."""
         with open(self.path("g.safetensors"), "wb") as file:
             file.write(safetensors_bytes({n: (d, s, v) for n, (d, s, v) in tensors(SHAPES, seed=5).items()}))
-        for extra in ((), ("--imatrix", "i.dat"), ("--grad", "g.safetensors")):
+        for extra in ((), ("--imatrix", "i.dat"), ("--grad", "g.safetensors", "--score", "absolute")):
             with self.subTest(extra=extra):
                 command = ("plan", "-d", "cpu", "--formats", "q4_0,q8_0,q4_K", *extra, "m.safetensors")
-                self.done(*command, "--scores", "whole.json", "--target", "6bpw", "-o", "whole-plan.json")
+                whole = self.done(*command, "--scores", "whole.json", "--target", "6bpw", "-o", "whole-plan.json")
                 for parts in (1, 3, 9):
-                    files = []
                     for part in range(parts, 0, -1):
-                        files += ["--more-scores", "s%d.json" % part]
-                        self.done(*command, "--scores", "s%d.json" % part, "--part", "%d/%d" % (part, parts))
-                    result = self.done(*command, "--scores", "all.json", *files, "--target", "6bpw", "-o", "plan.json")
-                    self.assertIn("nothing was measured", result.stdout)
+                        text = self.done(*command, "--sums", "plan-sums", "--part", "%d/%d" % (part, parts)).stdout
+                    self.assertIn("All tensors are measured", text)
+                    lines = self.journal_lines(self.path("plan-sums"))
+                    result = self.done(*command, "--sums", "plan-sums", "--scores", "all.json", "--target", "6bpw", "-o", "plan.json")
+                    self.assertEqual(self.journal_lines(self.path("plan-sums")), lines)  # nothing was measured
+                    self.assertEqual(result.stdout, whole.stdout)
                     self.assertEqual(read(self.path("all.json")), read(self.path("whole.json")))
                     self.assertEqual(read(self.path("plan.json")), read(self.path("whole-plan.json")))
-                    for name in ["all.json"] + ["s%d.json" % part for part in range(1, parts + 1)]:
-                        os.remove(self.path(name))
-                os.remove(self.path("whole.json"))
-        # One that lacks a part measures the rest; one of another model, or none at all, is refused.
+                    os.remove(self.path("all.json"))
+                    if parts < 9:
+                        shutil.rmtree(self.path("plan-sums"))
+                # What scores know is not measured again, and rules may be others than the parts'.
+                self.done(*command, "--sums", "none", "--scores", "whole.json", "--target", "6bpw", "-o", "plan.json")
+                self.assertEqual(self.journal_lines(self.path("none")), 0)
+                shutil.rmtree(self.path("none"))
+                command += ("--pin", "attn_q=q5_0", "--target", "6bpw")
+                self.done(*command, "--scores", "alone.json", "-o", "alone-plan.json")
+                self.done(*command, "--sums", "plan-sums", "--scores", "pinned.json", "-o", "plan.json")
+                self.assertGreater(self.journal_lines(self.path("plan-sums")), lines)
+                self.assertEqual(read(self.path("pinned.json")), read(self.path("alone.json")))
+                self.assertEqual(read(self.path("plan.json")), read(self.path("alone-plan.json")))
+                for name in ("whole.json", "alone.json", "pinned.json"):
+                    os.remove(self.path(name))
+                shutil.rmtree(self.path("plan-sums"))
+        # Sums that `error` has measured are there for plans; those by another matrix or of another model are none.
         command = ("plan", "-d", "cpu", "--formats", "q4_0,q8_0")
-        self.done(*command, "m.safetensors", "--scores", "p.json", "--part", "2/3")
-        result = self.done(*command, "m.safetensors", "--scores", "q.json", "--more-scores", "p.json", "--target", "6bpw", "-o", "plan.json")
-        self.assertIn("tensors were measured", result.stdout)
+        self.done("error", "-d", "cpu", "-f", "q4_0,q8_0", "--sums", "both", "m.safetensors")
+        lines = self.journal_lines(self.path("both"))
+        self.done(*command, "--sums", "both", "--target", "6bpw", "m.safetensors", "-o", "plan.json")
+        self.assertEqual(self.journal_lines(self.path("both")), lines)
+        self.refused("another plan is on its way", *command, "--sums", "both", "--part", "1/2", "--imatrix", "i.dat", "m.safetensors")
+        self.refused("another source is on its way", *command, "--sums", "both", "--part", "1/2", "m.gguf")
+        self.done(*command, "m.safetensors", "--scores", "p.json", "--target", "6bpw", "-o", "plan.json")
         self.refused("stale", *command, "m.gguf", "--more-scores", "p.json", "--target", "6bpw", "-o", "plan.json")
         self.refused("cannot be read", *command, "m.gguf", "--more-scores", "none.json", "--target", "6bpw", "-o", "plan.json")
-        self.refused("say --scores FILE", *command, "m.gguf", "--part", "1/2", status=2)
-        self.refused("makes no plan", *command, "m.gguf", "--part", "1/2", "--scores", "x.json", "-o", "plan.json", status=2)
+        self.refused("say --sums FOLDER", *command, "m.gguf", "--part", "1/2", status=2)
+        self.refused("makes no plan", *command, "m.gguf", "--part", "1/2", "--sums", "x", "-o", "plan.json", status=2)
 
     # ---- Sums ------------------------------------------------------------------------------------------------------
 
@@ -250,6 +268,14 @@ class Parts(unittest.TestCase):
         process.wait()
         self.assertEqual(self.done(*command, "--sums", "killed").stdout, expected)
 
+    def test_sums_of_other_formats_and_tensors(self):
+        """They are measured in addition; importance that a tensor has by another name is another."""
+        self.measuring_commands()
+        for options in (("-f", "q8_0", "--exclude", "t3"), ("-f", "q8_0"), ("-f", "q4_0,q8_0"), ("-f", "q4_0", "--include", "t1")):
+            command = ("error", "-d", "cpu", *options, "few.safetensors")
+            self.assertEqual(self.done(*command, "--sums", "more").stdout, self.done(*command).stdout)
+        self.assertEqual(self.journal_lines(self.path("more")), 23 + 1 + 1 + 1 + 2 * 24 + 1)
+
     def test_sums_refusals(self):
         command = ("error", "-d", "cpu", "-f", "q8_0", "few.safetensors")
         self.measuring_commands()
@@ -259,8 +285,8 @@ class Parts(unittest.TestCase):
         other = safetensors_bytes({"t%d.weight" % i: ("BF16", [32 + i, 256], random_bf16(i + 1, (32 + i) * 256)) for i in range(24)})
         write(self.path("fewer.safetensors"), other)
         self.refused("no: another source is on its way", *command[:-1], "fewer.safetensors", "--sums", "no", "--part", "2/2")
-        self.refused("no: another plan is on its way", "error", "-d", "cpu", "-f", "q4_0", "few.safetensors", "--sums", "no")
-        self.refused("no: another plan is on its way", *command, "--exclude", "t3", "--sums", "no", "--part", "2/2")
+        write(self.path("few.dat"), imatrix_bytes({"t%d.weight" % i: (2, [1.0] * 256) for i in range(24)}))
+        self.refused("no: another plan is on its way", *command, "--imatrix", "few.dat", "--sums", "no")
         write(self.path("gg.safetensors"), safetensors_bytes(
             {"t%d.weight" % i: ("BF16", [32 + i, 256], random_bf16(i + 9, (32 + i) * 256)) for i in range(24)}))
         for grad in ("few.safetensors", "gg.safetensors"):

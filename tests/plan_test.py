@@ -472,7 +472,7 @@ class PlanTest(unittest.TestCase):
         """They are passed over unless a score is named: the plan is that without them, and it is said."""
         tensors, _ = read_safetensors(self.moved)
         self.put("mean.safetensors", safetensors_bytes(tensors))
-        for score, part in (("auto", ()), ("auto", ("--part", "1/1")), ("absolute", ())):
+        for score, part in (("auto", ()), ("auto", ("--part", "1/1", "--sums", "sums")), ("absolute", ())):
             words = part or ("--target", "5bpw", "-o", "mean.json")
             told = self.done("plan", "-d", "cpu", *words, "--scores", f"{score}.json", "--grad", "mean.safetensors",
                              "--score", score, self.gguf)

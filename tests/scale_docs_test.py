@@ -102,18 +102,16 @@ class Typed(unittest.TestCase):
         self.typed(re.search(r"runs `(qdq join [^`]*)`", section("Kubernetes")).group(1))
         self.check("out.gguf", "in.gguf")
 
-    def test_plans(self):
-        (text,) = blocks("Plans in parts")
-        self.typed(text)
-        self.typed("qdq plan --quiet --target 4.5bpw model-bf16/ -o whole.json")
-        self.assertEqual(read(self.path("plan.json")), read(self.path("whole.json")))
-
-    def test_errors(self):
-        (text,) = blocks("Errors and sensitivities in parts")
+    def test_sums(self):
+        errors, plans = blocks("Errors, sensitivities and plans in parts")[0].split("\n\n")
         # All formats of all weights take a while.
-        self.typed(text.replace("-f all", "-f q4_0,q4_K"))
+        self.typed(errors.replace("-f all", "-f q4_0,q4_K"))
         self.typed("qdq error -f q4_0,q4_K --json whole.json model-bf16/")
         self.assertEqual(read(self.path("errors.json")), read(self.path("whole.json")))
+        self.typed(plans)
+        self.typed("qdq plan --quiet --scores whole-scores.json --target 4.5bpw model-bf16/ -o whole.json")
+        self.assertEqual(read(self.path("plan.json")), read(self.path("whole.json")))
+        self.assertEqual(read(self.path("scores.json")), read(self.path("whole-scores.json")))
 
 
 if __name__ == "__main__":

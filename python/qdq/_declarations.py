@@ -868,7 +868,7 @@ FUNCTIONS = {
     "qdq_planner_beside": (c_int, (c_void_p, c_void_p,)),
     "qdq_planner_compare": (c_int, (c_void_p, POINTER(qdq_beside_kind), c_uint32, c_void_p, POINTER(qdq_beside_kind),)),
     "qdq_planner_measure": (c_int, (c_void_p, c_void_p, c_void_p,)),
-    "qdq_planner_measure_part": (c_int, (c_void_p, c_void_p, c_uint32, c_uint32, c_void_p,)),
+    "qdq_planner_measure_shared": (c_int, (c_void_p, c_void_p, POINTER(qdq_shared_sums), c_void_p,)),
     "qdq_planner_add_scores": (c_int, (c_void_p, c_char_p,)),
     "qdq_planner_range": (c_int, (c_void_p, c_void_p, c_void_p, c_void_p,)),
     "qdq_check_target": (c_int, (c_char_p,)),

@@ -22,6 +22,7 @@ enum {
     SCORES,
     MORE_SCORES,
     PART,
+    SUMS,
     RECIPE,
     KEEP_CODES,
     BESIDE,
@@ -49,7 +50,7 @@ typedef struct request {
     rule rules[MAX_RULES];
     unsigned n_rules;
     bool keep_codes;
-    qdq_part part;
+    qdq_part_sums sums;
     const char *more_scores[MAX_MORE];
     unsigned n_more;
 } request;
@@ -334,29 +335,32 @@ static qdq_status make_planner(planning *p) {
     return status == QDQ_OK && r->beside != NULL ? qdq_planner_beside(p->planner, p->beside) : status;
 }
 
-/* A part of the measuring, which ends with the file of scores. */
-static qdq_status run_part(planning *p) {
-    const request *r = p->request;
-    qdq_status status = make_planner(p);
+static qdq_status measure(planning *p, qdq_part_sums *sums) {
+    qdq_status status;
     qdq_progress_begin("damage", p->session.common->quiet);
-    if (status == QDQ_OK)
-        status = qdq_planner_measure_part(p->planner, p->session.pass, r->part.part, r->part.parts, &p->measured);
+    do status = qdq_planner_measure_shared(p->planner, p->session.pass, qdq_part_sums_shared(sums), &p->measured);
+    while (qdq_part_sums_again(sums, &status));
     qdq_progress_end();
+    return status;
+}
+
+static qdq_status print_part(const planning *p, const qdq_part_sums *sums) {
+    qdq_status status = qdq_part_sums_print(sums, p->session.common);
     if (status != QDQ_OK || !qdq_common_tables(p->session.common)) return status;
-    printf("Part %u of %u: %llu tensors were measured; what is known is in %s\n", r->part.part, r->part.parts,
-           (ull)p->measured, qdq_printable(r->scores, (char[256]){0}, 256));
     print_passed_over(p);
     return qdq_flush_output();
 }
 
 static qdq_status run(planning *p) {
+    const request *r = p->request;
+    qdq_part_sums sums = r->sums;
+    bool planned = r->target != NULL || r->beside != NULL;
     qdq_status status = make_planner(p);
-    if (status == QDQ_OK) status = open_outputs(p);
-    if (status == QDQ_OK) status = qdq_planner_check(p->planner, p->request->target);
-    qdq_progress_begin("damage", p->session.common->quiet);
-    if (status == QDQ_OK) status = qdq_planner_measure(p->planner, p->session.pass, &p->measured);
-    qdq_progress_end();
-    if (status == QDQ_OK) status = qdq_planner_solve(p->planner, p->request->target, &p->plan);
+    if (status == QDQ_OK && qdq_part_has_results(&sums.part)) status = open_outputs(p);
+    if (status == QDQ_OK && planned) status = qdq_planner_check(p->planner, r->target);
+    if (status == QDQ_OK) status = measure(p, &sums);
+    if (status == QDQ_OK && sums.part.parts > 0) return print_part(p, &sums);
+    if (status == QDQ_OK) status = qdq_planner_solve(p->planner, r->target, &p->plan);
     return status == QDQ_OK ? write_outputs(p) : status;
 }
 
@@ -422,16 +426,16 @@ static const char *complaint(request *r, int option) {
 }
 
 /* What is wrong with the whole, or NULL. */
-static const char *check_request(request *r, int n_operands) {
+static const char *check_request(request *r, qdq_common *common, int n_operands) {
+    bool part = r->sums.part.parts > 0; /* of a job's no process is one */
     if (n_operands != 1) return "one input is wanted";
-    if (r->part.parts > 0 && r->scores == NULL) return "a part leaves scores and no plan: say --scores FILE";
-    if (r->part.parts > 0 && (r->target != NULL || r->output != NULL || r->recipe != NULL || r->mlx != NULL))
+    const char *wrong = qdq_part_sums_check(&r->sums, common, false);
+    if (wrong != NULL) return wrong;
+    if (part && (r->target != NULL || r->output != NULL || r->recipe != NULL || r->mlx != NULL))
         return "a part measures, and makes no plan: leave out --target, -o, --recipe and --mlx-json";
-    if (r->part.parts > 0 && r->beside != NULL)
-        return "a part makes no plan that could stand beside one: leave out --beside";
-    if (r->target == NULL && r->beside == NULL && r->part.parts == 0)
-        return "no target: say --target 4.5bpw, 6.2GiB or 30%";
-    if (r->output == NULL && r->part.parts == 0) return "no output: say -o plan.json";
+    if (part && r->beside != NULL) return "a part makes no plan that could stand beside one: leave out --beside";
+    if (r->target == NULL && r->beside == NULL && !part) return "no target: say --target 4.5bpw, 6.2GiB or 30%";
+    if (r->output == NULL && !part) return "no output: say -o plan.json";
     if (qdq_score_takes_gradients(r->score) && r->gradients == NULL && r->scores == NULL)
         return "that score is made of gradients: say --grad FILE, or --scores FILE with what was measured by them";
     if (!qdq_score_takes_gradients(r->score) && r->score != QDQ_SCORE_AUTO && r->gradients != NULL)
@@ -441,7 +445,7 @@ static const char *check_request(request *r, int n_operands) {
         return "--slow counts what a token reads: say --cost token, or leave it out";
     if (r->keep_codes && r->recipe != NULL)
         return "llama-quantize, for which --recipe is, keeps no codes: leave one out";
-    if (r->part.parts > 0) return NULL;
+    if (part) return NULL;
     if (strcmp(r->output, "-") == 0 && r->mlx != NULL && strcmp(r->mlx, "-") == 0)
         return "-o and --mlx-json cannot both be standard output";
     return r->target == NULL || qdq_check_target(r->target) == QDQ_OK ? NULL : qdq_error_message();
@@ -452,7 +456,7 @@ static int run_request(const request *r, qdq_common *common, const char *input) 
     bool printed = r->output != NULL && strcmp(r->output, "-") == 0;
     if (printed || (r->mlx != NULL && strcmp(r->mlx, "-") == 0)) common->quiet = true;
     qdq_status status = qdq_session_open(&p.session, common, input, r->imatrix);
-    if (status == QDQ_OK) status = r->part.parts > 0 ? run_part(&p) : run(&p);
+    if (status == QDQ_OK) status = run(&p);
     int exit_status = status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);
     close_planning(&p);
     return exit_status;
@@ -485,7 +489,8 @@ int qdq_command_plan(int argc, char **argv) {
                 wrong = "--score is auto, kinds, error, relative, sized, signed, absolute or squared";
             break;
         case SCORES: r->scores = value; break;
-        case PART: wrong = wrong != NULL ? wrong : qdq_part_parse(&r->part, value); break;
+        case PART: wrong = wrong != NULL ? wrong : qdq_part_parse(&r->sums.part, value); break;
+        case SUMS: r->sums.shared.folder = value; break;
         case MORE_SCORES:
             if (r->n_more == MAX_MORE)
                 wrong = "--more-scores is given more than 96 times";
@@ -508,7 +513,7 @@ int qdq_command_plan(int argc, char **argv) {
             if (added == QDQ_INVALID_ARGUMENT) wrong = complaint(r, o);
         }
     }
-    if (wrong == NULL && added == QDQ_OK) wrong = check_request(r, parser.n_operands);
+    if (wrong == NULL && added == QDQ_OK) wrong = check_request(r, &common, parser.n_operands);
     int status;
     if (wrong != NULL)
         status = qdq_usage_error(&parser, "%s", wrong);
@@ -549,10 +554,9 @@ static const qdq_cli_option options[] = {
     {SCORES, "scores", "FILE", QDQ_ARG_OUTPUT, NULL,
      "keep what was measured in that file, and measure only what it lacks; refused when its inputs have changed"},
     {MORE_SCORES, "more-scores", "FILE", QDQ_ARG_INPUT, NULL,
-     "what that file of scores knows need not be measured; of parts, or of other formats; may be given again"},
-    {PART, "part", "K/N", QDQ_ARG_TEXT, NULL,
-     "measure only part K of N, counted from 1, whole tensors that cost about the same, into --scores FILE; other "
-     "processes, on this machine or others, measure the other parts into files of their own"},
+     "what that file of scores knows need not be measured; may be given again"},
+    {PART, "part", "K/N", QDQ_ARG_TEXT, NULL, QDQ_SUMS_PART_HELP},
+    {SUMS, "sums", "FOLDER", QDQ_ARG_OUTPUT, NULL, QDQ_SUMS_HELP},
     {KEEP_CODES, "keep-codes", NULL, QDQ_ARG_NONE, NULL,
      "of a checkpoint whose weights are codes: to keep them, INT4 as q4_0, MXFP4 as mxfp4, is a choice without damage"},
     {BESIDE, "beside", "GGUF", QDQ_ARG_INPUT, NULL,
@@ -583,9 +587,8 @@ static const qdq_cli_example examples[] = {
      "qdq plan --target 6.2GiB --grad gradients.safetensors --same qkv --min '^lm_head=q6_K' model/ -o plan.json"},
     {"is there a better choice of formats at the size of a published file?",
      "qdq plan --beside model-Q4_K_M.gguf model-f16.gguf -o plan.json"},
-    {"measured in two parts, and planned",
-     "for k in 1 2; do qdq plan --part $k/2 --scores s$k.json in.gguf & done; wait; "
-     "qdq plan --scores s.json --more-scores s1.json --more-scores s2.json --target 4.5bpw in.gguf -o plan.json"},
+    {"measured in two parts, and planned", "for k in 1 2; do qdq plan --part $k/2 --sums sums in.gguf & done; wait; "
+                                           "qdq plan --sums sums --target 4.5bpw in.gguf -o plan.json"},
     {"a model with experts, for a memory that gives a token 2 GB: what many tokens share is worth more bits",
      "qdq plan --cost token --target 2.0GB moe-f16.gguf -o plan.json"},
     {"for a processor that takes 1.8 times as long over a byte of iq3_s, and 2.2 times over one of iq2_xs",

@@ -248,7 +248,7 @@ int qdq_command_sensitivity(int argc, char **argv) {
             return qdq_usage_error(&parser, "--json and --mlx-json cannot both go to standard output");
         common.quiet = true; /* nothing else may be there */
     }
-    if (!qdq_part_has_results()) mlx = NULL;
+    if (!qdq_part_has_results(&p.sums.part)) mlx = NULL;
     qdq_status status = qdq_session_open(&p.session, &common, parser.operands[0], imatrix);
     if (status == QDQ_OK) status = run(&p, gradients, mlx);
     int exit_status = status == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(status);

@@ -7,7 +7,7 @@ static qdq_sharing job; /* parts 0: there is none */
 
 void qdq_part_share(const qdq_sharing *sharing) { job = *sharing; }
 
-bool qdq_part_has_results(void) { return job.parts == 0 || job.first; }
+bool qdq_part_has_results(const qdq_part *part) { return job.parts > 0 ? job.first : part->parts == 0; }
 
 const char *qdq_part_parse(qdq_part *part, const char *text) {
     static const char wrong[] = "--part is K/N, part K of N, counted from 1: 3/8";

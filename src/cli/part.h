@@ -57,8 +57,8 @@ typedef struct qdq_sharing {
     qdq_status (*meet)(qdq_status status);
 } qdq_sharing;
 void qdq_part_share(const qdq_sharing *sharing);
-/* Are results this process's to write? Not in a job's other processes. */
-bool qdq_part_has_results(void);
+/* Are there results for this process to write? Not of a part, nor in a job's other processes. */
+bool qdq_part_has_results(const qdq_part *part);
 
 #define QDQ_PART_HELP                                                                                                  \
     "make part K of N, counted from 1, in the folder OUT.parts, beside other processes or before them, on this "       \

@@ -134,12 +134,13 @@ qdq_status qdq_errors_measure_shared(qdq_errors *e, qdq_pass *pass, qdq_shared_s
                            .shared = shared != NULL,
                            .put = put,
                            .context = &m}};
-    qdq_status status = qdq_sums_begin(&m.job, pass, e->n_tensors);
+    qdq_status status = qdq_sums_begin(&m.job, pass, e->n_tensors, e->n_tensors * e->n_formats);
     memset(e->sums, 0, (size_t)(e->n_tensors * e->n_formats) * sizeof *e->sums);
     for (uint64_t i = 0; i < e->n_tensors && status == QDQ_OK; i++) {
         uint64_t row = i * e->n_formats;
-        if (e->n_taken[i] > 0)
-            status = qdq_sums_add(&m.job, i, e->n_taken[i], e->taken + row, e->n_taken[i], e->sums + row);
+        if (e->n_taken[i] > 0) status = qdq_sums_add(&m.job, i, e->n_taken[i], e->sums + row);
+        for (uint32_t k = 0; k < e->n_taken[i] && status == QDQ_OK; k++)
+            status = qdq_sums_of(&m.job, k, 1, &e->taken[row + k]);
     }
     if (status == QDQ_OK) status = qdq_sums_measure(&m.job, pass, shared);
     qdq_sums_end(&m.job);

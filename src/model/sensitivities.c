@@ -23,7 +23,8 @@ static qdq_status add_tensor(measuring *m, uint64_t index, qdq_sensitivity_sums 
         return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_pass_sensitivities: there is no tensor %llu",
                         (unsigned long long)index);
     *sums = (qdq_sensitivity_sums){0};
-    return qdq_sums_add(&m->job, index, 2, formats, 1, sums);
+    qdq_status status = qdq_sums_add(&m->job, index, 1, sums);
+    return status == QDQ_OK ? qdq_sums_of(&m->job, 0, 2, formats) : status;
 }
 
 qdq_status qdq_pass_sensitivities(qdq_pass *pass, const qdq_selection *selection, const qdq_gradients *gradients,
@@ -43,7 +44,7 @@ qdq_status qdq_pass_sensitivities(qdq_pass *pass, const qdq_selection *selection
                            .shared = shared != NULL,
                            .put = put,
                            .context = &m}};
-    qdq_status status = qdq_sums_begin(&m.job, pass, n);
+    qdq_status status = qdq_sums_begin(&m.job, pass, n, n);
     for (uint64_t i = 0; i < n && status == QDQ_OK; i++) status = add_tensor(&m, indexes[i], &sums[i]);
     if (status == QDQ_OK) status = qdq_sums_measure(&m.job, pass, shared);
     qdq_sums_end(&m.job);

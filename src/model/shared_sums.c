@@ -20,7 +20,7 @@ enum { STEP = 5 };
 /* ---- Lines ------------------------------------------------------------------------------------------------------ */
 
 size_t qdq_sum_line_print(const qdq_sum_line *s, char *line) {
-    int length = snprintf(line, QDQ_JOURNAL_LINE, "%" PRIu64 " %" PRIu32, s->index, s->k);
+    int length = snprintf(line, QDQ_JOURNAL_LINE, "%" PRIu64 " %016" PRIx64, s->index, s->key);
     for (int w = 0; w < QDQ_SUM_WORDS; w++)
         length += snprintf(line + length, QDQ_JOURNAL_LINE - (size_t)length, " %016" PRIx64, s->words[w]);
     line[length++] = ' ';
@@ -34,8 +34,8 @@ bool qdq_sum_line_parse(const char *text, size_t length, qdq_sum_line *s) {
     if (length >= sizeof copy) return false;
     memcpy(copy, text, length);
     copy[length] = '\0';
-    if (sscanf(copy, "%" SCNu64 " %" SCNu32 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64, &s->index,
-               &s->k, &w[0], &w[1], &w[2], &w[3], &w[4]) != 2 + QDQ_SUM_WORDS)
+    if (sscanf(copy, "%" SCNu64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64, &s->index,
+               &s->key, &w[0], &w[1], &w[2], &w[3], &w[4]) != 2 + QDQ_SUM_WORDS)
         return false;
     return qdq_sum_line_print(s, line) == length && memcmp(line, text, length) == 0;
 }
@@ -47,7 +47,6 @@ typedef struct measuring {
     qdq_pass *pass;
     qdq_shared_sums *shared;
     qdq_making making;
-    uint64_t *first;   /* of each tensor: its first sum, of all */
     bool *have;        /* a sum is known */
     uint32_t *part_of; /* a tensor's; 0: there are no parts */
     bool *todo;        /* a tensor is to be measured now */
@@ -55,8 +54,8 @@ typedef struct measuring {
 } measuring;
 
 static bool is_known(const measuring *m, uint64_t i) {
-    for (uint32_t k = 0; k < m->job->tensors[i].n; k++)
-        if (!m->have[m->first[i] + k]) return false;
+    for (uint32_t k = 0; !m->job->tensors[i].known && k < m->job->tensors[i].n; k++)
+        if (!m->have[m->job->tensors[i].first + k]) return false;
     return true;
 }
 
@@ -76,17 +75,19 @@ static int by_index(const void *key, const void *tensor) {
     return a < b ? -1 : a > b;
 }
 
-/* A line of another process; what could not stand there counts for nothing. */
+/* A line of another process; what is not wanted, or could not stand there, counts for nothing. */
 static qdq_status take_line(void *context, const char *text, size_t length) {
     measuring *m = context;
     const qdq_sums_job *job = m->job;
     qdq_sum_line line;
     if (!qdq_sum_line_parse(text, length, &line)) return QDQ_OK;
     const qdq_sums_tensor *t = bsearch(&line.index, job->tensors, (size_t)job->n, sizeof *t, by_index);
-    if (t == NULL || line.k >= t->n || (!qdq_pass_allows_non_finite(m->pass) && !is_finite(&line))) return QDQ_OK;
-    uint64_t i = (uint64_t)(t - job->tensors);
-    m->have[m->first[i] + line.k] = true;
-    memcpy(sum_at(m, i, line.k), line.words, job->words * sizeof(uint64_t));
+    if (t == NULL || (!qdq_pass_allows_non_finite(m->pass) && !is_finite(&line))) return QDQ_OK;
+    for (uint32_t k = 0; k < t->n; k++) {
+        if (job->keys[t->first + k] != line.key) continue;
+        m->have[t->first + k] = true;
+        memcpy(sum_at(m, (uint64_t)(t - job->tensors), k), line.words, job->words * sizeof(uint64_t));
+    }
     return QDQ_OK;
 }
 
@@ -128,9 +129,10 @@ static qdq_status note(measuring *m, uint64_t begin, uint64_t end) {
     for (uint64_t i = begin; i < end && status == QDQ_OK; i++) {
         for (uint32_t k = 0; k < job->tensors[i].n && m->todo[i] && status == QDQ_OK; k++) {
             char text[QDQ_JOURNAL_LINE];
-            qdq_sum_line line = {.index = job->tensors[i].index, .k = k};
+            uint64_t sum = job->tensors[i].first + k;
+            qdq_sum_line line = {.index = job->tensors[i].index, .key = job->keys[sum]};
             memcpy(line.words, sum_at(m, i, k), job->words * sizeof(uint64_t));
-            m->have[m->first[i] + k] = true;
+            m->have[sum] = true;
             status = qdq_journal_write(&m->journal, text, qdq_sum_line_print(&line, text));
         }
         m->shared->measured += m->todo[i];
@@ -190,19 +192,14 @@ static qdq_status measure_parts(measuring *m) {
 
 static qdq_status measure_shared(measuring *m) {
     const qdq_sums_job *job = m->job;
-    uint64_t sums = 0, tensors = qdq_model_tensor_count(job->selection->model);
+    uint64_t tensors = qdq_model_tensor_count(job->selection->model);
     m->shared->known = m->shared->measured = m->shared->missing = 0;
-    for (uint64_t i = 0; i < job->n; i++) sums += job->tensors[i].n;
-    m->first = malloc(((size_t)job->n + 1) * sizeof *m->first);
     m->todo = calloc((size_t)job->n + 1, sizeof *m->todo);
-    m->have = calloc((size_t)sums + 1, sizeof *m->have);
+    m->have = calloc((size_t)job->n_sums + 1, sizeof *m->have);
     m->part_of = calloc((size_t)job->n + 1, sizeof *m->part_of);
-    if (m->first == NULL || m->todo == NULL || m->have == NULL || m->part_of == NULL)
-        return qdq_journal_no_memory(m->shared->folder);
-    sums = 0;
-    for (uint64_t i = 0; i < job->n; sums += job->tensors[i++].n) m->first[i] = sums;
+    if (m->todo == NULL || m->have == NULL || m->part_of == NULL) return qdq_journal_no_memory(m->shared->folder);
     qdq_identity_begin(&m->making, job->selection->model);
-    m->making.plan = qdq_checksum_value(&job->plan);
+    m->making.plan = job->plan;
     m->making.n_files = 1; /* a manifest has one at least */
     m->making.bytes = &tensors;
     qdq_status status = qdq_journal_agree(m->shared->folder, &m->making);
@@ -231,7 +228,6 @@ qdq_status qdq_sums_measure(const qdq_sums_job *job, qdq_pass *pass, qdq_shared_
                         (unsigned)shared->part, (unsigned)shared->parts, QDQ_SHARES);
     measuring m = {.job = job, .pass = pass, .shared = shared, .journal = {.file = QDQ_NO_FILE}};
     qdq_status status = measure_shared(&m);
-    free(m.first);
     free(m.have);
     free(m.todo);
     free(m.part_of);

@@ -8,10 +8,9 @@
 /* Measures all tensors; or, with shared, what qdq_shared_sums says. */
 qdq_status qdq_sums_measure(const qdq_sums_job *job, qdq_pass *pass, qdq_shared_sums *shared);
 
-/* The line of a journal that has sum k of the model's tensor `index`; and reads one, where nothing else stands. */
+/* The line of a journal that has a sum of the model's tensor `index`; and reads one, where nothing else stands. */
 typedef struct qdq_sum_line {
-    uint64_t index;
-    uint32_t k;
+    uint64_t index, key; /* of qdq_sums_job */
     uint64_t words[QDQ_SUM_WORDS];
 } qdq_sum_line;
 size_t qdq_sum_line_print(const qdq_sum_line *sum, char *line); /* QDQ_JOURNAL_LINE bytes */

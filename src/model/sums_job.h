@@ -1,4 +1,4 @@
-/* Sums of whole tensors that are to be measured, and what they depend on. */
+/* Sums of whole tensors that are to be measured, and what each of them depends on. */
 #ifndef QDQ_MODEL_SUMS_JOB_H
 #define QDQ_MODEL_SUMS_JOB_H
 
@@ -12,10 +12,12 @@ enum { QDQ_SUM_WORDS = 5, QDQ_SUM_DOUBLES = 3 };
 /* A tensor, and its n sums, which follow one another. */
 typedef struct qdq_sums_tensor {
     uint64_t index; /* of the model */
+    uint64_t first; /* of its sums, among those of all */
     uint32_t n;
     void *sums;
     double cost;    /* to measure it (model/costs.h) */
     uint64_t bytes; /* that are read for it */
+    bool known;     /* set by the caller: its sums are known elsewhere, and not wanted */
 } qdq_sums_tensor;
 
 typedef struct qdq_sums_job {
@@ -29,16 +31,21 @@ typedef struct qdq_sums_job {
     qdq_status (*put)(void *context, qdq_pass *pass, uint64_t i);
     void *context;
     /* Made by the calls below. */
-    uint64_t n;
+    uint64_t n, n_sums;
     qdq_sums_tensor *tensors;
-    qdq_checksum plan; /* of all but the model that sums depend on */
+    uint64_t plan;  /* a checksum of what all sums depend on, but the model */
+    uint64_t *keys; /* of each sum: a checksum of what it depends on besides: whoever has that key has the same bits */
+    qdq_checksum tensor;                 /* what the sums of the last tensor have in common */
+    const qdq_imatrix_entry *importance; /* of it; NULL: its checksum is not known */
+    uint64_t importance_sum;
 } qdq_sums_job;
 
-/* Room for `most` tensors. What fails wants no end. */
-qdq_status qdq_sums_begin(qdq_sums_job *job, const qdq_pass *pass, uint64_t most);
-/* The next tensor, in the model's order; its n sums, zeros now, come of these formats, and of its gradient. */
-qdq_status qdq_sums_add(qdq_sums_job *job, uint64_t index, uint32_t n_formats, const qdq_format *formats, uint32_t n,
-                        void *sums);
+/* Room for so many tensors and sums. */
+qdq_status qdq_sums_begin(qdq_sums_job *job, const qdq_pass *pass, uint64_t most_tensors, uint64_t most_sums);
+/* The next tensor, in the model's order, and its n sums, zeros now. */
+qdq_status qdq_sums_add(qdq_sums_job *job, uint64_t index, uint32_t n, void *sums);
+/* That tensor's sum k comes of these formats; of none, of the weights alone. */
+qdq_status qdq_sums_of(qdq_sums_job *job, uint32_t k, uint32_t n_formats, const qdq_format *formats);
 void qdq_sums_end(qdq_sums_job *job);
 
 #endif

@@ -19,8 +19,8 @@
 
 enum { PARTS_OF_A_RANK = 32, MOST_PARTS = 1 << 16, ROOM = 2048 };
 
-const qdq_cli_command *const qdq_cli_commands[] = {&qdq_cli_quantize, &qdq_cli_roundtrip, &qdq_cli_error,
-                                                   &qdq_cli_sensitivity, NULL};
+const qdq_cli_command *const qdq_cli_commands[] = {&qdq_cli_quantize,    &qdq_cli_roundtrip, &qdq_cli_error,
+                                                   &qdq_cli_sensitivity, &qdq_cli_plan,      NULL};
 
 /* Messages. To rank 0: a rank wants another part; it has come to its end, with what failed, "" if nothing did. From it:
  * the part, 0 for none; and, when rank 0 has come to its own end, whether all went well. */

@@ -144,8 +144,8 @@ static qdq_status take_more_scores(qdq_planner *p, size_t n, const qdq_measured_
     return status;
 }
 
-/* part 0: all. */
-static qdq_status measure(qdq_planner *p, qdq_pass *pass, uint32_t part, uint32_t parts, uint64_t *passes) {
+/* shared: NULL: by this process alone. *passes: tensors that were not known. */
+static qdq_status measure(qdq_planner *p, qdq_pass *pass, qdq_shared_sums *shared, uint64_t *passes) {
     qdq_measured_tensor *tensors = calloc((size_t)p->n_items + 1, sizeof *tensors);
     if (tensors == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu tensors", (ull)p->n_items);
     size_t n = 0;
@@ -153,8 +153,8 @@ static qdq_status measure(qdq_planner *p, qdq_pass *pass, uint32_t part, uint32_
         const qdq_item *it = &p->items[i];
         bool gradients = p->gradients != NULL;
         if (it->reason[0] != '\0' || (gradients && it->gradient.n_parts == 0)) continue;
-        tensors[n++] = (qdq_measured_tensor){it->tensor, it->importance, gradients ? &it->gradient : NULL, it->formats,
-                                             it->n_formats};
+        tensors[n++] = (qdq_measured_tensor){
+            it->tensor, i, it->importance, gradients ? &it->gradient : NULL, it->formats, it->n_formats};
     }
     if (p->given) {
         *passes = 0;
@@ -162,10 +162,14 @@ static qdq_status measure(qdq_planner *p, qdq_pass *pass, uint32_t part, uint32_
         free(tensors);
         return whole;
     }
-    qdq_status status = part > 0 ? qdq_measure_part(tensors, &n, part, parts) : QDQ_OK;
-    if (status == QDQ_OK) status = take_more_scores(p, n, tensors);
-    if (status == QDQ_OK)
-        status = qdq_measure(pass, p->scores_path, n, tensors, p->scores, part > 0 || p->n_more_scores > 0, passes);
+    uint64_t shared_passes = 0;
+    qdq_status status = take_more_scores(p, n, tensors);
+    if (status == QDQ_OK && shared != NULL)
+        status = qdq_measure_shared(pass, p->selection, p->gradients, n, tensors, p->scores, shared, &shared_passes);
+    if (status == QDQ_OK && (shared == NULL || shared->parts == 0))
+        status =
+            qdq_measure(pass, p->scores_path, n, tensors, p->scores, shared_passes > 0 || p->n_more_scores > 0, passes);
+    *passes += shared_passes;
     free(tensors);
     return status;
 }
@@ -305,17 +309,13 @@ static qdq_status set_damage(qdq_planner *p) {
     return qdq_blame(status, p->scores_path != NULL ? p->scores_path : qdq_model_path(p->selection->model));
 }
 
-qdq_status qdq_planner_measure_only(qdq_planner *p, qdq_pass *pass, uint32_t part, uint32_t parts, uint64_t *passes) {
-    qdq_status status = open_scores(p, pass);
-    return status == QDQ_OK ? measure(p, pass, part, parts, passes) : status;
-}
-
-qdq_status qdq_planner_damage(qdq_planner *p, qdq_pass *pass, uint64_t *passes) {
+qdq_status qdq_planner_damage(qdq_planner *p, qdq_pass *pass, qdq_shared_sums *shared, uint64_t *passes) {
     qdq_status status = open_scores(p, pass);
     if (status == QDQ_OK && p->score == QDQ_SCORE_AUTO) p->score = best_score(p);
-    if (status == QDQ_OK) status = measure(p, pass, 0, 0, passes);
+    if (status == QDQ_OK) status = measure(p, pass, shared, passes);
+    if (status != QDQ_OK || (shared != NULL && shared->parts > 0)) return status;
     bool relative = p->score == QDQ_SCORE_RELATIVE || p->score == QDQ_SCORE_SIZED || p->score == QDQ_SCORE_KINDS;
-    if (status == QDQ_OK && relative) status = set_scales(p);
+    if (relative) status = set_scales(p);
     if (status == QDQ_OK && p->score == QDQ_SCORE_KINDS) status = weigh_kinds(p);
     return status == QDQ_OK ? set_damage(p) : status;
 }

@@ -6,10 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/costs.h"
 #include "model/decoding.h"
 #include "model/format_list.h"
-#include "model/shares.h"
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/platform.h"
@@ -135,18 +133,6 @@ static bool lacks(const qdq_scores *scores, const qdq_measured_tensor *m, qdq_fo
                                : !qdq_scores_get_error(scores, m->tensor->name, name_of(format), &error);
 }
 
-/* Tensors under way together: several devices would wait for one another at the end of each. */
-enum { TOGETHER = 32 };
-
-typedef struct under_way {
-    const qdq_measured_tensor *tensor;
-    uint32_t n; /* formats that it lacks */
-    bool energy;
-    qdq_format formats[QDQ_MAX_FORMATS], any; /* any: for its energy */
-    qdq_error_sums errors[QDQ_MAX_FORMATS], energies;
-    qdq_sensitivity_sums sensitivities[QDQ_MAX_FORMATS];
-} under_way;
-
 /* Any format will do that takes the tensor as it is. */
 static qdq_format format_for_energy(const qdq_measured_tensor *m) {
     qdq_format format = qdq_format_by_name("q8_0"); /* its block divides that of every format which needs importance */
@@ -155,41 +141,43 @@ static qdq_format format_for_energy(const qdq_measured_tensor *m) {
     return format;
 }
 
-static qdq_status put(qdq_pass *pass, under_way *u) {
-    const qdq_measured_tensor *m = u->tensor;
+qdq_status qdq_measure_put(qdq_pass *pass, const qdq_measured_tensor *m, uint32_t n, const qdq_format *formats,
+                           void *sums, qdq_error_sums *energy) {
     qdq_work work = {.kind = QDQ_WORK_ERROR, .tensor = m->tensor};
     qdq_status status = QDQ_OK;
-    if (u->energy) {
-        u->any = format_for_energy(m);
+    if (energy != NULL) {
+        qdq_format any = format_for_energy(m);
         work.n_formats = 1;
-        work.formats = &u->any;
-        work.error = &u->energies;
+        work.formats = &any;
+        work.error = energy;
         status = qdq_pass_put(pass, &work);
     }
-    if (u->n == 0 || status != QDQ_OK) return status;
+    if (n == 0 || status != QDQ_OK) return status;
     if (m->gradient != NULL)
-        return qdq_gradients_score(pass, m->tensor, m->gradient, m->importance, u->n, u->formats, QDQ_FORMAT_SOURCE,
-                                   u->sensitivities);
-    work.n_formats = u->n;
-    work.formats = u->formats;
+        return qdq_gradients_score(pass, m->tensor, m->gradient, m->importance, n, formats, QDQ_FORMAT_SOURCE, sums);
+    work.n_formats = n;
+    work.formats = formats;
     work.importance = m->importance;
-    work.error = u->errors;
+    work.error = sums;
     return qdq_pass_put(pass, &work);
 }
 
-static qdq_status keep(const under_way *u, qdq_scores *scores) {
-    const char *name = u->tensor->tensor->name;
-    qdq_status status = u->energy ? qdq_scores_set_energy(scores, name, u->energies.ww) : QDQ_OK;
-    for (uint32_t f = 0; f < u->n && status == QDQ_OK; f++) {
-        qdq_scores_error error = {u->errors[f].err2, u->errors[f].ww};
-        status = u->tensor->gradient != NULL
-                     ? qdq_scores_set_gradient(scores, name, name_of(u->formats[f]), &u->sensitivities[f])
-                     : qdq_scores_set_error(scores, name, name_of(u->formats[f]), &error);
+qdq_status qdq_measure_keep(qdq_scores *scores, const qdq_measured_tensor *m, uint32_t n, const qdq_format *formats,
+                            const void *sums, const qdq_error_sums *energy) {
+    const char *name = m->tensor->name;
+    qdq_status status = energy != NULL ? qdq_scores_set_energy(scores, name, energy->ww) : QDQ_OK;
+    for (uint32_t f = 0; f < n && status == QDQ_OK; f++) {
+        if (m->gradient != NULL) {
+            status = qdq_scores_set_gradient(scores, name, name_of(formats[f]), (const qdq_sensitivity_sums *)sums + f);
+        } else {
+            const qdq_error_sums *e = (const qdq_error_sums *)sums + f;
+            status = qdq_scores_set_error(scores, name, name_of(formats[f]), &(qdq_scores_error){e->err2, e->ww});
+        }
     }
     return status;
 }
 
-static bool lacks_energy(const qdq_scores *scores, const qdq_measured_tensor *m) {
+bool qdq_measure_lacks_energy(const qdq_scores *scores, const qdq_measured_tensor *m) {
     double energy;
     return m->importance != NULL && m->gradient == NULL && !qdq_scores_get_energy(scores, m->tensor->name, &energy);
 }
@@ -200,39 +188,30 @@ static uint64_t bytes_of(const qdq_measured_tensor *m, uint32_t n) {
                : m->tensor->bytes + m->tensor->elements * qdq_dtype_size(m->gradient->parts->gradient->dtype);
 }
 
-static uint32_t missing(const qdq_scores *scores, const qdq_measured_tensor *m, qdq_format formats[QDQ_MAX_FORMATS]) {
+uint32_t qdq_measure_missing(const qdq_scores *scores, const qdq_measured_tensor *m,
+                             qdq_format formats[QDQ_MAX_FORMATS]) {
     uint32_t n = 0;
     for (uint32_t f = 0; f < m->n_formats; f++)
         if (lacks(scores, m, m->formats[f])) formats[n++] = m->formats[f];
     return n;
 }
 
-/* ---- Parts ------------------------------------------------------------------------------------------------------ */
+/* Tensors under way together: several devices would wait for one another at the end of each. */
+enum { TOGETHER = 32 };
 
-static double cost_of(const qdq_measured_tensor *m) {
-    double cost = (double)m->tensor->bytes * qdq_cost(QDQ_FORMAT_NONE, false);
-    for (uint32_t f = 0; f < m->n_formats; f++)
-        cost += (double)m->tensor->elements * qdq_cost(m->formats[f], m->importance != NULL);
-    return cost;
-}
+typedef struct under_way {
+    const qdq_measured_tensor *tensor;
+    uint32_t n; /* formats that it lacks */
+    bool lacks_energy;
+    qdq_format formats[QDQ_MAX_FORMATS];
+    qdq_error_sums energy;
+    union {
+        qdq_error_sums errors[QDQ_MAX_FORMATS];
+        qdq_sensitivity_sums sensitivities[QDQ_MAX_FORMATS];
+    } sums;
+} under_way;
 
-qdq_status qdq_measure_part(qdq_measured_tensor *tensors, size_t *n, uint32_t part, uint32_t parts) {
-    double *costs = malloc((*n + 1) * sizeof *costs);
-    uint32_t *part_of = malloc((*n + 1) * sizeof *part_of);
-    size_t kept = 0;
-    qdq_status status =
-        costs != NULL && part_of != NULL ? QDQ_OK : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for parts");
-    for (size_t i = 0; i < *n && status == QDQ_OK; i++) costs[i] = cost_of(&tensors[i]);
-    if (status == QDQ_OK) status = qdq_shares_of(*n, costs, parts, part_of);
-    for (size_t i = 0; i < *n && status == QDQ_OK; i++)
-        if (part_of[i] == part) tensors[kept++] = tensors[i];
-    if (status == QDQ_OK) *n = kept;
-    free(costs);
-    free(part_of);
-    return status;
-}
-
-/* ---- All of it -------------------------------------------------------------------------------------------------- */
+/* ---- By one process ---------------------------------------------------------------------------------------------- */
 
 qdq_status qdq_measure(qdq_pass *pass, const char *path, size_t n, const qdq_measured_tensor *tensors,
                        qdq_scores *scores, bool changed, uint64_t *passes) {
@@ -240,9 +219,9 @@ qdq_status qdq_measure(qdq_pass *pass, const char *path, size_t n, const qdq_mea
     uint64_t bytes = 0;
     *passes = 0;
     for (size_t i = 0; i < n; i++) {
-        uint32_t k = missing(scores, &tensors[i], formats);
+        uint32_t k = qdq_measure_missing(scores, &tensors[i], formats);
         if (k > 0) bytes += bytes_of(&tensors[i], k);
-        if (lacks_energy(scores, &tensors[i])) bytes += tensors[i].tensor->bytes;
+        if (qdq_measure_lacks_energy(scores, &tensors[i])) bytes += tensors[i].tensor->bytes;
     }
     if (bytes == 0) return changed ? qdq_measure_save(path, scores) : QDQ_OK;
     under_way *all = malloc(TOGETHER * sizeof *all);
@@ -255,15 +234,19 @@ qdq_status qdq_measure(qdq_pass *pass, const char *path, size_t n, const qdq_mea
         bool due = false;
         for (; i < n && together < TOGETHER && !due && status == QDQ_OK; i++) {
             under_way *u = &all[together];
-            *u = (under_way){.tensor = &tensors[i], .energy = lacks_energy(scores, &tensors[i])};
-            u->n = missing(scores, u->tensor, u->formats);
-            if (u->n == 0 && !u->energy) continue;
+            *u = (under_way){.tensor = &tensors[i], .lacks_energy = qdq_measure_lacks_energy(scores, &tensors[i])};
+            u->n = qdq_measure_missing(scores, u->tensor, u->formats);
+            if (u->n == 0 && !u->lacks_energy) continue;
             together++;
-            status = put(pass, u);
+            status = qdq_measure_put(pass, u->tensor, u->n, u->formats, &u->sums, u->lacks_energy ? &u->energy : NULL);
             due = path != NULL && is_time_to_save(saved, took);
         }
         if (status == QDQ_OK) status = qdq_pass_flush(pass);
-        for (size_t k = 0; k < together && status == QDQ_OK; k++) status = keep(&all[k], scores);
+        for (size_t k = 0; k < together && status == QDQ_OK; k++) {
+            const under_way *u = &all[k];
+            status =
+                qdq_measure_keep(scores, u->tensor, u->n, u->formats, &u->sums, u->lacks_energy ? &u->energy : NULL);
+        }
         *passes += together;
         if (status != QDQ_OK || path == NULL || !is_time_to_save(saved, took)) continue;
         double before = qdq_seconds();

@@ -1,7 +1,6 @@
 /* Planners, for programs: what is asked for, and from there to plans. */
 #include "plan/caution.h"
 #include "plan/measure.h"
-#include "model/shares.h"
 #include "plan/planner.h"
 #include "plan/token_reads.h"
 
@@ -141,28 +140,20 @@ static qdq_status prepare(qdq_planner *p) {
     return status;
 }
 
-qdq_status qdq_planner_measure(qdq_planner *p, qdq_pass *pass, uint64_t *tensors) {
+qdq_status qdq_planner_measure_shared(qdq_planner *p, qdq_pass *pass, qdq_shared_sums *shared, uint64_t *tensors) {
     uint64_t passes = 0;
     qdq_status status = prepare(p);
     if (status == QDQ_OK && pass == NULL) status = qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_planner_measure: pass is NULL");
     if (status == QDQ_OK) forget_baselines(p);
-    if (status == QDQ_OK) status = qdq_planner_damage(p, pass, &passes);
+    if (status == QDQ_OK) status = qdq_planner_damage(p, pass, shared, &passes);
     if (status != QDQ_OK) return status;
-    p->measured = true;
+    p->measured = shared == NULL || shared->parts == 0;
     if (tensors != NULL) *tensors = passes;
     return QDQ_OK;
 }
 
-qdq_status qdq_planner_measure_part(qdq_planner *p, qdq_pass *pass, uint32_t part, uint32_t parts, uint64_t *tensors) {
-    uint64_t passes = 0;
-    if (p->scores_path == NULL || pass == NULL || part < 1 || part > parts || parts > QDQ_SHARES)
-        return qdq_fail(QDQ_INVALID_ARGUMENT,
-                        "qdq_planner_measure_part: part %u of %u, or no file of scores, or no pass", (unsigned)part,
-                        (unsigned)parts);
-    qdq_status status = prepare(p);
-    if (status == QDQ_OK) status = qdq_planner_measure_only(p, pass, part, parts, &passes);
-    if (status == QDQ_OK && tensors != NULL) *tensors = passes;
-    return status;
+qdq_status qdq_planner_measure(qdq_planner *p, qdq_pass *pass, uint64_t *tensors) {
+    return qdq_planner_measure_shared(p, pass, NULL, tensors);
 }
 
 qdq_status qdq_planner_add_scores(qdq_planner *p, const char *path) {

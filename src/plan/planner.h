@@ -125,11 +125,9 @@ const char *qdq_planner_published_target(const qdq_planner *planner, char text[3
 /* The problem under the rules, and the sizes that it leaves. QDQ_INVALID_ARGUMENT: rules that leave nothing or match
  * nothing. */
 qdq_status qdq_planner_rules(qdq_planner *planner);
-/* Measures what the kept scores lack (*passes: tensors read), and gives every candidate its damage. QDQ_SCORE_AUTO
- * becomes the score that did best in docs/planner.md of those that the inputs allow. */
-qdq_status qdq_planner_damage(qdq_planner *planner, qdq_pass *pass, uint64_t *passes);
-/* Only the first of it, and only for the tensors of one part. */
-qdq_status qdq_planner_measure_only(qdq_planner *planner, qdq_pass *pass, uint32_t part, uint32_t parts,
-                                    uint64_t *passes);
+/* Measures what the kept scores lack (*passes: tensors that it was), and gives every candidate its damage.
+ * QDQ_SCORE_AUTO becomes the score that did best in docs/planner.md of those that the inputs allow. shared may be NULL;
+ * after parts of it there is no damage. */
+qdq_status qdq_planner_damage(qdq_planner *planner, qdq_pass *pass, qdq_shared_sums *shared, uint64_t *passes);
 
 #endif
