@@ -5,8 +5,8 @@ For each budget (the sizes of uniform formats, and some between) and each way to
 trips and the model is run; the tables have what comes out: one with the codes that formats have by themselves, one with
 codes fitted to an importance matrix, of which uniform formats and mlx-lm's rule have the benefit too. `tiny` is the
 example model: KL divergence from its own outputs, and the loss. `minilm` is all-MiniLM-L6-v2: 1 - cosine between
-embeddings. `whisper` is Whisper base's text decoder: KL divergence again (whisper.py). Calibration (gradients, importance
-matrix) and evaluation never share text.
+embeddings. `whisper` is Whisper base's text decoder: KL divergence again (whisper.py). Calibration (gradients,
+importance matrix) and evaluation never share text.
 """
 
 import argparse
@@ -246,9 +246,10 @@ def main():
     parser.add_argument("--text", metavar="FILE", help="an ASCII text instead of Debian's `bible`; whisper: a text to "
                         "evaluate on")
     parser.add_argument("--calibrate", metavar="FILE", help="whisper: another text, to calibrate with")
-    parser.add_argument("--model", metavar="FOLDER", help="minilm: the folder with model.safetensors and tokenizer.json; "
-                        "whisper: that with the two packages, unpacked")
-    parser.add_argument("--scores", nargs="+", choices=list(SCORES[False]), default=list(SCORES[False]), metavar="SCORE",
+    parser.add_argument("--model", metavar="FOLDER", help="minilm: the folder with model.safetensors and "
+                        "tokenizer.json; whisper: that with the two packages, unpacked")
+    scores = list(SCORES[False])
+    parser.add_argument("--scores", nargs="+", choices=scores, default=scores, metavar="SCORE",
                         help="these columns only, such as sized 'squared, RMS at W'")
     parser.add_argument("--formats", help="the candidates (default: qdq plan's)")
     parser.add_argument("--between", default="", help="further budgets, bits a weight: 4.75,7")

