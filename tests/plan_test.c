@@ -12,6 +12,7 @@
 
 #include "plan/plan_file.h"
 #include "plan/scores.h"
+#include "plan/usual.h"
 
 /* ---- Targets ---- */
 
@@ -228,6 +229,67 @@ static void test_broken_plans_per_token_are_refused(void **state) {
     expect_refused_per_token("\"damage\":0.125,\"token_bytes\":100", "\"damage\":0.125,\"token_bytes\":-1");
 }
 
+/* ---- What is usual ---- */
+
+/* Three tensors of levels 1, 100 and 1e-4, in formats of levels 1, 2, 4 and 8. */
+enum { LEVELS = 3, COLUMNS = 4 };
+static void fill_usual(double damage[LEVELS * COLUMNS]) {
+    static const double levels[LEVELS] = {1, 100, 1e-4};
+    for (int t = 0; t < LEVELS; t++)
+        for (int f = 0; f < COLUMNS; f++) damage[t * COLUMNS + f] = levels[t] * (1 << f);
+}
+
+static void expect_usual_stays(size_t missing, double tolerance) {
+    double damage[LEVELS * COLUMNS], before[LEVELS * COLUMNS];
+    fill_usual(damage);
+    fill_usual(before);
+    if (missing < LEVELS * COLUMNS) before[missing] = damage[missing] = 0;
+    assert_int_equal(qdq_raise_to_usual(LEVELS, COLUMNS, damage), QDQ_OK);
+    for (int i = 0; i < LEVELS * COLUMNS; i++) assert_true(fabs(damage[i] - before[i]) <= tolerance * before[i]);
+}
+
+/* Also where a tensor cannot have a format, or keeps its codes in it: then levels only settle round by round. */
+static void test_what_is_usual_stays(void **state) {
+    (void)state;
+    expect_usual_stays(SIZE_MAX, 1e-14);
+    for (size_t i = 0; i < LEVELS * COLUMNS; i++) expect_usual_stays(i, 1e-6);
+}
+
+/* One that is a thousandth of what it should be is raised, to more than ten times itself and less than what is usual;
+ * one that is more than usual stays, and none becomes less. */
+static void test_what_is_better_than_usual_is_raised(void **state) {
+    (void)state;
+    double damage[LEVELS * COLUMNS], before[LEVELS * COLUMNS];
+    fill_usual(before);
+    before[2] /= 1000;
+    before[11] *= 50;
+    memcpy(damage, before, sizeof damage);
+    assert_int_equal(qdq_raise_to_usual(LEVELS, COLUMNS, damage), QDQ_OK);
+    for (int i = 0; i < LEVELS * COLUMNS; i++) assert_true(damage[i] >= before[i]);
+    assert_true(damage[2] > 10 * before[2] && damage[2] < 1000 * before[2]);
+    assert_true(damage[11] == before[11]);
+    /* Whatever the unit. */
+    double again[LEVELS * COLUMNS];
+    for (int i = 0; i < LEVELS * COLUMNS; i++) again[i] = before[i] * 0x1p-40;
+    assert_int_equal(qdq_raise_to_usual(LEVELS, COLUMNS, again), QDQ_OK);
+    for (int i = 0; i < LEVELS * COLUMNS; i++) assert_true(fabs(again[i] * 0x1p40 - damage[i]) <= 1e-12 * damage[i]);
+}
+
+/* Nothing that is not finite comes of what is. */
+static void test_usual_of_extremes(void **state) {
+    (void)state;
+    static const double extremes[] = {0, 5e-324, 1e-300, 1, 1e300, 1.7e308};
+    enum { N = sizeof extremes / sizeof *extremes };
+    for (unsigned seed = 0; seed < 500; seed++) {
+        double damage[LEVELS * COLUMNS];
+        unsigned x = seed * 2654435761u + 1;
+        for (int i = 0; i < LEVELS * COLUMNS; i++) damage[i] = extremes[(x = x * 1664525u + 1013904223u) / 65536 % N];
+        assert_int_equal(qdq_raise_to_usual(LEVELS, COLUMNS, damage), QDQ_OK);
+        for (int i = 0; i < LEVELS * COLUMNS; i++) assert_true(damage[i] >= 0 && damage[i] < INFINITY);
+    }
+    assert_int_equal(qdq_raise_to_usual(0, 0, NULL), QDQ_OK);
+}
+
 /* ---- Scores ---- */
 
 static const qdq_scores_inputs inputs = {.weights = "w1", .gradients = "g1"};
@@ -376,6 +438,9 @@ int main(void) {
         cmocka_unit_test(test_forecast),
         cmocka_unit_test(test_broken_plans_are_refused),
         cmocka_unit_test(test_broken_plans_per_token_are_refused),
+        cmocka_unit_test(test_what_is_usual_stays),
+        cmocka_unit_test(test_what_is_better_than_usual_is_raised),
+        cmocka_unit_test(test_usual_of_extremes),
         cmocka_unit_test(test_scores_are_read_back),
         cmocka_unit_test(test_stale_scores_are_refused),
         cmocka_unit_test(test_scores_with_a_changed_byte_are_refused),

@@ -554,9 +554,9 @@ class PlanTest(unittest.TestCase):
                 self.assertLessEqual(worst, 1e-9 * baseline["damage"])
         self.assertIsNone(self.plan("--target", "5bpw", "--score", "error").get("yardstick"))
 
-    def kinds_over_relative(self, layers, massive=None):
-        """What `kinds` weighs each tensor of a model with that many layers with; with an importance matrix in which the
-        input of layer `massive` is."""
+    def kinds_and_relative(self, layers, massive=None):
+        """Damage of a model with that many layers, by tensor and format, by both scores; with an importance matrix in
+        which the input of layer `massive` is large."""
         parts = {"attn_q": 32, "attn_v": 32, "ffn_up": 64, "ffn_down": 32}
         names = {f"blk.{i}.{part}": rows for i in range(layers) for part, rows in parts.items()} | {"token_embd": 64}
         self.put("kinds.gguf", gguf_bytes({f"{n}.weight": ("F32", [rows, 32], f32(gauss(i, rows * 32)))
@@ -566,19 +566,47 @@ class PlanTest(unittest.TestCase):
             self.imatrix("massive.dat", {f"{n}.weight": [100.0 if n == f"blk.{massive}.ffn_down" else 1.0] * 32 for n in names})
             options += ["--imatrix", "massive.dat"]
         kinds, relative = (self.plan(*options, "--score", score, model="kinds.gguf") for score in ("kinds", "relative"))
-        return {a["name"].removesuffix(".weight"): round(a["choices"][0]["damage"] / b["choices"][0]["damage"], 9)
-                for a, b in zip(kinds["tensors"], relative["tensors"])}
+        return [{t["name"].removesuffix(".weight"): {c["format"]: c["damage"] for c in t["choices"]} for t in plan["tensors"]}
+                for plan in (kinds, relative)]
+
+    @staticmethod
+    def raised(damage):
+        """What is less than usual goes half of the way there; tensor -> format -> damage."""
+        tensors = dict.fromkeys(damage, 1.0)
+        for _ in range(8):
+            columns = {}
+            for name, row in damage.items():
+                for f, d in row.items():
+                    columns.setdefault(f, []).append(d / tensors[name])
+            formats = {f: sum(column) / len(column) for f, column in columns.items()}
+            tensors = {name: sum(d / formats[f] for f, d in row.items()) / len(row) for name, row in damage.items()}
+        return {name: {f: max(d, math.sqrt(d * tensors[name] * formats[f])) for f, d in row.items()} for name, row in damage.items()}
+
+    def assert_damage(self, found, expected):
+        self.assertEqual(set(found), set(expected))
+        for name, row in expected.items():
+            self.assertEqual(set(found[name]), set(row))
+            for f, damage in row.items():
+                self.assertAlmostEqual(found[name][f], damage, delta=1e-9 * damage, msg=(name, f))
 
     def test_kinds(self):
         """The shares of docs/planner.md, and what the ends and massive activations add."""
-        weights = self.kinds_over_relative(2)
+        kinds, relative = self.kinds_and_relative(2)
+        weights = {name: round(row["q4_0"] / relative[name]["q4_0"], 9) for name, row in kinds.items()}
         self.assertEqual(weights["token_embd"], 0.20)  # it is the output, too
         self.assertEqual([weights[f"blk.1.{part}"] for part in ("attn_q", "attn_v", "ffn_up", "ffn_down")],
                          [0.025, 0.125, 0.08, 0.15])
-        weights = self.kinds_over_relative(5, massive=2)
-        self.assertEqual([weights[f"blk.{i}.attn_v"] for i in range(5)], [0.05] * 5)
-        self.assertEqual([weights[f"blk.{i}.ffn_up"] for i in range(5)], [0.064, 0.032, 0.032, 0.032, 0.096])
-        self.assertEqual([weights[f"blk.{i}.ffn_down"] for i in (0, 2, 3, 4)], [0.12, 0.36, 0.06, 0.18])
+        kinds, relative = self.kinds_and_relative(5, massive=2)
+        weights = {f"blk.{i}.{part}": share / 5 for i in range(5)
+                   for part, share in (("attn_q", 0.05), ("attn_v", 0.25), ("ffn_up", 0.16), ("ffn_down", 0.30))}
+        for part in ("ffn_up", "ffn_down"):
+            weights[f"blk.0.{part}"] *= 2
+            weights[f"blk.4.{part}"] *= 3
+        weights["blk.2.ffn_down"] *= 6
+        if kinds["blk.1.ffn_down"]["q4_0"] / relative["blk.1.ffn_down"]["q4_0"] > 0.2:  # by chance layer 0 may add less
+            weights["blk.1.ffn_down"] *= 6
+        weights["token_embd"] = 0.20
+        self.assert_damage(kinds, self.raised({n: {f: weights[n] * d for f, d in row.items()} for n, row in relative.items()}))
         # Without names, and of encoders, nothing is known.
         self.assertEqual(self.plan("--target", "5bpw")["score"], "kinds")
         self.put("nameless.safetensors", safetensors_bytes({"a.weight": ("F32", [32, 256], f32(gauss(1, 8192)))}))
@@ -587,6 +615,29 @@ class PlanTest(unittest.TestCase):
         self.put("bert.gguf", gguf_bytes({f"{n}.weight": ("F32", [32, 256], f32(gauss(i, 8192))) for i, n in enumerate(
             ("token_embd", "token_types", "blk.0.attn_q"))}, [("general.architecture", STRING, "bert"), *LLAMA[1:]]))
         self.assertEqual(self.plan("--target", "14bpw", model="bert.gguf")["score"], "relative")
+
+    def test_what_is_better_than_usual(self):
+        """With an importance matrix, of what is better than usual half is believed: of `kinds` and `squared`, no other."""
+        self.imatrix("steep.dat", {f"{n}.weight": [(1 + len(n) % 3) ** (i % 32 / 8) for i in range(WEIGHTS[n][1])] for n in WEIGHTS})
+        formats = ("q4_0", "q5_1", "q8_0")
+
+        def table(*options):
+            plan = self.plan("--imatrix", "steep.dat", *options, model="model.gguf")
+            return {t["name"]: {c["format"]: c["damage"] for c in t["choices"] if c["format"] != "source"}
+                    for t in plan["tensors"] if t["choices"]}
+
+        changed = 0
+        for score, options in (("kinds", ()), ("squared", ("--grad", self.moved)), ("relative", ()), ("error", ()),
+                               ("absolute", ("--grad", self.moved))):
+            alone = {}  # of one format it is as usual
+            for f in formats:
+                for name, row in table("--score", score, *options, "--formats", f"{f},source", "--target", "12bpw").items():
+                    alone.setdefault(name, {}).update(row)
+            raised = self.raised(alone) if score in ("kinds", "squared") else alone
+            found = table("--score", score, *options, "--formats", ",".join(formats), "--target", "7bpw")
+            self.assert_damage(found, raised)
+            changed += sum(raised[n][f] > 1.01 * alone[n][f] for n in alone for f in formats)
+        self.assertGreater(changed, 3)
 
     def test_rows_that_a_format_does_not_divide(self):
         """They get what quantize would write: q5_0 for q4_K, q8_0 for q6_K; a target that is too small says what is kept."""

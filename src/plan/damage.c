@@ -7,6 +7,7 @@
 
 #include "plan/kinds.h"
 #include "plan/planner.h"
+#include "plan/usual.h"
 #include "model/decoding.h"
 #include "model/format_list.h"
 #include "model/pass.h"
@@ -295,16 +296,29 @@ static double damage_of(const qdq_planner *p, const qdq_item *it, const char *fo
     return p->score == QDQ_SCORE_KINDS ? it->weight * (error.err2 / it->scale) : error.err2 / it->scale;
 }
 
+static qdq_status raise_to_usual(qdq_planner *p) {
+    uint64_t *next = link_slices(p);
+    qdq_status status = next != NULL ? qdq_planner_raise_to_usual(p, next)
+                                     : qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the damage");
+    free(next);
+    return status;
+}
+
 static qdq_status set_damage(qdq_planner *p) {
-    qdq_status status = QDQ_OK;
-    for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++) {
+    for (uint64_t i = 0; i < p->n_items; i++) {
         qdq_item *it = &p->items[i];
-        for (uint32_t c = 0; c < p->n_formats && qdq_item_planned(it) && status == QDQ_OK; c++) {
+        for (uint32_t c = 0; c < p->n_formats && qdq_item_planned(it); c++) {
             if (it->candidates[c].bytes == QDQ_NO_CANDIDATE || p->formats[c].format == QDQ_FORMAT_SOURCE) continue;
             bool copied = p->formats[c].format == it->keeps || qdq_tensor_is_in(it->tensor, p->formats[c].format);
             it->candidates[c].damage = copied ? 0 : damage_of(p, it, p->formats[c].name);
-            status = qdq_problem_set_damage(p->problem, it->index, c, it->candidates[c].damage);
         }
+    }
+    qdq_status status = p->selection->imatrix != NULL && qdq_score_is_raised(p->score) ? raise_to_usual(p) : QDQ_OK;
+    for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++) {
+        const qdq_item *it = &p->items[i];
+        for (uint32_t c = 0; c < p->n_formats && qdq_item_planned(it) && status == QDQ_OK; c++)
+            if (it->candidates[c].bytes != QDQ_NO_CANDIDATE && p->formats[c].format != QDQ_FORMAT_SOURCE)
+                status = qdq_problem_set_damage(p->problem, it->index, c, it->candidates[c].damage);
     }
     return qdq_blame(status, p->scores_path != NULL ? p->scores_path : qdq_model_path(p->selection->model));
 }

@@ -7,6 +7,7 @@
 #include "plan/plan_file.h"
 #include "plan/problem.h"
 #include "plan/report_parts.h"
+#include "plan/usual.h"
 #include "model/format_list.h"
 #include "model/gguf_names.h"
 #include "files/files.h"
@@ -35,7 +36,7 @@ typedef struct page {
     qdq_report_baseline *baselines;
     const char *formats[QDQ_MAX_FORMATS + 1]; /* all that any tensor can have */
     uint32_t n_formats;
-    char title[512], generator[64], score[256];
+    char title[512], generator[64], score[384];
     char **notes; /* why tensors are kept: one a reason */
 } page;
 
@@ -277,9 +278,12 @@ static void explain_score(page *p) {
     qdq_score score = QDQ_SCORE_AUTO;
     bool known = qdq_score_by_name(p->plan->score, &score);
     bool weighted = known && p->plan->imatrix != NULL && !qdq_score_takes_gradients(score);
+    bool raised = known && p->plan->imatrix != NULL && qdq_score_is_raised(score);
     const char *meaning = known ? qdq_score_meaning(score) : p->plan->score;
-    snprintf(p->score, sizeof p->score, "%s; squares are weighted by the importance matrix", meaning);
-    p->report.score = weighted ? p->score : meaning;
+    snprintf(p->score, sizeof p->score, "%s%s%s", meaning,
+             weighted ? "; squares are weighted by the importance matrix" : "",
+             raised ? "; where codes fitted to that matrix do better than is usual, half of it is believed" : "");
+    p->report.score = weighted || raised ? p->score : meaning;
 }
 
 /* How many tensors are kept for the reason of tensor `first`, which none before it has. */
