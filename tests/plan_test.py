@@ -639,6 +639,24 @@ class PlanTest(unittest.TestCase):
             changed += sum(raised[n][f] > 1.01 * alone[n][f] for n in alone for f in formats)
         self.assertGreater(changed, 3)
 
+    def test_experts_are_as_usual_as_their_tensor(self):
+        """One by one or as the one tensor of GGUF."""
+        names = self.moe()
+        self.imatrix("moe.dat", {n: [(1 + len(n) % 3) ** (i % 32 / 8) for i in range(256 * (8 if "exps" in n else 1))] for n in names})
+        options = ("--target", "12bpw", "--imatrix", "moe.dat", "--formats")
+        found = []
+        for model in ("moe.gguf", "moe.safetensors"):
+            sums = {}
+            for t in self.plan(*options, "q4_0,q5_1,q8_0,source", model=model)["tensors"]:
+                row = sums.setdefault(t["gguf"], {})
+                for c in t["choices"]:
+                    row[c["format"]] = row.get(c["format"], 0) + c["damage"]
+            found.append(sums)
+        self.assert_damage(*found)
+        alone = [(t["gguf"], c) for f in ("q4_0", "q5_1", "q8_0") for t in self.plan(*options, f"{f},source", model="moe.gguf")["tensors"]
+                 for c in t["choices"]]
+        self.assertTrue(any(found[0][name][c["format"]] > 1.001 * c["damage"] for name, c in alone))
+
     def test_rows_that_a_format_does_not_divide(self):
         """They get what quantize would write: q5_0 for q4_K, q8_0 for q6_K; a target that is too small says what is kept."""
         self.put("rows.gguf", gguf_bytes({f"blk.{i}.attn_q.weight": ("F32", [64, row], f32(gauss(i, 64 * row)))

@@ -417,7 +417,7 @@ static void free_rules(request *r) {
     }
 }
 
-static const char *complaint(request *r, int option) {
+static const char *complaint(int option) {
     switch (option) {
     case PIN: return "--pin takes REGEX=FORMAT";
     case MINIMUM: return "--min takes FORMAT or REGEX=FORMAT";
@@ -510,7 +510,7 @@ int qdq_command_plan(int argc, char **argv) {
         case MAP: common.map = value; break;
         default:
             if (added != QDQ_OUT_OF_MEMORY) added = add_rule(r, o, value);
-            if (added == QDQ_INVALID_ARGUMENT) wrong = complaint(r, o);
+            if (added == QDQ_INVALID_ARGUMENT) wrong = complaint(o);
         }
     }
     if (wrong == NULL && added == QDQ_OK) wrong = check_request(r, &common, parser.n_operands);
