@@ -230,6 +230,8 @@ qdq_status qdq_flush_output(void);
 void qdq_progress_begin(const char *what, bool quiet);
 /* total in bytes; 0: not known. */
 void qdq_progress_show(uint64_t done, uint64_t total);
+/* The same as a callback of the libraries, which lets them go on. */
+bool qdq_progress_took(void *context, uint64_t done, uint64_t total);
 /* Removes the line. */
 void qdq_progress_end(void);
 /* The same from a signal's handler that ends the process. */

@@ -63,8 +63,7 @@ static const char *layout_name(const qdq_imatrix *matrix) {
     return qdq_imatrix_layout_of(matrix) == QDQ_IMATRIX_GGUF ? "gguf" : "dat";
 }
 
-/* ---- Order --------------------------------------------------------------------------------------------------------
- */
+/* ---- Order ------------------------------------------------------------------------------------------------------ */
 
 /* Numbers in names by their value: blk.2 before blk.10. */
 static int compare_names(const char *a, const char *b) {
@@ -117,8 +116,7 @@ static int (*order_of(const char *sort))(const void *, const void *) {
     return NULL;
 }
 
-/* ---- Showing ------------------------------------------------------------------------------------------------------
- */
+/* ---- Showing ---------------------------------------------------------------------------------------------------- */
 
 static qdq_status describe_entries(inspection *in, const char *sort) {
     const qdq_imatrix *matrix = in->matrices[0];
@@ -309,13 +307,7 @@ static qdq_status show(inspection *in, const char *path, const char *model, cons
     return status == QDQ_OK && in->model != NULL ? print_coverage(in) : status;
 }
 
-/* ---- Writing ------------------------------------------------------------------------------------------------------
- */
-
-static bool ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
+/* ---- Writing ---------------------------------------------------------------------------------------------------- */
 
 static qdq_status write_matrix(const inspection *in, const char *output, const qdq_imatrix_write_options *options) {
     qdq_imatrix_report report = {.size = sizeof report};
@@ -396,7 +388,7 @@ int qdq_command_imatrix(int argc, char **argv) {
         if (status == QDQ_OK) status = qdq_json_open(common.json, &in.json);
         if (status == QDQ_OK) status = show(&in, parser.operands[0], w.model, w.sort);
     } else if (status == QDQ_OK) {
-        bool dat = w.layout != NULL ? strcmp(w.layout, "dat") == 0 : ends_with(w.output, ".dat");
+        bool dat = w.layout != NULL ? strcmp(w.layout, "dat") == 0 : qdq_path_ends(w.output, ".dat");
         qdq_imatrix_write_options options = {.size = sizeof options,
                                              .layout = dat ? QDQ_IMATRIX_DAT : QDQ_IMATRIX_GGUF,
                                              .chunk_size = (uint32_t)w.chunk_size};

@@ -3,17 +3,11 @@
 
 enum { DISCARD = QDQ_LONG_OPTION };
 
-static bool show_progress(void *context, uint64_t done, uint64_t total) {
-    (void)context;
-    qdq_progress_show(done, total);
-    return true;
-}
-
 static qdq_status join(const qdq_common *common, const char *path, char **from, int n_from) {
     qdq_join_options options = {.size = sizeof options,
                                 .from = (const char *const *)from,
                                 .n_from = (uint32_t)n_from,
-                                .progress = show_progress};
+                                .progress = qdq_progress_took};
     qdq_join_report report = {.size = sizeof report};
     qdq_progress_begin("check", common->quiet);
     qdq_status status = qdq_join(path, &options, &report);

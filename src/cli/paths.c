@@ -50,9 +50,13 @@ static bool is_config(const qdq_file_info *output, const char *operand) {
     return same_file(output, config);
 }
 
+bool qdq_path_ends(const char *path, const char *end) {
+    size_t n = strlen(path), m = strlen(end);
+    return n >= m && strcmp(path + n - m, end) == 0;
+}
+
 const char *qdq_path_misnamed(const char *output, const char *layout, const char *end) {
-    size_t length = strlen(output), tail = strlen(end);
-    if (length < tail || strcmp(output + length - tail, end) != 0) return NULL;
+    if (!qdq_path_ends(output, end)) return NULL;
     qdq_fail(QDQ_INVALID_ARGUMENT, "%s: what is written is %s: name it so", QDQ_SHOWN(output), layout);
     return qdq_error_message();
 }

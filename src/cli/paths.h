@@ -23,6 +23,7 @@ bool qdq_paths_add(qdq_paths *paths, const char *path, const char *option, bool 
  * operand; or two outputs are one name of one directory. A model's own files are looked at when outputs are made
  * (qdq_out_create). */
 qdq_status qdq_paths_check(const qdq_paths *paths);
+bool qdq_path_ends(const char *path, const char *end);
 /* What is wrong with an output whose name ends as one of another layout's does, or NULL. layout: what it is to be. */
 const char *qdq_path_misnamed(const char *output, const char *layout, const char *end);
 

@@ -17,11 +17,6 @@ static qdq_status select_tensors(qdq_session *s) {
     return qdq_selection_create(s->model, &options, &s->selection);
 }
 
-static bool show_progress(void *context, uint64_t done, uint64_t total) {
-    qdq_progress_show(done, total);
-    return true;
-}
-
 static qdq_status open_devices(qdq_session *s) {
     /* Where an earlier revision is asked for, one device has it: the CPU. */
     bool pinned = s->common->reference != NULL && strcmp(s->common->reference, QDQ_REFERENCE) != 0;
@@ -44,7 +39,7 @@ static qdq_status open_pass(qdq_session *s) {
     qdq_pass_options options = {.size = sizeof options,
                                 .threads = s->common->threads,
                                 .allow_non_finite = s->common->allow_non_finite,
-                                .progress = show_progress};
+                                .progress = qdq_progress_took};
     return qdq_pass_create(s->n_devices, s->devices, &options, &s->pass);
 }
 

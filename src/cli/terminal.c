@@ -68,6 +68,12 @@ void qdq_progress_show(uint64_t done, uint64_t total) {
     fflush(stderr);
 }
 
+bool qdq_progress_took(void *context, uint64_t done, uint64_t total) {
+    (void)context;
+    qdq_progress_show(done, total);
+    return true;
+}
+
 void qdq_progress_end(void) {
     erase();
     progress.what = NULL;

@@ -59,6 +59,7 @@ void *qdq_model_room(qdq_model *model, uint64_t bytes);
 
 /* Is all of it UTF-8? */
 bool qdq_is_utf8(const char *text);
+bool qdq_ends_with(const char *text, const char *end);
 #define QDQ_EXTENTS(tensor) qdq_extents_text((tensor), (char[192]){0})
 /* All of a regular file of at most `limit` bytes; free() the text, which has no NUL at its end. QDQ_IO_ERROR: it cannot
  * be opened, or is a pipe or a device; QDQ_BAD_DATA: it is longer. */

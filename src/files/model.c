@@ -186,11 +186,6 @@ static qdq_status open_shards(qdq_model *model, const qdq_index *index, const ch
     return status;
 }
 
-static bool ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 /* Index and shards must agree on what is where: every tensor of one is in the other. */
 static qdq_status check_index(const qdq_model *model, const qdq_index *index, const char *index_path) {
     size_t directory = qdq_path_directory(index_path), skip = directory > 0 ? directory + 1 : 0;
@@ -243,15 +238,15 @@ typedef struct listing {
 static const char usual_index[] = "model.safetensors.index.json", usual_file[] = "model.safetensors";
 
 static bool list_entry(listing *list, const char *name) {
-    if (ends_with(name, ".gguf")) list->n_gguf++;
-    if (ends_with(name, ".safetensors.index.json")) {
+    if (qdq_ends_with(name, ".gguf")) list->n_gguf++;
+    if (qdq_ends_with(name, ".safetensors.index.json")) {
         list->n_indexes++;
         if (list->index != NULL && strcmp(name, usual_index) != 0) return true;
         free(list->index);
         list->index = strdup(name);
         return list->index != NULL;
     }
-    if (!ends_with(name, ".safetensors")) return true;
+    if (!qdq_ends_with(name, ".safetensors")) return true;
     list->whole |= strcmp(name, usual_file) == 0;
     if (!qdq_grow((void **)&list->names, list->n, &list->capacity, sizeof *list->names)) return false;
     char *copy = strdup(name);
@@ -399,7 +394,7 @@ static qdq_status open_file(qdq_model *model, const char *path) {
     qdq_status status = add_map(model, path, &map);
     if (status == QDQ_OK) status = check_kind(map);
     if (status != QDQ_OK) return status;
-    if (is_gguf(map) || ends_with(path, ".gguf")) {
+    if (is_gguf(map) || qdq_ends_with(path, ".gguf")) {
         model->layout = QDQ_LAYOUT_GGUF;
         status = qdq_gguf_parse(model, &model->kvs, map->bytes, map->length, map->path);
         if (status == QDQ_OK && kv_or(&model->kvs, "split.count", 0) > 1) status = open_split(model, path);
@@ -419,7 +414,7 @@ qdq_status qdq_model_open(const char *path, qdq_model **result) {
     if (status != QDQ_OK) return status;
     if (info.kind == QDQ_FILE_DIRECTORY)
         status = open_directory(model, path);
-    else if (ends_with(path, ".json"))
+    else if (qdq_ends_with(path, ".json"))
         status = open_index(model, path);
     else
         status = open_file(model, path);

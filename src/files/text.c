@@ -33,6 +33,11 @@ static bool disturbs_terminal(const uint8_t *p, size_t length) {
     return p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9;
 }
 
+bool qdq_ends_with(const char *text, const char *end) {
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
 bool qdq_is_utf8(const char *text) { return qdq_is_text(text, strlen(text)); }
 
 size_t qdq_disturbance(const char *text) {

@@ -4,11 +4,7 @@
 #include <string.h>
 
 #include "model/decoding.h"
-
-static const char *base_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash != NULL ? slash + 1 : path;
-}
+#include "base/platform_files.h"
 
 /* What stands at that byte of a tensor; where its codes do not lie in one place, elements of a row. */
 static void add_sample(qdq_checksum *sum, qdq_mapped_file *file, const qdq_tensor *t, uint64_t at) {
@@ -41,7 +37,7 @@ uint64_t qdq_identity_of_source(const qdq_model *model) {
         const qdq_tensor *t = qdq_model_tensor(model, i);
         qdq_checksum_text(&sum, t->name);
         qdq_checksum_text(&sum, t->type_name);
-        qdq_checksum_text(&sum, base_of(t->path));
+        qdq_checksum_text(&sum, qdq_path_last(t->path));
         qdq_checksum_number(&sum, t->offset);
         for (uint32_t d = 0; d < t->n_dims; d++) qdq_checksum_number(&sum, t->shape[d]);
         all += t->bytes;

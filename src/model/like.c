@@ -110,11 +110,6 @@ static uint64_t number_of_heads(const job *j, bool kv_heads, int64_t layer) {
     return qdq_kv_u64(&one, &number) ? number : 0;
 }
 
-static bool ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 /* Rows of q and k are looked at in both orders, whatever the architecture. */
 static qdq_like_rule rule_of(const job *j, const qdq_tensor *t, qdq_permute permute, uint64_t rows) {
     char kind[QDQ_NAME_MAX];
@@ -126,7 +121,7 @@ static qdq_like_rule rule_of(const job *j, const qdq_tensor *t, qdq_permute perm
         uint64_t heads = number_of_heads(j, permute == QDQ_PERMUTE_K || (k && permute != QDQ_PERMUTE_Q), layer);
         if (heads > 0 && rows > 0 && heads <= rows / 2 && rows % (2 * heads) == 0) rule.heads = heads;
     }
-    rule.may_add = strncmp(j->architecture, "gemma", 5) == 0 && t->n_dims == 1 && ends_with(t->name, "norm.weight");
+    rule.may_add = strncmp(j->architecture, "gemma", 5) == 0 && t->n_dims == 1 && qdq_ends_with(t->name, "norm.weight");
     return rule;
 }
 
