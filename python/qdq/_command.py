@@ -11,7 +11,7 @@ import sysconfig
 from pathlib import Path
 from typing import Any, List
 
-from ._errors import Error, FileError
+from ._errors import Error, FileError, InvalidArgument
 
 
 def path() -> str:
@@ -30,10 +30,13 @@ def path() -> str:
 
 
 def run(*arguments: Any) -> str:
-    """Runs it and gives what it prints. qdq.Error: it failed, with its own words."""
+    """Runs it and gives what it prints. qdq.Error: it failed, with its own words; qdq.InvalidArgument: these words are
+    no command of its."""
     words: List[str] = [path(), *map(str, arguments)]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         told = re.sub(r"^qdq: ", "", done.stderr.strip(), flags=re.M)
-        raise Error(told or f"qdq {arguments[0]} ended with status {done.returncode}")
+        told = re.sub(r"\nTry 'qdq .*' *\.?$", "", told)  # that is for people at a terminal
+        kind = InvalidArgument if done.returncode == 2 else Error
+        raise kind(told or f"qdq {arguments[0]} ended with status {done.returncode}")
     return done.stdout

@@ -48,6 +48,9 @@ class Model:
             for t in tensors
         ]
 
+    def __repr__(self) -> str:
+        return f"<qdq.Model of {'GGUF' if self.is_gguf else 'safetensors'}, {len(self.tensors)} tensors>"
+
     @property
     def handle(self) -> ctypes.c_void_p:
         return self._handle

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 from . import _command
-from ._errors import Error, InvalidArgument
+from ._errors import Error, FileError, InvalidArgument
 from ._model import places, write_recipe
-from ._plan import Plan, plan
+from ._plan import Plan, check_target, plan
 from ._results import PathLike
 
 
@@ -86,13 +86,18 @@ def optimize(
     Gradients are root mean squares at the weights, of tokens drawn from the model's output, and the score is `squared`:
     what measured best (docs/planner.md). Works offline.
 
-    ValueError: too little text; qdq.Error: the command's refusals; ImportError: torch, or transformers where the model
+    What is wrong with target or files is told before anything is computed. ValueError: no such target, too little text;
+    OSError: a file or folder that is not there; qdq.Error: the command's refusals; ImportError: torch, or transformers where the model
     is not given, is not installed.
     """
-    import torch
-
     from . import torch as qt
 
+    check_target(target)
+    if not Path(model).exists():
+        raise FileError(f"{model}: no such folder; download the model first: hf download NAME --local-dir {model}")
+    for file in (text, template):
+        if file is not None and not Path(file).is_file():
+            raise FileError(f"{file}: no such file")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     notes: List[str] = []

@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from . import _command, _formats
 from ._errors import BadData, InvalidArgument
+from ._library import check, lib
 from ._results import PathLike, table_html, write_whole
 
 _SCHEMA = "qdq.plan/1"
@@ -177,6 +178,13 @@ def _count(shape: List[int]) -> int:
     return n
 
 
+def check_target(target: str) -> None:
+    """qdq.InvalidArgument: it is no size, with those that there are."""
+    if not isinstance(target, str):
+        raise InvalidArgument('target is a text: "4.5bpw", "6.2GiB" or "30%"')
+    check(lib.qdq_check_target(target.encode()))
+
+
 def plan(
     model: PathLike,
     target: str,
@@ -195,8 +203,7 @@ def plan(
     stand for gradients. options: more words of the command's.
     qdq.Error, in the command's words: a size that cannot be met, files that do not fit.
     """
-    if not isinstance(target, str):
-        raise InvalidArgument('target is a text: "4.5bpw", "6.2GiB" or "30%"')
+    check_target(target)
     with tempfile.TemporaryDirectory() as folder:
         to = Path(folder) / "plan.json" if path is None else Path(path)
         words: List[Any] = ["plan", "--target", target, model, "-o", to, "--quiet", *options]

@@ -66,6 +66,10 @@ def test_refusals(tmp_path):
         qdq.plan(MODEL, "0.5bpw")
     with pytest.raises(ValueError, match="a text"):
         qdq.plan(MODEL, 4.5)
+    with pytest.raises(qdq.InvalidArgument, match="not 'soon'"):
+        qdq.plan(MODEL, "soon")
+    with pytest.raises(qdq.InvalidArgument, match="'--soon'|--soon$"):  # and nothing of how to get help
+        qdq.plan(MODEL, "5bpw", options=("--soon",))
     with pytest.raises(qdq.Error, match="nowhere"):
         qdq.plan(tmp_path / "nowhere", "4.5bpw")
     with pytest.raises(OSError):
@@ -80,6 +84,24 @@ def test_module_runs_the_command():
     assert done.returncode == 0 and done.stdout.split()[1] == qdq.__version__
     done = subprocess.run([sys.executable, "-m", "qdq", "nothing"], capture_output=True, text=True)
     assert done.returncode != 0
+
+
+def test_optimize_refuses_at_once(folder, tmp_path):
+    pytest.importorskip("torch", reason="torch is not installed")
+    made = tmp_path / "made"
+    with pytest.raises(qdq.InvalidArgument, match="not 'soon'"):
+        qdq.optimize(folder, "soon", made)
+    with pytest.raises(OSError, match="no such folder; download"):
+        qdq.optimize(tmp_path / "hub-name", "4.5bpw", made)
+    with pytest.raises(OSError, match="text.txt: no such file"):
+        qdq.optimize(folder, "4.5bpw", made, text=tmp_path / "text.txt")
+    assert not made.exists()
+
+
+def test_what_torch_is_needed_for_says_so():
+    code = "import sys; sys.modules['torch'] = None\nimport qdq\nqdq.optimize('model', '4.5bpw', 'out')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1 and "qdq.torch needs PyTorch: pip install torch" in done.stderr
 
 
 def test_optimize_from_a_directory(folder, tmp_path):

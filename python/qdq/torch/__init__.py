@@ -6,6 +6,11 @@ qdq.torch.prepare(model, "q4_0")        # the model now computes with what an en
 qdq.torch.export_gguf(model, "out.gguf", template="model-f32.gguf")   # the blocks that training saw
 """
 
+try:
+    import torch  # noqa: F401
+except ImportError as error:
+    raise ImportError("qdq.torch needs PyTorch: pip install torch") from error
+
 from ._export import Exported, export_gguf
 from ._imatrix import Importance, imatrix
 from ._ops import embedding, fake_quantize, linear

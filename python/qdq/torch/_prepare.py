@@ -144,7 +144,10 @@ class Prepared:
         counts: Dict[str, int] = {}
         for f in self.formats.values():
             counts[f] = counts.get(f, 0) + 1
-        lines = [", ".join(f"{n} parameters in {f}" for f, n in counts.items()) or "no parameter is quantized"]
+        lines = [
+            ", ".join(f"{n} parameter{'s' if n > 1 else ''} in {f}" for f, n in counts.items())
+            or "no parameter is quantized"
+        ]
         lines += [f"  {s.name}: {s.reason}" for s in self.skipped]
         return "\n".join(lines)
 
