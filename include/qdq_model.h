@@ -804,6 +804,7 @@ typedef struct qdq_plan_info {
     double caution;        /* 1: none */
     const char *yardstick; /* a baseline's name, or the published model's path; NULL: none */
     const char *slow;      /* qdq_planner_options.slow, by which token_bytes are counted; NULL: each byte once */
+    const char *rules;     /* the revision of llama-quantize's rules that presets are made by; NULL: nobody says */
 } qdq_plan_info;
 
 /* QDQ_IO_ERROR: it cannot be read; QDQ_BAD_DATA: no JSON, no plan, figures that do not add up. */
@@ -895,10 +896,11 @@ typedef struct qdq_planner_options {
      * ceiling among it, is counted so, each tensor's rounded up; sizes of files are not. NULL: each byte counts once.
      */
     const char *slow;
+    const char *rules; /* of which llama-quantize presets are made, as qdq_llama_options.rules; NULL: the newest */
 } qdq_planner_options;
 
 /* QDQ_INVALID_ARGUMENT: no such format, one named twice, one that needs an importance matrix, a score that wants
- * gradients, or that does not use those given; slow formats that are none, or without QDQ_COST_TOKEN. */
+ * gradients, or that does not use those given; slow formats that are none, or without QDQ_COST_TOKEN; no such rules. */
 QDQ_API qdq_status qdq_planner_create(const qdq_selection *selection, const qdq_planner_options *options,
                                       qdq_planner **planner);
 QDQ_API void qdq_planner_free(qdq_planner *planner); /* NULL is allowed */

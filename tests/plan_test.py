@@ -14,6 +14,7 @@ import time
 import unittest
 
 from command_support import *
+from preset_models import MODELS, PRESETS
 
 LLAMA = [("general.architecture", STRING, "llama"), ("llama.attention.head_count", U32, 4),
          ("llama.attention.head_count_kv", U32, 2), ("general.name", STRING, "tiny")]
@@ -1008,6 +1009,33 @@ class PlanTest(unittest.TestCase):
         uniform = next(b for b in plan["baselines"] if b["name"] == "q5_0")
         self.assertEqual(plan["budget"], uniform["token_bytes"])
         self.assertLessEqual(plan["damage"], uniform["damage"])
+
+    def test_presets_of_earlier_rules(self):
+        metadata, shapes = MODELS["bailingmoe3"](layers=3)
+        some = bf16(gauss(1, 1 << 16))
+        self.put("m.gguf", gguf_bytes({n: ("BF16", s, (some * (1 + math.prod(s) // 65536))[:2 * math.prod(s)]) for n, s in shapes.items()},
+                                      [kv for kv in metadata if not isinstance(kv[2], bool)]))
+        options = ("--target", "6bpw", "--formats", "q4_K,q5_K,q6_K,q8_0,mxfp4", "--scores", "s.json")
+        bytes_of = {}
+        for rules in ("2026-08", "2026-09"):
+            plan = self.plan(*options, "--rules", rules, model="m.gguf")
+            self.assertEqual(plan["rules"], rules)
+            bytes_of[rules] = {b["name"]: b["bytes"] for b in plan["baselines"] if b["preset"]}
+        self.assertEqual(plan, self.plan(*options, model="m.gguf"))  # by the newest
+        self.assertEqual(set(bytes_of["2026-08"]), set(bytes_of["2026-09"]))
+        changes = {}
+        for preset in bytes_of["2026-08"]:
+            self.assertIn(preset, PRESETS)
+            sizes = []
+            for rules in bytes_of:
+                self.done("quantize", "--dry-run", "--rules", rules, "--json", "o.json", "m.gguf", preset)
+                sizes.append(json.loads(read(self.path("o.json")))["bytes"])
+            changes[preset] = sizes[1] - sizes[0]
+            self.assertEqual(bytes_of["2026-09"][preset] - bytes_of["2026-08"][preset], changes[preset])
+        self.assertTrue(any(changes.values()))
+        told = self.done("plan", *options, "--rules", "2026-08", "m.gguf", "-o", "plan.json")
+        self.assertIn("presets of llama-quantize's rules of 2026-08", told)
+        self.refused(2, *options, "--rules", "2025-01", model="m.gguf", says=["2026-08 to 2026-09"])
 
     def test_what_rules_forbid(self):
         options = self.held_against({"attn_q": (32, 256), "attn_k": (32, 256), "attn_v": (32, 256)})

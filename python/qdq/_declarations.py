@@ -654,6 +654,7 @@ class qdq_plan_info(Structure):
         ("caution", c_double),
         ("yardstick", c_char_p),
         ("slow", c_char_p),
+        ("rules", c_char_p),
     ]
 
 
@@ -675,6 +676,7 @@ class qdq_planner_options(Structure):
         ("keep_codes", c_bool),
         ("cost", c_int),
         ("slow", c_char_p),
+        ("rules", c_char_p),
     ]
 
 

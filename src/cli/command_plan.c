@@ -28,6 +28,7 @@ enum {
     BESIDE,
     COST,
     SLOW,
+    RULES,
     MLX_JSON,
     ARCH,
     MAP
@@ -44,7 +45,7 @@ enum { MAX_MORE = 96 }; /* files of scores */
 
 /* What is asked for. */
 typedef struct request {
-    const char *target, *formats, *gradients, *hf, *imatrix, *scores, *recipe, *mlx, *output, *beside, *slow;
+    const char *target, *formats, *gradients, *hf, *imatrix, *scores, *recipe, *mlx, *output, *beside, *slow, *revision;
     qdq_score score;
     qdq_plan_cost cost;
     rule rules[MAX_RULES];
@@ -161,8 +162,10 @@ static qdq_status print_baselines(planning *p) {
     if (table == NULL) return QDQ_OK;
     p->baselines = NULL;
     bool token = p->request->cost == QDQ_COST_TOKEN;
-    printf("\nOne format for all tensors, and llama-quantize's presets, %s, by this score:\n\n",
-           token ? "of which a token reads about as much" : "of about this size");
+    qdq_plan_info plan = {.size = sizeof plan};
+    qdq_plan_describe(p->plan, &plan);
+    printf("\nOne format for all tensors, and the presets of llama-quantize's rules of %s, %s, by this score:\n\n",
+           plan.rules, token ? "of which a token reads about as much" : "of about this size");
     qdq_status status = qdq_table_print(table);
     double sum = 0, worst = 0;
     uint64_t n = 0, forbidden = 0;
@@ -325,7 +328,8 @@ static qdq_status make_planner(planning *p) {
                                    .for_llama_quantize = r->recipe != NULL,
                                    .keep_codes = r->keep_codes,
                                    .cost = r->cost,
-                                   .slow = r->slow};
+                                   .slow = r->slow,
+                                   .rules = r->revision};
     if (status == QDQ_OK) status = qdq_planner_create(p->session.selection, &options, &p->planner);
     for (unsigned i = 0; i < r->n_rules && status == QDQ_OK; i++)
         status = qdq_planner_rule(p->planner, r->rules[i].kind, r->rules[i].regex, r->rules[i].formats);
@@ -505,6 +509,7 @@ int qdq_command_plan(int argc, char **argv) {
             r->cost = strcmp(value, "token") == 0 ? QDQ_COST_TOKEN : QDQ_COST_SIZE;
             break;
         case SLOW: r->slow = value; break;
+        case RULES: r->revision = value; break;
         case MLX_JSON: r->mlx = value; break;
         case ARCH: common.architecture = value; break;
         case MAP: common.map = value; break;
@@ -571,6 +576,8 @@ static const qdq_cli_option options[] = {
     {SLOW, "slow", "F=X[,F=X...]", QDQ_ARG_TEXT, NULL,
      "with --cost token: formats that your runtime computes slowly; a byte read of F counts as X, 0.01 to 100: "
      "iq3_s=1.8 if q4_0 is read at 1.8 times the rate, which llama-bench shows. source is what stays as it is"},
+    {RULES, "rules", "REVISION", QDQ_ARG_CHOICE, QDQ_LLAMA_RULES_EARLIER " " QDQ_LLAMA_RULES,
+     "of which llama-quantize the presets are that the plan stands beside; the newest is the default"},
     {RECIPE, "recipe", "FILE", QDQ_ARG_OUTPUT, NULL,
      "also write the plan as llama-quantize's --tensor-type-file, and print the command"},
     {MLX_JSON, "mlx-json", "FILE", QDQ_ARG_OUTPUT, NULL,

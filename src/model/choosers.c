@@ -77,17 +77,6 @@ bool qdq_llama_needs_importance(qdq_format format) {
             qdq_rules_needs_imatrix("", info.ggml_type, info.ggml_file_type));
 }
 
-static qdq_status find_rules(const char *name, qdq_rules_revision *rules) {
-    if (name == NULL) return QDQ_OK;
-    for (qdq_rules_revision r = 0; r < QDQ_RULES_END; r++) {
-        if (strcmp(qdq_rules_name(r), name) != 0) continue;
-        *rules = r;
-        return QDQ_OK;
-    }
-    return qdq_fail(QDQ_INVALID_ARGUMENT, "llama-quantize's rules are of %s to %s, not of '%.40s'", qdq_rules_name(0),
-                    qdq_rules_name(QDQ_RULES_NEWEST), name);
-}
-
 static qdq_status find_type(const char *name, uint32_t *type) {
     const qdq_ggml_type *found = name != NULL ? qdq_ggml_type_by_name(name, strlen(name)) : NULL;
     if (name == NULL) return QDQ_OK;
@@ -128,7 +117,7 @@ static qdq_status take_options(qdq_llama *l, const qdq_llama_options *o) {
         status = qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_llama_create: no format %d", (int)o->format);
     if (status == QDQ_OK) status = find_type(o->output_type, &t->output_type);
     if (status == QDQ_OK) status = find_type(o->embedding_type, &t->embedding_type);
-    if (status == QDQ_OK) status = find_rules(o->rules, &t->rules);
+    if (status == QDQ_OK) status = qdq_rules_find(o->rules, &t->rules);
     bool mixed = t->pure || t->leave_output || o->output_type != NULL || o->embedding_type != NULL;
     if (status == QDQ_OK && t->copy && mixed)
         status = qdq_fail(QDQ_INVALID_ARGUMENT, "COPY changes no tensor's type: leave out what chooses types");

@@ -171,6 +171,18 @@ static const qdq_rules_revision since[QDQ_CHANGES] = {
 bool qdq_rules_have(qdq_rules_revision revision, qdq_rules_change change) { return revision >= since[change]; }
 const char *qdq_rules_name(qdq_rules_revision revision) { return names[revision]; }
 
+qdq_status qdq_rules_find(const char *name, qdq_rules_revision *revision) {
+    *revision = QDQ_RULES_NEWEST;
+    for (qdq_rules_revision r = 0; r < QDQ_RULES_END && name != NULL; r++) {
+        if (strcmp(names[r], name) != 0) continue;
+        *revision = r;
+        return QDQ_OK;
+    }
+    if (name == NULL) return QDQ_OK;
+    return qdq_fail(QDQ_INVALID_ARGUMENT, "llama-quantize's rules are of %s to %s, not of '%.40s'", names[0],
+                    names[QDQ_RULES_NEWEST], name);
+}
+
 /* ---- Types of a tensor ---- */
 
 qdq_status qdq_rules_fallback(qdq_rules_revision revision, uint32_t type, uint64_t ne0, uint32_t *written) {

@@ -103,6 +103,8 @@ typedef enum qdq_rules_change {
 bool qdq_rules_have(qdq_rules_revision revision, qdq_rules_change change);
 /* As "2026-09". */
 const char *qdq_rules_name(qdq_rules_revision revision);
+/* The revision of that name; NULL: the newest. QDQ_INVALID_ARGUMENT: there is none. */
+qdq_status qdq_rules_find(const char *name, qdq_rules_revision *revision);
 
 /* What it writes instead of `type` when a row of ne0 elements is no multiple of the block. QDQ_UNSUPPORTED: it stops
  * with an error. */

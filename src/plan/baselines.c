@@ -159,7 +159,7 @@ static qdq_status add_preset(drafts *d, const stacks *s, const qdq_rules_model *
                              qdq_mixture_choice *choices) {
     const qdq_planner *p = d->planner;
     qdq_mixture_wish wish = {.preset = preset,
-                             .revision = QDQ_RULES_NEWEST,
+                             .revision = p->revision,
                              .has_imatrix = p->selection->imatrix != NULL,
                              .output_type = QDQ_NO_TYPE,
                              .embedding_type = QDQ_NO_TYPE};

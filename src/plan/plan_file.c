@@ -138,6 +138,7 @@ void qdq_plan_put(const qdq_plan *p, unsigned indent, qdq_builder *out) {
     if (p->yardstick != NULL) qdq_json_put_real(&w, "caution", p->caution);
     if (p->yardstick != NULL) qdq_json_put_text(&w, "yardstick", p->yardstick);
     put_forecast(&w, p);
+    if (p->rules != NULL) qdq_json_put_text(&w, "rules", p->rules);
     put_baselines(&w, p);
     qdq_json_put_open(&w, "tensors", '[');
     for (size_t i = 0; i < p->n_tensors; i++) put_tensor(&w, &p->tensors[i], qdq_plan_is_per_token(p));
@@ -389,6 +390,7 @@ static qdq_status read_plan(reading *r) {
                                      {"yardstick", QDQ_JSON_OPTIONAL, &p->yardstick},
                                      {"cost", QDQ_JSON_OPTIONAL, &p->cost},
                                      {"slow", QDQ_JSON_OPTIONAL, &p->slow},
+                                     {"rules", QDQ_JSON_OPTIONAL, &p->rules},
                                      {"token_bytes", QDQ_JSON_OPTIONAL_WHOLE, &p->token_bytes},
                                      {"tokens_per_sample", QDQ_JSON_OPTIONAL_MAGNITUDE, &p->tokens}};
     enum { N = sizeof fields / sizeof *fields };
@@ -517,6 +519,7 @@ qdq_status qdq_plan_describe(const qdq_plan *p, qdq_plan_info *info) {
                          .n_tensors = p->n_tensors,
                          .cost = p->cost,
                          .slow = p->slow,
+                         .rules = p->rules,
                          .token_bytes = p->token_bytes,
                          .forecast = p->forecast.text,
                          .kl = p->forecast.kl,

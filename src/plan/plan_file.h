@@ -35,6 +35,7 @@ struct qdq_plan {
     const char *model, *score, *target;
     const char *cost;                                 /* QDQ_PLAN_SIZE: files; QDQ_PLAN_TOKEN: what a token reads */
     const char *slow;                                 /* formats whose read bytes count more; NULL: none */
+    const char *rules;                                /* revision of llama-quantize's, of presets; NULL: nobody says */
     const char *imatrix;                              /* NULL: none */
     const char *via;                                  /* elements that codes were decoded to; NULL: there were none */
     const char *reference;                            /* the revision by which codes were chosen; NULL: nobody says */

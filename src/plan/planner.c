@@ -61,6 +61,7 @@ qdq_status qdq_planner_create(const qdq_selection *selection, const qdq_planner_
     if (status == QDQ_OK && o.slow != NULL && o.cost != QDQ_COST_TOKEN)
         status =
             qdq_fail(QDQ_INVALID_ARGUMENT, "slow formats count where a target bounds what a token reads, not a file");
+    if (status == QDQ_OK) status = qdq_rules_find(o.rules, &p->revision);
     if (status == QDQ_OK) status = check_score(p);
     if (status == QDQ_OK) status = qdq_planner_check_formats(p);
     if (status != QDQ_OK) {
@@ -364,6 +365,7 @@ static qdq_status make_plan(const qdq_planner *p, const char *target, uint64_t b
                      .target = target,
                      .cost = p->cost == QDQ_COST_TOKEN ? QDQ_PLAN_TOKEN : QDQ_PLAN_SIZE,
                      .slow = p->slow_text,
+                     .rules = qdq_rules_name(p->revision),
                      .imatrix = p->selection->imatrix != NULL ? qdq_imatrix_path(p->selection->imatrix) : NULL,
                      .via = via_of(p->selection->model),
                      .reference = p->reference,

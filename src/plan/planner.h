@@ -92,6 +92,7 @@ struct qdq_planner {
     /* Of what the target bounds, the file or what a token reads: */
     qdq_plan_cost cost;
     qdq_slow_formats slow;
+    qdq_rules_revision revision;          /* of presets */
     uint64_t fixed;                       /* what all plans have in common */
     uint64_t floor, ceiling;              /* of plans */
     char reads_reason[QDQ_REASON];        /* why it is not known what a token reads; "": it is */
