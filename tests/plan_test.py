@@ -1010,11 +1010,27 @@ class PlanTest(unittest.TestCase):
         self.assertEqual(plan["budget"], uniform["token_bytes"])
         self.assertLessEqual(plan["damage"], uniform["damage"])
 
-    def test_presets_of_earlier_rules(self):
-        metadata, shapes = MODELS["bailingmoe3"](layers=3)
+    def put_preset_model(self, name):
+        metadata, shapes = MODELS[name](layers=3)
         some = bf16(gauss(1, 1 << 16))
         self.put("m.gguf", gguf_bytes({n: ("BF16", s, (some * (1 + math.prod(s) // 65536))[:2 * math.prod(s)]) for n, s in shapes.items()},
                                       [kv for kv in metadata if not isinstance(kv[2], bool)]))
+
+    def test_what_llama_quantize_keeps_of_an_architecture(self):
+        """By its rules of today, some tensors of glm5-next: a plan keeps them, too, and stands beside presets."""
+        self.put_preset_model("glm5_next")
+        options = ("--target", "9bpw", "--formats", "q4_0,q4_1,q4_K,q5_0,q5_K,q5_1,q6_K,q8_0,source", "--scores", "s.json")
+        self.done("quantize", "--dry-run", "--json", "o.json", "m.gguf", "Q4_K_M")
+        kept = {t["name"] for t in json.loads(read(self.path("o.json")))["skipped"]}
+        plan = self.plan(*options, "--recipe", "types.txt", model="m.gguf")
+        self.assertEqual({t["name"] for t in plan["tensors"] if t["reason"]}, kept)
+        self.assertTrue({"Q4_K_M", "Q8_0"} <= {b["name"] for b in plan["baselines"]})
+        earlier = self.plan(*options, "--rules", "2026-08", model="m.gguf")
+        self.assertTrue({t["name"] for t in earlier["tensors"] if t["reason"]} < kept)
+        self.assertIn("Q4_K_M", {b["name"] for b in earlier["baselines"]})
+
+    def test_presets_of_earlier_rules(self):
+        self.put_preset_model("bailingmoe3")
         options = ("--target", "6bpw", "--formats", "q4_K,q5_K,q6_K,q8_0,mxfp4", "--scores", "s.json")
         bytes_of = {}
         for rules in ("2026-08", "2026-09"):

@@ -324,14 +324,20 @@ static qdq_status mix(walk *w, const qdq_ggml_tensor *t, uint32_t kind, qdq_mixt
     return QDQ_OK;
 }
 
+const char *qdq_mixture_keeps(qdq_rules_revision revision, const char *architecture, const qdq_ggml_tensor *t) {
+    const char *why = NULL;
+    if (!qdq_rules_quantizes(t, &why) || !qdq_rules_have(revision, QDQ_CHANGE_GLM5_NEXT)) return why;
+    return strcmp(architecture, "glm5-next") == 0 ? part_of(t->name, glm_kept) : NULL;
+}
+
 /* Its own type, by a rule that is no rule of the mixture; false: the rules decide. */
 static bool is_kept(const walk *w, const qdq_ggml_tensor *t, qdq_mixture_choice *choice) {
     const char *why = NULL;
     if (w->wish->any_name) return false;
     if (w->wish->leave_output && strcmp(t->name, "output.weight") == 0)
         why = "as is wished for the output";
-    else if (qdq_rules_quantizes(t, &why) && w->is_glm)
-        why = part_of(t->name, glm_kept);
+    else
+        why = qdq_mixture_keeps(w->wish->revision, w->model != NULL ? w->model->architecture : "", t);
     if (why == NULL) return false;
     choice->type = choice->wanted = t->type;
     choice->rule = QDQ_RULE_COPIED;

@@ -42,6 +42,10 @@ typedef struct qdq_mixture_choice {
 qdq_status qdq_mixture_types(const qdq_mixture_wish *wish, const qdq_rules_model *model, const qdq_ggml_tensor *tensors,
                              size_t n, qdq_mixture_choice *choices);
 
+/* Why it copies a tensor as it is, whatever is asked for, in a model of that architecture ("": any): what it goes by;
+ * NULL: it quantizes it. */
+const char *qdq_mixture_keeps(qdq_rules_revision revision, const char *architecture, const qdq_ggml_tensor *tensor);
+
 /* Less than, equal to or greater than 0, as llama-quantize puts the first tensor before, or after, the second: by the
  * number of its layer (`blk.N.`; the others come first), then by the bytes of its name. */
 int qdq_rules_compare(const char *a, const char *b);

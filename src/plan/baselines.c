@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "model/format_list.h"
-#include "model/hyperparameters.h"
 #include "files/sorted.h"
 #include "base/error.h"
 
@@ -178,17 +177,15 @@ static qdq_status add_preset(drafts *d, const stacks *s, const qdq_rules_model *
 static qdq_status add_presets(drafts *d) {
     const qdq_planner *p = d->planner;
     stacks s = {0};
-    qdq_hyperparameters facts;
+    const qdq_rules_model *facts = &p->facts.rules;
     for (uint64_t i = 0; i < p->n_items; i++)
         if (qdq_item_planned(&p->items[i]) && p->items[i].gguf.name[0] == '\0') return QDQ_OK;
-    qdq_status status = qdq_hyperparameters_read(p->selection, &facts);
-    if (status != QDQ_OK || facts.rules.architecture[0] == '\0') return status; /* what mixtures go by is not known */
-    status = make_stacks(p, &s);
+    if (facts->architecture[0] == '\0') return QDQ_OK; /* what mixtures go by is not known */
+    qdq_status status = make_stacks(p, &s);
     qdq_mixture_choice *choices = malloc((s.n + 1) * sizeof *choices);
     if (choices == NULL) status = no_memory();
     for (size_t i = 0; i < qdq_preset_count() && status == QDQ_OK; i++)
-        if (!is_alias(i) && quantizes(qdq_preset_at(i)))
-            status = add_preset(d, &s, &facts.rules, qdq_preset_at(i), choices);
+        if (!is_alias(i) && quantizes(qdq_preset_at(i))) status = add_preset(d, &s, facts, qdq_preset_at(i), choices);
     free(choices);
     free(s.tensors);
     free(s.of);

@@ -150,8 +150,9 @@ static void name_item(qdq_planner *p, qdq_item *it) {
     if (it->reason[0] == '\0' && dropped) keep(it, "GGUF does not have it");
     const char *why = NULL;
     qdq_ggml_tensor t = qdq_rules_tensor(it->tensor, it->gguf.name);
-    if (it->gguf.name[0] != '\0' && it->reason[0] == '\0' && !qdq_rules_quantizes(&t, &why))
-        snprintf(it->reason, QDQ_REASON, "llama-quantize keeps it (%s)", why);
+    if (it->gguf.name[0] != '\0' && it->reason[0] == '\0')
+        why = qdq_mixture_keeps(p->revision, p->facts.rules.architecture, &t);
+    if (why != NULL) snprintf(it->reason, QDQ_REASON, "llama-quantize keeps it (%s)", why);
 }
 
 /* llama-quantize stops at some formats for a tensor without importance, though ggml can make them. Those are no
@@ -288,10 +289,11 @@ qdq_status qdq_planner_candidates(qdq_planner *p) {
     if (p->items == NULL) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for %llu tensors", (ull)n);
     p->n_items = n;
     p->alignment = qdq_packed_alignment(p->selection->model);
+    status = qdq_hyperparameters_read(p->selection, &p->facts);
     for (uint64_t i = 0; i < p->n_items && status == QDQ_OK; i++)
         status = add_item(p, &p->items[i], qdq_model_tensor(p->selection->model, i));
     if (status == QDQ_OK) status = check_importance(p);
-    if (status == QDQ_OK) status = qdq_planner_find_reads(p);
+    if (status == QDQ_OK) qdq_planner_find_reads(p);
     if (status == QDQ_OK && p->cost == QDQ_COST_TOKEN && p->reads_reason[0] != '\0')
         status = qdq_fail(QDQ_INVALID_ARGUMENT, "%s: what a token reads is not known: %s",
                           SHOWN(qdq_model_path(p->selection->model)), p->reads_reason);

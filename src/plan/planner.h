@@ -9,6 +9,7 @@
 #include "plan/plan_file.h"
 #include "plan/problem.h"
 #include "plan/slow_formats.h"
+#include "model/hyperparameters.h"
 #include "model/llama_rules.h"
 #include "model/pattern.h"
 #include "model/selection.h"
@@ -93,6 +94,7 @@ struct qdq_planner {
     qdq_plan_cost cost;
     qdq_slow_formats slow;
     qdq_rules_revision revision;          /* of presets */
+    qdq_hyperparameters facts;            /* of the model */
     uint64_t fixed;                       /* what all plans have in common */
     uint64_t floor, ceiling;              /* of plans */
     char reads_reason[QDQ_REASON];        /* why it is not known what a token reads; "": it is */

@@ -5,7 +5,6 @@
 
 #include "model/decoding.h"
 #include "model/format_list.h"
-#include "model/hyperparameters.h"
 #include "base/error.h"
 
 __extension__ typedef unsigned __int128 u128;
@@ -25,7 +24,8 @@ static bool is_looked_up(const char *kind, bool has_output) {
 }
 
 /* Of an item whose share is 1. Where it cannot be told, p->reads_reason says why. */
-static void find_share(qdq_planner *p, qdq_item *it, const qdq_hyperparameters *h, bool has_output) {
+static void find_share(qdq_planner *p, qdq_item *it, bool has_output) {
+    const qdq_hyperparameters *h = &p->facts;
     const qdq_tensor *t = it->tensor;
     int64_t layer;
     char kind[QDQ_NAME_MAX];
@@ -53,17 +53,14 @@ static void find_share(qdq_planner *p, qdq_item *it, const qdq_hyperparameters *
     }
 }
 
-qdq_status qdq_planner_find_reads(qdq_planner *p) {
-    qdq_hyperparameters h;
-    qdq_status status = qdq_hyperparameters_read(p->selection, &h);
-    if (status != QDQ_OK) return status;
+void qdq_planner_find_reads(qdq_planner *p) {
     bool output = has_output(p);
     p->reads_reason[0] = '\0';
     for (uint64_t i = 0; i < p->n_items && p->reads_reason[0] == '\0'; i++) {
         if (strcmp(p->items[i].gguf.name, "token_types.weight") == 0)
             snprintf(p->reads_reason, QDQ_REASON, "an encoder takes a text's tokens at once");
         else
-            find_share(p, &p->items[i], &h, output);
+            find_share(p, &p->items[i], output);
     }
     double elements = 0;
     p->source_reads = 0;
@@ -73,7 +70,6 @@ qdq_status qdq_planner_find_reads(qdq_planner *p) {
         p->source_reads += qdq_planner_kept_reads(p, it);
     }
     p->read_elements = (uint64_t)elements;
-    return QDQ_OK;
 }
 
 static uint64_t reads_of(const qdq_planner *p, const qdq_item *it, qdq_format format, uint64_t bytes) {

@@ -5,9 +5,8 @@
 
 #include "plan/planner.h"
 
-/* Each item's share, and whether all are known; *reason: why not. Items have their names. QDQ_OUT_OF_MEMORY;
- * QDQ_IO_ERROR: config.json cannot be read. */
-qdq_status qdq_planner_find_reads(qdq_planner *planner);
+/* Each item's share, and whether all are known; planner->reads_reason: why not. Items have their names. */
+void qdq_planner_find_reads(qdq_planner *planner);
 /* Bytes that a token reads of an item, without padding, those of slow formats counted by their factors: as it is, and
  * of what a candidate makes of it. */
 uint64_t qdq_planner_kept_reads(const qdq_planner *planner, const qdq_item *item);
