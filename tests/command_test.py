@@ -87,6 +87,14 @@ class TestWords(CommandTest):
                    "-o", "nowhere/o.gguf")
         self.assertEqual(self.done("help", "help"), self.done("help"))
 
+    def test_tables_have_no_empty_column_and_no_blank_at_a_line_s_end(self):
+        tables = {command[0]: self.done(*command) for command in [
+            ["devices"], ["formats"], ["error", "-f", "q4_0,q4_K", self.model], ["lattice", self.model],
+            ["bench", "-f", "q4_0", "--seconds", "0.01", "--size", "1"]]}
+        for command, text in tables.items():
+            self.assertNotRegex(text, r"(?m)[ \t]$", command)
+        self.assertIn("of copy\n", tables["bench"])  # beside no ggml there is no "x ggml"
+
     def test_mixtures(self):
         """What users of llama-quantize type."""
         for name, most in [("Q4_K_M", "q4_K"), ("q5_k_s", "q5_K"), ("IQ3_M", "iq3_s")]:

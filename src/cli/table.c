@@ -97,19 +97,21 @@ static size_t width_of(const char *text) {
     return width;
 }
 
-/* A text that is wider than its column loses its beginning: names differ at their ends. */
-static void print_cell(const char *text, size_t width, bool right, int gap) {
+/* A text that is wider than its column loses its beginning: names differ at their ends. Blanks wait for what follows
+ * them, so that no line ends with any. */
+static void print_cell(const char *text, size_t width, bool right, size_t *blanks) {
     size_t own = width_of(text);
     bool cut = own > width;
     for (; own > width - cut; own--) do
             text++;
         while ((*text & 0xc0) == 0x80);
-    int room = (int)(width - own - cut);
-    if (right)
-        printf("%*s%s", room, "", text);
-    else
-        printf("%s%s%*s", cut ? "…" : "", text, gap == 0 ? 0 : room, "");
-    printf("%*s", gap, "");
+    size_t room = width - own - cut;
+    if (right) *blanks += room;
+    if (own > 0) {
+        printf("%*s%s%s", (int)*blanks, "", cut ? "…" : "", text);
+        *blanks = 0;
+    }
+    if (!right) *blanks += room;
 }
 
 /* By their ends. */
@@ -144,12 +146,12 @@ static size_t least_name(const qdq_table *table) {
 }
 
 /* What a table is wider than the terminal is taken from the gaps, then from the first column, the names. */
-static size_t fit(const qdq_table *table, size_t whole, size_t *first, int *gap) {
+static size_t fit(const qdq_table *table, size_t whole, unsigned gaps, size_t *first, size_t *gap) {
     size_t terminal = qdq_terminal_columns();
     *gap = GAP;
     if (terminal == 0 || whole <= terminal) return whole;
     *gap = 1;
-    whole -= (table->n_columns - 1) * (GAP - 1);
+    whole -= gaps * (GAP - 1);
     if (whole <= terminal) return whole;
     size_t least = least_name(table), cut = whole - terminal;
     if (*first <= least) return whole;
@@ -159,21 +161,35 @@ static size_t fit(const qdq_table *table, size_t whole, size_t *first, int *gap)
 }
 
 typedef struct layout {
-    size_t width[MAX_COLUMNS], whole;
-    int gap;
+    size_t width[MAX_COLUMNS], whole, gap;
 } layout;
 
+/* A column in which no row has anything is not shown: its width is 0. */
 static layout lay_out(const qdq_table *table) {
     layout l = {.whole = 0};
-    unsigned n = table->n_columns;
-    for (unsigned c = 0; c < n; c++) l.width[c] = width_of(table->title[c]);
+    unsigned n = table->n_columns, shown = 0;
     for (unsigned long i = 0; i < table->n_cells; i++) {
         size_t w = width_of(table->cells[i]);
         if (w > l.width[i % n]) l.width[i % n] = w;
     }
-    for (unsigned c = 0; c < n; c++) l.whole += l.width[c] + (c + 1 < n ? GAP : 0);
-    l.whole = fit(table, l.whole, &l.width[0], &l.gap);
+    for (unsigned c = 0; c < n; c++) {
+        size_t w = width_of(table->title[c]);
+        if (w > l.width[c] && (l.width[c] > 0 || table->n_cells == 0)) l.width[c] = w;
+        l.whole += l.width[c];
+        shown += l.width[c] > 0;
+    }
+    unsigned gaps = shown > 0 ? shown - 1 : 0;
+    l.whole = fit(table, l.whole + gaps * GAP, gaps, &l.width[0], &l.gap);
     return l;
+}
+
+static void print_row(const qdq_table *table, const char *const *cells, const layout *l) {
+    size_t blanks = 0;
+    for (unsigned c = 0; c < table->n_columns; c++) {
+        if (l->width[c] == 0) continue;
+        print_cell(cells[c], l->width[c], table->right[c], &blanks);
+        blanks += l->gap;
+    }
 }
 
 qdq_status qdq_table_check(const qdq_table *table) {
@@ -187,20 +203,18 @@ qdq_status qdq_table_print(qdq_table *table) {
         qdq_table_free(table);
         return status;
     }
-    unsigned n = table->n_columns;
     layout l = lay_out(table);
     bool coloured = qdq_coloured(stdout);
     fputs(coloured ? "\033[1m" : "", stdout);
-    for (unsigned c = 0; c < n; c++) print_cell(table->title[c], l.width[c], table->right[c], c + 1 < n ? l.gap : 0);
+    print_row(table, table->title, &l);
     fputs(coloured ? "\033[0m\n" : "\n", stdout);
-    for (unsigned long i = 0; i < table->n_cells; i++) {
-        unsigned c = (unsigned)(i % n);
-        if (table->rule > 0 && i == table->rule * n) {
+    for (unsigned long i = 0; i < qdq_table_rows(table); i++) {
+        if (table->rule > 0 && i == table->rule) {
             for (size_t k = 0; k < l.whole; k++) putchar('-');
             putchar('\n');
         }
-        print_cell(table->cells[i], l.width[c], table->right[c], c + 1 < n ? l.gap : 0);
-        if (c + 1 == n) putchar('\n');
+        print_row(table, (const char *const *)table->cells + i * table->n_columns, &l);
+        putchar('\n');
     }
     qdq_table_free(table);
     return qdq_flush_output();
