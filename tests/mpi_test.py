@@ -206,6 +206,50 @@ class Ranks(unittest.TestCase):
         # Of a tensor whose sums were noted in part, all are measured again: one a rank at most, of two formats.
         self.assertLessEqual(len(lines) - len(set(lines)), 3)
 
+    def test_killed_without_a_folder(self):
+        """What was measured lies in the working directory, under a name that --sums may take."""
+        command = ["plan", "-d", "cpu", "--threads", "1", "--formats", "iq2_xs,iq2_s,q4_K", "--imatrix", "i.dat", "m.gguf", "--target",
+                   "4bpw", "-o", "p.json"]
+        text = self.alone(*command)
+        expected = read(self.path("p.json"))
+        process = self.start(3, *command)
+        while process.poll() is None and not any(self.lines(folder) for folder in self.leftovers()):
+            pass
+        rank = self.rank_of(process)
+        if rank is not None:
+            os.kill(rank, signal.SIGKILL)
+        process.communicate(timeout=600)
+        (folder,) = self.leftovers()
+        kept = self.lines(folder)
+        os.remove(self.path("p.json"))
+        self.assertEqual(self.done(2, *command, "--sums", folder), text)
+        self.assertEqual(read(self.path("p.json")), expected)
+        self.assertTrue(kept and set(kept) <= set(self.lines(folder)))
+
+    def test_two_disks(self):
+        """Results are right all the same, and it is said."""
+        program, mpirun, *options = MPI
+        for name in "ab":
+            os.mkdir(self.path(name))
+        command = [program, "error", "-d", "cpu", "--threads", "1", "-f", "q4_K", self.path("m.gguf")]
+        environment = dict(ENVIRONMENT, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+        result = subprocess.run([mpirun, *options, "-n", "1", "-wdir", self.path("a"), *command, ":", "-n", "3", "-wdir",
+                                 self.path("b"), *command], env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=600)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(result.stdout.decode(), self.alone(*command[1:]))
+        self.assertEqual(os.listdir(self.path("a")), [])
+        (folder,) = os.listdir(self.path("b"))
+        self.assertEqual(result.stderr.count(b"must see one disk"), bool(self.lines("b/" + folder)))
+
+    def test_a_limit_of_sizes(self):
+        """It shows as a write that fails, not as a signal."""
+        program, mpirun, *options = MPI
+        environment = dict(ENVIRONMENT, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+        result = subprocess.run([mpirun, *options, "-n", "2", "bash", "-c", "ulimit -f 20480; exec \"$@\"", "-", program, "roundtrip",
+                                 "-d", "cpu", "-f", "q8_0", "m.gguf", "-o", "o"], cwd=self.directory, env=environment,
+                                stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+        self.told_once("a size limit of the file system", result)
+
     # ---- The command line ------------------------------------------------------------------------------------------
 
     def test_wrong(self):

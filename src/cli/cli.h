@@ -53,6 +53,10 @@ const char *qdq_explanation(void);
  * a device of that name that there is none. */
 int qdq_exit_failure(qdq_status status);
 
+/* From now on a signal that ends the process leaves no half-written file, and a mapped input that can no longer be read
+ * is told. */
+void qdq_guard(void);
+
 /* ---- Descriptions ---------------------------------------------------------------------------------------------- */
 
 /* What a value is, for completion. */

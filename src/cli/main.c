@@ -1,4 +1,4 @@
-/* The command: finds the subcommand, and sees to it that a signal leaves no half-written file. */
+/* The command: finds the subcommand. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,33 +11,6 @@ const qdq_cli_command *const qdq_cli_commands[] = {
 #undef COMMAND
     NULL,
 };
-
-/* ---- Signals --------------------------------------------------------------------------------------------------- */
-
-/* What lies half-written goes, and so does the line of progress. */
-static void leave_nothing(void) {
-    qdq_out_abort_all();
-    qdq_progress_abort();
-}
-
-/* In a handler no more can be done than to leave out what could drive the terminal. */
-static void say_safely(const char *text) {
-    for (; *text != '\0'; text++) {
-        const char piece[2] = {*text >= ' ' && *text < 0x7f ? *text : '?', '\0'};
-        qdq_command_say(piece);
-    }
-}
-
-/* A mapped input became shorter, or its disk failed. A bug elsewhere keeps its usual end. */
-static void lost_input(const void *address) {
-    const char *path = qdq_mapped_path(address);
-    if (path == NULL) return;
-    leave_nothing();
-    qdq_command_say("qdq: ");
-    say_safely(path);
-    qdq_command_say(": can no longer be read: it was cut short while in use, or its disk fails; no output was left\n");
-    _Exit(QDQ_EXIT_FAILED);
-}
 
 /* ---- Dispatch -------------------------------------------------------------------------------------------------- */
 
@@ -100,7 +73,7 @@ static int help(const char *name) {
 int main(int argc, char **argv) {
     qdq_command_begin(&argc, &argv);
     qdq_json_begin();
-    qdq_command_guard(leave_nothing, lost_input);
+    qdq_guard();
     if (argc < 2) {
         qdq_print_overview(stderr);
         return QDQ_EXIT_USAGE;

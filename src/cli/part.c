@@ -87,7 +87,15 @@ const char *qdq_part_sums_check(qdq_part_sums *s, qdq_common *common, bool writt
 qdq_shared_sums *qdq_part_sums_shared(qdq_part_sums *s) { return s->shared.folder != NULL ? &s->shared : NULL; }
 
 bool qdq_part_sums_again(qdq_part_sums *s, qdq_status *status) {
-    if (s->shared.next_part == NULL) return false;
+    const qdq_shared_sums *r = &s->shared;
+    if (job.parts == 0) return false;
+    if (r->next_part == NULL) { /* what others have measured is taken over, or was not there */
+        if (*status == QDQ_OK && r->measured > 0)
+            qdq_complain("%s: lacks the sums of %llu tensors that other processes have measured, which was done again: "
+                         "all of them must see one disk",
+                         r->folder, (unsigned long long)r->measured);
+        return false;
+    }
     *status = job.meet(*status);
     if (*status != QDQ_OK || !job.first) return false;
     s->part.parts = s->shared.parts = 0;

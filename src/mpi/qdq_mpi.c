@@ -198,8 +198,10 @@ static void name_folder(void) {
 
 int main(int argc, char **argv) {
     int provided, status = QDQ_EXIT_FAILED;
+    qdq_command_begin(&argc, &argv);
     qdq_json_begin();
     if (MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided) != MPI_SUCCESS) return QDQ_EXIT_FAILED;
+    qdq_guard(); /* in the place of what MPI does about signals */
     MPI_Comm_rank(MPI_COMM_WORLD, &job.rank);
     MPI_Comm_size(MPI_COMM_WORLD, &job.ranks);
     setenv("NO_COLOR", "1", 1); /* Open MPI shows rank 0 a terminal also where the user writes into a file */
