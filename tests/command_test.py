@@ -81,6 +81,10 @@ class TestWords(CommandTest):
                 ("no format is called '_'; there are: q4_0, .*, f32, f16, bf16\n", ["error", "-f", "_", self.model]),
                 ("not 0: a .safetensors or .gguf file, or a directory", ["error", "-f", "q4_0"]),
                 ("not 2: 'q8_0' is too much", ["error", "-f", "q4_0", self.model, "q8_0"]),
+                ("no option is called --imatrx; did you mean --imatrix\\?", ["error", "--imatrx", "i.dat"]),
+                ("no option is called --quite; did you mean --quiet\\?", ["devices", "--quite"]),
+                ("no option is called --thing=3\n", ["devices", "--thing=3"]),
+                ("so begin --tensor-type, --tensor-type-file\n", ["quantize", "--tensor", "a=q8_0"]),
                 ("o.gguf: what is written is safetensors", ["roundtrip", "-f", "q4_0", self.model, "-o", "o.gguf"])]:
             self.fails(2, words, *arguments)
         self.fails(1, "nowhere/o.gguf: cannot be created: .*: make its directory first", "quantize", "-f", "q4_0", self.model,

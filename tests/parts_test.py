@@ -375,7 +375,7 @@ class Parts(unittest.TestCase):
         self.assertFalse(os.path.exists(self.path("gap.gguf")))
         self.done(*command, "--part", "2/3")
         self.check("gap.gguf", self.whole(command[:-2], "whole-q8_0.gguf"))
-        self.refused("cannot be opened", "join", "gap.gguf")
+        self.refused("cannot be opened: no part has been made here", "join", "gap.gguf")
 
     def test_refusals(self):
         command = ("quantize", "-d", "cpu", "-f", "q8_0", "m.gguf", "-o", "no.gguf")

@@ -175,6 +175,11 @@ bool qdq_parse_input(qdq_parser *parser);
 /* Reports a wrong command line ("qdq error: MESSAGE", then where help is); returns QDQ_EXIT_USAGE. */
 __attribute__((format(printf, 2, 3))) int qdq_usage_error(qdq_parser *parser, const char *format, ...);
 
+enum { QDQ_MISSPELT = 2 };
+/* How many letters of a word are to be changed, put in or left out to make it the name; more than QDQ_MISSPELT: it is
+ * another word. */
+unsigned qdq_misspelt(const char *word, const char *name);
+
 /* Reads a whole number of [least, most], decimal or 0x…; false: it is none. */
 bool qdq_parse_integer(const char *text, long long least, long long most, long long *value);
 

@@ -22,31 +22,11 @@ static const qdq_cli_command *find(const char *name) {
 
 static int printed(void) { return qdq_flush_output() == QDQ_OK ? QDQ_EXIT_OK : qdq_exit_failure(QDQ_IO_ERROR); }
 
-/* How many letters are to be changed, put in or left out to make one word of the other. */
-static unsigned distance(const char *a, const char *b) {
-    enum { LONGEST = 24 };
-    size_t m = strlen(a), n = strlen(b);
-    unsigned row[LONGEST + 1];
-    if (m > LONGEST || n > LONGEST) return LONGEST;
-    for (size_t j = 0; j <= n; j++) row[j] = (unsigned)j;
-    for (size_t i = 1; i <= m; i++) {
-        unsigned diagonal = row[0]++;
-        for (size_t j = 1; j <= n; j++) {
-            unsigned above = row[j], least = diagonal + (a[i - 1] != b[j - 1]);
-            if (above + 1 < least) least = above + 1;
-            if (row[j - 1] + 1 < least) least = row[j - 1] + 1;
-            row[j] = least;
-            diagonal = above;
-        }
-    }
-    return row[n];
-}
-
 /* The command that is meant by a word that is nearly its name, or NULL. */
 static const char *meant(const char *word) {
-    for (unsigned far = 1; far <= 2; far++)
+    for (unsigned far = 1; far <= QDQ_MISSPELT; far++)
         for (const qdq_cli_command *const *c = qdq_cli_commands; *c != NULL; c++)
-            if (distance(word, (*c)->name) == far && far < strlen((*c)->name) / 2) return (*c)->name;
+            if (qdq_misspelt(word, (*c)->name) == far) return (*c)->name;
     return NULL;
 }
 

@@ -217,6 +217,41 @@ static int take_common(qdq_parser *parser, int id) {
     return id;
 }
 
+unsigned qdq_misspelt(const char *a, const char *b) {
+    enum { LONGEST = 24 };
+    size_t m = strlen(a), n = strlen(b);
+    unsigned row[LONGEST + 1];
+    if (m > LONGEST || n > LONGEST) return LONGEST;
+    for (size_t j = 0; j <= n; j++) row[j] = (unsigned)j;
+    for (size_t i = 1; i <= m; i++) {
+        unsigned diagonal = row[0]++;
+        for (size_t j = 1; j <= n; j++) {
+            unsigned above = row[j], least = diagonal + (a[i - 1] != b[j - 1]);
+            if (above + 1 < least) least = above + 1;
+            if (row[j - 1] + 1 < least) least = row[j - 1] + 1;
+            row[j] = least;
+            diagonal = above;
+        }
+    }
+    return 2 * row[n] < n ? row[n] : LONGEST;
+}
+
+/* A long option that there is not, or that several begin with. */
+static int refuse_long(qdq_parser *parser, const char *text) {
+    const char *word = text + 2, *meant = NULL;
+    size_t length = strlen(word), used = 0;
+    char several[256] = "";
+    for (const struct option *o = parser->names; o->name != NULL && used < sizeof several; o++)
+        if (strncmp(o->name, word, length) == 0)
+            used += (size_t)snprintf(several + used, sizeof several - used, "%s--%s", used > 0 ? ", " : "", o->name);
+    if (used > 0) return WRONG("%s is not all of an option's name; so begin %s", text, several);
+    for (unsigned far = 1; far <= QDQ_MISSPELT && meant == NULL; far++)
+        for (const struct option *o = parser->names; o->name != NULL && meant == NULL; o++)
+            if (qdq_misspelt(word, o->name) == far) meant = o->name;
+    if (meant != NULL) return WRONG("no option is called %s; did you mean --%s?", text, meant);
+    return WRONG("no option is called %s", text);
+}
+
 /* The argument that getopt stumbled over. */
 static int refuse(qdq_parser *parser, int id) {
     const char *text = optind > 0 && optind <= parser->argc ? parser->argv[optind - 1] : "";
@@ -226,7 +261,7 @@ static int refuse(qdq_parser *parser, int id) {
     /* First: for BSD's getopt this, too, is a ':'. */
     if (is_long && strchr(text, '=') != NULL && optopt != 0) return WRONG("%s takes no value", text);
     if (id == ':') return WRONG("%s wants a value", shown);
-    return WRONG("no option is called %s", shown);
+    return is_long ? refuse_long(parser, text) : WRONG("no option is called %s", shown);
 }
 
 /* Notes the file that an option names. */

@@ -145,7 +145,12 @@ qdq_status qdq_manifest_read(const char *folder, qdq_making *making) {
     size_t length = 0;
     *making = (qdq_making){0};
     if (name == NULL) return no_memory(folder);
-    qdq_status status = qdq_read_text(name, QDQ_WORDS_LIMIT, &text, &length);
+    qdq_file_info info;
+    qdq_status status = QDQ_OK;
+    if (!qdq_path_info(name, &info) && errno == ENOENT)
+        status =
+            qdq_fail(QDQ_IO_ERROR, "%s: %s cannot be opened: no part has been made here", SHOWN(folder), QDQ_MANIFEST);
+    if (status == QDQ_OK) status = qdq_read_text(name, QDQ_WORDS_LIMIT, &text, &length);
     if (status == QDQ_OK) status = qdq_manifest_parse(name, text, length, making);
     free(text);
     free(name);
