@@ -251,8 +251,7 @@ int qdq_command_error(int argc, char **argv) {
 static const qdq_cli_option options[] = {
     {'f', "format", "FORMAT[,FORMAT]...", QDQ_ARG_TARGET, "all",
      "the formats to measure, f32, f16 and bf16 among them; each tensor is read once for all of them. all is every "
-     "format "
-     "of blocks, without an importance matrix those that need none"},
+     "format of blocks, without an importance matrix those that need none"},
     {IMATRIX, "imatrix", "FILE", QDQ_ARG_INPUT, NULL,
      "an importance matrix of llama-imatrix: squares are weighted by the column's importance, and the formats that use "
      "one choose by it"},
@@ -279,17 +278,15 @@ const qdq_cli_command qdq_cli_error = {
     .operands = "-f FORMAT[,FORMAT]... IN",
     .text =
         "Measures the difference between each eligible tensor w and its round trip q in each format: the root mean "
-        "square of w - q, the same relative to that of w, the largest magnitude of w - q, the signal-to-noise ratio "
-        "in dB, and the cosine between w and q. The last rows have all tensors together, with their "
-        "bits a weight.\n\n"
+        "square of w - q, the same relative to that of w, the largest magnitude of w - q, the signal-to-noise ratio in "
+        "dB, and the cosine between w and q. The last rows have all tensors together, with their bits a weight.\n\n"
         "A tensor whose rows are no multiple of a format's block is measured in the format that quantize gives it "
-        "then, "
-        "as llama-quantize does (q5_0 for q4_K), and is shown so.\n\n"
+        "then, as llama-quantize does (q5_0 for q4_K), and is shown so.\n\n"
         "With an importance matrix each square is weighted by its column's importance (sum / count of the activations' "
         "squares), but for the largest magnitude. Tensors that it has no entry for are marked with *, and have totals "
         "of their own.\n\n"
-        "Sums are the same bits on every device, at any number of threads. A figure that is no finite number (the "
-        "SNR of an exact round trip) is null in JSON.",
+        "Sums are the same bits on every device, at any number of threads. A figure that is no finite number (the SNR "
+        "of an exact round trip) is null in JSON.",
     .options = options,
     .takes = QDQ_TAKES_DEVICE | QDQ_TAKES_THREADS | QDQ_TAKES_FILTER | QDQ_TAKES_FINITE | QDQ_TAKES_CODES |
              QDQ_TAKES_REFERENCE | QDQ_TAKES_LIKE | QDQ_TAKES_JSON | QDQ_TAKES_QUIET,

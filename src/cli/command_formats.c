@@ -71,10 +71,8 @@ const qdq_cli_command qdq_cli_formats = {
     .summary = "the formats there are: block, bytes, bits a weight",
     .operands = "",
     .text = "Lists the formats, the smallest first: ggml's type number, elements and bytes a block, bits a weight, and "
-            "whether an importance "
-            "matrix changes what is chosen (used), must be given (needed) or makes no difference (not used); of some "
-            "that use one, quantize "
-            "makes no file without, as llama-quantize. f32, f16 and bf16 "
+            "whether an importance matrix changes what is chosen (used), must be given (needed) or makes no difference "
+            "(not used); of some that use one, quantize makes no file without, as llama-quantize. f32, f16 and bf16 "
             "have no blocks: quantize, roundtrip and error take them.",
     .takes = QDQ_TAKES_JSON | QDQ_TAKES_QUIET,
     .examples = examples,

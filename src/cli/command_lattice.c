@@ -150,10 +150,9 @@ const qdq_cli_command qdq_cli_lattice = {
     .operands = "IN",
     .text =
         "Looks at each group of weights of a row: are they, up to the rounding of their own type, a few levels times "
-        "one "
-        "scale? Those of a model that was trained for a format are, and those of one that was quantized and then "
-        "stored "
-        "as floats. To quantize such a model into another grid loses what a file of the right one would keep.\n\n"
+        "one scale? Those of a model that was trained for a format are, and those of one that was quantized and then "
+        "stored as floats. To quantize such a model into another grid loses what a file of the right one would "
+        "keep.\n\n"
         "The table has for each tensor the first lattice that has all its groups, or the one that comes nearest; JSON "
         "has the share of groups for all.",
     .options = NULL,

@@ -518,8 +518,7 @@ int qdq_command_quantize(int argc, char **argv) {
 static const qdq_cli_option options[] = {
     {'f', "format", "FORMAT", QDQ_ARG_TARGET, NULL,
      "one format for every tensor that is quantized, as llama-quantize --pure: a format, or f32, f16, bf16. A name "
-     "that "
-     "only llama-quantize's types have, as Q4_K_M, is taken as --preset"},
+     "that only llama-quantize's types have, as Q4_K_M, is taken as --preset"},
     {PRESET, "preset", "TYPE", QDQ_ARG_TEXT, NULL,
      "a type of llama-quantize's, which is a mixture of formats; the same as the operand TYPE"},
     {PURE, "pure", NULL, QDQ_ARG_NONE, NULL, "of TYPE no mixture, but its base format for every tensor"},
@@ -582,17 +581,14 @@ const qdq_cli_command qdq_cli_quantize = {
     .operands = "IN [OUT.gguf] TYPE [THREADS] | -f FORMAT|--plan FILE IN -o OUT.gguf",
     .text =
         "IN OUT TYPE is llama-quantize's command, and makes the file that it makes on x86-64, byte for byte. TYPE is "
-        "one "
-        "of its types, in any case, or its number: mixtures like Q4_K_M and IQ3_M, which give some tensors more bits "
-        "than others (its Q4_0 and Q4_K are mixtures too), F32, F16, BF16, or COPY. Without OUT it is ggml-model-"
-        "TYPE.gguf beside IN.\n\n"
+        "one of its types, in any case, or its number: mixtures like Q4_K_M and IQ3_M, which give some tensors more "
+        "bits than others (its Q4_0 and Q4_K are mixtures too), F32, F16, BF16, or COPY. Without OUT it is "
+        "ggml-model-TYPE.gguf beside IN.\n\n"
         "With -f every tensor that llama-quantize quantizes gets the format, as from llama-quantize --pure. Which "
-        "tensors these are follows its rules, and so does the format "
-        "that takes a row which is no multiple of the block: q4_0 for q2_K, q3_K, tq1_0, tq2_0 and q2_0, q5_0 for "
-        "q4_K, "
-        "q5_1 for q5_K, q8_0 for q6_K, iq4_nl for the other formats with blocks of 256, and f16 where not even those "
-        "fit. Each such exception is listed, many by kinds of tensors, and so is what stays as it is, with the "
-        "reason.\n\n"
+        "tensors these are follows its rules, and so does the format that takes a row which is no multiple of the "
+        "block: q4_0 for q2_K, q3_K, tq1_0, tq2_0 and q2_0, q5_0 for q4_K, q5_1 for q5_K, q8_0 for q6_K, iq4_nl for "
+        "the other formats with blocks of 256, and f16 where not even those fit. Each such exception is listed, many "
+        "by kinds of tensors, and so is what stays as it is, with the reason.\n\n"
         "iq1_s, iq1_m, iq2_xxs, iq2_xs, iq2_s and iq3_xxs need an importance matrix.\n\n"
         "With --plan each tensor gets the plan's format, and the file has the size that the plan foretold; a plan that "
         "was made with an importance matrix uses it again.\n\n"

@@ -40,8 +40,7 @@ static const struct {
     {QDQ_TAKES_THREADS,
      {CPU_MASK, "cpu-mask", "MASK", QDQ_ARG_TEXT, NULL,
       "which CPU kernels may be used, for tests: the sum of 1 (portable C), 2 (128-bit vectors), 4 (AVX2), 8 "
-      "(AVX-512); "
-      "decimal or 0x…. Results do not depend on it"}},
+      "(AVX-512); decimal or 0x…. Results do not depend on it"}},
     {QDQ_TAKES_FILTER,
      {INCLUDE, "include", "REGEX", QDQ_ARG_TEXT, NULL,
       "only tensors whose name has a match of the regular expression, in Perl's syntax; may be given again: any may "
