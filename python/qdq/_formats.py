@@ -72,6 +72,16 @@ def find(name: FormatLike) -> Format:
     return _FORMATS[number_of(name)]
 
 
+def _refusal(name: str) -> str:
+    """Why there is no such format: what is meant, or that it is a mixture, where the library knows."""
+    several, count = (ctypes.c_int32 * c.QDQ_MAX_FORMATS)(), ctypes.c_uint32()
+    if lib.qdq_parse_formats(name.encode(), ctypes.addressof(several), ctypes.addressof(count)) != c.QDQ_OK:
+        told = lib.qdq_error_message().decode()
+        if "; there are: " not in told:
+            return told
+    return f'there is no format "{name}"; there are {", ".join(_NUMBERS)}'
+
+
 def number_of(name: FormatLike) -> int:
     """The library's number of a format."""
     if isinstance(name, Format):
@@ -82,5 +92,5 @@ def number_of(name: FormatLike) -> int:
     if number is None:
         number = lib.qdq_format_by_name(name.encode())
     if number == c.QDQ_FORMAT_NONE:
-        raise InvalidArgument(f'there is no format "{name}"; there are {", ".join(_NUMBERS)}')
+        raise InvalidArgument(_refusal(name))
     return number

@@ -10,7 +10,7 @@ from . import _declarations as c
 from . import _formats
 from ._arrays import FLOATS, View, dtype_name, dtype_number, finish, output, view
 from ._devices import handle_of
-from ._errors import InvalidArgument
+from ._errors import InvalidArgument, Unsupported
 from ._formats import FormatLike
 from ._library import check, lib
 
@@ -100,8 +100,11 @@ def _weights(x: Any, copy: bool, what: str = "the input") -> View:
     return seen
 
 
-def _importance(importance: Any, x: View) -> Optional[View]:
+def _importance(importance: Any, x: View, formats: Sequence[FormatLike]) -> Optional[View]:
     if importance is None:
+        for f in map(_formats.find, formats):
+            if f.importance == "needed":
+                raise Unsupported(f"{f.name} needs an importance matrix: importance=, float32, one weight a column")
         return None
     seen = view(importance, "importance")
     if seen.dtype != c.QDQ_F32 or seen.shape != x.shape[-1:]:
@@ -135,7 +138,7 @@ def roundtrip(
     """
     number, seen = _formats.number_of(format), _weights(x, copy)
     _formats.find(format).row_bytes(seen.shape[-1])
-    weights = _importance(importance, seen)
+    weights = _importance(importance, seen, [format])
     array, to = output(x, out, seen.shape, dtype_number(dtype), seen)
     if seen.elements:
         _run(c.QDQ_OPERATION_ROUNDTRIP, number, seen, to, seen.elements, seen.shape[-1], weights)
@@ -150,7 +153,7 @@ def quantize(x: Any, format: FormatLike, *, importance: Any = None, out: Any = N
     """
     number, seen = _formats.number_of(format), _weights(x, copy)
     shape = (*seen.shape[:-1], _formats.find(format).row_bytes(seen.shape[-1]))
-    weights = _importance(importance, seen)
+    weights = _importance(importance, seen, [format])
     array, to = output(x, out, shape, c.QDQ_U8, seen)
     if seen.elements:
         _run(c.QDQ_OPERATION_QUANTIZE, number, seen, to, seen.elements, seen.shape[-1], weights)
@@ -256,7 +259,7 @@ def error(
     seen = _weights(x, copy)
     for n in names:
         _formats.find(n).row_bytes(seen.shape[-1])
-    weights = _importance(importance, seen)
+    weights = _importance(importance, seen, names)
     sums = (c.qdq_error_sums * len(names))()
     if seen.elements:
         with Dispatch(*_together(seen, weights)) as d:
@@ -303,7 +306,7 @@ def sensitivity(
         raise InvalidArgument(f"the gradient's shape is {slope.shape}, the weights' {seen.shape}")
     for n in names:
         _formats.find(n).row_bytes(seen.shape[-1])
-    weights = _importance(importance, seen)
+    weights = _importance(importance, seen, [*names, *([] if high == "source" else [high])])
     sums = (c.qdq_sensitivity_sums * len(names))()
     if seen.elements:
         with Dispatch(*_together(seen, slope, weights)) as d:

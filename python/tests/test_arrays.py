@@ -135,8 +135,16 @@ def test_error_and_sensitivity_of_several_formats():
     "call, exception, text",
     [
         (lambda w: qdq.roundtrip(w, "q4_9"), ValueError, 'no format "q4_9"; there are q4_0'),
+        (lambda w: qdq.roundtrip(w, "q4_0,q8_0"), ValueError, 'no format "q4_0,q8_0"'),
+        (lambda w: qdq.roundtrip(w, "q4k"), ValueError, "no format is called 'q4k'; did you mean q4_K"),
+        (lambda w: qdq.roundtrip(w, "Q4_K_M"), ValueError, "is a mixture that llama-quantize makes"),
         (lambda w: qdq.roundtrip(w, 4), TypeError, 'a name as "q4_0"'),
-        (lambda w: qdq.roundtrip(w.reshape(1, 256), "iq1_s"), NotImplementedError, "importance"),
+        (lambda w: qdq.roundtrip(w.reshape(1, 256), "iq1_s"), NotImplementedError, "importance=, float32"),
+        (
+            lambda w: qdq.error(w.reshape(1, 256), ["q4_0", "iq2_xxs"]),
+            NotImplementedError,
+            "iq2_xxs needs an importance",
+        ),
         (lambda w: qdq.roundtrip(w[:, :40].copy(), "q4_0"), ValueError, "40 elements.*32"),
         (lambda w: qdq.roundtrip(w.astype("float64"), "q4_0"), TypeError, "float64"),
         (lambda w: qdq.roundtrip(w.astype(">f4"), "q4_0"), TypeError, ">f4"),
