@@ -34,9 +34,10 @@ class Importance(Mapping):
     chunk_size: int = 0
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        """Mean squares, float32: [row], or [experts, row]; 1 where nothing was counted."""
-        sums, counts = self.sums[name], self.counts[name][:, None]
-        weights = torch.where(counts > 0, sums / counts.clamp(min=1), 1.0).float()
+        """Mean squares, float32, the very bits that are read of its file: [row], or [experts, row]; 1 where nothing was
+        counted."""
+        sums, counts = self.sums[name].float(), self.counts[name].float()[:, None]
+        weights = torch.where(counts > 0, sums / counts, 1.0)
         return weights[0] if len(weights) == 1 else weights
 
     def __iter__(self) -> Iterator[str]:
