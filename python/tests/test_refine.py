@@ -207,13 +207,18 @@ def test_hulls_and_solutions():
     assert _refine._hull([choice("a", 4, 1.0), choice("b", 4, 0.5), choice("c", 9, 0.5)]) == [1]
     problem = _refine._Problem.__new__(_refine._Problem)
     problem.items = [_refine._Item((n,), tuple(choices), (n,)) for n in "xy"]
+    problem.caution = 1
     for limit, expected in ((8, "aa"), (10, "ca"), (12, "cc"), (16, "dd")):
         problem.limit = limit
-        a = problem.solve([1.0, 1.0])
+        a = problem.solve([1.0, 1.0], (0, 0))
         assert "".join(sorted(choices[k].format for k in a)) == "".join(sorted(expected))
         assert problem.bytes(a) <= limit
     problem.limit = 10
-    assert [choices[k].format for k in problem.solve([1.0, 5.0])] == ["a", "c"]
+    assert [choices[k].format for k in problem.solve([1.0, 5.0], (0, 0))] == ["a", "c"]
+    # With caution it stays where it is until what is saved is so many times what is lost.
+    for caution, factors, expected in ((2, (1.0, 1.5), "ca"), (2, (1.0, 2.5), "ac"), (3, (1.0, 2.5), "ca")):
+        problem.caution = caution
+        assert "".join(choices[k].format for k in problem.solve(factors, (2, 0))) == expected
 
 
 def test_what_is_uncertain_is_tried_first():

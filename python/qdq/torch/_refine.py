@@ -2,7 +2,8 @@
 
 Damage is a sum over tensors of what each would do by itself, to second order. Where that is wrong it is so for a kind of
 tensor, or a part of the layers, as a whole: so the plans that are tried are those that would be best if the damage of one
-such class were some times larger or smaller than was thought, and after these exchanges between two tensors.
+such class were some times larger or smaller than was thought, and after these exchanges between two tensors. What they
+lose beyond the best so far counts as the plan's caution has it, so that they are near that.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Trial:
     samples: int
     """Fewer than there are where the first ones showed it to be worse."""
     better: bool
-    """Than all before it: others' plans at all, what was made of this one by more than the difference's standard error."""
+    """Than all before it: others' plans by however little, what was made of this one by a standard error of the
+    difference."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ class _Problem:
         )
         self.fixed = plan.content[self._key] - self.bytes(self.given)
         self.limit = plan.content["budget"] - self.fixed
+        self.caution = plan.content.get("caution") or 1.0
 
     def _item(self, tensors: List[Dict[str, Any]], layers: int) -> _Item:
         by_format = [{c["format"]: c for c in t["choices"]} for t in tensors]
@@ -133,16 +136,18 @@ class _Problem:
     def formats(self, a: Assignment) -> Dict[str, str]:
         return {n: i.choices[k].format for i, k in zip(self.items, a) for n in i.names}
 
-    def solve(self, factors: Sequence[float]) -> Assignment:
-        """The least damage within the limit, each item's being so many times what is known: the steps of all items'
-        convex hulls, those that gain most by byte first."""
+    def solve(self, factors: Sequence[float], around: Assignment) -> Assignment:
+        """The least damage within the limit, each item's being so many times what is known, and what it loses beyond
+        `around` counting as the plan's caution has it: the steps of all items' convex hulls, those that gain most by byte
+        first."""
         a, steps = [], []
-        for number, (item, factor) in enumerate(zip(self.items, factors)):
-            hull = _hull(item.choices)
+        for number, (item, factor, here) in enumerate(zip(self.items, factors, around)):
+            choices = [c._replace(damage=self._counted(c.damage, item.choices[here].damage)) for c in item.choices]
+            hull = _hull(choices)
             a.append(hull[0])
             for low, high in zip(hull, hull[1:]):
-                gain = factor * (item.choices[low].damage - item.choices[high].damage)
-                cost = item.choices[high].bytes - item.choices[low].bytes
+                gain = factor * (choices[low].damage - choices[high].damage)
+                cost = choices[high].bytes - choices[low].bytes
                 steps.append((-gain / cost, number, low, high, cost))
         left = self.limit - self.bytes(tuple(a))
         for _, number, low, high, cost in sorted(steps):
@@ -150,6 +155,10 @@ class _Problem:
                 a[number] = high
                 left -= cost
         return tuple(a)
+
+    def _counted(self, damage: float, here: float) -> float:
+        """A guess of what is lost is trusted less than that of what is saved, as where the plan was made."""
+        return damage if damage <= here else here + self.caution * (damage - here)
 
     def of(self, formats: Mapping[str, str]) -> Optional[Assignment]:
         """By names of tensors; None: a tensor has no such choice, or all is too large."""
@@ -229,11 +238,11 @@ class _Try(NamedTuple):
 
 def _by_classes(problem: _Problem, now: Assignment, factors: Tuple[float, ...]) -> List[_Try]:
     names = sorted({c for i in problem.items for c in i.classes})
-    found = []
+    found = [_Try("damage as foretold", problem.solve(factors, now), factors)]
     for name in names:
         for factor in _FACTORS:
             f = tuple(x * factor if name in i.classes else x for x, i in zip(factors, problem.items))
-            found.append(_Try(f"{name}: damage x {factor:g}", problem.solve(f), f))
+            found.append(_Try(f"{name}: damage x {factor:g}", problem.solve(f, now), f))
     return sorted(found, key=lambda t: -_promise(problem, now, t.assignment))
 
 
