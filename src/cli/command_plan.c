@@ -152,7 +152,10 @@ static qdq_status hold_against(planning *p) {
         qdq_table_cell(p->baselines, "%.4g", bits(b->bytes - plan.overhead, plan.elements));
         qdq_table_number(p->baselines, b->damage);
         qdq_table_number(p->baselines, b->plan_damage);
-        qdq_table_number(p->baselines, b->damage > 0 ? b->plan_damage / b->damage : (double)NAN);
+        if (b->damage > 0)
+            qdq_table_number(p->baselines, b->plan_damage / b->damage);
+        else
+            qdq_table_cell(p->baselines, "-");
     }
     return qdq_table_check(p->baselines);
 }

@@ -9,9 +9,8 @@
 #include "model/decoding.h"
 #include "model/format_list.h"
 #include "model/identity.h"
+#include "files/shown.h"
 #include "base/error.h"
-
-#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
 
 /* How much is written between two lines of the journal: what a kill costs, of each process. */
 enum { STEP = 16 * QDQ_PIECE };

@@ -11,10 +11,10 @@
 #include "model/format_list.h"
 #include "model/keep_codes.h"
 #include "model/metadata.h"
+#include "files/shown.h"
 #include "base/error.h"
 
 typedef unsigned long long ull;
-#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
 
 enum { SMALL_BLOCK = 32 }; /* of the formats that stand in for those with blocks of 256 */
 

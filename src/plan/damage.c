@@ -11,13 +11,12 @@
 #include "model/decoding.h"
 #include "model/format_list.h"
 #include "model/pass.h"
+#include "files/shown.h"
 #include "base/error.h"
 #include "base/platform_files.h"
 #include "files/sorted.h"
 
 typedef unsigned long long ull;
-
-#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
 
 enum { SOURCE_TEXT = 400 };
 

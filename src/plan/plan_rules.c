@@ -9,9 +9,8 @@
 #include "model/advice.h"
 #include "model/format_list.h"
 #include "model/naming.h"
+#include "files/shown.h"
 #include "base/error.h"
-
-#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
 
 /* ---- Rules ------------------------------------------------------------------------------------------------------ */
 

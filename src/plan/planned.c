@@ -8,15 +8,14 @@
 #include "model/decoding.h"
 #include "model/format_list.h"
 #include "model/keep_codes.h"
+#include "files/shown.h"
 #include "base/error.h"
-
-#define SHOWN(text, size) qdq_printable((text), (char[size]){0}, size)
 
 qdq_status qdq_planned_check(const qdq_plan *plan, const char *path, const qdq_model *model) {
     uint64_t n = qdq_model_tensor_count(model);
     if (n != plan->n_tensors)
         return qdq_fail(QDQ_BAD_DATA, "%s: a plan for another model: it has %llu tensors, this one has %llu",
-                        SHOWN(path, 512), (unsigned long long)plan->n_tensors, (unsigned long long)n);
+                        SHOWN(path), (unsigned long long)plan->n_tensors, (unsigned long long)n);
     for (uint64_t i = 0; i < n; i++) {
         const qdq_tensor *t = qdq_model_tensor(model, i);
         const qdq_plan_tensor *p = &plan->tensors[i];
@@ -30,12 +29,12 @@ qdq_status qdq_planned_check(const qdq_plan *plan, const char *path, const qdq_m
                 QDQ_BAD_DATA,
                 "%s: a plan for this model in other types: it keeps \"%s\" as %s, and here it is %s, so the "
                 "file would not have the planned size: plan this file anew",
-                SHOWN(path, 512), SHOWN(t->name, 256), SHOWN(p->dtype, 32), t->type_name);
+                SHOWN(path), SHOWN(t->name), SHOWN(p->dtype), t->type_name);
         return qdq_fail(
             QDQ_BAD_DATA,
             "%s: a plan for another model: this one has \"%s\", %s of %s, where the plan has another tensor, "
             "shape or type",
-            SHOWN(path, 512), SHOWN(t->name, 256), QDQ_EXTENTS(t), t->type_name);
+            SHOWN(path), SHOWN(t->name), QDQ_EXTENTS(t), t->type_name);
     }
     return QDQ_OK;
 }

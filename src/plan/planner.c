@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "files/shown.h"
 #include "base/error.h"
 
 typedef unsigned long long ull;
-#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
 
 static qdq_status no_memory(void) { return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for a plan"); }
 

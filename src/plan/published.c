@@ -7,9 +7,8 @@
 #include "plan/token_reads.h"
 #include "model/format_list.h"
 #include "model/gguf_names.h"
+#include "files/shown.h"
 #include "base/error.h"
-
-#define SHOWN(text) qdq_printable((text), (char[256]){0}, 256)
 
 qdq_status qdq_planner_beside(qdq_planner *p, const qdq_model *published) {
     if (p == NULL || published == NULL) return qdq_fail(QDQ_INVALID_ARGUMENT, "qdq_planner_beside: a NULL argument");

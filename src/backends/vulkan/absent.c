@@ -10,8 +10,7 @@ static uint32_t count(void) { return 0; }
 static void describe(uint32_t index, qdq_device_info *info) {
     (void)index;
     snprintf(info->name, sizeof info->name, "vulkan");
-    snprintf(info->description, sizeof info->description, "built without Vulkan; the build did not find: %s",
-             QDQ_VULKAN_MISSING);
+    snprintf(info->description, sizeof info->description, "built without Vulkan; %s", QDQ_VULKAN_ABSENT);
 }
 
 const qdq_backend qdq_vulkan_backend = {.name = "vulkan", .count = count, .describe = describe};
