@@ -231,6 +231,27 @@ class PlanTest(unittest.TestCase):
 
     # ---- Scores ----
 
+    def test_many_tensors_are_shown_kind_by_kind(self):
+        tensors = {f"blk.{layer}.{name}.weight": ("F32", [8, 256], f32(gauss(layer + k, 8 * 256)))
+                   for layer in range(33) for k, name in enumerate(("attn_q", "ffn_up"))}
+        model = self.put("many.gguf", gguf_bytes(tensors, LLAMA))
+        command = ("--target", "5bpw", "--formats", "q4_0,q4_K,q8_0", model, "-o", self.path("p.json"))
+        rows = {}
+        for options in ((), ("--list-tensors",)):
+            text = self.qdq("plan", *command, *options).stdout
+            rows[options] = [line.split() for line in text.splitlines() if line.startswith("blk.")]
+            self.assertEqual("--list-tensors shows" in text, not options)
+        planned = [t for t in json.loads(read(self.path("p.json")))["tensors"] if t["reason"] is None]
+        self.assertEqual([row[0] for row in rows[("--list-tensors",)]], [t["name"] for t in planned])
+        self.assertEqual({row[0] for row in rows[()]}, {"blk.*.attn_q.weight", "blk.*.ffn_up.weight"})
+        for kind, count, name, bits, damage in rows[()]:
+            like = [t for t in planned if t["format"] == name and re.sub(r"\d+", "*", t["name"], count=1) == kind]
+            self.assertEqual(int(count), len(like))
+            self.assertEqual(float(bits), 8 * sum(t["bytes"] for t in like) / (8 * 256 * len(like)))
+            total = sum(c["damage"] for t in like for c in t["choices"] if c["format"] == name)
+            self.assertAlmostEqual(float(damage) / total, 1, 3)
+        self.assertEqual(sum(int(row[1]) for row in rows[()]), 66)
+
     def test_scores_are_kept_and_stale_ones_refused(self):
         options = ("--formats", "q4_0,q5_0,q8_0", "--scores", "scores.json")
         first = self.plan("--target", "5bpw", *options)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/groups.h"
 #include "cli/part.h"
 #include "cli/session.h"
 
@@ -29,6 +30,7 @@ enum {
     COST,
     SLOW,
     RULES,
+    LIST_TENSORS,
     MLX_JSON,
     ARCH,
     MAP
@@ -50,7 +52,7 @@ typedef struct request {
     qdq_plan_cost cost;
     rule rules[MAX_RULES];
     unsigned n_rules;
-    bool keep_codes;
+    bool keep_codes, list_tensors;
     qdq_part_sums sums;
     const char *more_scores[MAX_MORE];
     unsigned n_more;
@@ -64,6 +66,7 @@ typedef struct planning {
     qdq_model *beside;
     qdq_beside_kind all;
     qdq_table *kinds, *baselines; /* NULL: none is wanted */
+    bool grouped;                 /* tensors are shown kind by kind */
     qdq_plan *plan;
     uint64_t measured; /* tensors */
     /* Opened before the work, so that a path that cannot be written is known early. */
@@ -75,17 +78,12 @@ typedef struct planning {
 
 static double bits(uint64_t bytes, uint64_t elements) { return 8 * (double)bytes / (double)elements; }
 
-/* NULL: tables are not wanted. */
-static qdq_table *make_table(planning *p) {
-    qdq_plan_info plan = {.size = sizeof plan};
-    qdq_plan_describe(p->plan, &plan);
-    for (uint64_t i = 0; i < plan.n_tensors; i++) {
-        const qdq_plan_tensor *t = qdq_plan_tensor_at(p->plan, i);
-        if (t->reason != NULL) qdq_session_skip(&p->session, t->name, t->reason);
-    }
-    if (!qdq_common_tables(p->session.common)) return NULL;
+/* More planned tensors than these are shown kind by kind, if nobody wants them one by one. */
+enum { LISTED = 64 };
+
+static qdq_table *list_tensors(planning *p, uint64_t n) {
     qdq_table *table = qdq_table_create("tensor|shape|format|>bits|>damage");
-    for (uint64_t i = 0; i < plan.n_tensors; i++) {
+    for (uint64_t i = 0; i < n; i++) {
         const qdq_plan_tensor *t = qdq_plan_tensor_at(p->plan, i);
         if (t->reason != NULL) continue;
         qdq_table_name(table, t->name);
@@ -95,6 +93,41 @@ static qdq_table *make_table(planning *p) {
         qdq_table_number(table, t->choices[t->chosen].damage);
     }
     return table;
+}
+
+static qdq_status group_tensors(planning *p, uint64_t n, qdq_table **table) {
+    qdq_groups groups = {0};
+    for (uint64_t i = 0; i < n; i++) {
+        const qdq_plan_tensor *t = qdq_plan_tensor_at(p->plan, i);
+        if (t->reason != NULL) continue;
+        const qdq_plan_choice *chosen = &t->choices[t->chosen];
+        qdq_groups_add(&groups, &(qdq_grouping){.name = t->name,
+                                                .reason = "",
+                                                .type = chosen->format,
+                                                .elements = t->elements,
+                                                .bytes = t->bytes,
+                                                .damage = chosen->damage});
+    }
+    qdq_status status = qdq_groups_table(&groups, true, table);
+    qdq_groups_free(&groups);
+    return status;
+}
+
+/* *table stays NULL where tables are not wanted. */
+static qdq_status make_table(planning *p, qdq_table **table) {
+    qdq_plan_info plan = {.size = sizeof plan};
+    uint64_t planned = 0;
+    qdq_plan_describe(p->plan, &plan);
+    for (uint64_t i = 0; i < plan.n_tensors; i++) {
+        const qdq_plan_tensor *t = qdq_plan_tensor_at(p->plan, i);
+        if (t->reason != NULL) qdq_session_skip(&p->session, t->name, t->reason);
+        planned += t->reason == NULL;
+    }
+    if (!qdq_common_tables(p->session.common)) return QDQ_OK;
+    p->grouped = planned > LISTED && !p->request->list_tensors;
+    if (p->grouped) return group_tensors(p, plan.n_tensors, table);
+    *table = list_tensors(p, plan.n_tensors);
+    return QDQ_OK;
 }
 
 enum { MAX_KINDS = 256 };
@@ -245,6 +278,7 @@ static qdq_status print(planning *p, qdq_table *table, const char *recipe, const
     qdq_plan_describe(p->plan, &plan);
     qdq_status status = qdq_session_print(&p->session, table, "kept as they are");
     if (status != QDQ_OK) return status;
+    if (p->grouped) puts("--list-tensors shows tensors one by one; so do the plan's file and its report.");
     print_sizes(p, &plan);
     printf("; damage %.6g (%s)\n", plan.damage, qdq_score_meaning(qdq_planner_score(p->planner)));
     if (p->request->cost == QDQ_COST_SIZE && plan.token_bytes > 0)
@@ -302,8 +336,9 @@ static qdq_status finish(planning *p) {
 /* Files before tables: who closes the pipe after the first line has the plan all the same. */
 static qdq_status write_outputs(planning *p) {
     char *recipe = NULL, *command = NULL;
-    qdq_table *table = make_table(p);
-    qdq_status status = qdq_session_check(&p->session, table);
+    qdq_table *table = NULL;
+    qdq_status status = make_table(p, &table);
+    if (status == QDQ_OK) status = qdq_session_check(&p->session, table);
     if (status == QDQ_OK) status = compare(p);
     if (status == QDQ_OK) status = hold_against(p);
     if (status == QDQ_OK) status = prepare(p, &recipe, &command);
@@ -513,6 +548,7 @@ int qdq_command_plan(int argc, char **argv) {
             break;
         case SLOW: r->slow = value; break;
         case RULES: r->revision = value; break;
+        case LIST_TENSORS: r->list_tensors = true; break;
         case MLX_JSON: r->mlx = value; break;
         case ARCH: common.architecture = value; break;
         case MAP: common.map = value; break;
@@ -581,6 +617,8 @@ static const qdq_cli_option options[] = {
      "iq3_s=1.8 if q4_0 is read at 1.8 times the rate, which llama-bench shows. source is what stays as it is"},
     {RULES, "rules", "REVISION", QDQ_ARG_CHOICE, QDQ_LLAMA_RULES_EARLIER " " QDQ_LLAMA_RULES,
      "of which llama-quantize the presets are that the plan stands beside; the newest is the default"},
+    {LIST_TENSORS, "list-tensors", NULL, QDQ_ARG_NONE, NULL,
+     "one line a tensor, where there are more than 64 of them, too"},
     {RECIPE, "recipe", "FILE", QDQ_ARG_OUTPUT, NULL,
      "also write the plan as llama-quantize's --tensor-type-file, and print the command"},
     {MLX_JSON, "mlx-json", "FILE", QDQ_ARG_OUTPUT, NULL,

@@ -120,7 +120,7 @@ static void note_tensor(quantization *q, const qdq_tensor *t, const char *name, 
     const char *reason = !made || choice->exception ? choice->text : "";
     if (!qdq_common_tables(q->session.common) || (!q->dry_run && !(made && choice->exception))) return;
     if (!q->list_tensors) {
-        qdq_groups_add(&q->groups, name, type, bytes, reason);
+        qdq_groups_add(&q->groups, &(qdq_grouping){.name = name, .reason = reason, .type = type, .bytes = bytes});
         return;
     }
     qdq_table_name(q->all_table, name);
@@ -229,7 +229,7 @@ static qdq_status ready(void *context, const qdq_file_report *report) {
     quantization *q = context;
     qdq_status status = qdq_session_check(&q->session, q->other_table);
     if (status == QDQ_OK && !q->list_tensors && qdq_common_tables(q->session.common))
-        status = qdq_groups_table(&q->groups, q->dry_run ? &q->all_table : &q->kinds_table);
+        status = qdq_groups_table(&q->groups, false, q->dry_run ? &q->all_table : &q->kinds_table);
     if (status == QDQ_OK) status = qdq_table_check(q->all_table);
     return status == QDQ_OK ? qdq_json_prepare(&q->session.json, result(q, report)) : status;
 }

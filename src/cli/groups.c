@@ -6,7 +6,8 @@
 struct qdq_grouped {
     char *kind, *reason;
     const char *type;
-    uint64_t bytes, tensors;
+    uint64_t bytes, elements, tensors;
+    double damage;
     size_t first, kind_first; /* in the order of adding: of these, of all of the kind */
 };
 
@@ -26,7 +27,7 @@ static char *kind_of(const char *name) {
     return kind;
 }
 
-void qdq_groups_add(qdq_groups *g, const char *name, const char *type, uint64_t bytes, const char *reason) {
+void qdq_groups_add(qdq_groups *g, const qdq_grouping *tensor) {
     if (g->n == g->room && !g->failed) {
         size_t room = g->room > 0 ? 2 * g->room : 256;
         struct qdq_grouped *items = realloc(g->items, room * sizeof *items);
@@ -38,7 +39,15 @@ void qdq_groups_add(qdq_groups *g, const char *name, const char *type, uint64_t 
     }
     if (g->failed) return;
     struct qdq_grouped *item = &g->items[g->n];
-    *item = (struct qdq_grouped){kind_of(name), strdup(reason), type, bytes, 1, g->n, g->n};
+    *item = (struct qdq_grouped){.kind = kind_of(tensor->name),
+                                 .reason = strdup(tensor->reason),
+                                 .type = tensor->type,
+                                 .bytes = tensor->bytes,
+                                 .elements = tensor->elements,
+                                 .tensors = 1,
+                                 .damage = tensor->damage,
+                                 .first = g->n,
+                                 .kind_first = g->n};
     g->n++;
     g->failed = item->kind == NULL || item->reason == NULL;
 }
@@ -81,6 +90,8 @@ static void merge(qdq_groups *g) {
             continue;
         }
         last->bytes += item->bytes;
+        last->elements += item->elements;
+        last->damage += item->damage;
         last->tensors++;
         free(item->kind);
         free(item->reason);
@@ -90,16 +101,22 @@ static void merge(qdq_groups *g) {
     if (g->n > 0) qsort(g->items, g->n, sizeof *g->items, by_first);
 }
 
-qdq_status qdq_groups_table(qdq_groups *g, qdq_table **table) {
+qdq_status qdq_groups_table(qdq_groups *g, bool planned, qdq_table **table) {
     *table = NULL;
     if (g->failed) return qdq_fail(QDQ_OUT_OF_MEMORY, "out of memory for the table");
     merge(g);
-    *table = qdq_table_create("tensors of a kind|>tensors|format|>size|reason");
+    *table = qdq_table_create(planned ? "tensors of a kind|>tensors|format|>bits|>damage"
+                                      : "tensors of a kind|>tensors|format|>size|reason");
     for (size_t i = 0; i < g->n; i++) {
         const struct qdq_grouped *item = &g->items[i];
         qdq_table_name(*table, item->kind);
         qdq_table_cell(*table, "%llu", (unsigned long long)item->tensors);
         qdq_table_cell(*table, "%s", item->type);
+        if (planned) {
+            qdq_table_cell(*table, "%.4g", 8 * (double)item->bytes / (double)item->elements);
+            qdq_table_number(*table, item->damage);
+            continue;
+        }
         qdq_table_cell(*table, "%s", QDQ_SIZE(item->bytes));
         qdq_table_name(*table, item->reason);
     }

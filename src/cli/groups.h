@@ -10,10 +10,17 @@ typedef struct qdq_groups { /* of zeros: empty */
     bool failed; /* no memory: something is missing */
 } qdq_groups;
 
-/* type: of the output, which lives as long as the groups; reason: why it is that one, "" where it is the usual. */
-void qdq_groups_add(qdq_groups *groups, const char *name, const char *type, uint64_t bytes, const char *reason);
-/* The rows in order of their first tensors. QDQ_OUT_OF_MEMORY: something is missing. */
-qdq_status qdq_groups_table(qdq_groups *groups, qdq_table **table);
+typedef struct qdq_grouping {
+    const char *name, *reason; /* reason: why it has that type, "" where it is the usual one */
+    const char *type;          /* of the output; lives as long as the groups */
+    uint64_t elements, bytes;
+    double damage; /* of a plan */
+} qdq_grouping;
+
+void qdq_groups_add(qdq_groups *groups, const qdq_grouping *tensor);
+/* The rows in order of their first tensors, with sizes and reasons, or with bits and damage. QDQ_OUT_OF_MEMORY:
+ * something is missing. */
+qdq_status qdq_groups_table(qdq_groups *groups, bool planned, qdq_table **table);
 void qdq_groups_free(qdq_groups *groups);
 
 #endif
