@@ -855,7 +855,7 @@ typedef enum qdq_score {
     QDQ_SCORE_SQUARED = 6,
     QDQ_SCORE_KINDS = 7 /* made of weights: relative, times what errors cost in tensors of that kind */
     /* With an importance matrix, where a format does better in a tensor than is usual, half of that is believed by
-     * QDQ_SCORE_SQUARED and QDQ_SCORE_KINDS (docs/planner.md, Codes fitted to a matrix). */
+     * QDQ_SCORE_SIZED, QDQ_SCORE_SQUARED and QDQ_SCORE_KINDS (docs/planner.md, Codes fitted to a matrix). */
 } qdq_score;
 
 /* "squared", and what it is in words; NULL for values outside the enum. */

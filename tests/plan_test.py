@@ -485,9 +485,13 @@ class PlanTest(unittest.TestCase):
         self.imatrix("even.dat", {f"{n}.weight": [0.5 + i % 3 for i in range(WEIGHTS[n][1])] for n in WEIGHTS})
         sized, relative = (self.plan("--target", "5bpw", "--imatrix", "even.dat", "--score", o) for o in ("sized", "relative"))
         self.assertEqual((sized["score"], relative["score"]), ("sized", "relative"))
+        found, roots = {}, {}
         for a, b in zip(sized["tensors"], relative["tensors"]):
-            for x, y in zip(a["choices"], b["choices"]):
-                self.assertAlmostEqual(x["damage"], math.sqrt(math.prod(a["shape"])) * y["damage"], delta=1e-12 * x["damage"])
+            if a["choices"]:
+                root = math.sqrt(math.prod(a["shape"]))
+                found[a["name"]] = {c["format"]: c["damage"] for c in a["choices"]}
+                roots[a["name"]] = {c["format"]: root * c["damage"] for c in b["choices"]}
+        self.assert_damage(found, self.raised(roots))
         self.assertEqual(self.plan("--target", "5bpw", "--grad", self.moved)["score"], "squared")
 
     def test_gradients_that_are_no_root_mean_squares(self):
@@ -639,7 +643,7 @@ class PlanTest(unittest.TestCase):
         self.assertEqual(self.plan("--target", "14bpw", model="bert.gguf")["score"], "relative")
 
     def test_what_is_better_than_usual(self):
-        """With an importance matrix, of what is better than usual half is believed: of `kinds` and `squared`, no other."""
+        """With an importance matrix, of what is better than usual half is believed, by `sized`, `kinds` and `squared` alone."""
         self.imatrix("steep.dat", {f"{n}.weight": [(1 + len(n) % 3) ** (i % 32 / 8) for i in range(WEIGHTS[n][1])] for n in WEIGHTS})
         formats = ("q4_0", "q5_1", "q8_0")
 
@@ -649,13 +653,13 @@ class PlanTest(unittest.TestCase):
                     for t in plan["tensors"] if t["choices"]}
 
         changed = 0
-        for score, options in (("kinds", ()), ("squared", ("--grad", self.moved)), ("relative", ()), ("error", ()),
+        for score, options in (("sized", ()), ("kinds", ()), ("squared", ("--grad", self.moved)), ("relative", ()), ("error", ()),
                                ("absolute", ("--grad", self.moved))):
             alone = {}  # of one format it is as usual
             for f in formats:
                 for name, row in table("--score", score, *options, "--formats", f"{f},source", "--target", "12bpw").items():
                     alone.setdefault(name, {}).update(row)
-            raised = self.raised(alone) if score in ("kinds", "squared") else alone
+            raised = self.raised(alone) if score in ("sized", "kinds", "squared") else alone
             found = table("--score", score, *options, "--formats", ",".join(formats), "--target", "7bpw")
             self.assert_damage(found, raised)
             changed += sum(raised[n][f] > 1.01 * alone[n][f] for n in alone for f in formats)

@@ -10,7 +10,9 @@ static qdq_status no_memory(void) { return qdq_fail(QDQ_OUT_OF_MEMORY, "out of m
 
 enum { ROUNDS = 8 }; /* the levels have settled by then to less than what they mean */
 
-bool qdq_score_is_raised(qdq_score score) { return score == QDQ_SCORE_KINDS || score == QDQ_SCORE_SQUARED; }
+bool qdq_score_is_raised(qdq_score score) {
+    return score == QDQ_SCORE_SIZED || score == QDQ_SCORE_KINDS || score == QDQ_SCORE_SQUARED;
+}
 
 /* What a format does to a tensor of level 1, in the mean. */
 static void find_formats(size_t tensors, uint32_t formats, const double *damage, const double *tensor, double *format) {
