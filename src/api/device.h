@@ -14,7 +14,7 @@ struct qdq_device {
     const qdq_backend *backend;
     void *state;
     uint32_t index;
-    bool earlier; /* it chooses codes as ggml did up to 2026-08 */
+    bool earlier;               /* it chooses codes as ggml did up to 2026-08 */
     _Atomic int64_t references; /* handles, buffers and encoders */
     atomic_bool closed;         /* by the caller; what is left keeps it alive */
 

@@ -44,7 +44,7 @@ typedef struct qdq_op {
     qdq_error_totals *totals;
     size_t totals_size;
     qdq_sensitivity_sums *sensitivity; /* likewise */
-    /* Where sums of tiles are kept, instead of being added: of each format those of all tiles, in order. NULL: nowhere. */
+    /* Where sums of tiles are kept, not added: of each format those of all tiles, in order. NULL: nowhere. */
     void *kept;
 } qdq_op;
 
@@ -86,7 +86,7 @@ typedef struct qdq_backend {
 
     /* What only some backends have; NULL where not. */
 
-    /* Codes are chosen by the searches that ggml had up to 2026-08 (formats/earlier.def), from now on. Before any work. */
+    /* From now on codes are chosen by ggml's searches of 2026-08 (formats/earlier.def). Before any work. */
     qdq_status (*search_as_earlier)(void *device);
 
     /* Would wait return at once? NULL: work is done at submission. */

@@ -72,8 +72,8 @@ int qdq_online_cores(void);        /* that there are, at least 1 */
 uint64_t qdq_last_cache(void);     /* bytes of the largest cache; 0: not known */
 uint64_t qdq_machine_memory(void); /* bytes; 0: not known */
 /* Runs it on this thread, which meanwhile, and with it threads and memory that are made then, stays on the processors
- * that are near a device on the PCI bus, "0000:c1:00.0". Where that is not known, or fewer than `least` of them are ours,
- * it just runs. */
+ * that are near a device on the PCI bus, "0000:c1:00.0". Where that is not known, or fewer than `least` of them are
+ * ours, it just runs. */
 void qdq_run_near(const char *pci_device, int least, void (*run)(void *context), void *context);
 /* As people know it, or "CPU". */
 void qdq_processor_name(char *name, size_t size);

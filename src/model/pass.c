@@ -379,10 +379,8 @@ static uint64_t elements_on_cpu(const qdq_pass *pass, const qdq_work *work) {
 
 /* Elements a piece: with an importance matrix whole rows, and tiles where sums are taken. */
 static uint64_t piece_elements(const qdq_pass *pass, const qdq_work *work, uint64_t row) {
-    uint64_t wanted = pass->on_cpu          ? elements_on_cpu(pass, work)
-                      : pass->n_feeders > 1 ? ON_DEVICES
-                                            : ON_DEVICE;
-    uint64_t unit = row;
+    uint64_t wanted = pass->n_feeders > 1 ? ON_DEVICES : ON_DEVICE, unit = row;
+    if (pass->on_cpu) wanted = elements_on_cpu(pass, work);
     if (work->importance == NULL) return wanted;
     if (work->kind == QDQ_WORK_ERROR || work->kind == QDQ_WORK_SENSITIVITY)
         unit *= QDQ_TILE / greatest_common_divisor(row, QDQ_TILE);

@@ -50,7 +50,7 @@ typedef struct job {
     const float *importance;
     uint64_t first_tile, tiles; /* the step's */
     uint64_t chunk_tiles;
-    float *row_sums;            /* mean squares of rows, made by a step before */
+    float *row_sums; /* mean squares of rows, made by a step before */
     bool stream;
     void *sums; /* the step's, as qdq_add_step_sums takes them */
 } job;
@@ -383,12 +383,8 @@ static qdq_status run_step(void *context, const qdq_step *step) {
         j->stream = takes_floats(j) && j->op->count * 8 > far_over_the_cache() && (uintptr_t)j->output % 16 == 0;
         qdq_pool_run(j->pool, chunks(j), converts ? convert_chunk : roundtrip_chunk, j);
         break;
-    case QDQ_STEP_QUANTIZE:
-        qdq_pool_run(j->pool, chunks(j), converts ? convert_chunk : quantize_chunk, j);
-        break;
-    case QDQ_STEP_DEQUANTIZE:
-        qdq_pool_run(j->pool, chunks(j), converts ? convert_chunk : dequantize_chunk, j);
-        break;
+    case QDQ_STEP_QUANTIZE: qdq_pool_run(j->pool, chunks(j), converts ? convert_chunk : quantize_chunk, j); break;
+    case QDQ_STEP_DEQUANTIZE: qdq_pool_run(j->pool, chunks(j), converts ? convert_chunk : dequantize_chunk, j); break;
     case QDQ_STEP_ERROR:
         qdq_pool_run(j->pool, chunks(j), error_chunk, j);
         qdq_add_step_sums(step, j->sums);
