@@ -586,8 +586,7 @@ static const qdq_cli_option options[] = {
      "what damage is: kinds, error, relative or sized, of the weights; signed, absolute or squared, of the gradients. "
      "auto is kinds, which knows what errors cost in embeddings, attention and feed-forward matrices of language "
      "models; for encoders relative, where names say nothing sized; and squared with --grad, if the file's metadata "
-     "say "
-     "that the gradients are root mean squares: others are used only by a score that is named"},
+     "say that the gradients are root mean squares: others are used only by a score that is named"},
     {PIN, "pin", "REGEX=F", QDQ_ARG_TEXT, NULL, "tensors whose names match get that format; may be repeated"},
     {SAME, "same", "REGEX", QDQ_ARG_TEXT, NULL,
      "tensors that match, with the same text in the regex's parentheses, share a format; or qkv, gate-up, experts, of "
@@ -605,13 +604,11 @@ static const qdq_cli_option options[] = {
      "of a checkpoint whose weights are codes: to keep them, INT4 as q4_0, MXFP4 as mxfp4, is a choice without damage"},
     {BESIDE, "beside", "GGUF", QDQ_ARG_INPUT, NULL,
      "a published GGUF of the same model: its formats are scored, too, and shown beside the plan's by kinds of "
-     "tensors; "
-     "each tensor may have the format that it has there; without --target, the plan has its size"},
+     "tensors; each tensor may have the format that it has there; without --target, the plan has its size"},
     {COST, "cost", "COST", QDQ_ARG_CHOICE, "size token",
      "what the target bounds: the file's size, or what is read of the weights for each token, where tokens come one at "
-     "a "
-     "time: of experts those that a token uses, of an embedding that is not the output one row. bpw and % are then of "
-     "that, too"},
+     "a time: of experts those that a token uses, of an embedding that is not the output one row. bpw and % are then "
+     "of that, too"},
     {SLOW, "slow", "F=X[,F=X...]", QDQ_ARG_TEXT, NULL,
      "with --cost token: formats that your runtime computes slowly; a byte read of F counts as X, 0.01 to 100: "
      "iq3_s=1.8 if q4_0 is read at 1.8 times the rate, which llama-bench shows. source is what stays as it is"},
@@ -653,20 +650,16 @@ const qdq_cli_command qdq_cli_plan = {
         "tensors, is least within the size. The choice is proven to be the best, or its distance from a bound is "
         "stated. The size is that of the file which qdq quantize --plan writes, to the byte.\n\n"
         "Damage is, without gradients, the squared error relative to the tensor's squared weights, times what errors "
-        "cost "
-        "in tensors of its kind; with an importance matrix that error is weighted. With root mean square gradients g, "
-        "taken at the weights themselves, it is sum((g D)^2), D being the difference between the format's values and "
-        "the weights: the diagonal Fisher estimate of twice the KL divergence. With an importance matrix, to which "
-        "codes "
-        "are fitted, half is believed of what a format does better in one tensor than is usual. docs/planner.md has "
-        "what each score has been measured to be worth, and how to get the gradients.\n\n"
+        "cost in tensors of its kind; with an importance matrix that error is weighted. With root mean square "
+        "gradients g, taken at the weights themselves, it is sum((g D)^2), D being the difference between the format's "
+        "values and the weights: the diagonal Fisher estimate of twice the KL divergence. With an importance matrix, "
+        "to which codes are fitted, half is believed of what a format does better in one tensor than is usual. "
+        "docs/planner.md has what each score has been measured to be worth, and how to get the gradients.\n\n"
         "The plan stands beside one format for all tensors and beside the mixtures of llama-quantize's presets, each "
-        "with "
-        "the plan of its own size, which is never worse by the score. Without gradients costs are guessed, so what a "
-        "tensor loses beyond the best of these that fits counts more than what is saved elsewhere. With root mean "
-        "square gradients whose file says "
-        "how many tokens a sample had, the damage is also told as the KL divergence to expect, with the range that was "
-        "seen.\n\n"
+        "with the plan of its own size, which is never worse by the score. Without gradients costs are guessed, so "
+        "what a tensor loses beyond the best of these that fits counts more than what is saved elsewhere. With root "
+        "mean square gradients whose file says how many tokens a sample had, the damage is also told as the KL "
+        "divergence to expect, with the range that was seen.\n\n"
         "Tensors that llama-quantize leaves alone are kept, and so are those that lack a gradient. A size that no "
         "choice can meet, or that is larger than all of them, is refused, with the smallest and the largest that can "
         "be met.",

@@ -14,39 +14,29 @@ bool qdq_score_is_raised(qdq_score score) {
     return score == QDQ_SCORE_SIZED || score == QDQ_SCORE_KINDS || score == QDQ_SCORE_SQUARED;
 }
 
-/* What a format does to a tensor of level 1, in the mean. */
-static void find_formats(size_t tensors, uint32_t formats, const double *damage, const double *tensor, double *format) {
-    for (uint32_t f = 0; f < formats; f++) {
+/* The levels of lines of damage, the means of what each cell is of its cross line's level; a line without damage keeps
+ * what it has. Cells of a line are `step` apart, lines `apart`. */
+static void find_levels(size_t lines, size_t apart, size_t cells, size_t step, const double *damage, double *levels,
+                        const double *across) {
+    for (size_t i = 0; i < lines; i++) {
         double sum = 0, n = 0;
-        for (size_t t = 0; t < tensors; t++) {
-            if (!(damage[t * formats + f] > 0)) continue;
-            sum += damage[t * formats + f] / tensor[t];
+        for (size_t k = 0; k < cells; k++) {
+            double d = damage[i * apart + k * step];
+            if (!(d > 0)) continue;
+            sum += d / across[k];
             n++;
         }
-        format[f] = n > 0 ? sum / n : 0;
-    }
-}
-
-/* How much of that a tensor loses, in the mean. */
-static void find_tensors(size_t tensors, uint32_t formats, const double *damage, double *tensor, const double *format) {
-    for (size_t t = 0; t < tensors; t++) {
-        double sum = 0, n = 0;
-        for (uint32_t f = 0; f < formats; f++) {
-            if (!(damage[t * formats + f] > 0)) continue;
-            sum += damage[t * formats + f] / format[f];
-            n++;
-        }
-        if (n > 0) tensor[t] = sum / n;
+        if (n > 0) levels[i] = sum / n;
     }
 }
 
 qdq_status qdq_raise_to_usual(size_t tensors, uint32_t formats, double *damage) {
-    double format[QDQ_MAX_FORMATS + 1], *tensor = malloc((tensors + 1) * sizeof *tensor);
+    double format[QDQ_MAX_FORMATS + 1] = {0}, *tensor = malloc((tensors + 1) * sizeof *tensor);
     if (tensor == NULL) return no_memory();
     for (size_t t = 0; t < tensors; t++) tensor[t] = 1;
     for (int round = 0; round < ROUNDS; round++) {
-        find_formats(tensors, formats, damage, tensor, format);
-        find_tensors(tensors, formats, damage, tensor, format);
+        find_levels(formats, 1, tensors, formats, damage, format, tensor);
+        find_levels(tensors, formats, formats, 1, damage, tensor, format);
     }
     for (size_t t = 0; t < tensors; t++)
         for (uint32_t f = 0; f < formats; f++) {
